@@ -1,0 +1,240 @@
+"""Members on disk: what one trained model says of every image, ready to be blended without torch or the images.
+
+A member is a folder `studies/members/<key>/` of three files: `member.json` (the recipe, how good it is, times,
+environment, checksums), `vectors.npz` (float32 `reference` (n, m) and `test` (k, m), one column an error kind) and
+`weights.safetensors`. The data set it belongs to has a record, `studies/data/<fingerprint>.json`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ensemble_ad import storage
+from ensemble_ad.errors import StorageError
+
+FORMAT = 1
+_KEY = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}")
+Scores = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecord:
+    """What later commands need to know of a data set.
+
+    Attributes:
+        fingerprint: of the images.
+        ids: of the test images, in their order.
+        n_train: training images, held-out ones included.
+        n_reference: held-out ones.
+        shape: of an image, (side, side, channels).
+        source: the folder that it was read from.
+    """
+
+    fingerprint: str
+    ids: tuple[str, ...]
+    n_train: int
+    n_reference: int
+    shape: tuple[int, ...]
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A cached member; its error vectors are read when asked for.
+
+    Attributes:
+        key: its name.
+        folder: where it lies.
+        info: the contents of `member.json`.
+    """
+
+    key: str
+    folder: Path
+    info: Mapping[str, Any]
+
+    @property
+    def family(self) -> str:
+        return str(self.info["recipe"]["family"])
+
+    @property
+    def data(self) -> str:
+        """Fingerprint of its data set."""
+        return str(self.info["recipe"]["data"])
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of its error kinds, in the vectors' order."""
+        return tuple(self.info["columns"])
+
+    @property
+    def value(self) -> float:
+        """Its objective's value."""
+        return float(self.info["objective"]["value"])
+
+    @property
+    def sort_value(self) -> float:
+        """Larger = better, whatever the objective's direction."""
+        return -self.value if self.info["objective"]["direction"] == "minimize" else self.value
+
+    @property
+    def main_column(self) -> str:
+        """The error kind that its objective found best."""
+        return str(self.info["objective"]["column"])
+
+    def vectors(self) -> tuple[Scores, Scores]:
+        """Its error vectors, verified.
+
+        Returns:
+            float32 (n, m) of the reference and (k, m) of the test images.
+
+        Raises:
+            StorageError: if the file is missing, damaged or not what the checksum says.
+        """
+        path = self.folder / "vectors.npz"
+        self._verify(path)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                reference, test = file["reference"], file["test"]
+        except (ValueError, KeyError, OSError) as error:
+            raise StorageError(f"{path} is not a member's error vectors: {error}") from error
+        if not (reference.ndim == test.ndim == 2 and reference.shape[1] == test.shape[1] == len(self.columns)):
+            raise StorageError(
+                f"{path} must have {len(self.columns)} columns, but has {reference.shape} and {test.shape}"
+            )
+        return reference, test
+
+    def weights_path(self) -> Path:
+        """Its weights, verified.
+
+        Raises:
+            StorageError: as for `vectors`.
+        """
+        path = self.folder / "weights.safetensors"
+        self._verify(path)
+        return path
+
+    def _verify(self, path: Path) -> None:
+        if storage.file_hash(path) != self.info["checksums"].get(path.name):
+            raise StorageError(f"{path} is damaged: its checksum differs; remove {self.folder} and run the study again")
+
+
+def save_member(
+    studies: Path,
+    key: str,
+    info: Mapping[str, Any],
+    *,
+    reference: Mapping[str, Scores],
+    test: Mapping[str, Scores],
+    weights: Mapping[str, npt.NDArray[Any]],
+) -> Member:
+    """Write a member, whole or not at all.
+
+    Args:
+        studies: the studies' folder.
+        key: the recipe's.
+        info: JSON values; columns and checksums are added.
+        reference: float32 (n,) a kind of error.
+        test: float32 (k,) a kind, the same kinds.
+        weights: arrays by name.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    from safetensors.numpy import save_file
+
+    columns = list(reference)
+    with storage.whole_folder(_folder(studies, key)) as folder:
+        np.savez(
+            folder / "vectors.npz",
+            reference=np.stack([reference[c] for c in columns], axis=1),
+            test=np.stack([test[c] for c in columns], axis=1),
+        )
+        save_file(
+            {name: np.ascontiguousarray(value) for name, value in weights.items()},
+            folder / "weights.safetensors",
+        )
+        checksums = {item.name: storage.file_hash(item) for item in folder.iterdir()}
+        storage.write_json(
+            folder / "member.json",
+            {"format": FORMAT, "key": key, **info, "columns": columns, "checksums": checksums},
+        )
+    return load_member(studies, key)
+
+
+def _folder(studies: Path, key: str) -> Path:
+    if not _KEY.fullmatch(key):
+        raise StorageError(f"a member's key must look like fcn-0123456789ab, not {key!r}")
+    return studies / "members" / key
+
+
+def has_member(studies: Path, key: str) -> bool:
+    """Whether the member is cached."""
+    return (_folder(studies, key) / "member.json").exists()
+
+
+def load_member(studies: Path, key: str) -> Member:
+    """Read a member's `member.json`.
+
+    Raises:
+        StorageError: if there is none, it is damaged, or it is of a format that this version does not know.
+    """
+    folder = _folder(studies, key)
+    path = folder / "member.json"
+    info = storage.read_json(path)
+    if not isinstance(info, dict) or info.get("key") != key:
+        raise StorageError(f"{path} is not the member {key}; remove {folder}")
+    if info.get("format") != FORMAT:
+        raise StorageError(
+            f"{path} has format {info.get('format')}, and this version reads {FORMAT}; use the ensad that wrote it"
+        )
+    missing = {"recipe", "objective", "columns", "checksums", "created"} - info.keys()
+    if missing:
+        raise StorageError(f"{path} lacks {', '.join(sorted(missing))}; remove {folder}")
+    return Member(key=key, folder=folder, info=info)
+
+
+def list_members(studies: Path) -> tuple[list[Member], list[str]]:
+    """All members, oldest first, and a line about each folder that is not one."""
+    members, problems = [], []
+    for folder in sorted((studies / "members").glob("*-*")):
+        if folder.name.startswith(".") or not folder.is_dir():
+            continue
+        try:
+            members.append(load_member(studies, folder.name))
+        except StorageError as error:
+            problems.append(str(error))
+    members.sort(key=lambda member: (str(member.info["created"]), member.key))
+    return members, problems
+
+
+def save_data_record(studies: Path, record: DataRecord) -> None:
+    """Write the record of a data set beside its members."""
+    path = studies / "data" / f"{record.fingerprint}.json"
+    value = {"format": FORMAT, **{name: getattr(record, name) for name in DataRecord.__dataclass_fields__}}
+    storage.write_json(path, value)
+
+
+def load_data_record(studies: Path, fingerprint: str) -> DataRecord:
+    """Read the record of a data set.
+
+    Raises:
+        StorageError: if it is missing or damaged.
+    """
+    path = studies / "data" / f"{fingerprint}.json"
+    value = storage.read_json(path)
+    try:
+        return DataRecord(
+            fingerprint=value["fingerprint"],
+            ids=tuple(value["ids"]),
+            n_train=value["n_train"],
+            n_reference=value["n_reference"],
+            shape=tuple(value["shape"]),
+            source=value["source"],
+        )
+    except (KeyError, TypeError) as error:
+        raise StorageError(f"{path} is not the record of a data set ({error}); run the study again") from error

@@ -1,0 +1,73 @@
+"""How a study looks while it runs: a bar in a terminal, a line a trial in a pipe."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ensemble_ad.cli._options import Say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from ensemble_ad.objective import Judgement
+    from ensemble_ad.train import Epoch
+
+
+class _Watcher:
+    """Draws what it is told; see `tune.Watcher`."""
+
+    def __init__(self, say: Say, bar: "Progress | None") -> None:
+        self._say = say
+        self._bar = bar
+        self._best = "-"
+        if bar is not None:
+            self._task = bar.add_task("", start=False, total=None, now="")
+
+    def study(self, name: str, finished: int, wanted: int) -> None:
+        self._wanted = wanted
+        self._done = finished
+        self._say(f"{name}: {finished} of {wanted} trials finished")
+        if self._bar is not None:
+            self._bar.start_task(self._task)
+            self._bar.update(self._task, total=wanted, completed=min(finished, wanted), description=name)
+
+    def epoch(self, trial: int, epoch: "Epoch", epochs: int, judgement: "Judgement") -> None:
+        text = (
+            f"trial {trial} epoch {epoch.number}/{epochs} loss {epoch.loss:.4f} "
+            f"value {judgement.value:.4f} best {self._best} {epoch.images_per_second:,.0f} images/s"
+        )
+        if self._bar is not None:
+            within = min(self._done + epoch.number / epochs, self._wanted)
+            self._bar.update(self._task, completed=within, now=text)
+        else:
+            self._say.detail(text)
+
+    def trial(self, number: int, state: str, value: float | None, best: float | None, note: str) -> None:
+        self._best = "-" if best is None else f"{best:.4f}"
+        if state != "failed":
+            self._done += 1
+        shown = "-" if value is None else f"{value:.4f}"
+        text = f"trial {number} {state}: value {shown}, best {self._best}" + (f" ({note})" if note else "")
+        if self._bar is not None:
+            self._bar.update(self._task, completed=min(self._done, self._wanted))
+            self._bar.console.print(text, highlight=False)
+        else:
+            self._say(text)
+
+
+@contextmanager
+def watch(say: Say) -> Iterator[_Watcher]:
+    """A watcher for a study; its bar is taken down on leaving, whatever happened."""
+    logging.getLogger("optuna").setLevel(logging.INFO if say.level >= 2 else logging.WARNING)
+    if not say.live:
+        yield _Watcher(say, None)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[now]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        yield _Watcher(say, bar)

@@ -1,0 +1,83 @@
+"""`ensad blend`."""
+
+from pathlib import Path
+
+import click
+
+from ensemble_ad.cli import _options
+
+
+@click.command(short_help="Blend cached members into one anomaly score.")
+@click.option(
+    "--members",
+    default=None,
+    help="Families, `family:count` or keys, e.g. fcn,resnet:3.  [default: every family]",
+)
+@click.option("--method", default="auto", show_default=True, help="How to weight; see the list below.")
+@click.option("--weights", help="One number a term of --members, instead of a method.")
+@click.option("--columns", type=click.Choice(["main", "all"]), default="main", show_default=True,
+              help="Each member's best error kind and its classifier's logit, or every kind.")  # fmt: skip
+@click.option(
+    "--anomaly-share",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Share of anomalies in the test set, if known.",
+)
+@click.option("--name", help="Name of the blend.  [default: made of the members and a hash]")
+@click.option("--dataset", help="Beginning of a data fingerprint, if members of several data sets are cached.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@_options.studies
+@_options.verbosity
+def blend(
+    members: str | None,
+    method: str,
+    weights: str | None,
+    columns: str,
+    anomaly_share: float | None,
+    name: str | None,
+    dataset: str | None,
+    seed: int,
+    studies: Path,
+    say: _options.Say,
+) -> None:
+    """Rank-normalise members' error vectors, weight them, and save the blend.
+
+    A family alone stands for its best five members. The weights are printed on stdout. No labels are read.
+
+    \b
+    Example:
+      ensad blend --members fcn,resnet
+      ensad blend --members fcn:3,resnet:all --method equal --name flat
+      ensad blend --members fcn,resnet --weights 2,1
+    """
+    from ensemble_ad.cache import list_members
+    from ensemble_ad.cli._table import print_table
+    from ensemble_ad.ensemble import blend_members
+    from ensemble_ad.errors import UsageError
+    from ensemble_ad.selection import of_one_data_set, parse_weights, select
+
+    cached, problems = list_members(studies)
+    for problem in problems:
+        say.warn(problem)
+    if not cached:
+        raise UsageError(f"there is no member in {studies}; run `ensad tune --family fcn --trials 50` first")
+    usable, others = of_one_data_set(cached, dataset)
+    if others:
+        say.warn(f"blending members of data set {usable[0].data[:8]}; {others} of other data sets are left out")
+    terms = select(usable, members or ",".join(sorted({member.family for member in usable})))
+    made = blend_members(
+        studies,
+        terms,
+        method=method,
+        columns=columns,
+        term_weights=None if weights is None else parse_weights(weights, len(terms)),
+        anomaly_share=anomaly_share,
+        name=name,
+        seed=seed,
+    )
+    say(str(made.info["explanation"]))
+    separation = made.info["separation"]
+    say(f"separation {separation['value']:.4f} (standard error {separation['standard_error']:.4f})")
+    say(f"saved as {made.name} in {made.folder}")
+    rows = sorted(made.weights.items(), key=lambda item: -item[1])
+    print_table(("column", "weight"), [(column, f"{weight:.4f}") for column, weight in rows])
+    say("next: ensad submit, or ensad evaluate --labels FILE")

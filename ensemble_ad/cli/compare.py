@@ -1,0 +1,61 @@
+"""`ensad compare`."""
+
+from pathlib import Path
+
+import click
+
+from ensemble_ad.cli import _options
+
+_FORMATS = ("text", "csv", "json", "parquet", "markdown")
+
+
+@click.command(short_help="Print the table of everything that was tried.")
+@click.option("--format", "kind", type=click.Choice(_FORMATS), default="text", show_default=True)
+@click.option("--blend", help="Whose weights to show.  [default: the latest blend]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write to.  [default: stdout]",
+)
+@_options.studies
+@_options.verbosity
+def compare(kind: str, blend: str | None, output: Path | None, studies: Path, say: _options.Say) -> None:
+    """Compare members and blends, best first.
+
+    In Python, `ensemble_ad.comparison()` gives the same table as a pandas DataFrame. AUCs are there once
+    `ensad evaluate` was run; `separation` needs no labels.
+
+    \b
+    Example:
+      ensad compare
+      ensad compare --format csv > table.csv
+      ensad compare --format parquet -o table.parquet
+    """
+    from ensemble_ad import storage
+    from ensemble_ad.errors import UsageError
+    from ensemble_ad.saved_blend import load_blend
+    from ensemble_ad.tables import comparison, render_text
+
+    if blend is not None:
+        load_blend(studies, blend)
+    if kind == "parquet" and output is None:
+        raise UsageError("parquet is not text; name a file with -o FILE")
+    table = comparison(studies, blend)
+    if table.empty:
+        say(f"nothing was tried yet in {studies}; run `ensad tune --family fcn --trials 50`")
+    if kind == "parquet":
+        with storage.whole_file(output) as part:  # type: ignore[arg-type]
+            table.to_parquet(part)
+        return
+    if kind == "csv":
+        text = table.to_csv()
+    elif kind == "json":
+        text = table.reset_index().to_json(orient="records", date_format="iso", indent=1) + "\n"
+    else:
+        text = render_text(table, markdown=kind == "markdown")
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        with storage.whole_file(output) as part:
+            part.write_text(text, encoding="utf-8")

@@ -1,0 +1,36 @@
+"""`ensad data`."""
+
+from pathlib import Path
+
+import click
+
+from ensemble_ad.cli import _options
+
+
+@click.group(short_help="Look at the data.")
+def data() -> None:
+    """Look at the images before a study runs on them."""
+
+
+@data.command(short_help="Shapes, duplicates, leakage, what a submission needs.")
+@_options.data
+@_options.studies
+@_options.verbosity
+def check(data: Path, studies: Path, say: _options.Say) -> None:
+    """Print what is in the data folder; exit with 3 if something would make a study worthless.
+
+    \b
+    Example:
+      ensad data check --data data
+    """
+    from ensemble_ad.check import check as run
+    from ensemble_ad.errors import DataError
+    from ensemble_ad.images import load_dataset
+
+    findings = run(load_dataset(data, image_cache=studies / "preprocessed"), data)
+    for finding in findings:
+        click.echo(f"{finding.level:8}{finding.text}")
+    errors = sum(finding.level == "error" for finding in findings)
+    if errors:
+        raise DataError(f"{errors} of these would make a study worthless; mend the data first")
+    say("next: ensad tune --family fcn --trials 50")

@@ -1,0 +1,81 @@
+"""`ensad demo`."""
+
+from pathlib import Path
+
+import click
+
+from ensemble_ad.cli import _options
+
+
+@click.command(short_help="The whole job on bundled images, in two minutes.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("ensad-demo"), show_default=True,
+              help="Folder for its data, studies and submissions.")  # fmt: skip
+@_options.verbosity
+@click.pass_context
+def demo(ctx: click.Context, out: Path, say: _options.Say) -> None:
+    """Tune, blend, evaluate and submit on scikit-learn's handwritten digits, offline, on two cores.
+
+    The digits 0 to 4 are normal, 5 to 9 are the anomalies. What runs are the same commands that you would type; each is
+    shown before it runs. A rerun goes on where the last one ended, and finds its members in the cache.
+
+    \b
+    Example:
+      ensad demo
+      ensad demo --out /tmp/demo
+    """
+    import time
+
+    from ensemble_ad.bundled import NORMAL_DIGITS, write_digits
+    from ensemble_ad.cli import main
+    from ensemble_ad.storage import make_folder
+
+    started = time.perf_counter()
+    data, studies, submissions = out / "data", out / "studies", out / "submissions"
+    make_folder(data)
+    write_digits(data)
+    say(f"{data}: scikit-learn's handwritten digits; {min(NORMAL_DIGITS)} to {max(NORMAL_DIGITS)} are normal")
+    # The whole path of a user's command: parsing, defaults, errors. Only its folders are the demo's own.
+    commands = (
+        ("data", "check", "--data", str(data), "--studies", str(studies)),
+        (
+            "tune",
+            "--family",
+            "fcn",
+            "--trials",
+            "6",
+            "--epochs",
+            "10",
+            "--data",
+            str(data),
+            "--studies",
+            str(studies),
+        ),
+        (
+            "tune",
+            "--family",
+            "resnet",
+            "--trials",
+            "3",
+            "--epochs",
+            "6",
+            "--data",
+            str(data),
+            "--studies",
+            str(studies),
+        ),
+        ("blend", "--members", "fcn,resnet", "--studies", str(studies)),
+        ("evaluate", "--data", str(data), "--studies", str(studies)),
+        ("submit", "--data", str(data), "--studies", str(studies), "--submissions", str(submissions)),
+        ("compare", "--studies", str(studies)),
+    )
+    for arguments in commands:
+        say(f"\n$ ensad {' '.join(arguments)}")
+        extra = ["--quiet"] if say.level < 0 else ["--verbose"] * say.level
+        with main.make_context("ensad", [*arguments, *extra], parent=ctx.parent) as inner:
+            main.invoke(inner)
+    say(
+        f"\ndone in {time.perf_counter() - started:.0f} s; images in {data}, "
+        f"studies and members in {studies}, CSV in {submissions}"
+    )
+    say("on your own data, with trainingset.npy and testingset.npy in data/:")
+    say("  ensad tune --family fcn --trials 50\n  ensad blend --members fcn,resnet\n  ensad submit")

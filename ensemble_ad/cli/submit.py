@@ -1,0 +1,59 @@
+"""`ensad submit`."""
+
+import shlex
+from pathlib import Path
+
+import click
+
+from ensemble_ad.cli import _options
+
+
+@click.command(short_help="Write the CSV to hand in.")
+@click.option("--blend", help="Which blend.  [default: the latest]")
+@click.option("--sample", type=click.Path(dir_okay=False, path_type=Path),
+              help="Sample submission whose ids and order to keep.  [default: the data folder's sample_submission.csv]")  # fmt: skip
+@click.option("--competition", default="ml2022spring-hw8", show_default=True, help="For the line to paste.")
+@_options.data
+@_options.studies
+@_options.submissions
+@_options.verbosity
+def submit(
+    blend: str | None,
+    sample: Path | None,
+    competition: str,
+    data: Path,
+    studies: Path,
+    submissions: Path,
+    say: _options.Say,
+) -> None:
+    """Write submissions/<time>-<blend>.csv with the columns ID,score; higher = more anomalous.
+
+    Never overwrites. Refuses NaN, a constant score, a wrong count and ids that the sample submission does not have.
+    The path is printed on stdout.
+
+    \b
+    Example:
+      ensad submit
+      ensad submit --blend fcn+resnet-1a2b3c --sample data/sample_submission.csv
+    """
+    from datetime import datetime
+
+    from ensemble_ad.cache import load_data_record
+    from ensemble_ad.errors import DataError
+    from ensemble_ad.saved_blend import latest_blend, load_blend
+    from ensemble_ad.storage import make_folder
+    from ensemble_ad.submit import write_submission
+
+    chosen = latest_blend(studies) if blend is None else load_blend(studies, blend)
+    record = load_data_record(studies, chosen.data)
+    if sample is None:
+        default = data / "sample_submission.csv"
+        sample = default if default.exists() else None
+    elif not sample.exists():
+        raise DataError(f"the sample submission {sample} does not exist; name another, or leave --sample out")
+    make_folder(submissions)
+    path = write_submission(submissions, chosen.name, chosen.scores(), record.ids, sample=sample, now=datetime.now())
+    say(f"{len(record.ids)} scores of {chosen.name}, ids from {sample or 'the test images'}")
+    say("to hand it in, paste:")
+    say(f"  kaggle competitions submit -c {competition} -f {shlex.quote(str(path))} -m {shlex.quote(chosen.name)}")
+    click.echo(path)

@@ -1,0 +1,93 @@
+"""`ensad train`."""
+
+from pathlib import Path
+
+import click
+
+from ensemble_ad.cli import _options
+
+
+@click.command(short_help="Train one published system.")
+@click.option("--preset", required=True, help="Its name; `ensad families` lists them.")
+@click.option("--epochs", type=int, help="Instead of the published number.")
+@click.option("--batch-size", type=int, help="Instead of the published size.")
+@click.option("--subset", type=int, help="Train on that many images only.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@_options.data
+@_options.studies
+@_options.verbosity
+def train(
+    preset: str,
+    epochs: int | None,
+    batch_size: int | None,
+    subset: int | None,
+    seed: int,
+    device: str,
+    data: Path,
+    studies: Path,
+    say: _options.Say,
+) -> None:
+    """Train a preset, a published system with its published settings, and cache it as a member.
+
+    The epoch that is kept is the one that separates test images best from held-out normal ones; no labels are read.
+    The member's key is printed on stdout.
+
+    \b
+    Example:
+      ensad train --preset fcn-medium
+      ensad train --preset fcn-boss --epochs 10
+    """
+    from dataclasses import replace
+
+    from ensemble_ad import storage
+    from ensemble_ad.families import preset as look_up
+    from ensemble_ad.fit import fit_member
+    from ensemble_ad.images import load_dataset
+    from ensemble_ad.objective import DEFAULT, Judgement
+    from ensemble_ad.preprocess import Preprocess
+    from ensemble_ad.recipe import Recipe
+    from ensemble_ad.train import Epoch, TrainSettings, choose_device
+
+    family, published = look_up(preset)
+    storage.make_folder(studies)
+    dataset = load_dataset(data, image_cache=studies / "preprocessed")
+    training = TrainSettings(seed=seed, **published.training)
+    training = replace(
+        training,
+        epochs=training.epochs if epochs is None else epochs,
+        batch_size=training.batch_size if batch_size is None else batch_size,
+    )
+    recipe = Recipe(
+        data=dataset.fingerprint,
+        family=family.name,
+        architecture=published.architecture,
+        preprocess=Preprocess(
+            crop=published.crop,
+            size=published.size or (dataset.side, dataset.side),
+            channels=dataset.channels,
+        ),
+        training=training,
+        objective=DEFAULT,
+        labels=None,
+        subset=subset,
+        patience=None,
+    )
+
+    def after_epoch(epoch: Epoch, judgement: Judgement) -> None:
+        say(
+            f"epoch {epoch.number}/{training.epochs} loss {epoch.loss:.4f} separation {judgement.value:.4f} "
+            f"{epoch.images_per_second:,.0f} images/s"
+        )
+
+    member = fit_member(
+        dataset,
+        recipe,
+        studies=studies,
+        device=choose_device(device),
+        after_epoch=after_epoch,
+        notes={"preset": preset},
+    )
+    say(f"separation {member.value:.4f} by {member.main_column}, epoch {member.info['best_epoch']}")
+    say(f"next: ensad blend --members {member.key}")
+    click.echo(member.key)

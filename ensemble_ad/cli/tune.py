@@ -1,0 +1,96 @@
+"""`ensad tune`."""
+
+from pathlib import Path
+
+import click
+
+from ensemble_ad.cli import _options
+
+
+@click.command(short_help="Run an Optuna study of a family.")
+@click.option("--family", required=True, help="Family of models; `ensad families` lists them.")
+@click.option("--trials", type=int, default=50, show_default=True, help="Finished trials in all; a rerun tops up.")
+@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds after which no new trial starts.")
+@click.option("--epochs", type=int, default=20, show_default=True, help="The most that a trial trains.")
+@click.option("--objective", help="What a trial is judged by: separation, loss or labels.  [default: separation]")
+@_options.labels
+@click.option("--subset", type=int, help="Train on that many images only, for a quick look.")
+@click.option("--size", type=int, help="Side in pixels that crops are resized to.  [default: the images' own]")
+@click.option("--max-width", type=int, help="Widest layer to try.  [default: by family, less without a GPU]")
+@click.option("--prune/--no-prune", default=True, show_default=True, help="Give up trials that fall behind.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--storage", envvar="ENSAD_STORAGE", help="Optuna storage URL.  [default: SQLite in the studies' folder]")
+@_options.data
+@_options.studies
+@_options.verbosity
+def tune(
+    family: str,
+    trials: int,
+    timeout: float | None,
+    epochs: int,
+    objective: str | None,
+    labels: Path | None,
+    subset: int | None,
+    size: int | None,
+    max_width: int | None,
+    prune: bool,
+    seed: int,
+    device: str,
+    storage: str | None,
+    data: Path,
+    studies: Path,
+    say: _options.Say,
+) -> None:
+    """Search a family's widths, noise, warm-up, crop, ... for the best detector.
+
+    Every finished trial is cached at once. Run the same command again to go on after Ctrl-C, or with more --trials to
+    top up. Trials are judged without labels, by how far test images score above held-out normal ones; with --labels
+    they are judged by AUC, and the table says so. The best member's key is printed on stdout.
+
+    \b
+    Example:
+      ensad tune --family fcn --trials 50
+      ensad tune --family resnet --trials 20 --epochs 10 --size 32 --subset 5000
+    """
+    from ensemble_ad import id_table
+    from ensemble_ad import storage as files
+    from ensemble_ad.cli._progress import watch
+    from ensemble_ad.errors import UsageError
+    from ensemble_ad.objective import DEFAULT, OBJECTIVES
+
+    if trials < 1:
+        raise UsageError(f"--trials must be 1 or more, not {trials}")
+    name = objective or ("labels" if labels else DEFAULT)
+    if name in OBJECTIVES and OBJECTIVES[name].needs_labels != (labels is not None):
+        raise UsageError(
+            f"--objective {name} needs --labels FILE"
+            if labels is None
+            else f"--objective {name} reads no labels; leave --labels out"
+        )
+    files.make_folder(studies)
+    from ensemble_ad.images import load_dataset
+    from ensemble_ad.tune import TuneSettings
+    from ensemble_ad.tune import tune as run
+
+    dataset = load_dataset(data, image_cache=studies / "preprocessed")
+    label = None if labels is None else id_table.read_labels(labels, dataset.test.ids)
+    settings = TuneSettings(
+        family=family, trials=trials, timeout=timeout, epochs=epochs, objective=name, device=device, seed=seed,
+        subset=subset, size=size, max_width=max_width, prune=prune, storage=storage,
+        labels_hash=None if labels is None else f"{labels.name}:{files.file_hash(labels)[:12]}",
+    )  # fmt: skip
+    with watch(say) as watcher:
+        result = run(dataset, settings, studies=studies, watcher=watcher, label=label)
+    say(
+        f"{result.study}: {result.finished} finished trials, {result.pruned} of them pruned"
+        + (f", {result.failed} failed" if result.failed else "")
+    )
+    if result.best is None:
+        say.warn("no trial was completed; raise --trials or --timeout")
+        return
+    best = result.best.info["objective"]
+    error = f" (standard error {best['standard_error']:.4f})"
+    say(f"best: {result.best.key}, {best['name']} {best['value']:.4f}{error} by {best['column']}")
+    say(f"next: ensad blend --members {family}")
+    click.echo(result.best.key)

@@ -1,0 +1,34 @@
+"""What can go wrong, in kinds that a script can tell apart by the exit code.
+
+A message is one line: the rule, the value that broke it, and what to do about it.
+"""
+
+
+class EnsadError(Exception):
+    """Base of every error that is the user's to mend; the command line prints it and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(EnsadError):
+    """A name, flag or value that does not exist or does not fit; the same code that click uses for its own."""
+
+    exit_code = 2
+
+
+class DataError(EnsadError):
+    """Images, labels, scores or a sample submission that cannot be used as they are."""
+
+    exit_code = 3
+
+
+class StorageError(EnsadError):
+    """A study, member, blend or submission that cannot be written or read back."""
+
+    exit_code = 4
+
+
+class Interrupted(EnsadError):
+    """The user pressed Ctrl-C; the message says what was kept."""
+
+    exit_code = 130

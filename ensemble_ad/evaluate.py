@@ -1,0 +1,79 @@
+"""What labels say of members and blends: computed by `ensad evaluate`, remembered for the comparison table."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ensemble_ad import statistics, storage
+from ensemble_ad.cache import Member
+from ensemble_ad.saved_blend import SavedBlend
+
+
+def evaluate_scores(label: npt.NDArray[np.int8], scores: Mapping[str, npt.NDArray[Any]]) -> pd.DataFrame:
+    """AUC of every score, with its interval and whether it can be told from the best.
+
+    Args:
+        label: (k,) of 0 and 1, 1 = anomaly.
+        scores: float (k,) a name, higher = more anomalous.
+
+    Returns:
+        A row a name, best first: `auc`, `auc_low`, `auc_high` (95%, DeLong), `auc_standard_error`, `average_precision`,
+        `fpr95` (false positive rate at 95% true positive rate), `p_best` (DeLong's paired test against the best,
+        Holm-corrected), `ties_best`.
+    """
+    names = list(scores)
+    table = np.column_stack([scores[name] for name in names])
+    columns = statistics.auc_many(label, table)
+    best = statistics.compare_to_best(label, table)
+    rows = []
+    for i, name in enumerate(names):
+        estimate = columns.estimate(i)
+        rows.append(
+            {
+                "name": name,
+                "auc": estimate.value,
+                "auc_low": estimate.low,
+                "auc_high": estimate.high,
+                "auc_standard_error": estimate.standard_error,
+                "average_precision": statistics.average_precision(label, table[:, i]),
+                "fpr95": statistics.fpr_at_tpr(label, table[:, i], tpr=0.95),
+                "p_best": float(best.p_value[i]),
+                "ties_best": bool(best.tied[i]),
+            }
+        )
+    return pd.DataFrame(rows).set_index("name").sort_values("auc", ascending=False, kind="stable")
+
+
+def main_scores(members: Sequence[Member], blends: Sequence[SavedBlend]) -> dict[str, npt.NDArray[Any]]:
+    """The scores of blends, and of each member by its main error kind; float (k,) a name."""
+    scores: dict[str, npt.NDArray[Any]] = {blend.name: blend.scores() for blend in blends}
+    for member in members:
+        scores[member.key] = member.vectors()[1][:, member.columns.index(member.main_column)]
+    return scores
+
+
+def save_evaluation(studies: Path, fingerprint: str, labels: Path, table: pd.DataFrame) -> None:
+    """Remember an evaluation, so that `ensad compare` shows it; the labels themselves are not kept."""
+    value = {
+        "labels": labels.name,
+        "labels_hash": storage.file_hash(labels),
+        "rows": {str(name): {str(k): v for k, v in row.items()} for name, row in table.to_dict(orient="index").items()},
+    }
+    storage.write_json(_path(studies, fingerprint), value)
+
+
+def load_evaluation(studies: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The last evaluation of a data set's members and blends; None if there was none."""
+    path = _path(studies, fingerprint)
+    if not path.exists():
+        return None
+    value: dict[str, Any] = storage.read_json(path)
+    return value
+
+
+def _path(studies: Path, fingerprint: str) -> Path:
+    return studies / "evaluations" / f"{fingerprint}.json"

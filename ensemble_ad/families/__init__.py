@@ -1,0 +1,33 @@
+"""The families of models. A new one is a file beside this and a line in FAMILIES; the contract tests find it here."""
+
+from ensemble_ad.errors import UsageError
+from ensemble_ad.families import fcn, resnet
+from ensemble_ad.families._base import Architecture, Family, Model, Output, Preset, Shape
+
+__all__ = ["FAMILIES", "Architecture", "Family", "Model", "Output", "Preset", "Shape", "family", "preset"]
+
+FAMILIES: dict[str, Family] = {each.name: each for each in (fcn.FAMILY, resnet.FAMILY)}
+
+
+def family(name: str) -> Family:
+    """Look a family up.
+
+    Raises:
+        UsageError: if there is none of that name; the message lists those there are.
+    """
+    if name not in FAMILIES:
+        raise UsageError(f"unknown family {name!r}; the families are {', '.join(FAMILIES)}")
+    return FAMILIES[name]
+
+
+def preset(name: str) -> tuple[Family, Preset]:
+    """Look a preset up, with its family.
+
+    Raises:
+        UsageError: if there is none of that name; the message lists those there are.
+    """
+    for each in FAMILIES.values():
+        if name in each.presets:
+            return each, each.presets[name]
+    known = ", ".join(name for each in FAMILIES.values() for name in each.presets)
+    raise UsageError(f"unknown preset {name!r}; the presets are {known}")

@@ -1,0 +1,195 @@
+"""What a family of models is: a module, its hyperparameters, its search space and its published presets."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ensemble_ad.errors import UsageError
+
+Shape = tuple[int, int, int]
+"""(channels, height, width) of what a model takes."""
+
+
+class Output(NamedTuple):
+    """What one pass of a model gives for a batch of B images.
+
+    Attributes:
+        reconstruction: float (B, C, H, W) in [-1, 1].
+        latent: float (B, d), the bottleneck.
+        columns: further error vectors by name, each float (B,), higher = more anomalous (a classifier's logit, a KL).
+    """
+
+    reconstruction: Tensor
+    latent: Tensor
+    columns: Mapping[str, Tensor]
+
+
+class Model(nn.Module):
+    """A reconstructing model; a family's module derives from it."""
+
+    def forward(self, images: Tensor) -> Output:
+        """Reconstruct.
+
+        Args:
+            images: float (B, C, H, W) in [-1, 1].
+        """
+        raise NotImplementedError
+
+    def training_pass(self, images: Tensor, latent_noise_scale: float) -> tuple[Tensor, Tensor]:
+        """One pass while training.
+
+        Args:
+            images: float (B, C, H, W), noise already added.
+            latent_noise_scale: standard deviation of the Gaussian noise on the bottleneck.
+
+        Returns:
+            The reconstruction (B, C, H, W), and a scalar that the family adds to the reconstruction loss.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A family's own hyperparameters: numbers, strings and tuples of them, so that `asdict` of it is JSON."""
+
+    def build(self, shape: Shape) -> Model:
+        """The untrained model for images of `shape`, its weights drawn from torch's global generator."""
+        raise NotImplementedError
+
+
+class Sampler(Protocol):
+    """The part of `optuna.Trial` that a search space uses."""
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """A float of [low, high]."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """An int of [low, high]."""
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        """One of `choices`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRanges:
+    """What a study searches besides the architecture; a family that needs other ranges gives its own.
+
+    Attributes:
+        crop: lowest and highest fraction of the side; tried in steps of 1/16, so that few crops are ever cached.
+        learning_rate: lowest and highest, on a log scale.
+        weight_decay: the same.
+        batch_size: the ones to try.
+        warmup_ratio, noise_scale, latent_noise_scale: lowest and highest.
+        loss: the names to try.
+        epochs: lowest share of `--epochs`; the learning rate's schedule ends with the epochs.
+    """
+
+    crop: tuple[float, float] = (0.4375, 1.0)
+    learning_rate: tuple[float, float] = (2e-4, 5e-3)
+    weight_decay: tuple[float, float] = (1e-6, 1e-1)
+    batch_size: tuple[int, ...] = (64, 128, 256, 512)
+    warmup_ratio: tuple[float, float] = (0.0, 0.3)
+    noise_scale: tuple[float, float] = (0.0, 0.5)
+    latent_noise_scale: tuple[float, float] = (0.0, 0.5)
+    loss: tuple[str, ...] = ("mse", "l1", "ssim")
+    epochs: float = 0.25
+
+    def suggest(self, trial: Sampler, epochs: int) -> tuple[float, dict[str, Any]]:
+        """Draw a crop, and values for `train.TrainSettings` (all but the seed)."""
+        crop = trial.suggest_float("crop", *self.crop, step=1 / 16)
+        return crop, {
+            "epochs": trial.suggest_int("epochs", max(1, round(self.epochs * epochs)), epochs),
+            "batch_size": trial.suggest_categorical("batch_size", self.batch_size),
+            "learning_rate": trial.suggest_float("learning_rate", *self.learning_rate, log=True),
+            "weight_decay": trial.suggest_float("weight_decay", *self.weight_decay, log=True),
+            "warmup_ratio": trial.suggest_float("warmup_ratio", *self.warmup_ratio),
+            "noise_scale": trial.suggest_float("noise_scale", *self.noise_scale),
+            "latent_noise_scale": trial.suggest_float("latent_noise_scale", *self.latent_noise_scale),
+            "loss": trial.suggest_categorical("loss", self.loss),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A published system, as published.
+
+    Attributes:
+        architecture: the family's hyperparameters.
+        source: who published it.
+        crop: fraction of the side that the crop keeps, (height, width).
+        size: what the crop is resized to, (height, width); None keeps the images' own.
+        training: what it sets of `train.TrainSettings`.
+    """
+
+    architecture: Architecture
+    source: str
+    crop: tuple[float, float] = (1.0, 1.0)
+    size: tuple[int, int] | None = None
+    training: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One kind of model.
+
+    Attributes:
+        name: what people type.
+        summary: one line for `ensad families`.
+        architecture: the dataclass of its hyperparameters.
+        suggest: the search space: (trial, largest width) to an architecture.
+        start: parameter values that a study tries first; what they leave out is drawn.
+        presets: the published systems by name.
+        side_multiple: height and width must be multiples of this.
+        cpu_width: the largest width that a study tries by itself without a GPU.
+        max_width: the largest it tries with one.
+    """
+
+    name: str
+    summary: str
+    architecture: type[Architecture]
+    suggest: Callable[[Sampler, int], Architecture]
+    start: tuple[Mapping[str, Any], ...]
+    presets: Mapping[str, Preset]
+    side_multiple: int
+    cpu_width: int
+    max_width: int
+    ranges: SearchRanges = SearchRanges()
+
+    def check_shape(self, shape: Shape) -> None:
+        """Say which sides this family takes.
+
+        Raises:
+            UsageError: if `shape` is not one of them.
+        """
+        if any(side % self.side_multiple for side in shape[1:]):
+            raise UsageError(
+                f"{self.name} takes images whose sides are multiples of {self.side_multiple} "
+                f"({self.side_multiple}, {2 * self.side_multiple}, ... up to 256), not {shape[1]}x{shape[2]}; "
+                f"resize with --size {max(16, round(shape[1] / self.side_multiple) * self.side_multiple)}"
+            )
+
+
+def architecture_json(architecture: Architecture) -> dict[str, Any]:
+    """An architecture as JSON values (tuples become lists)."""
+    values = asdict(architecture)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def architecture_from_json(kind: type[Architecture], values: Mapping[str, Any]) -> Architecture:
+    """The inverse of `architecture_json`."""
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers training changes."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def add_noise(values: Tensor, scale: float) -> Tensor:
+    """`values` plus Gaussian noise of standard deviation `scale`; `values` itself where the scale is 0."""
+    return values + scale * torch.randn_like(values) if scale > 0 else values

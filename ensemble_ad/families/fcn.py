@@ -1,0 +1,161 @@
+"""Fully connected autoencoders: the family that wins this contest, from the course's sample to its best report."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ensemble_ad.errors import UsageError
+from ensemble_ad.families._base import Architecture, Family, Model, Output, Preset, Sampler, Shape, add_noise
+
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "prelu": nn.PReLU,
+    "leaky_relu": lambda: nn.LeakyReLU(0.2),
+}
+Activation = Literal["relu", "prelu", "leaky_relu"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FcnArchitecture(Architecture):
+    """An encoder of linear layers and its mirror image.
+
+    Attributes:
+        widths: units of the encoder's layers after the pixels; the last is the bottleneck.
+        activation: after every layer but the bottleneck and the last, which is a Tanh.
+        batch_norm: whether batch normalisation stands before each activation.
+        activate_bottleneck: whether the bottleneck has its normalisation and activation too (`fcn-report`).
+    """
+
+    widths: tuple[int, ...]
+    activation: Activation = "relu"
+    batch_norm: bool = False
+    activate_bottleneck: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.widths or min(self.widths) < 1:
+            raise UsageError(f"the widths of an fcn must be one or more positive numbers, not {self.widths}")
+        if self.activation not in _ACTIVATIONS:
+            raise UsageError(f"an fcn's activation must be one of {', '.join(_ACTIVATIONS)}, not {self.activation!r}")
+
+    def build(self, shape: Shape) -> "FcnAutoencoder":
+        return FcnAutoencoder(shape, self)
+
+
+class FcnAutoencoder(Model):
+    """Pixels to bottleneck and back."""
+
+    def __init__(self, shape: Shape, architecture: FcnArchitecture) -> None:
+        super().__init__()
+        self.shape = shape
+        pixels = shape[0] * shape[1] * shape[2]
+        forth = (pixels, *architecture.widths)
+        self.encoder = self._stack(forth, architecture, activate_last=architecture.activate_bottleneck)
+        self.decoder = self._stack(forth[::-1], architecture, activate_last=False)
+        self.decoder.append(nn.Tanh())
+
+    @staticmethod
+    def _stack(units: tuple[int, ...], architecture: FcnArchitecture, *, activate_last: bool) -> nn.Sequential:
+        layers = nn.Sequential()
+        for i, (before, after) in enumerate(pairwise(units)):
+            layers.append(nn.Linear(before, after))
+            if i < len(units) - 2 or activate_last:
+                if architecture.batch_norm:
+                    layers.append(nn.BatchNorm1d(after))
+                layers.append(_ACTIVATIONS[architecture.activation]())
+        return layers
+
+    def forward(self, images: Tensor) -> Output:
+        latent = self.encoder(images.flatten(1))
+        return Output(self.decoder(latent).unflatten(1, self.shape), latent, {})
+
+    def training_pass(self, images: Tensor, latent_noise_scale: float) -> tuple[Tensor, Tensor]:
+        latent = add_noise(self.encoder(images.flatten(1)), latent_noise_scale)
+        return self.decoder(latent).unflatten(1, self.shape), torch.zeros((), device=images.device)
+
+
+def suggest(trial: Sampler, max_width: int) -> FcnArchitecture:
+    """One to four layers that shrink by a common factor towards the bottleneck."""
+    widths_to_try = [w for w in (128, 256, 512, 1024, 2048, 4096) if w <= max(max_width, 128)]
+    first = trial.suggest_categorical("width", widths_to_try)
+    depth = trial.suggest_int("hidden_layers", 1, 3)
+    taper = trial.suggest_categorical("taper", [1, 2, 4])
+    bottleneck = trial.suggest_int("bottleneck", 4, 256, log=True)
+    return FcnArchitecture(
+        widths=(*(max(first // taper**i, bottleneck) for i in range(depth)), bottleneck),
+        activation=trial.suggest_categorical("activation", list(_ACTIVATIONS)),
+        batch_norm=trial.suggest_categorical("batch_norm", [False, True]),
+    )
+
+
+_WRITE_UP = "published solution of the ML2022 homework 8 contest, scored 0.66 to 0.83 on Kaggle's private test set"
+_COURSE = "sample code of Hung-yi Lee's ML2022 homework 8"
+_PUBLISHED = {"loss": "mse", "noise_scale": 0.0, "latent_noise_scale": 0.0}
+
+FAMILY = Family(
+    name="fcn",
+    summary="fully connected autoencoder",
+    architecture=FcnArchitecture,
+    suggest=suggest,
+    start=(
+        {
+            "width": 512,
+            "hidden_layers": 1,
+            "taper": 1,
+            "bottleneck": 32,
+            "activation": "prelu",
+            "batch_norm": True,
+            "crop": 0.75,
+            "learning_rate": 1e-3,
+            "batch_size": 128,
+            "loss": "mse",
+        },
+        {
+            "width": 128,
+            "hidden_layers": 3,
+            "taper": 2,
+            "bottleneck": 12,
+            "activation": "relu",
+            "batch_norm": False,
+            "crop": 0.75,
+            "learning_rate": 1e-3,
+            "batch_size": 128,
+            "loss": "mse",
+        },
+    ),
+    presets={
+        "fcn-sample": Preset(
+            architecture=FcnArchitecture(widths=(128, 64, 12, 3)),
+            source=_COURSE,
+            training={**_PUBLISHED, "epochs": 50, "batch_size": 2000, "learning_rate": 1e-3},
+        ),
+        "fcn-medium": Preset(
+            architecture=FcnArchitecture(widths=(1024, 512, 256, 64, 10)),
+            source=_WRITE_UP,
+            training={**_PUBLISHED, "epochs": 50, "batch_size": 2000, "learning_rate": 1e-3},
+        ),
+        "fcn-strong": Preset(
+            architecture=FcnArchitecture(widths=(2048, 1024, 512, 256, 128)),
+            source=_WRITE_UP,
+            training={**_PUBLISHED, "epochs": 100, "batch_size": 2000, "learning_rate": 1e-3},
+        ),
+        "fcn-boss": Preset(
+            architecture=FcnArchitecture(widths=(4096, 2048, 1024, 256, 128), activation="prelu", batch_norm=True),
+            source=_WRITE_UP,
+            crop=(196 / 256, 196 / 256),
+            training={
+                **_PUBLISHED,
+                "epochs": 100,
+                "batch_size": 1024,
+                "learning_rate": 1e-3,
+                "warmup_ratio": 0.115,
+            },
+        ),
+    },
+    side_multiple=1,
+    cpu_width=1024,
+    max_width=4096,
+)

@@ -1,0 +1,200 @@
+"""ResNet-18 encoder, transposed-convolution residual decoder, and a classifier of clean against noisy reconstructions.
+
+Source: the "resnet + noise + classifier" solution published for Hung-yi Lee's ML2022 homework 8. The decoder runs
+twice in training, on the bottleneck and on the bottleneck plus Gaussian noise; the classifier has to tell the two
+pictures apart, and its binary cross entropy, times 0.1, is added to the reconstruction loss. The encoder is
+torchvision's ResNet of basic blocks without its head, untrained (He et al. 2016, arXiv:1512.03385).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models.resnet import BasicBlock
+
+from ensemble_ad.errors import UsageError
+from ensemble_ad.families._base import Architecture, Family, Model, Output, Preset, Sampler, Shape, add_noise
+
+_BLOCKS = {"10": (1, 1, 1, 1), "small": (2, 1, 1, 1), "18": (2, 2, 2, 2)}
+_STRIDE = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResnetArchitecture(Architecture):
+    """Hyperparameters of the encoder, the decoder and the classifier.
+
+    Attributes:
+        blocks: basic blocks in each of the encoder's four stages; (2, 2, 2, 2) is ResNet-18.
+        width: channels of the first stage, doubled at each further one; 64 is ResNet-18.
+        bottleneck: numbers that an image is squeezed into.
+        classifier_weight: of the classifier's loss; 0 leaves the classifier out.
+    """
+
+    blocks: tuple[int, ...] = (2, 2, 2, 2)
+    width: int = 64
+    bottleneck: int = 256
+    classifier_weight: float = 0.1
+
+    def __post_init__(self) -> None:
+        if len(self.blocks) != 4 or min(self.blocks) < 1:
+            raise UsageError(f"a resnet has four stages of one or more blocks, not {self.blocks}")
+        if self.width < 2 or self.bottleneck < 1:
+            raise UsageError(
+                f"a resnet needs a width of 2 or more and a bottleneck, not {self.width} and {self.bottleneck}"
+            )
+        if self.classifier_weight < 0:
+            raise UsageError(f"a classifier's weight must be 0 or more, not {self.classifier_weight}")
+
+    def build(self, shape: Shape) -> "ResnetAutoencoder":
+        return ResnetAutoencoder(shape, self)
+
+
+def _block(channels_in: int, channels: int, stride: int = 1) -> BasicBlock:
+    shortcut = None
+    if stride != 1 or channels_in != channels:
+        shortcut = nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+    return BasicBlock(channels_in, channels, stride, shortcut)
+
+
+def _upsample(channels_in: int, channels: int) -> list[nn.Module]:
+    return [
+        nn.ConvTranspose2d(channels_in, channels, 4, 2, 1),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+    ]
+
+
+def _encoder(shape: Shape, architecture: ResnetArchitecture) -> nn.Sequential:
+    width = architecture.width
+    layers: list[nn.Module] = [
+        nn.Conv2d(shape[0], width, 7, 2, 3, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, 2, 1),
+    ]
+    before = width
+    for stage, n_blocks in enumerate(architecture.blocks):
+        channels = width * 2**stage
+        stride = 1 if stage == 0 else 2
+        layers.append(_block(before, channels, stride))
+        layers += [_block(channels, channels) for _ in range(n_blocks - 1)]
+        before = channels
+    encoder = nn.Sequential(*layers)
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv2d):  # as torchvision's ResNet draws them
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return encoder
+
+
+def _classifier(channels: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for before, after in ((channels, 32), (32, 64), (64, 128)):
+        layers += [nn.Conv2d(before, after, 3, 2, 1), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 2))
+
+
+class ResnetAutoencoder(Model):
+    """The published system, with its widths and depths open."""
+
+    def __init__(self, shape: Shape, architecture: ResnetArchitecture) -> None:
+        super().__init__()
+        width = architecture.width
+        self.deep_shape = (8 * width, shape[1] // _STRIDE, shape[2] // _STRIDE)
+        features = self.deep_shape[0] * self.deep_shape[1] * self.deep_shape[2]
+        self.classifier_weight = architecture.classifier_weight
+        self.encoder = _encoder(shape, architecture)
+        self.squeeze = nn.Linear(features, architecture.bottleneck)
+        self.unsqueeze = nn.Linear(architecture.bottleneck, features)
+        self.decoder = nn.Sequential(
+            *_upsample(8 * width, 4 * width),
+            _block(4 * width, 2 * width),
+            *_upsample(2 * width, 2 * width),
+            _block(2 * width, width),
+            *_upsample(width, width),
+            *_upsample(width, width // 2),
+            nn.ConvTranspose2d(width // 2, shape[0], 4, 2, 1),
+            nn.Tanh(),
+        )
+        self.classifier = _classifier(shape[0]) if self.classifier_weight > 0 else None
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) to bottlenecks (B, bottleneck)."""
+        latent: Tensor = self.squeeze(self.encoder(images).flatten(1))
+        return latent
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Bottlenecks (B, bottleneck) to images (B, C, H, W)."""
+        images: Tensor = self.decoder(self.unsqueeze(latent).unflatten(1, self.deep_shape))
+        return images
+
+    def forward(self, images: Tensor) -> Output:
+        latent = self.encode(images)
+        reconstruction = self.decode(latent)
+        if self.classifier is None:
+            return Output(reconstruction, latent, {})
+        # The classifier says how clean a reconstruction looks, so its negative says how anomalous the image is.
+        return Output(reconstruction, latent, {"logit": -self.classifier(reconstruction).mean(1)})
+
+    def training_pass(self, images: Tensor, latent_noise_scale: float) -> tuple[Tensor, Tensor]:
+        latent = self.encode(images)
+        reconstruction = self.decode(latent)
+        if self.classifier is None:
+            if latent_noise_scale > 0:
+                reconstruction = self.decode(add_noise(latent, latent_noise_scale))
+            return reconstruction, torch.zeros((), device=images.device)
+        clean = self.classifier(reconstruction)
+        noisy = self.classifier(self.decode(add_noise(latent, latent_noise_scale)))
+        bce = functional.binary_cross_entropy_with_logits
+        loss = bce(clean, torch.ones_like(clean)) + bce(noisy, torch.zeros_like(noisy))
+        return reconstruction, self.classifier_weight * loss
+
+
+def suggest(trial: Sampler, max_width: int) -> ResnetArchitecture:
+    """Depth, width and bottleneck of the encoder, and how much the classifier counts."""
+    return ResnetArchitecture(
+        blocks=_BLOCKS[trial.suggest_categorical("blocks", list(_BLOCKS))],
+        width=trial.suggest_categorical("width", [w for w in (8, 16, 32, 64) if w <= max(max_width, 8)]),
+        bottleneck=trial.suggest_int("bottleneck", 4, 256, log=True),
+        classifier_weight=trial.suggest_float("classifier_weight", 0.01, 1.0, log=True),
+    )
+
+
+FAMILY = Family(
+    name="resnet",
+    summary="ResNet encoder, residual decoder, latent noise and a classifier of noisy reconstructions",
+    architecture=ResnetArchitecture,
+    suggest=suggest,
+    start=(
+        {
+            "blocks": "10",
+            "width": 16,
+            "bottleneck": 32,
+            "classifier_weight": 0.1,
+            "crop": 0.75,
+            "learning_rate": 1e-3,
+            "batch_size": 128,
+            "latent_noise_scale": 0.1,
+            "loss": "mse",
+        },
+    ),
+    presets={
+        "resnet-boss": Preset(
+            architecture=ResnetArchitecture(),
+            source="published 'resnet + noise + classifier' solution of the ML2022 homework 8 contest, 0.81 on Kaggle",
+            crop=(196 / 256, 196 / 256),
+            training={
+                "loss": "mse",
+                "noise_scale": 0.0,
+                "latent_noise_scale": 0.1,
+                "epochs": 100,
+                "batch_size": 512,
+                "learning_rate": 1e-3,
+                "warmup_ratio": 0.115,
+            },
+        ),
+    },
+    side_multiple=_STRIDE,
+    cpu_width=16,
+    max_width=64,
+)

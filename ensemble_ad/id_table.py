@@ -1,0 +1,98 @@
+"""CSV files with an id column: labels, sample submissions, submissions."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ensemble_ad.errors import DataError
+
+ID = "ID"
+
+
+class IdTable(NamedTuple):
+    """Two columns of a CSV file, as text, in its order."""
+
+    ids: list[str]
+    values: list[str]
+
+
+def read_id_table(path: Path, value: str) -> IdTable:
+    """Read the columns `ID` and `value` (in any case) of a CSV file.
+
+    Raises:
+        DataError: if the file is missing, is not CSV, lacks a column, is empty or repeats an id.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file, strict=True))
+    except FileNotFoundError:
+        raise DataError(f"the file {path} does not exist; name another") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} must be a CSV file with the columns {ID},{value}: {error}") from error
+    header = [name.strip().lower() for name in rows[0]] if rows else []
+    if ID.lower() not in header or value.lower() not in header:
+        raise DataError(
+            f"{path} must have the columns {ID},{value}, but starts with {','.join(rows[0])[:80]!r}"
+            if rows
+            else f"{path} must have the columns {ID},{value}, but is empty"
+        )
+    id_at, value_at = header.index(ID.lower()), header.index(value.lower())
+    ids, values = [], []
+    seen: set[str] = set()
+    for number, row in enumerate(rows[1:], start=2):
+        if not row:
+            continue
+        if len(row) != len(header):
+            raise DataError(f"{path} line {number} must have {len(header)} cells, but has {len(row)}")
+        name = row[id_at].strip()
+        if name in seen:
+            raise DataError(f"{path} must name each id once, but {name!r} comes again on line {number}")
+        seen.add(name)
+        ids.append(name)
+        values.append(row[value_at].strip())
+    if not ids:
+        raise DataError(f"{path} must have a row an image, but has none")
+    return IdTable(ids, values)
+
+
+def check_same_ids(path: Path, ids: Sequence[str], expected: Sequence[str]) -> None:
+    """Raise unless `ids` holds exactly the `expected` ones, in any order.
+
+    Raises:
+        DataError: naming how many are missing or extra, and the first of them.
+    """
+    have, want = set(ids), set(expected)
+    missing = [name for name in expected if name not in have]
+    extra = [name for name in ids if name not in want]
+    problems = [
+        f"{len(some)} {what} ({', '.join(map(repr, some[:3]))}{', ...' if len(some) > 3 else ''})"
+        for what, some in (("missing", missing), ("unknown", extra))
+        if some
+    ]
+    if problems:
+        raise DataError(f"{path} must have the ids of the {len(expected)} test images: {' and '.join(problems)}")
+
+
+def read_labels(path: Path, ids: Sequence[str]) -> npt.NDArray[np.int8]:
+    """Read `ID,label`, 1 = anomaly, into the order of `ids`.
+
+    Returns:
+        int8 (k,) of 0 and 1.
+
+    Raises:
+        DataError: for missing, repeated or unknown ids, another value than 0 or 1, or labels of one class.
+    """
+    table = read_id_table(path, "label")
+    check_same_ids(path, table.ids, ids)
+    by_id = dict(zip(table.ids, table.values, strict=True))
+    bad = next((name for name in ids if by_id[name] not in ("0", "1", "0.0", "1.0")), None)
+    if bad is not None:
+        raise DataError(f"{path}: a label must be 0 (normal) or 1 (anomaly), but the one of {bad!r} is {by_id[bad]!r}")
+    label = np.array([float(by_id[name]) for name in ids]).astype(np.int8)
+    if label.min() == label.max():
+        raise DataError(f"{path} must hold both classes, but every label is {label[0]}; an AUC needs both")
+    return label

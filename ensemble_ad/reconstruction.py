@@ -1,0 +1,77 @@
+"""How far a reconstruction is from its image: one number an image and kind, higher = more anomalous."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_WINDOW = 7
+_TOP_SHARE = 0.1
+
+
+def root_sum_squares(image: Tensor, reconstruction: Tensor) -> Tensor:
+    """Root of the summed squared error: the score of the ML2022 course code."""
+    return (image - reconstruction).square().flatten(1).sum(1).sqrt()
+
+
+def mean_absolute(image: Tensor, reconstruction: Tensor) -> Tensor:
+    """Mean absolute error, less moved by a few bad pixels."""
+    return (image - reconstruction).abs().flatten(1).mean(1)
+
+
+def top_absolute(image: Tensor, reconstruction: Tensor) -> Tensor:
+    """Mean of the largest tenth of the absolute errors: for anomalies that fill little of the image."""
+    error = (image - reconstruction).abs().flatten(1)
+    return error.topk(max(1, int(error.shape[1] * _TOP_SHARE)), dim=1, sorted=False).values.mean(1)
+
+
+def gradient(image: Tensor, reconstruction: Tensor) -> Tensor:
+    """Root of the summed squared error of the horizontal and vertical differences: edges, whatever the brightness."""
+    error = image - reconstruction
+    across, down = error.diff(dim=3), error.diff(dim=2)
+    return (across.square().flatten(1).sum(1) + down.square().flatten(1).sum(1)).sqrt()
+
+
+def structural_dissimilarity(image: Tensor, reconstruction: Tensor) -> Tensor:
+    """1 - mean SSIM over uniform 7x7 windows, for values in [-1, 1] (Wang et al. 2004, IEEE TIP 13(4))."""
+    # The constants of the paper for a data range L of 2: (0.01 L)^2 and (0.03 L)^2.
+    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
+    stacked = torch.cat([image, reconstruction, image * image, reconstruction * reconstruction, image * reconstruction])
+    mean_x, mean_y, xx, yy, xy = functional.avg_pool2d(stacked, _WINDOW, stride=1).chunk(5)
+    # SSIM is published with the sample (co)variance.
+    unbiased = _WINDOW**2 / (_WINDOW**2 - 1)
+    var_x, var_y = unbiased * (xx - mean_x**2), unbiased * (yy - mean_y**2)
+    covariance = unbiased * (xy - mean_x * mean_y)
+    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    similarity = similarity / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+    return 1 - similarity.flatten(1).mean(1)
+
+
+ERROR_KINDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "rss": root_sum_squares,
+    "mae": mean_absolute,
+    "top": top_absolute,
+    "gradient": gradient,
+    "ssim": structural_dissimilarity,
+}
+"""Each takes float (B, C, H, W) images and reconstructions in [-1, 1] and gives float (B,)."""
+
+
+def mse_loss(image: Tensor, reconstruction: Tensor) -> Tensor:
+    """Mean squared error."""
+    return functional.mse_loss(reconstruction, image)
+
+
+def l1_loss(image: Tensor, reconstruction: Tensor) -> Tensor:
+    """Mean absolute error."""
+    return functional.l1_loss(reconstruction, image)
+
+
+def ssim_loss(image: Tensor, reconstruction: Tensor) -> Tensor:
+    """Mean structural dissimilarity."""
+    return structural_dissimilarity(image, reconstruction).mean()
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse_loss, "l1": l1_loss, "ssim": ssim_loss}
+"""What training minimises; each takes float (B, C, H, W) images and reconstructions and gives a scalar."""

@@ -1,0 +1,136 @@
+"""Blends on disk: `studies/blends/<name>/` with `blend.json` and `scores.npz`, the test images' anomaly scores."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ensemble_ad import storage
+from ensemble_ad.errors import StorageError, UsageError
+
+FORMAT = 1
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
+Scores = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedBlend:
+    """A blend that was made.
+
+    Attributes:
+        name: its name.
+        folder: where it lies.
+        info: the contents of `blend.json`: data, method, weights, explanation, ...
+    """
+
+    name: str
+    folder: Path
+    info: Mapping[str, Any]
+
+    @property
+    def data(self) -> str:
+        """Fingerprint of its data set."""
+        return str(self.info["data"])
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Weight of each column, `<member key>/<error kind>`."""
+        return {str(name): float(weight) for name, weight in self.info["weights"].items()}
+
+    def scores(self) -> Scores:
+        """float64 (k,) anomaly scores of the test images, verified.
+
+        Raises:
+            StorageError: if the file is missing or damaged.
+        """
+        path = self.folder / "scores.npz"
+        if storage.file_hash(path) != self.info["checksum"]:
+            raise StorageError(f"{path} is damaged: its checksum differs; blend again")
+        with np.load(path, allow_pickle=False) as file:
+            return np.asarray(file["test"], dtype=np.float64)
+
+
+def save_blend(studies: Path, name: str, info: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> SavedBlend:
+    """Write a blend, whole or not at all.
+
+    A name that is taken is an error unless it holds the same blend, so that two runs never mix.
+
+    Args:
+        studies: the studies' folder.
+        name: letters, digits and `_.+-`.
+        info: JSON values.
+        arrays: for `scores.npz`; `test` are the scores.
+
+    Raises:
+        UsageError: for a name that does not fit or is taken by another blend.
+        StorageError: if it cannot be written.
+    """
+    folder = _folder(studies, name)
+    identity = storage.json_hash({key: info[key] for key in ("data", "method", "normaliser", "weights")})
+    if not folder.exists():
+        with storage.whole_folder(folder) as part:
+            np.savez(part / "scores.npz", **arrays)  # type: ignore[arg-type]
+            value = {
+                "format": FORMAT,
+                "name": name,
+                "created": datetime.now(UTC).isoformat(timespec="microseconds"),
+                "identity": identity,
+                "checksum": storage.file_hash(part / "scores.npz"),
+                **info,
+            }
+            storage.write_json(part / "blend.json", value)
+    blend = load_blend(studies, name)
+    if blend.info["identity"] != identity:
+        raise UsageError(f"the name {name!r} is taken by another blend; choose another with --name")
+    # Blending again makes a blend the latest one, which is what `ensad submit` hands in.
+    with storage.clear_errors(folder, "write to"):
+        (folder / "blend.json").touch()
+    return blend
+
+
+def _folder(studies: Path, name: str) -> Path:
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"a blend's name must be letters, digits and _ . + - (100 at most), not {name!r}")
+    return studies / "blends" / name
+
+
+def load_blend(studies: Path, name: str) -> SavedBlend:
+    """Read a blend's `blend.json`.
+
+    Raises:
+        UsageError: if there is none of that name; the message lists those there are.
+        StorageError: if it is damaged or of another format.
+    """
+    folder = _folder(studies, name)
+    if not folder.is_dir():
+        known = ", ".join(blend.name for blend in list_blends(studies)) or "none; run `ensad blend`"
+        raise UsageError(f"unknown blend {name!r}; the blends in {studies} are {known}")
+    path = folder / "blend.json"
+    info = storage.read_json(path)
+    if not isinstance(info, dict) or info.get("format") != FORMAT or info.get("name") != name:
+        raise StorageError(f"{path} is not a blend that this version reads; remove {folder} and blend again")
+    return SavedBlend(name=name, folder=folder, info=info)
+
+
+def list_blends(studies: Path) -> list[SavedBlend]:
+    """All blends, the latest last."""
+    paths = [path for path in (studies / "blends").glob("*/blend.json") if not path.parent.name.startswith(".")]
+    paths.sort(key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
+    return [load_blend(studies, path.parent.name) for path in paths]
+
+
+def latest_blend(studies: Path) -> SavedBlend:
+    """The blend that was made last.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    blends = list_blends(studies)
+    if not blends:
+        raise UsageError(f"there is no blend in {studies}; run `ensad blend --members fcn,resnet` first")
+    return blends[-1]

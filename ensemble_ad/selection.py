@@ -1,0 +1,114 @@
+"""Which members a blend is made of: the grammar of `--members`.
+
+    terms = term {"," term}
+    term  = FAMILY | FAMILY ":" COUNT | FAMILY ":all" | KEY
+
+A family alone stands for its best five. Best is by the objective that the members were tuned for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ensemble_ad.cache import Member
+from ensemble_ad.errors import UsageError
+
+BEST_OF_A_FAMILY = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """One term of `--members` and what it stands for.
+
+    Attributes:
+        text: as typed.
+        members: best first.
+    """
+
+    text: str
+    members: tuple[Member, ...]
+
+
+def select(members: Sequence[Member], text: str) -> list[Term]:
+    """Resolve `--members`.
+
+    Args:
+        members: the members of one data set to choose from.
+        text: what the user typed.
+
+    Raises:
+        UsageError: for an unknown family or key, a count that is not a positive number, or a member named twice.
+    """
+    by_key = {member.key: member for member in members}
+    families: dict[str, list[Member]] = {}
+    for member in sorted(members, key=lambda m: (-m.sort_value, m.key)):
+        families.setdefault(member.family, []).append(member)
+    terms = []
+    for part in text.split(","):
+        name, colon, count = part.strip().partition(":")
+        if name in by_key and not colon:
+            terms.append(Term(text=name, members=(by_key[name],)))
+        elif name in families:
+            wanted = _count(count, len(families[name])) if colon else BEST_OF_A_FAMILY
+            terms.append(Term(text=part.strip(), members=tuple(families[name][:wanted])))
+        else:
+            known = ", ".join(f"{family} ({len(some)})" for family, some in sorted(families.items()))
+            raise UsageError(
+                f"no member or family {name!r} is cached for this data; there are {known or 'none'}; "
+                f"run `ensad tune --family {name if name.isidentifier() else 'fcn'}` or see `ensad compare`"
+            )
+    seen: set[str] = set()
+    for term in terms:
+        for member in term.members:
+            if member.key in seen:
+                raise UsageError(f"--members must name each member once, but {member.key} comes again in {term.text!r}")
+            seen.add(member.key)
+    return terms
+
+
+def of_one_data_set(members: Sequence[Member], prefix: str | None) -> tuple[list[Member], int]:
+    """The members of the data set whose fingerprint begins with `prefix`, or of the one last worked on.
+
+    Args:
+        members: oldest first, at least one.
+        prefix: of the fingerprint; None takes the newest member's data set.
+
+    Returns:
+        Its members, oldest first, and how many others there are.
+
+    Raises:
+        UsageError: if no data set, or more than one, begins so.
+    """
+    known = list(dict.fromkeys(member.data for member in members))
+    wanted = [members[-1].data] if prefix is None else [data for data in known if data.startswith(prefix)]
+    if len(wanted) != 1:
+        raise UsageError(
+            f"--dataset must begin one data set's fingerprint, and {prefix!r} begins {len(wanted)}; "
+            f"there are {', '.join(data[:8] for data in known)}"
+        )
+    chosen = [member for member in members if member.data == wanted[0]]
+    return chosen, len(members) - len(chosen)
+
+
+def _count(text: str, available: int) -> int:
+    if text == "all":
+        return available
+    if not text.isascii() or not text.isdecimal() or int(text[:9]) < 1:
+        raise UsageError(f"the count after ':' must be a positive number or 'all', not {text!r}, as in fcn:3")
+    return int(text[:9])
+
+
+def parse_weights(text: str, n_terms: int) -> list[float]:
+    """Read `--weights`, one non-negative number a term of `--members`.
+
+    Raises:
+        UsageError: for another count, something that is not a finite number of 0 or more, or a sum of 0.
+    """
+    try:
+        weights = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--weights must be numbers with commas between, as in 2,1, not {text!r}") from None
+    if len(weights) != n_terms:
+        raise UsageError(f"--weights must give one number a term of --members: {n_terms}, not {len(weights)}")
+    if not all(0 <= weight < float("inf") for weight in weights) or sum(weights) == 0:
+        raise UsageError(f"--weights must be finite, 0 or more, and not all 0: {text!r}")
+    return weights

@@ -1,0 +1,133 @@
+"""Files that are whole or not there: written beside their place, synced, renamed; never a pickle."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ensemble_ad.errors import StorageError
+
+_HASH_BLOCK = 1 << 24
+
+
+@contextmanager
+def clear_errors(path: Path, doing: str) -> Iterator[None]:
+    """Turn what the operating system says about `path` into one line that says what to do.
+
+    Raises:
+        StorageError: on any OSError (no space, no permission, a file where a folder should be, ...).
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            why, advice = "no space is left", "free some space and run the same command again"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            why, advice = "permission denied", "make it writable or name another folder"
+        else:
+            why, advice = error.strerror or str(error), "look at that path"
+        raise StorageError(f"cannot {doing} {path}: {why}; {advice}") from error
+
+
+def make_folder(path: Path) -> Path:
+    """Create `path` with its parents and prove that it can be written to.
+
+    Raises:
+        StorageError: if it cannot be created or written to.
+    """
+    with clear_errors(path, "write to"):
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, "permission denied", str(path))
+    return path
+
+
+@contextmanager
+def whole_file(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
+    """Give a temporary path to write to; on leaving without an error it becomes `path`, synced.
+
+    With `overwrite=False` an existing `path` is left alone and FileExistsError raised, also when two processes race.
+    """
+    make_folder(path.parent)
+    with clear_errors(path, "write"):
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+    part = Path(name)
+    try:
+        with clear_errors(path, "write"):
+            yield part
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
+            part.chmod(0o644)
+            if overwrite:
+                part.replace(path)
+        if not overwrite:
+            os.link(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """As `whole_file`, for a folder: it appears at `path` with everything in it, or not at all.
+
+    If `path` exists by then (another process finished the same work), the newer copy is dropped.
+    """
+    make_folder(path.parent)
+    with clear_errors(path, "write"):
+        part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        with clear_errors(path, "write"):
+            yield part
+            for item in part.iterdir():
+                with item.open("rb") as written:
+                    os.fsync(written.fileno())
+            part.chmod(0o755)
+            try:
+                part.rename(path)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON; numbers must be finite (JSON has no NaN)."""
+    with whole_file(path) as part:
+        part.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        StorageError: if the file is missing, unreadable or not JSON.
+    """
+    with clear_errors(path, "read"):
+        text = path.read_bytes()
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StorageError(f"{path} must be JSON: {error}; it is damaged, remove it or copy it again") from error
+
+
+def file_hash(path: Path) -> str:
+    """BLAKE2b-128 of a file's bytes, hexadecimal."""
+    digest = hashlib.blake2b(digest_size=16)
+    with clear_errors(path, "read"), path.open("rb") as file:
+        while block := file.read(_HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def json_hash(value: Any) -> str:
+    """BLAKE2b-128 of a JSON value in canonical form (sorted keys, no spaces), hexadecimal."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

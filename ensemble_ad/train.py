@@ -1,0 +1,168 @@
+"""The training loop: the whole set in memory as uint8, a permutation and a gather an epoch, nothing else.
+
+Knows nothing of Optuna, of files or of test images: after each epoch it calls back, and stops if told to.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ensemble_ad.errors import EnsadError, UsageError
+from ensemble_ad.families import Model
+from ensemble_ad.families._base import add_noise
+from ensemble_ad.reconstruction import LOSSES
+
+
+class DivergedError(EnsadError):
+    """The training loss is not finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How a model is trained.
+
+    Attributes:
+        epochs: passes over the training images; the schedule spans them.
+        batch_size: images a step; a last incomplete batch is left to the next epoch's permutation.
+        learning_rate: the highest, at the end of the warm-up.
+        weight_decay: AdamW's, decoupled (Loshchilov and Hutter 2019, arXiv:1711.05101).
+        warmup_ratio: share of all steps over which the learning rate rises linearly; after it, a cosine to 0.
+        noise_scale: standard deviation of the Gaussian noise on the input, whose range is [-1, 1].
+        latent_noise_scale: the same on the bottleneck.
+        loss: a name of `reconstruction.LOSSES`.
+        seed: of the initial weights, the permutations and the noise.
+    """
+
+    epochs: int
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    warmup_ratio: float = 0.1
+    noise_scale: float = 0.0
+    latent_noise_scale: float = 0.0
+    loss: str = "mse"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        rules = {
+            "epochs must be 1 or more": self.epochs >= 1,
+            "batch_size must be 1 or more": self.batch_size >= 1,
+            "learning_rate must be above 0": self.learning_rate > 0,
+            "weight_decay must be 0 or more": self.weight_decay >= 0,
+            "warmup_ratio must be of 0 to 1": 0 <= self.warmup_ratio <= 1,
+            "noise_scale must be 0 or more": self.noise_scale >= 0,
+            "latent_noise_scale must be 0 or more": self.latent_noise_scale >= 0,
+            f"loss must be one of {', '.join(LOSSES)}": self.loss in LOSSES,
+        }
+        for rule, holds in rules.items():
+            if not holds:
+                raise UsageError(f"{rule}, not {getattr(self, rule.split()[0])!r}")
+
+
+class Epoch(NamedTuple):
+    """What the callback is told.
+
+    Attributes:
+        number: from 1.
+        loss: mean training loss of the epoch.
+        images_per_second: trained images, evaluation not counted.
+    """
+
+    number: int
+    loss: float
+    images_per_second: float
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one.
+
+    Raises:
+        UsageError: if CUDA is asked for and missing.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda needs a CUDA device and torch sees none; use --device cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def to_input(batch: Tensor) -> Tensor:
+    """uint8 (B, H, W, C) to float32 (B, C, H, W) in [-1, 1]; a permuted view, so channels-last in memory."""
+    return batch.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+
+
+def schedule(step: int, total: int, warmup_ratio: float) -> float:
+    """Factor of the learning rate: a linear warm-up, then half a cosine to 0 (Loshchilov and Hutter 2017)."""
+    warmup = int(warmup_ratio * total)
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+def train(
+    build: Callable[[], Model],
+    images: Tensor,
+    rows: Tensor,
+    settings: TrainSettings,
+    *,
+    after_epoch: Callable[[Epoch, Model], bool] | None = None,
+) -> Model:
+    """Train a model.
+
+    Args:
+        build: makes the untrained model; called under `settings.seed`.
+        images: uint8 (N, H, W, C), on the device to train on.
+        rows: int64 (n,), the images to train on, so that held-out ones need no copy of the rest.
+        settings: how.
+        after_epoch: called with the model in evaluation mode; returning False ends the training.
+
+    Returns:
+        The model as the last epoch left it.
+
+    Raises:
+        DivergedError: if the loss stops being finite.
+    """
+    device = images.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(settings.seed)
+        model = build().to(device)
+        batch_size = min(settings.batch_size, len(rows))
+        steps = len(rows) // batch_size
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: schedule(step, settings.epochs * steps, settings.warmup_ratio)
+        )
+        loss_function = LOSSES[settings.loss]
+        for number in range(1, settings.epochs + 1):
+            started = time.perf_counter()
+            model.train()
+            order = rows[torch.randperm(len(rows), device=device)]
+            total = torch.zeros((), device=device)
+            for step in range(steps):
+                clean = to_input(images[order[step * batch_size : (step + 1) * batch_size]])
+                reconstruction, extra = model.training_pass(
+                    add_noise(clean, settings.noise_scale), settings.latent_noise_scale
+                )
+                loss = loss_function(clean, reconstruction) + extra
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                scheduler.step()
+                total += loss.detach()
+            mean_loss = float(total) / steps
+            seconds = time.perf_counter() - started
+            if not math.isfinite(mean_loss):
+                raise DivergedError(f"the training loss became {mean_loss} in epoch {number}; lower the learning rate")
+            model.eval()
+            if after_epoch is not None and not after_epoch(
+                Epoch(number, mean_loss, steps * batch_size / seconds), model
+            ):
+                break
+    return model
