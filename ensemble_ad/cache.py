@@ -6,6 +6,7 @@ environment, checksums), `vectors.npz` (float32 `reference` (n, m) and `test` (k
 """
 
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,24 @@ from ensemble_ad.errors import StorageError
 
 FORMAT = 1
 _KEY = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}")
+_NUMBER = (int, float)
+# What later commands read of `member.json`, and what it has to be.
+_KINDS: dict[str, Any] = {
+    "recipe": {
+        "family": str,
+        "data": str,
+        "preprocess": {"crop": list, "size": list},
+        "training": {"epochs": int},
+        "labels": (str, type(None)),
+    },
+    "objective": {"name": str, "direction": str, "value": _NUMBER, "column": str},
+    "best_epoch": int,
+    "parameters": int,
+    "seconds": {"train": _NUMBER, "score": _NUMBER},
+    "columns": list,
+    "checksums": dict,
+    "created": str,
+}
 Scores = npt.NDArray[np.float32]
 
 
@@ -98,9 +117,10 @@ class Member:
         path = self.folder / "vectors.npz"
         self._verify(path)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # Opened here, since numpy leaves a file open that turns out not to be a zip.
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 reference, test = file["reference"], file["test"]
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise StorageError(f"{path} is not a member's error vectors: {error}") from error
         if not (reference.ndim == test.ndim == 2 and reference.shape[1] == test.shape[1] == len(self.columns)):
             raise StorageError(
@@ -166,8 +186,13 @@ def save_member(
     return load_member(studies, key)
 
 
+def is_key(name: str) -> bool:
+    """Whether `name` looks like a member's key."""
+    return _KEY.fullmatch(name) is not None
+
+
 def _folder(studies: Path, key: str) -> Path:
-    if not _KEY.fullmatch(key):
+    if not is_key(key):
         raise StorageError(f"a member's key must look like fcn-0123456789ab, not {key!r}")
     return studies / "members" / key
 
@@ -192,9 +217,11 @@ def load_member(studies: Path, key: str) -> Member:
         raise StorageError(
             f"{path} has format {info.get('format')}, and this version reads {FORMAT}; use the ensad that wrote it"
         )
-    missing = {"recipe", "objective", "columns", "checksums", "created"} - info.keys()
-    if missing:
-        raise StorageError(f"{path} lacks {', '.join(sorted(missing))}; remove {folder}")
+    unfit = [name for name, kind in _KINDS.items() if not storage.fits(info, {name: kind})]
+    if not unfit and info["objective"]["column"] not in info["columns"]:
+        unfit = ["columns"]
+    if unfit:
+        raise StorageError(f"{path} lacks {', '.join(unfit)}, or has them otherwise than a member; remove {folder}")
     return Member(key=key, folder=folder, info=info)
 
 
@@ -228,6 +255,8 @@ def load_data_record(studies: Path, fingerprint: str) -> DataRecord:
     path = studies / "data" / f"{fingerprint}.json"
     value = storage.read_json(path)
     try:
+        if (value["format"], value["fingerprint"]) != (FORMAT, fingerprint):
+            raise KeyError(f"format {value['format']}, fingerprint {value['fingerprint']}")
         return DataRecord(
             fingerprint=value["fingerprint"],
             ids=tuple(value["ids"]),

@@ -1,4 +1,4 @@
-"""Where settings come from: a flag, an environment variable, `ensad.toml` in the working folder, a default, in that order.
+"""Where settings come from: a flag, an environment variable, `ensad.toml` in the working folder, then a default.
 
 click sees to flags, environment and defaults; this module turns `ensad.toml` into click's map of defaults. Keys at the
 top of the file hold for every command that has such an option, keys in a table `[tune]` for that command.
@@ -12,14 +12,17 @@ from typing import Any
 from ensemble_ad.errors import UsageError
 
 FILE = Path("ensad.toml")
+# At the top of the file they would hold for a study too, which shall see labels only where they are named for it.
+_ONLY_IN_TABLES = {"labels"}
 
 
-def read_defaults(path: Path, options: Mapping[str, set[str]]) -> dict[str, dict[str, Any]]:
+def read_defaults(path: Path, options: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """Read `path` into click's `default_map`.
 
     Args:
         path: the file; a missing one gives no defaults.
-        options: the options of each command, as in "data" of `--data`.
+        options: of each command, the name of each option's parameter by its key: `max-width` of `--max-width`. A
+            command of a group is `group command`.
 
     Raises:
         UsageError: if it is not TOML, or names a command or option that does not exist.
@@ -30,22 +33,37 @@ def read_defaults(path: Path, options: Mapping[str, set[str]]) -> dict[str, dict
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"{path} must be TOML: {error}") from error
-    known = set().union(*options.values())
     everywhere = {key: value for key, value in content.items() if not isinstance(value, dict)}
+    tables = {key: value for key, value in content.items() if isinstance(value, dict)}
+    known = set().union(*options.values()) - _ONLY_IN_TABLES
     for key in everywhere:
-        if key.replace("-", "_") not in known:
+        if key in _ONLY_IN_TABLES:
+            raise UsageError(
+                f"{path} sets {key!r} for every command; set it in [evaluate], or in [tune] if you mean it"
+            )
+        if key not in known:
             raise UsageError(f"{path} sets {key!r}, which no command has; the keys are {', '.join(sorted(known))}")
-    defaults: dict[str, dict[str, Any]] = {}
-    for command, table in ((key, value) for key, value in content.items() if isinstance(value, dict)):
+    for command, table in tables.items():
         if command not in options:
             raise UsageError(f"{path} has a table [{command}], but the commands are {', '.join(sorted(options))}")
         for key in table:
-            if key.replace("-", "_") not in options[command]:
+            if key not in options[command]:
                 raise UsageError(
                     f"{path} sets {key!r} in [{command}]; its keys are {', '.join(sorted(options[command]))}"
                 )
-        defaults[command] = {key.replace("-", "_"): value for key, value in table.items()}
+    defaults: dict[str, Any] = {}
     for command, names in options.items():
-        shared = {k.replace("-", "_"): v for k, v in everywhere.items() if k.replace("-", "_") in names}
-        defaults[command] = {**shared, **defaults.get(command, {})}
+        values = {key: value for key, value in everywhere.items() if key in names} | tables.get(command, {})
+        *groups, last = command.split()
+        place = defaults
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[last] = {names[key]: _text(path, key, value) for key, value in values.items()}
     return defaults
+
+
+def _text(path: Path, key: str, value: Any) -> str:
+    """A value as it would be typed, for click to read and refuse as it does a flag's."""
+    if not isinstance(value, str | int | float):
+        raise UsageError(f"{path} must set {key!r} to text, a number or true/false, not {value!r}")
+    return str(value)

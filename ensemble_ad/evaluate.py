@@ -10,6 +10,7 @@ import pandas as pd
 
 from ensemble_ad import statistics, storage
 from ensemble_ad.cache import Member
+from ensemble_ad.errors import StorageError
 from ensemble_ad.saved_blend import SavedBlend
 
 
@@ -67,11 +68,17 @@ def save_evaluation(studies: Path, fingerprint: str, labels: Path, table: pd.Dat
 
 
 def load_evaluation(studies: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The last evaluation of a data set's members and blends; None if there was none."""
+    """The last evaluation of a data set's members and blends; None if there was none.
+
+    Raises:
+        StorageError: if it is damaged.
+    """
     path = _path(studies, fingerprint)
     if not path.exists():
         return None
     value: dict[str, Any] = storage.read_json(path)
+    if not storage.fits(value, {"rows": dict}) or not all(isinstance(row, dict) for row in value["rows"].values()):
+        raise StorageError(f"{path} is not an evaluation; remove it and run `ensad evaluate` again")
     return value
 
 

@@ -1,7 +1,8 @@
 """Images as the user has them: Kaggle's two .npy files, or folders of pictures; read, checked, fingerprinted."""
 
+import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -151,17 +152,37 @@ def open_array(path: Path) -> Images:
     if not head.startswith(_NPY_MAGIC):
         raise DataError(f"{path} must be a .npy file, but does not start like one; save it with numpy.save")
     try:
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        if "object" in str(error).lower() or "pickle" in str(error).lower():
+        images = _map(path)
+    except Exception as error:  # numpy lets the tokenizer's, the parser's and the memory map's errors through
+        if "Python objects in dtype" in str(error):
             raise DataError(
                 f"{path} holds pickled objects, which could run code and are never opened; "
                 "save it again as one uint8 array"
             ) from error
         raise DataError(f"{path} is cut off or damaged ({_one_line(error)}); download it again") from error
-    except (OSError, EOFError, OverflowError) as error:
-        raise DataError(f"{path} is cut off or damaged ({_one_line(error)}); download it again") from error
     return _check_images(images, path)
+
+
+def _map(path: Path) -> Images:
+    with np.errstate(all="raise"):
+        opened: Images = np.load(path, mmap_mode="r", allow_pickle=False)
+    return opened
+
+
+def keep_array(path: Path, make: Callable[[], Images]) -> Images:
+    """Open the array at `path` as a memory map; where there is none, or a damaged one, `make` it and write it first.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    if path.exists():
+        # A copy that broke off leaves a file that is too short.
+        with contextlib.suppress(ValueError, EOFError, OSError):
+            return _map(path)
+    made = make()
+    with storage.whole_file(path) as part, part.open("wb") as file:
+        np.save(file, made)
+    return _map(path)
 
 
 def _one_line(error: BaseException) -> str:
@@ -200,12 +221,12 @@ def _check_images(images: npt.NDArray[np.generic], path: Path) -> Images:
 def open_folder(folder: Path, image_cache: Path) -> ImageSet:
     """Read a folder of pictures in any of Pillow's formats, once; after that its uint8 cache is opened.
 
-    Grey pictures give one channel, any colour among them gives three. The id of a picture is its path inside the folder.
+    Grey pictures give one channel, any colour among them gives three. An id is a picture's path inside the folder.
 
     Raises:
         DataError: for no pictures, an unreadable one, or pictures of different sizes.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     known = Image.registered_extensions()
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file())
@@ -213,29 +234,31 @@ def open_folder(folder: Path, image_cache: Path) -> ImageSet:
         raise DataError(f"{folder} must hold images (PNG, JPEG, ...), but holds none that Pillow reads")
     ids = tuple(p.relative_to(folder).as_posix() for p in paths)
     content = storage.json_hash([storage.file_hash(p) for p in paths])
-    cached = image_cache / f"folder-{content}.npy"
-    if not cached.exists():
-        decoded: list[Images] = []
-        for path in paths:
-            try:
-                with Image.open(path) as image:
-                    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-                        raise ValueError("more than 8 bits a channel; convert it to 8 bits")
-                    decoded.append(np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")))
-            except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-                why = _one_line(error)
-                raise DataError(f"{path} cannot be read as an image ({why}); mend or remove it") from error
-            if decoded[-1].shape[:2] != decoded[0].shape[:2]:
-                raise DataError(
-                    f"all images of {folder} must have one size, but {ids[0]} is {_size(decoded[0])} "
-                    f"and {ids[len(decoded) - 1]} is {_size(decoded[-1])}"
-                )
-        if any(image.ndim == 3 for image in decoded):
-            decoded = [image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2) for image in decoded]
-        images = _check_images(np.stack(decoded), folder)
-        with storage.whole_file(cached) as part, part.open("wb") as file:
-            np.save(file, images)
-    return ImageSet(images=open_array(cached), ids=ids, source=folder)
+    images = keep_array(image_cache / f"folder-{content}.npy", lambda: _decode(paths, ids, folder))
+    return ImageSet(images=images, ids=ids, source=folder)
+
+
+def _decode(paths: Sequence[Path], ids: Sequence[str], folder: Path) -> Images:
+    from PIL import Image, UnidentifiedImageError
+
+    decoded: list[Images] = []
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+                    raise ValueError("more than 8 bits a channel; convert it to 8 bits")
+                decoded.append(np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")))
+        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+            why = _one_line(error)
+            raise DataError(f"{path} cannot be read as an image ({why}); mend or remove it") from error
+        if decoded[-1].shape[:2] != decoded[0].shape[:2]:
+            raise DataError(
+                f"all images of {folder} must have one size, but {ids[0]} is {_size(decoded[0])} "
+                f"and {ids[len(decoded) - 1]} is {_size(decoded[-1])}"
+            )
+    if any(image.ndim == 3 for image in decoded):
+        decoded = [image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2) for image in decoded]
+    return _check_images(np.stack(decoded), folder)
 
 
 def _size(image: Images) -> str:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ensemble_ad import storage
 from ensemble_ad.errors import UsageError
-from ensemble_ad.images import SIDES, Images, ImageSet, blocks
+from ensemble_ad.images import SIDES, Images, ImageSet, blocks, keep_array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +119,7 @@ def cached(image_set: ImageSet, preprocess: Preprocess, folder: Path) -> Images:
         return images
     key = storage.json_hash([image_set.fingerprint, preprocess.as_json()])
     path = folder / f"preprocessed-{key}.npy"
-    if not path.exists():
-        with storage.whole_file(path) as part, part.open("wb") as file:
-            np.save(file, apply(images, preprocess))
-    os.utime(path)
-    opened: Images = np.load(path, mmap_mode="r", allow_pickle=False)
+    opened = keep_array(path, lambda: apply(images, preprocess))
+    with storage.clear_errors(path, "write"):
+        os.utime(path)
     return opened

@@ -11,10 +11,26 @@ import numpy as np
 import numpy.typing as npt
 
 from ensemble_ad import storage
+from ensemble_ad.cache import is_key
 from ensemble_ad.errors import StorageError, UsageError
 
 FORMAT = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
+_NUMBER = (int, float)
+# What later commands read of `blend.json`, and what it has to be.
+_KINDS: dict[str, Any] = {
+    "data": str,
+    "families": list,
+    "members": list,
+    "method": str,
+    "weights": dict,
+    "separation": {"value": _NUMBER, "standard_error": _NUMBER},
+    "labels_used": str,
+    "seconds": _NUMBER,
+    "created": str,
+    "identity": str,
+    "checksum": str,
+}
 Scores = npt.NDArray[np.float64]
 
 
@@ -71,6 +87,8 @@ def save_blend(studies: Path, name: str, info: Mapping[str, Any], arrays: Mappin
         StorageError: if it cannot be written.
     """
     folder = _folder(studies, name)
+    if is_key(name):
+        raise UsageError(f"{name!r} looks like a member's key; choose another with --name")
     identity = storage.json_hash({key: info[key] for key in ("data", "method", "normaliser", "weights")})
     if not folder.exists():
         with storage.whole_folder(folder) as part:
@@ -112,7 +130,7 @@ def load_blend(studies: Path, name: str) -> SavedBlend:
         raise UsageError(f"unknown blend {name!r}; the blends in {studies} are {known}")
     path = folder / "blend.json"
     info = storage.read_json(path)
-    if not isinstance(info, dict) or info.get("format") != FORMAT or info.get("name") != name:
+    if not storage.fits(info, _KINDS) or info.get("format") != FORMAT or info.get("name") != name:
         raise StorageError(f"{path} is not a blend that this version reads; remove {folder} and blend again")
     return SavedBlend(name=name, folder=folder, info=info)
 

@@ -109,6 +109,6 @@ def parse_weights(text: str, n_terms: int) -> list[float]:
         raise UsageError(f"--weights must be numbers with commas between, as in 2,1, not {text!r}") from None
     if len(weights) != n_terms:
         raise UsageError(f"--weights must give one number a term of --members: {n_terms}, not {len(weights)}")
-    if not all(0 <= weight < float("inf") for weight in weights) or sum(weights) == 0:
+    if not all(weight >= 0 for weight in weights) or not 0 < sum(weights) < float("inf"):
         raise UsageError(f"--weights must be finite, 0 or more, and not all 0: {text!r}")
     return weights

@@ -17,14 +17,16 @@ _HASH_BLOCK = 1 << 24
 
 
 @contextmanager
-def clear_errors(path: Path, doing: str) -> Iterator[None]:
+def clear_errors(path: Path, doing: str, *, but: type[OSError] | tuple[()] = ()) -> Iterator[None]:
     """Turn what the operating system says about `path` into one line that says what to do.
 
     Raises:
-        StorageError: on any OSError (no space, no permission, a file where a folder should be, ...).
+        StorageError: on any OSError (no space, no permission, a file where a folder should be, ...) except `but`.
     """
     try:
         yield
+    except but:
+        raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             why, advice = "no space is left", "free some space and run the same command again"
@@ -68,9 +70,20 @@ def whole_file(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
             if overwrite:
                 part.replace(path)
         if not overwrite:
-            os.link(part, path)
+            with clear_errors(path, "write", but=FileExistsError):
+                _name_unless_taken(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _name_unless_taken(part: Path, path: Path) -> None:
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:  # exFAT and some network drives have no hard links
+        path.touch(exist_ok=False)
+        part.replace(path)
 
 
 @contextmanager
@@ -116,6 +129,13 @@ def read_json(path: Path) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise StorageError(f"{path} must be JSON: {error}; it is damaged, remove it or copy it again") from error
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a JSON value is of a kind: a type, several, or a dict of the kinds of what it has to hold."""
+    if isinstance(kind, dict):
+        return isinstance(value, dict) and all(name in value and fits(value[name], kind[name]) for name in kind)
+    return isinstance(value, kind)
 
 
 def file_hash(path: Path) -> str:

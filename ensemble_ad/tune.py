@@ -3,6 +3,8 @@
 import math
 import os
 import time
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -102,14 +104,14 @@ class TuneResult:
     best: cache.Member | None
 
 
-def study_name(settings: TuneSettings, fingerprint: str, max_width: int) -> str:
+def study_name(settings: TuneSettings, fingerprint: str, widths: Sequence[int]) -> str:
     """Family, objective and a hash of whatever makes two studies' values incomparable."""
     what = [
         fingerprint,
         settings.epochs,
         settings.subset,
         settings.size,
-        max_width,
+        widths[-1],
         settings.labels_hash,
         settings.seed,
     ]
@@ -161,11 +163,11 @@ def tune(
     """
     kind = family(settings.family)
     device = choose_device(settings.device)
-    max_width = settings.max_width or (kind.max_width if device.type == "cuda" else kind.cpu_width)
+    widths = kind.widths_up_to(settings.max_width or (kind.widths[-1] if device.type == "cuda" else kind.cpu_width))
     size = settings.size or dataset.side
     kind.check_shape((dataset.channels, size, size))
-    name = study_name(settings, dataset.fingerprint, max_width)
-    study = _open_study(name, open_storage(studies, settings.storage), settings, kind)
+    name = study_name(settings, dataset.fingerprint, widths)
+    study = _open_study(name, open_storage(studies, settings.storage), settings, kind, widths)
     cache.save_data_record(studies, data_record(dataset))
     watcher.study(name, _count(study, *_FINISHED), settings.trials)
     deadline = math.inf if settings.timeout is None else time.monotonic() + settings.timeout
@@ -175,7 +177,7 @@ def tune(
         trial = study.ask()
         note = ""
         try:
-            recipe = _recipe(trial, kind, settings, dataset, size=size, max_width=max_width)
+            recipe = _recipe(trial, kind, settings, dataset, size=size, widths=widths)
             was_cached = cache.has_member(studies, recipe.key)
             member = fit_member(
                 dataset,
@@ -211,7 +213,9 @@ def tune(
     return _result(study, studies)
 
 
-def _open_study(name: str, backend: optuna.storages.BaseStorage, settings: TuneSettings, kind: Family) -> optuna.Study:
+def _open_study(
+    name: str, backend: optuna.storages.BaseStorage, settings: TuneSettings, kind: Family, widths: Sequence[int]
+) -> optuna.Study:
     study = optuna.create_study(
         study_name=name,
         storage=backend,
@@ -222,20 +226,23 @@ def _open_study(name: str, backend: optuna.storages.BaseStorage, settings: TuneS
         ),
     )
     n_before = len(study.get_trials(deepcopy=False))
-    # A resumed study must not draw its first trials again, so the seed moves on with what it has.
-    study.sampler = optuna.samplers.TPESampler(
-        seed=settings.seed + n_before, multivariate=True, n_startup_trials=_STARTUP_TRIALS
-    )
+    with warnings.catch_warnings():
+        # `group` is what multivariate TPE needs for parameters that only some architectures have.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        # A resumed study must not draw its first trials again, so the seed moves on with what it has.
+        study.sampler = optuna.samplers.TPESampler(
+            seed=settings.seed + n_before, multivariate=True, group=True, n_startup_trials=_STARTUP_TRIALS
+        )
     if n_before == 0:
         for parameters in kind.start:
-            study.enqueue_trial(dict(parameters))
+            study.enqueue_trial({**parameters, "width": min(parameters["width"], widths[-1])})
     return study
 
 
 def _recipe(
-    trial: optuna.Trial, kind: Family, settings: TuneSettings, dataset: Dataset, *, size: int, max_width: int
+    trial: optuna.Trial, kind: Family, settings: TuneSettings, dataset: Dataset, *, size: int, widths: Sequence[int]
 ) -> Recipe:
-    architecture = kind.suggest(trial, max_width)
+    architecture = kind.suggest(trial, widths)
     crop, training = kind.ranges.suggest(trial, settings.epochs)
     return Recipe(
         data=dataset.fingerprint,

@@ -34,7 +34,7 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            ctx.default_map = read_defaults(FILE, self._options(ctx))
+            ctx.default_map = read_defaults(FILE, self._options())
             return super().invoke(ctx)
         except EnsadError as error:
             raise _CleanExit(error) from error
@@ -44,12 +44,23 @@ class _Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
-    def _options(self, ctx: click.Context) -> dict[str, set[str]]:
-        return {
-            name: {param.name for param in command.params if isinstance(param, click.Option) and param.name}
-            for name, command in self.commands.items()
-            if not isinstance(command, click.Group)
-        }
+    def _options(self) -> dict[str, dict[str, str]]:
+        commands: dict[str, click.Command] = {}
+        for name, command in self.commands.items():
+            inner = command.commands if isinstance(command, click.Group) else None
+            commands |= {name: command} if inner is None else {f"{name} {n}": c for n, c in inner.items()}
+        return {name: _keys(command) for name, command in commands.items()}
+
+
+def _keys(command: click.Command) -> dict[str, str]:
+    """The parameter of each option by its flag, as in `max-width` of `--max-width`."""
+    return {
+        flag.removeprefix("--"): param.name
+        for param in command.params
+        if isinstance(param, click.Option) and param.name
+        for flag in param.opts
+        if flag.startswith("--")
+    }
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -13,7 +13,7 @@ from ensemble_ad.cli import _options
     default=None,
     help="Families, `family:count` or keys, e.g. fcn,resnet:3.  [default: every family]",
 )
-@click.option("--method", default="auto", show_default=True, help="How to weight; see the list below.")
+@click.option("--method", default="auto", show_default=True, help="How to weight and combine; listed below.")
 @click.option("--weights", help="One number a term of --members, instead of a method.")
 @click.option("--columns", type=click.Choice(["main", "all"]), default="main", show_default=True,
               help="Each member's best error kind and its classifier's logit, or every kind.")  # fmt: skip
@@ -44,9 +44,21 @@ def blend(
     A family alone stands for its best five members. The weights are printed on stdout. No labels are read.
 
     \b
+    Methods:
+      auto             weights learnt from test against held-out normal images, as far as these carry it
+      mean             mean of the members' ranks; median, max and top (mean of the highest three) likewise
+      tail-mean        mean of -log p of each score among the held-out normal images
+      best-separation  the one member that separates best
+      greedy           greedy selection with replacement on separation; greedy-bagged averages many
+      pu-lda           non-negative Fisher direction of test against reference
+      pu-logistic      non-negative logistic regression of test against reference
+      select           members that agree with the consensus
+      spectral         spectral meta-learner
+
+    \b
     Example:
       ensad blend --members fcn,resnet
-      ensad blend --members fcn:3,resnet:all --method equal --name flat
+      ensad blend --members fcn:3,resnet:all --method mean --name flat
       ensad blend --members fcn,resnet --weights 2,1
     """
     from ensemble_ad.cache import list_members

@@ -51,7 +51,10 @@ def compare(kind: str, blend: str | None, output: Path | None, studies: Path, sa
     if kind == "csv":
         text = table.to_csv()
     elif kind == "json":
-        text = table.reset_index().to_json(orient="records", date_format="iso", indent=1) + "\n"
+        text = table.reset_index().to_json(
+            orient="records", date_format="iso", date_unit="us", double_precision=15, indent=1
+        )
+        text += "\n"
     else:
         text = render_text(table, markdown=kind == "markdown")
     if output is None:

@@ -10,8 +10,11 @@ from ensemble_ad.cli import _options
 
 @click.command(short_help="Write the CSV to hand in.")
 @click.option("--blend", help="Which blend.  [default: the latest]")
-@click.option("--sample", type=click.Path(dir_okay=False, path_type=Path),
-              help="Sample submission whose ids and order to keep.  [default: the data folder's sample_submission.csv]")  # fmt: skip
+@click.option(
+    "--sample",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Sample submission whose ids and order to keep.  [default: sample_submission.csv in the data folder]",
+)
 @click.option("--competition", default="ml2022spring-hw8", show_default=True, help="For the line to paste.")
 @_options.data
 @_options.studies

@@ -13,7 +13,8 @@ from ensemble_ad.cli import _options
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds after which no new trial starts.")
 @click.option("--epochs", type=int, default=20, show_default=True, help="The most that a trial trains.")
 @click.option("--objective", help="What a trial is judged by: separation, loss or labels.  [default: separation]")
-@_options.labels
+@click.option("--labels", type=click.Path(dir_okay=False, path_type=Path),
+              help="CSV file with the columns ID,label, 1 = anomaly, to judge trials by.")  # fmt: skip
 @click.option("--subset", type=int, help="Train on that many images only, for a quick look.")
 @click.option("--size", type=int, help="Side in pixels that crops are resized to.  [default: the images' own]")
 @click.option("--max-width", type=int, help="Widest layer to try.  [default: by family, less without a GPU]")
@@ -56,7 +57,7 @@ def tune(
     from ensemble_ad import id_table
     from ensemble_ad import storage as files
     from ensemble_ad.cli._progress import watch
-    from ensemble_ad.errors import UsageError
+    from ensemble_ad.errors import StorageError, UsageError
     from ensemble_ad.objective import DEFAULT, OBJECTIVES
 
     if trials < 1:
@@ -69,19 +70,29 @@ def tune(
             else f"--objective {name} reads no labels; leave --labels out"
         )
     files.make_folder(studies)
+    from optuna.exceptions import StorageInternalError
+
     from ensemble_ad.images import load_dataset
+    from ensemble_ad.split import split_rows
     from ensemble_ad.tune import TuneSettings
     from ensemble_ad.tune import tune as run
 
     dataset = load_dataset(data, image_cache=studies / "preprocessed")
+    split_rows(len(dataset.train), dataset.fingerprint, subset)  # refuses what cannot be split, before a study is made
     label = None if labels is None else id_table.read_labels(labels, dataset.test.ids)
     settings = TuneSettings(
         family=family, trials=trials, timeout=timeout, epochs=epochs, objective=name, device=device, seed=seed,
         subset=subset, size=size, max_width=max_width, prune=prune, storage=storage,
         labels_hash=None if labels is None else f"{labels.name}:{files.file_hash(labels)[:12]}",
     )  # fmt: skip
-    with watch(say) as watcher:
-        result = run(dataset, settings, studies=studies, watcher=watcher, label=label)
+    try:
+        with watch(say) as watcher:
+            result = run(dataset, settings, studies=studies, watcher=watcher, label=label)
+    except StorageInternalError as error:
+        cause = str(error.__cause__ or error).splitlines()[0]
+        raise StorageError(
+            f"the studies' database failed: {cause}; finished trials are kept, mend it and run the same command again"
+        ) from error
     say(
         f"{result.study}: {result.finished} finished trials, {result.pruned} of them pruned"
         + (f", {result.failed} failed" if result.failed else "")
@@ -90,7 +101,9 @@ def tune(
         say.warn("no trial was completed; raise --trials or --timeout")
         return
     best = result.best.info["objective"]
-    error = f" (standard error {best['standard_error']:.4f})"
-    say(f"best: {result.best.key}, {best['name']} {best['value']:.4f}{error} by {best['column']}")
+    say(
+        f"best: {result.best.key}, {best['name']} {best['value']:.4f} "
+        f"(standard error {best['standard_error']:.4f}) by {best['column']}"
+    )
     say(f"next: ensad blend --members {family}")
     click.echo(result.best.key)

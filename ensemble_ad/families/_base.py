@@ -1,6 +1,6 @@
 """What a family of models is: a module, its hyperparameters, its search space and its published presets."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -141,24 +141,35 @@ class Family:
         name: what people type.
         summary: one line for `ensad families`.
         architecture: the dataclass of its hyperparameters.
-        suggest: the search space: (trial, largest width) to an architecture.
+        suggest: the search space: (trial, widths to try) to an architecture.
         start: parameter values that a study tries first; what they leave out is drawn.
         presets: the published systems by name.
         side_multiple: height and width must be multiples of this.
-        cpu_width: the largest width that a study tries by itself without a GPU.
-        max_width: the largest it tries with one.
+        widths: the widths that a study tries with a GPU, ascending.
+        cpu_width: the largest of them that it tries by itself without one.
     """
 
     name: str
     summary: str
     architecture: type[Architecture]
-    suggest: Callable[[Sampler, int], Architecture]
+    suggest: Callable[[Sampler, Sequence[int]], Architecture]
     start: tuple[Mapping[str, Any], ...]
     presets: Mapping[str, Preset]
     side_multiple: int
+    widths: tuple[int, ...]
     cpu_width: int
-    max_width: int
     ranges: SearchRanges = SearchRanges()
+
+    def widths_up_to(self, most: int) -> tuple[int, ...]:
+        """The widths to try of at most `most`.
+
+        Raises:
+            UsageError: if there is none.
+        """
+        widths = tuple(width for width in self.widths if width <= most)
+        if not widths:
+            raise UsageError(f"--max-width must be {self.widths[0]} or more for {self.name}, not {most}")
+        return widths
 
     def check_shape(self, shape: Shape) -> None:
         """Say which sides this family takes.

@@ -1,6 +1,6 @@
 """Fully connected autoencoders: the family that wins this contest, from the course's sample to its best report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -77,12 +77,11 @@ class FcnAutoencoder(Model):
         return self.decoder(latent).unflatten(1, self.shape), torch.zeros((), device=images.device)
 
 
-def suggest(trial: Sampler, max_width: int) -> FcnArchitecture:
+def suggest(trial: Sampler, widths: Sequence[int]) -> FcnArchitecture:
     """One to four layers that shrink by a common factor towards the bottleneck."""
-    widths_to_try = [w for w in (128, 256, 512, 1024, 2048, 4096) if w <= max(max_width, 128)]
-    first = trial.suggest_categorical("width", widths_to_try)
+    first = trial.suggest_categorical("width", widths)
     depth = trial.suggest_int("hidden_layers", 1, 3)
-    taper = trial.suggest_categorical("taper", [1, 2, 4])
+    taper = trial.suggest_categorical("taper", [1, 2, 4]) if depth > 1 else 1
     bottleneck = trial.suggest_int("bottleneck", 4, 256, log=True)
     return FcnArchitecture(
         widths=(*(max(first // taper**i, bottleneck) for i in range(depth)), bottleneck),
@@ -104,7 +103,6 @@ FAMILY = Family(
         {
             "width": 512,
             "hidden_layers": 1,
-            "taper": 1,
             "bottleneck": 32,
             "activation": "prelu",
             "batch_norm": True,
@@ -156,6 +154,6 @@ FAMILY = Family(
         ),
     },
     side_multiple=1,
+    widths=(128, 256, 512, 1024, 2048, 4096),
     cpu_width=1024,
-    max_width=4096,
 )

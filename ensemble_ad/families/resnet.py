@@ -6,6 +6,7 @@ pictures apart, and its binary cross entropy, times 0.1, is added to the reconst
 torchvision's ResNet of basic blocks without its head, untrained (He et al. 2016, arXiv:1512.03385).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -150,11 +151,11 @@ class ResnetAutoencoder(Model):
         return reconstruction, self.classifier_weight * loss
 
 
-def suggest(trial: Sampler, max_width: int) -> ResnetArchitecture:
+def suggest(trial: Sampler, widths: Sequence[int]) -> ResnetArchitecture:
     """Depth, width and bottleneck of the encoder, and how much the classifier counts."""
     return ResnetArchitecture(
         blocks=_BLOCKS[trial.suggest_categorical("blocks", list(_BLOCKS))],
-        width=trial.suggest_categorical("width", [w for w in (8, 16, 32, 64) if w <= max(max_width, 8)]),
+        width=trial.suggest_categorical("width", widths),
         bottleneck=trial.suggest_int("bottleneck", 4, 256, log=True),
         classifier_weight=trial.suggest_float("classifier_weight", 0.01, 1.0, log=True),
     )
@@ -195,6 +196,6 @@ FAMILY = Family(
         ),
     },
     side_multiple=_STRIDE,
+    widths=(8, 16, 32, 64),
     cpu_width=16,
-    max_width=64,
 )

@@ -1,0 +1,201 @@
+"""From a recipe to a cached member and back."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ensemble_ad import cache
+from ensemble_ad.families import FAMILIES
+from ensemble_ad.families.fcn import FcnArchitecture
+from ensemble_ad.families.resnet import ResnetArchitecture
+from ensemble_ad.fit import fit_member, load_model
+from ensemble_ad.id_table import read_labels
+from ensemble_ad.images import load_dataset
+from ensemble_ad.preprocess import Preprocess, apply
+from ensemble_ad.recipe import Recipe
+from ensemble_ad.score import error_vectors, fit_latent
+from ensemble_ad.split import REFERENCE_LEAST, split_rows
+from ensemble_ad.statistics import auc
+from ensemble_ad.train import TrainSettings
+
+CPU = torch.device("cpu")
+SMALL = {
+    "fcn": FcnArchitecture(widths=(64, 8)),
+    "resnet": ResnetArchitecture(blocks=(1, 1, 1, 1), width=8, bottleneck=16),
+}
+
+
+@pytest.fixture(scope="module")
+def dataset(digits_folder, tmp_path_factory):
+    return load_dataset(digits_folder, image_cache=tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture
+def recipe(dataset):
+    return Recipe(
+        data=dataset.fingerprint,
+        family="fcn",
+        architecture=SMALL["fcn"],
+        preprocess=Preprocess(crop=(0.75, 0.75), size=(32, 32), channels=1),
+        training=TrainSettings(epochs=4, batch_size=16),
+        objective="separation",
+        labels=None,
+        subset=None,
+        patience=None,
+    )
+
+
+def test_the_small_models_cover_every_family():
+    assert SMALL.keys() == FAMILIES.keys()
+
+
+def test_a_member_is_cached_and_the_second_time_not_trained(dataset, recipe, tmp_path):
+    epochs = []
+    first = fit_member(
+        dataset, recipe, studies=tmp_path, device=CPU, after_epoch=lambda epoch, judgement: epochs.append(epoch.number)
+    )
+    assert epochs == [1, 2, 3, 4]
+    again = fit_member(dataset, recipe, studies=tmp_path, device=CPU, after_epoch=lambda *_: pytest.fail("trained"))
+    assert again.info == first.info
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"subset": 60},
+        {"preprocess": Preprocess(crop=(0.5, 0.5), size=(32, 32), channels=1)},
+        {"training": TrainSettings(epochs=4, batch_size=16, seed=1)},
+        {"architecture": FcnArchitecture(widths=(64, 9))},
+        {"objective": "loss"},
+        {"patience": 2},
+        {"data": "0" * 32},
+        {"labels": "x"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_whatever_determines_a_member_changes_its_key(recipe, change):
+    assert replace(recipe, **change).key != recipe.key
+
+
+def test_a_recipe_survives_json(recipe):
+    assert Recipe.from_json(recipe.as_json()) == recipe
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_a_loaded_model_gives_the_cached_scores(dataset, recipe, tmp_path, family):
+    recipe = replace(recipe, family=family, architecture=SMALL[family])
+    member = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
+    model, latent = load_model(member, CPU)
+    images = torch.from_numpy(apply(dataset.test.images, recipe.preprocess))
+    scores = error_vectors(model, images, latent)
+    _, test = member.vectors()
+    for i, kind in enumerate(member.columns):
+        np.testing.assert_allclose(scores[kind], test[:, i], rtol=1e-4, atol=1e-5, err_msg=kind)
+
+
+def test_reference_images_are_held_out_and_come_in_the_splits_order(dataset, recipe, tmp_path):
+    member = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
+    split = split_rows(len(dataset.train), dataset.fingerprint)
+    model, latent = load_model(member, CPU)
+    held_out = apply(np.asarray(dataset.train.images[split.reference]), recipe.preprocess)
+    scores = error_vectors(model, torch.from_numpy(held_out), latent)
+    reference, _ = member.vectors()
+    for i, kind in enumerate(member.columns):
+        np.testing.assert_allclose(scores[kind], reference[:, i], rtol=1e-4, atol=1e-5, err_msg=kind)
+
+
+@pytest.mark.parametrize(("n_images", "subset"), [(40, None), (1000, None), (1000, 30), (100_000, None)])
+def test_a_split_is_disjoint_and_its_reference_does_not_depend_on_the_subset(n_images, subset):
+    split = split_rows(n_images, "ab" * 16, subset)
+    assert not set(split.train) & set(split.reference)
+    np.testing.assert_array_equal(split.reference, split_rows(n_images, "ab" * 16).reference)
+    assert len(split.train) == (subset or n_images - len(split.reference))
+    assert len(split.reference) >= min(REFERENCE_LEAST, n_images // 2)
+
+
+def test_the_best_epoch_by_the_objective_is_kept_and_not_the_last(dataset, recipe, tmp_path):
+    seen = []
+    member = fit_member(
+        dataset,
+        replace(recipe, training=TrainSettings(epochs=12, batch_size=16, learning_rate=0.02)),
+        studies=tmp_path,
+        device=CPU,
+        after_epoch=lambda epoch, judgement: seen.append(judgement.value),
+    )
+    assert member.info["best_epoch"] == 1 + int(np.argmax(seen))
+    # All 120 test images are looked at after each epoch, so the kept weights give the best value again.
+    assert member.value == pytest.approx(max(seen), abs=1e-6)
+
+
+def test_patience_ends_a_training_that_no_longer_gets_better(dataset, recipe, tmp_path):
+    seen = []
+    training = TrainSettings(epochs=60, batch_size=16, learning_rate=0.02)
+    fit_member(
+        dataset,
+        replace(recipe, training=training, patience=2),
+        studies=tmp_path,
+        device=CPU,
+        after_epoch=lambda epoch, judgement: seen.append(judgement.value),
+    )
+    assert len(seen) < 60
+    assert len(seen) - (1 + int(np.argmax(seen))) == 2
+
+
+def test_an_exception_of_the_callback_leaves_nothing_in_the_cache(dataset, recipe, tmp_path):
+    def give_up(epoch, judgement):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_member(dataset, recipe, studies=tmp_path, device=CPU, after_epoch=give_up)
+    assert cache.list_members(tmp_path) == ([], [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", SMALL)
+def test_each_family_beats_chance_on_digits(tmp_path, family):
+    from ensemble_ad.bundled import write_digits
+
+    write_digits(tmp_path)
+    dataset = load_dataset(tmp_path, image_cache=tmp_path)
+    recipe = Recipe(
+        data=dataset.fingerprint,
+        family=family,
+        architecture=SMALL[family],
+        preprocess=Preprocess(crop=(1.0, 1.0), size=(32, 32), channels=1),
+        training=TrainSettings(epochs=15, batch_size=32, latent_noise_scale=0.1),
+        objective="separation",
+        labels=None,
+        subset=None,
+        patience=None,
+    )
+    member = fit_member(dataset, recipe, studies=tmp_path / "studies", device=CPU)
+    label = read_labels(tmp_path / "labels.csv", dataset.test.ids)
+    _, test = member.vectors()
+    estimate = auc(label, test[:, member.columns.index(member.main_column)])
+    assert estimate.low > 0.6
+
+
+def test_latent_distances_are_of_training_images_and_finite_for_a_dead_bottleneck(dataset):
+    torch.manual_seed(0)
+    model = FcnArchitecture(widths=(16, 6)).build((1, 32, 32)).eval()
+    with torch.no_grad():
+        model.encoder[-1].weight[2] = 0.0
+        model.encoder[-1].bias[2] = 0.0
+    images = torch.from_numpy(np.asarray(dataset.train.images[:100]))
+    latent = fit_latent(model, images)
+    near = error_vectors(model, images, latent)
+    far = error_vectors(model, 255 - images, latent)
+    for kind in ("latent_mahalanobis", "latent_knn"):
+        assert np.isfinite(near[kind]).all()
+        assert far[kind].mean() > near[kind].mean()
+    assert float(np.mean(near["latent_mahalanobis"] ** 2)) == pytest.approx(5, rel=0.4)
+
+
+def test_data_records_keep_the_ids(dataset, recipe, tmp_path):
+    fit_member(dataset, recipe, studies=Path(tmp_path), device=CPU)
+    record = cache.load_data_record(tmp_path, dataset.fingerprint)
+    assert record.ids == dataset.test.ids
+    assert record.shape == (32, 32, 1)

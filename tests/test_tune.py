@@ -1,0 +1,176 @@
+"""Studies: resumed, pruned, cached, interrupted, failing."""
+
+import sqlite3
+
+import optuna
+import pytest
+
+from ensemble_ad import cache, tune
+from ensemble_ad.errors import EnsadError, Interrupted, StorageError, UsageError
+from ensemble_ad.images import load_dataset
+from ensemble_ad.train import DivergedError
+
+
+class Log:
+    """Remembers what it is told."""
+
+    def __init__(self, on_epoch=None):
+        self.states, self.notes, self.epochs = [], [], 0
+        self.on_epoch = on_epoch
+
+    def study(self, name, finished, wanted):
+        self.name, self.finished_before = name, finished
+
+    def epoch(self, trial, epoch, epochs, judgement):
+        self.epochs += 1
+        if self.on_epoch is not None:
+            self.on_epoch(self.epochs)
+
+    def trial(self, number, state, value, best, note):
+        self.states.append(state)
+        self.notes.append(note)
+
+
+@pytest.fixture(scope="module")
+def dataset(digits_folder, tmp_path_factory):
+    return load_dataset(digits_folder, image_cache=tmp_path_factory.mktemp("images"))
+
+
+def run(dataset, studies, log=None, **changes):
+    settings = {"family": "fcn", "trials": 2, "epochs": 2, "objective": "separation", "device": "cpu", "max_width": 128}
+    log = log or Log()
+    return tune.tune(dataset, tune.TuneSettings(**{**settings, **changes}), studies=studies, watcher=log), log
+
+
+def test_every_finished_trial_is_a_member_and_the_best_is_the_studys(dataset, tmp_path):
+    result, log = run(dataset, tmp_path, trials=3, prune=False)
+    members, problems = cache.list_members(tmp_path)
+    assert problems == []
+    assert log.states == ["complete"] * 3
+    assert len(members) == result.finished == 3
+    assert result.best.value == max(m.value for m in members)
+    assert {m.info["trial"]["study"] for m in members} == {log.name}
+
+
+def test_a_rerun_tops_up_and_a_finished_study_runs_nothing(dataset, tmp_path):
+    run(dataset, tmp_path, trials=2)
+    topped, log = run(dataset, tmp_path, trials=3)
+    assert (log.finished_before, len(log.states), topped.finished) == (2, 1, 3)
+    _, idle = run(dataset, tmp_path, trials=3)
+    assert idle.states == []
+
+
+def test_a_resumed_study_draws_new_parameters(dataset, tmp_path):
+    run(dataset, tmp_path, trials=3, epochs=1)
+    run(dataset, tmp_path, trials=5, epochs=1)
+    rates = [m.info["recipe"]["training"]["weight_decay"] for m in cache.list_members(tmp_path)[0]]
+    assert len(set(rates)) == len(rates) == 5
+
+
+def test_members_outlive_their_study_and_are_found_in_the_cache(dataset, tmp_path):
+    first, _ = run(dataset, tmp_path)
+    (tmp_path / "studies.db").unlink()
+    again, log = run(dataset, tmp_path)
+    assert log.states == ["cached", "cached"]
+    assert log.epochs == 0
+    assert again.best.key == first.best.key
+
+
+@pytest.mark.parametrize(
+    "change", [{"epochs": 1}, {"objective": "loss"}, {"subset": 30}, {"size": 16}, {"max_width": 256}]
+)
+def test_settings_whose_values_do_not_compare_are_another_study(dataset, tmp_path, change):
+    _, log = run(dataset, tmp_path, trials=1)
+    _, other = run(dataset, tmp_path, trials=1, **change)
+    assert other.name != log.name
+    assert other.finished_before == 0
+
+
+def test_ctrl_c_keeps_what_is_finished_and_queues_the_running_trial(dataset, tmp_path):
+    def interrupt(epochs):
+        if epochs == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match=r"1 finished trials .* are kept"):
+        run(dataset, tmp_path, Log(interrupt), trials=3, prune=False)
+    storage = f"sqlite:///{tmp_path / 'studies.db'}"
+    (name,) = optuna.get_all_study_names(storage)
+    lost = optuna.load_study(study_name=name, storage=storage).trials[1].params
+    result, _ = run(dataset, tmp_path, trials=3, prune=False)
+    trials = optuna.load_study(study_name=name, storage=storage).trials
+    assert result.finished == 3
+    redone = [t for t in trials if t.state == optuna.trial.TrialState.COMPLETE and t.params == lost]
+    assert len(redone) == 1
+
+
+def test_a_trial_that_diverges_is_recorded_and_the_study_goes_on(dataset, tmp_path, monkeypatch):
+    real, calls = tune.fit_member, []
+
+    def diverges_once(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 1:
+            # What the real loop raises; test_train shows it raised by a real divergence.
+            raise DivergedError("the training loss became nan in epoch 1; lower the learning rate")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(tune, "fit_member", diverges_once)
+    result, log = run(dataset, tmp_path, trials=1)
+    assert log.states == ["failed", "complete"]
+    assert (result.finished, result.failed) == (1, 1)
+    storage = f"sqlite:///{tmp_path / 'studies.db'}"
+    failed = optuna.load_study(study_name=log.name, storage=storage).trials[0]
+    assert "lower the learning rate" in failed.user_attrs["reason"]
+
+
+def test_ten_failures_in_a_row_stop_a_study_with_the_reason(dataset, tmp_path, monkeypatch):
+    def always(*args, **kwargs):
+        raise RuntimeError("CUDA error: out of order")
+
+    monkeypatch.setattr(tune, "fit_member", always)
+    log = Log()
+    with pytest.raises(EnsadError, match=r"10 trials in a row failed.*out of order"):
+        run(dataset, tmp_path, log, trials=1)
+    assert log.states == ["failed"] * 10
+
+
+@pytest.mark.slow
+def test_trials_that_fall_behind_are_pruned(dataset, tmp_path):
+    result, log = run(dataset, tmp_path, trials=14, epochs=5)
+    assert result.finished == 14
+    assert result.pruned == log.states.count("pruned") > 0
+    assert len(cache.list_members(tmp_path)[0]) == 14 - result.pruned
+    _, patient = run(dataset, tmp_path / "other", trials=8, epochs=5, prune=False)
+    assert "pruned" not in patient.states
+
+
+def test_a_timeout_starts_no_new_trial(dataset, tmp_path):
+    result, log = run(dataset, tmp_path, trials=50, timeout=0.0)
+    assert (log.states, result.finished, result.best) == ([], 0, None)
+
+
+def test_an_unusable_storage_is_one_error_that_keeps_the_password(dataset, tmp_path):
+    with pytest.raises(StorageError) as caught:
+        run(dataset, tmp_path, storage="nosuchdialect://user:secret@nowhere/db")
+    assert "secret" not in str(caught.value)
+    assert "--storage" in str(caught.value)
+
+
+def test_a_damaged_studies_db_is_named(dataset, tmp_path):
+    (tmp_path / "studies.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(StorageError, match=r"studies\.db"):
+        run(dataset, tmp_path)
+
+
+def test_any_optuna_storage_url_can_hold_the_study(dataset, tmp_path):
+    url = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    _, log = run(dataset, tmp_path / "studies", trials=1, storage=url)
+    assert not (tmp_path / "studies" / "studies.db").exists()
+    with sqlite3.connect(tmp_path / "elsewhere.db") as connection:
+        assert connection.execute("select study_name from studies").fetchall() == [(log.name,)]
+    connection.close()
+
+
+def test_a_family_that_cannot_take_the_size_is_refused_before_a_study_exists(dataset, tmp_path):
+    with pytest.raises(UsageError, match="multiples of 32"):
+        run(dataset, tmp_path, family="resnet", size=48)
+    assert not (tmp_path / "studies.db").exists()
