@@ -165,7 +165,7 @@ def save_member(
     Raises:
         StorageError: if it cannot be written.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     columns = list(reference)
     with storage.whole_folder(_folder(studies, key)) as folder:
@@ -174,10 +174,9 @@ def save_member(
             reference=np.stack([reference[c] for c in columns], axis=1),
             test=np.stack([test[c] for c in columns], axis=1),
         )
-        save_file(
-            {name: np.ascontiguousarray(value) for name, value in weights.items()},
-            folder / "weights.safetensors",
-        )
+        # Written here, since safetensors' own writer tells of a full disk in an error that is no OSError.
+        packed = save({name: np.ascontiguousarray(value) for name, value in weights.items()})
+        (folder / "weights.safetensors").write_bytes(packed)
         checksums = {item.name: storage.file_hash(item) for item in folder.iterdir()}
         storage.write_json(
             folder / "member.json",

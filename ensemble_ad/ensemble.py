@@ -111,4 +111,5 @@ def blend_members(
     if name is None:
         digest = storage.json_hash([info["data"], info["method"], info["normaliser"], info["weights"]])[:6]
         name = f"{'+'.join(term.text.replace(':', '') for term in terms)[:80]}-{digest}"
-    return saved_blend.save_blend(studies, name, info, {"test": made.scores})
+    state = made.state()
+    return saved_blend.save_blend(studies, name, info, {"test": state.pop("scores"), **state})

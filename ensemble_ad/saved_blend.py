@@ -1,4 +1,4 @@
-"""Blends on disk: `studies/blends/<name>/` with `blend.json` and `scores.npz`, the test images' anomaly scores."""
+"""Blends on disk: `studies/blends/<name>/` with `blend.json` and `scores.npz`: the anomaly scores and the frozen rule."""
 
 import re
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ensemble_ad import storage
 from ensemble_ad.cache import is_key
+from ensemble_ad.blend import Blend
 from ensemble_ad.errors import StorageError, UsageError
 
 FORMAT = 1
@@ -64,11 +65,23 @@ class SavedBlend:
         Raises:
             StorageError: if the file is missing or damaged.
         """
+        return np.asarray(self._arrays()["test"], dtype=np.float64)
+
+    def rule(self) -> Blend:
+        """The blend as it was made, to score rows of new images with its frozen normaliser and weights.
+
+        Raises:
+            StorageError: as for `scores`.
+        """
+        arrays = self._arrays()
+        return Blend.from_state({"scores": arrays.pop("test"), **arrays})
+
+    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         path = self.folder / "scores.npz"
         if storage.file_hash(path) != self.info["checksum"]:
             raise StorageError(f"{path} is damaged: its checksum differs; blend again")
         with np.load(path, allow_pickle=False) as file:
-            return np.asarray(file["test"], dtype=np.float64)
+            return dict(file)
 
 
 def save_blend(studies: Path, name: str, info: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> SavedBlend:
@@ -80,7 +93,7 @@ def save_blend(studies: Path, name: str, info: Mapping[str, Any], arrays: Mappin
         studies: the studies' folder.
         name: letters, digits and `_.+-`.
         info: JSON values.
-        arrays: for `scores.npz`; `test` are the scores.
+        arrays: for `scores.npz`; `test` are the scores, the rest is `Blend.state`.
 
     Raises:
         UsageError: for a name that does not fit or is taken by another blend.

@@ -28,7 +28,9 @@ def clear_errors(path: Path, doing: str, *, but: type[OSError] | tuple[()] = ())
     except but:
         raise
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno is None:  # numpy's, when the system took only a part of an array
+            why, advice = "it could not be written in full", "free some space and run the same command again"
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT):
             why, advice = "no space is left", "free some space and run the same command again"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             why, advice = "permission denied", "make it writable or name another folder"

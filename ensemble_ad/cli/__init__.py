@@ -3,6 +3,7 @@
 No module here imports more than click at its top: `ensad --help` is quick and only commands that train load torch.
 """
 
+import errno
 from typing import Any
 
 import click
@@ -17,7 +18,7 @@ from ensemble_ad.cli.submit import submit
 from ensemble_ad.cli.train import train
 from ensemble_ad.cli.tune import tune
 from ensemble_ad.config import FILE, read_defaults
-from ensemble_ad.errors import EnsadError, Interrupted
+from ensemble_ad.errors import EnsadError, Interrupted, StorageError
 from ensemble_ad.version import __version__
 
 
@@ -38,6 +39,12 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except EnsadError as error:
             raise _CleanExit(error) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # click ends quietly when a pipe is closed, as by `head`
+                raise
+            raise _CleanExit(
+                StorageError(f"cannot use {error.filename}: {error.strerror}; look at that path")
+            ) from error
         except KeyboardInterrupt:
             raise _CleanExit(Interrupted("interrupted")) from None
 
