@@ -1,4 +1,4 @@
-"""Blends on disk: `studies/blends/<name>/` with `blend.json` and `scores.npz`: the anomaly scores and the frozen rule."""
+"""Blends on disk: `studies/blends/<name>/` with `blend.json` and `scores.npz`: scores and the frozen rule."""
 
 import re
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ensemble_ad import storage
-from ensemble_ad.cache import is_key
 from ensemble_ad.blend import Blend
+from ensemble_ad.cache import is_key
 from ensemble_ad.errors import StorageError, UsageError
 
 FORMAT = 1

@@ -40,7 +40,12 @@ class _Watcher:
         )
         if self._bar is not None:
             within = min(self._done + epoch.number / epochs, self._wanted)
-            self._bar.update(self._task, completed=within, now=text)
+            # 80 columns hold the bar, the count, the time left and this.
+            now = (
+                f"#{trial} epoch {epoch.number}/{epochs} loss {epoch.loss:.3f} value {judgement.value:.3f} "
+                f"best {self._best} {epoch.images_per_second:,.0f}/s"
+            )
+            self._bar.update(self._task, completed=within, now=now)
         else:
             self._say.detail(text)
 
@@ -69,9 +74,13 @@ def watch(say: Say) -> Iterator[_Watcher]:
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
     columns = (
-        BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[now]}"),
-    )  # fmt: skip
+        BarColumn(bar_width=8),
+        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=5)),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True, min_width=5)),
+        TextColumn("{task.fields[now]}", table_column=Column(no_wrap=True)),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         yield _Watcher(say, bar)

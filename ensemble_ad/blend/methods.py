@@ -1,0 +1,131 @@
+"""The named blend methods: a normaliser, a weigher and a combiner each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ensemble_ad.blend.combine import COMBINERS
+from ensemble_ad.blend.normalise import NORMALISERS
+from ensemble_ad.blend.weight import WEIGHERS
+from ensemble_ad.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """How a blend is made.
+
+    Attributes:
+        normaliser: Default key of `NORMALISERS`.
+        weigher: Key of `WEIGHERS`.
+        combiner: Key of `COMBINERS`.
+        summary: One line for a user.
+    """
+
+    normaliser: str
+    weigher: str
+    combiner: str
+    summary: str
+
+
+METHODS: dict[str, Method] = {
+    "mean": Method(
+        normaliser="pooled-rank", weigher="equal", combiner="weighted-mean", summary="mean of the members' ranks"
+    ),
+    "median": Method(
+        normaliser="pooled-rank", weigher="equal", combiner="median", summary="median of the members' ranks"
+    ),
+    "max": Method(normaliser="pooled-rank", weigher="equal", combiner="max", summary="highest of the members' ranks"),
+    "top": Method(
+        normaliser="pooled-rank", weigher="equal", combiner="top", summary="mean of an image's three highest ranks"
+    ),
+    "tail-mean": Method(
+        normaliser="tail",
+        weigher="equal",
+        combiner="weighted-mean",
+        summary="mean over members of -log p among the reference images",
+    ),
+    "given": Method(
+        normaliser="pooled-rank", weigher="given", combiner="weighted-mean", summary="ranks with the user's weights"
+    ),
+    "best-separation": Method(
+        normaliser="pooled-rank",
+        weigher="best-separation",
+        combiner="weighted-mean",
+        summary="the one member that separates test from reference best",
+    ),
+    "greedy": Method(
+        normaliser="pooled-rank",
+        weigher="greedy",
+        combiner="weighted-mean",
+        summary="greedy selection with replacement on separation",
+    ),
+    "greedy-bagged": Method(
+        normaliser="pooled-rank",
+        weigher="greedy-bagged",
+        combiner="weighted-mean",
+        summary="mean of greedy selections on halves of the members",
+    ),
+    "pu-lda": Method(
+        normaliser="gauss",
+        weigher="pu-lda",
+        combiner="weighted-mean",
+        summary="non-negative Fisher direction of test against reference",
+    ),
+    "pu-logistic": Method(
+        normaliser="gauss",
+        weigher="pu-logistic",
+        combiner="weighted-mean",
+        summary="non-negative logistic regression of test against reference, cross-fitted",
+    ),
+    "select": Method(
+        normaliser="pooled-rank",
+        weigher="select",
+        combiner="weighted-mean",
+        summary="SELECT: the members that agree with the consensus",
+    ),
+    "spectral": Method(
+        normaliser="pooled-rank",
+        weigher="spectral",
+        combiner="weighted-mean",
+        summary="spectral meta-learner: leading eigenvector of the members' covariance",
+    ),
+    "labels": Method(
+        normaliser="gauss",
+        weigher="labels",
+        combiner="weighted-mean",
+        summary="non-negative logistic regression on labels that the user names",
+    ),
+}
+
+AUTO = "auto"
+
+
+def method_names() -> list[str]:
+    """All that `blend_scores(method=...)` takes."""
+    return [AUTO, *METHODS]
+
+
+def find_method(name: str, normaliser: str | None) -> Method:
+    """`METHODS[name]`, with another normaliser where one is named.
+
+    Raises:
+        UsageError: An unknown name, listing the known.
+    """
+    if name not in METHODS:
+        raise UsageError(f"no blend method {name!r}: known are {', '.join(method_names())}")
+    method = METHODS[name]
+    if normaliser is None:
+        return method
+    if normaliser not in NORMALISERS:
+        raise UsageError(f"no normaliser {normaliser!r}: known are {', '.join(NORMALISERS)}")
+    return Method(normaliser=normaliser, weigher=method.weigher, combiner=method.combiner, summary=method.summary)
+
+
+def _check() -> None:
+    for name, method in METHODS.items():
+        known = method.normaliser in NORMALISERS and method.weigher in WEIGHERS and method.combiner in COMBINERS
+        if not known:
+            raise UsageError(f"method {name!r} names a part that does not exist")
+
+
+_check()

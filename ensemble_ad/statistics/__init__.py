@@ -1,0 +1,51 @@
+"""How good is a score, and how sure is that: with labels (AUC and friends) and without (separation).
+
+What DeLong's standard error covers is which images happened to be drawn. It does not cover training (another seed,
+another model) nor selection (the best of thirty is optimistic); `ensemble_ad.blend` cross-fits for that reason.
+"""
+
+from ensemble_ad.statistics.auc import (
+    AucColumns,
+    BootstrapAuc,
+    auc,
+    auc_many,
+    bootstrap_auc,
+    compare_auc,
+    separation,
+    separation_many,
+)
+from ensemble_ad.statistics.curve import average_precision, fpr_at_tpr, partial_auc
+from ensemble_ad.statistics.estimate import Comparison, Estimate
+from ensemble_ad.statistics.many import (
+    BestComparison,
+    TaskComparison,
+    compare_to_best,
+    holm,
+    wilcoxon_across_tasks,
+)
+from ensemble_ad.statistics.ranks import midranks
+from ensemble_ad.statistics.share import estimate_share, implied_auc
+
+__all__ = [
+    "AucColumns",
+    "BestComparison",
+    "BootstrapAuc",
+    "Comparison",
+    "Estimate",
+    "TaskComparison",
+    "auc",
+    "auc_many",
+    "average_precision",
+    "bootstrap_auc",
+    "compare_auc",
+    "compare_to_best",
+    "estimate_share",
+    "fpr_at_tpr",
+    "holm",
+    "implied_auc",
+    "midranks",
+    "partial_auc",
+    "separation",
+    "separation_many",
+    "wilcoxon_across_tasks",
+]

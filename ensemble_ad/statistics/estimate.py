@@ -1,0 +1,118 @@
+"""A number with its uncertainty, and the intervals for probabilities such as an AUC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp, log, sqrt
+
+from scipy.special import ndtri
+
+from ensemble_ad.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A value with its interval.
+
+    Attributes:
+        value: The estimate.
+        low, high: Ends of the interval at `level`; `low <= value <= high`.
+        standard_error: One standard error of `value`.
+        level: Confidence level of the interval, in (0, 1).
+        method: How the interval was made, in a few words.
+        note: What a reader must know beside the number ("" mostly), such as that it was clipped.
+    """
+
+    value: float
+    low: float
+    high: float
+    standard_error: float
+    level: float = 0.95
+    method: str = ""
+    note: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return f"{text} ({self.note})" if self.note else text
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The paired difference of two scores' AUCs, a minus b.
+
+    Attributes:
+        difference: AUC of a minus AUC of b.
+        low, high: Ends of its interval at `level`.
+        standard_error: Of the difference, with the covariance of the two taken into account.
+        p_value: Two-sided, for no difference.
+    """
+
+    difference: float
+    low: float
+    high: float
+    standard_error: float
+    p_value: float
+    level: float = 0.95
+
+    def __str__(self) -> str:
+        return f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}], p = {self.p_value:.2g}"
+
+
+def two_sided_quantile(level: float) -> float:
+    """z such that a standard normal lies within +-z with probability `level`; UsageError unless 0 < level < 1."""
+    if not 0.0 < level < 1.0:
+        raise UsageError(f"a confidence level lies between 0 and 1, got {level}: pass for example 0.95")
+    return float(ndtri(0.5 + level / 2))
+
+
+def probability_estimate(value: float, variance: float, smaller: int, level: float, method: str) -> Estimate:
+    """An Estimate of a probability P(test > reference) from its variance.
+
+    The interval is symmetric on the logit scale, so it stays within (0, 1) (Pepe 2003, section 5.2.2). Where the
+    variance is not estimable (one image on a side) or vanishes (complete separation, or all scores tied), the data
+    act at worst like `smaller` independent trials: Birnbaum and Klose (1957) bound the variance by A (1 - A) /
+    smaller, and complete separation bounds A as Clopper and Pearson (1934) do for no failure in `smaller` trials.
+
+    Args:
+        value: The estimate, in [0, 1].
+        variance: Its variance, or nan where it cannot be estimated.
+        smaller: Images on the smaller side, at least 1.
+        level: Confidence level.
+        method: Words for the usual case.
+    """
+    z = two_sided_quantile(level)
+    if variance > 0 and 0.0 < value < 1.0:
+        error = sqrt(variance)
+        half = z * error / (value * (1 - value))
+        centre = log(value / (1 - value))
+        low, high = _expit(centre - half), _expit(centre + half)
+        return Estimate(
+            value=value,
+            low=min(low, value),
+            high=max(high, value),
+            standard_error=error,
+            level=level,
+            method=f"{method}, logit interval",
+        )
+    # Agresti and Coull's (1998) shifted proportion keeps the standard error above zero at 0 and 1.
+    shifted = (value * smaller + z * z / 2) / (smaller + z * z)
+    error = sqrt(shifted * (1 - shifted) / (smaller + z * z))
+    slack = 1 - ((1 - level) / 2) ** (1 / smaller)
+    if value in (0.0, 1.0):
+        low, high = max(0.0, value - slack), min(1.0, value + slack)
+        method = "complete separation: Clopper-Pearson on the smaller side"
+    elif variance == 0:
+        low, high = value - slack * value, value + slack * (1 - value)
+        error = min(error, (high - low) / (2 * z))
+        method = "no spread in the placements: bound from the smaller side"
+    else:
+        low, high = max(0.0, value - z * error), min(1.0, value + z * error)
+        method = "one image on a side: Birnbaum-Klose bound"
+    return Estimate(value=value, low=low, high=high, standard_error=error, level=level, method=method)
+
+
+def _expit(x: float) -> float:
+    return 1 / (1 + exp(-x)) if x >= 0 else exp(x) / (1 + exp(x))

@@ -1,0 +1,99 @@
+"""Without labels: how many anomalies are there, and which AUC does a separation imply."""
+
+from __future__ import annotations
+
+from math import log, sqrt
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ensemble_ad.errors import UsageError
+from ensemble_ad.statistics.estimate import Estimate, two_sided_quantile
+from ensemble_ad.statistics.ranks import as_scores
+
+
+def implied_auc(separation: Estimate, share: float) -> Estimate:
+    """The AUC that a separation A implies where a share p of the test images are anomalies: 0.5 + (A - 0.5) / p.
+
+    An estimate without labels: it holds as far as the test's normal images score like the reference ones (Menon et
+        al. 2015), and the interval covers the images drawn, not an error in p. What leaves [0, 1] is clipped and
+        the note says so.
+
+    Raises:
+        UsageError: Unless 0 < share <= 1.
+    """
+    if not 0.0 < share <= 1.0:
+        raise UsageError(f"the anomaly share lies in (0, 1], got {share}: pass for example 0.5")
+
+    raw = [0.5 + (end - 0.5) / share for end in (separation.value, separation.low, separation.high)]
+    value, low, high = (min(1.0, max(0.0, end)) for end in raw)
+    note = "an estimate without labels"
+    if not 0.0 <= raw[0] <= 1.0:
+        note += (
+            f"; clipped from {raw[0]:.3f}: no AUC explains this with {share:.1%} anomalies, so the share is larger or "
+        )
+        note += "the test's normal images differ from the reference"
+    elif raw[1] < 0.0 or raw[2] > 1.0:
+        note += "; its interval is clipped to [0, 1]"
+    return Estimate(
+        value=value,
+        low=low,
+        high=high,
+        standard_error=separation.standard_error / share,
+        level=separation.level,
+        method=f"0.5 + (A - 0.5) / p at p = {share:.3g}",
+        note=note,
+    )
+
+
+def estimate_share(reference: ArrayLike, test: ArrayLike, level: float = 0.95) -> Estimate:
+    """The share p of anomalies in the test batch: 1 - min over thresholds of F_test / F_reference.
+
+    Test images are a mixture, F_T = (1 - p) F_V + p F_A, so at every threshold F_T / F_V >= 1 - p, with equality
+    where no anomaly scores that low. The plain minimum over noisy ratios overshoots, so (after Blanchard, Lee and
+    Scott 2010) thresholds need at least 10 reference images and a tenth of them below, and each ratio is charged
+    one standard error; `low` charges the uniform Dvoretzky-Kiefer-Wolfowitz-Massart margins instead and is a sound
+    lower bound on p where the test's normal images are like the reference. No upper bound is sound without labels
+    (anomalies that look normal are invisible): `high` assumes that the score puts no anomaly below the chosen
+    threshold.
+
+    Args:
+        reference: (n,) scores of normal images.
+        test: (k,) scores of the unlabelled batch, higher = more anomalous.
+        level: Of the interval.
+
+    Raises:
+        DataError: NaN, empty, wrong dimensions.
+    """
+    low_scores = np.sort(as_scores(reference, "reference", 1))
+    high_scores = np.sort(as_scores(test, "test", 1))
+    n, k = len(low_scores), len(high_scores)
+    z = two_sided_quantile(level)
+    thresholds = np.unique(low_scores)
+    below_reference = np.searchsorted(low_scores, thresholds, side="right")
+    below_test = np.searchsorted(high_scores, thresholds, side="right")
+    usable = below_reference >= min(n, max(10, int(np.ceil(n / 10))))
+    share_reference = below_reference[usable] / n
+    # Half an image keeps the standard error above zero where no test image lies below the threshold.
+    share_test = np.maximum(below_test[usable], 0.5) / k
+    ratio = below_test[usable] / k / share_reference
+    error = np.maximum(share_test / share_reference, 1e-12) * np.sqrt(
+        np.maximum(1 - share_test, 0) / (share_test * k) + (1 - share_reference) / (share_reference * n)
+    )
+    best = int(np.argmax(1 - ratio - error))
+    value = float(np.clip(1 - ratio[best] - error[best], 0.0, 1.0))
+    margin_reference, margin_test = (sqrt(log(4 / (1 - level)) / (2 * size)) for size in (n, k))
+    room = share_reference - margin_reference
+    with np.errstate(divide="ignore"):
+        bound = np.where(room > 0, (below_test[usable] / k + margin_test) / np.maximum(room, 1e-12), np.inf)
+    low = float(np.clip(1 - bound.min(), 0.0, value))
+    high = float(np.clip(1 - ratio[best] + z * error[best], value, 1.0))
+    return Estimate(
+        value=value,
+        low=low,
+        high=high,
+        standard_error=float(error[best]),
+        level=level,
+        method="1 - min F_test / F_reference, charged one standard error",
+        note="an estimate without labels",
+    )

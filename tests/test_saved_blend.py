@@ -1,0 +1,118 @@
+"""Blends on disk: names, the latest one, and what is damaged or foreign."""
+
+import os
+
+import numpy as np
+import pytest
+
+from ensemble_ad import storage
+from ensemble_ad.errors import StorageError, UsageError
+from ensemble_ad.saved_blend import latest_blend, list_blends, load_blend, save_blend
+
+INFO = {
+    "data": "ab" * 16,
+    "members": ["fcn-0123456789ab"],
+    "families": ["fcn"],
+    "method": "mean",
+    "normaliser": "pooled-rank",
+    "weights": {"fcn-0123456789ab/rss": 0.75, "fcn-0123456789ab/logit": 0.25},
+    "separation": {"value": 0.6, "standard_error": 0.01},
+    "labels_used": "none",
+    "seconds": 0.5,
+}
+
+
+@pytest.fixture
+def scores(digits_folder):
+    """A number an image of the digits' test set, float64 (120,)."""
+    return np.load(digits_folder / "testingset.npy").mean(axis=(1, 2, 3))
+
+
+def test_a_blend_comes_back_as_it_was_saved(tmp_path, scores):
+    saved = save_blend(tmp_path, "a+b_1.c-2", INFO, {"test": scores})
+    loaded = load_blend(tmp_path, "a+b_1.c-2")
+    assert loaded == saved
+    assert {key: loaded.info[key] for key in INFO} == INFO
+    assert (loaded.data, loaded.weights) == (INFO["data"], INFO["weights"])
+    assert loaded.scores().dtype == np.float64
+    np.testing.assert_array_equal(loaded.scores(), scores)
+
+
+def test_saving_the_same_blend_again_keeps_the_first_and_makes_it_the_latest(tmp_path, scores):
+    first = save_blend(tmp_path, "a", INFO, {"test": scores})
+    save_blend(tmp_path, "b", {**INFO, "method": "max"}, {"test": scores})
+    for i, name in enumerate("ab"):
+        os.utime(tmp_path / "blends" / name / "blend.json", ns=(i, i))
+    assert latest_blend(tmp_path).name == "b"
+    assert save_blend(tmp_path, "a", {**INFO, "seconds": 9}, {"test": scores}) == first
+    assert latest_blend(tmp_path).name == "a"
+    assert [blend.name for blend in list_blends(tmp_path)] == ["b", "a"]
+
+
+@pytest.mark.parametrize("change", [{"data": "cd" * 16}, {"method": "max"}, {"weights": {"x/rss": 1.0}}], ids=str)
+def test_a_name_is_not_taken_away_from_another_blend(tmp_path, scores, change):
+    save_blend(tmp_path, "a", INFO, {"test": scores})
+    with pytest.raises(UsageError, match="the name 'a' is taken by another blend; choose another with --name"):
+        save_blend(tmp_path, "a", {**INFO, **change}, {"test": -scores})
+    np.testing.assert_array_equal(load_blend(tmp_path, "a").scores(), scores)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../a", "a/b", "/tmp/a", "-a", "a b", "é", "a\n", "x" * 101])
+def test_a_name_cannot_lead_out_of_the_folder(tmp_path, scores, name):
+    for use in (load_blend, lambda *arguments: save_blend(*arguments, INFO, {"test": scores})):
+        with pytest.raises(UsageError, match=r"must be letters, digits and _ . \+ - \(100 at most\), not"):
+            use(tmp_path, name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_members_key_is_no_name_since_tables_hold_both(tmp_path, scores):
+    with pytest.raises(UsageError, match="'fcn-0123456789ab' looks like a member's key; choose another with --name"):
+        save_blend(tmp_path, "fcn-0123456789ab", INFO, {"test": scores})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_blend_is_refused_with_those_there_are(tmp_path, scores):
+    with pytest.raises(UsageError, match=r"unknown blend 'c'; the blends in .* are none; run `ensad blend`"):
+        load_blend(tmp_path, "c")
+    for name in "ba":
+        save_blend(tmp_path, name, INFO, {"test": scores})
+    with pytest.raises(UsageError, match=r"unknown blend 'c'; the blends in .* are b, a"):
+        load_blend(tmp_path, "c")
+
+
+def test_without_a_blend_there_is_no_latest(tmp_path):
+    with pytest.raises(UsageError, match=r"there is no blend in .*; run `ensad blend --members fcn,resnet` first"):
+        latest_blend(tmp_path)
+
+
+@pytest.mark.parametrize("position", [0.0, 0.5, 0.999])
+def test_a_flipped_byte_in_the_scores_is_noticed(tmp_path, scores, position):
+    blend = save_blend(tmp_path, "a", INFO, {"test": scores})
+    content = bytearray((blend.folder / "scores.npz").read_bytes())
+    content[int(position * len(content))] ^= 1
+    (blend.folder / "scores.npz").write_bytes(content)
+    with pytest.raises(StorageError, match=r"scores.npz is damaged: its checksum differs; blend again"):
+        blend.scores()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: [value],
+        lambda value: {"name": "a"},
+        lambda value: {**value, "format": 2},
+        lambda value: {**value, "name": "b"},
+        lambda value: {**value, "weights": []},
+        lambda value: {k: v for k, v in value.items() if k != "checksum"},
+        lambda value: {**value, "separation": {"value": 0.5}},
+    ],
+    ids=["a list", "foreign", "a newer format", "another's", "weights a list", "no checksum", "half a separation"],
+)
+def test_a_foreign_or_newer_blend_is_refused(tmp_path, scores, change):
+    save_blend(tmp_path, "a", INFO, {"test": scores})
+    path = tmp_path / "blends" / "a" / "blend.json"
+    storage.write_json(path, change(storage.read_json(path)))
+    with pytest.raises(
+        StorageError, match=r"blend.json is not a blend that this version reads; remove .* and blend again"
+    ):
+        load_blend(tmp_path, "a")
