@@ -168,7 +168,10 @@ def save_member(
     from safetensors.numpy import save
 
     columns = list(reference)
-    with storage.whole_folder(_folder(studies, key)) as folder:
+    place = _folder(studies, key)
+    if place.exists() and not has_member(studies, key):
+        storage.set_aside(place)
+    with storage.whole_folder(place) as folder:
         np.savez(
             folder / "vectors.npz",
             reference=np.stack([reference[c] for c in columns], axis=1),

@@ -58,12 +58,17 @@ def main_scores(members: Sequence[Member], blends: Sequence[SavedBlend]) -> dict
 
 
 def save_evaluation(studies: Path, fingerprint: str, labels: Path, table: pd.DataFrame) -> None:
-    """Remember an evaluation, so that `ensad compare` shows it; the labels themselves are not kept."""
-    value = {
-        "labels": labels.name,
-        "labels_hash": storage.file_hash(labels),
-        "rows": {str(name): {str(k): v for k, v in row.items()} for name, row in table.to_dict(orient="index").items()},
-    }
+    """Remember an evaluation, so that `ensad compare` shows it; the labels themselves are not kept.
+
+    Rows of an earlier evaluation by the same labels stay, except `ties_best`, which holds among the rows of one only.
+    """
+    labels_hash = storage.file_hash(labels)
+    rows = {str(name): {str(k): v for k, v in row.items()} for name, row in table.to_dict(orient="index").items()}
+    earlier = load_evaluation(studies, fingerprint)
+    if earlier is not None and earlier.get("labels_hash") == labels_hash:
+        kept = {name: {**row, "ties_best": None, "p_best": None} for name, row in earlier["rows"].items()}
+        rows = {**kept, **rows}
+    value = {"labels": labels.name, "labels_hash": labels_hash, "rows": rows}
     storage.write_json(_path(studies, fingerprint), value)
 
 

@@ -23,7 +23,7 @@ from ensemble_ad.preprocess import cached
 from ensemble_ad.recipe import Recipe
 from ensemble_ad.score import LatentReference, Scores, error_vectors, fit_latent
 from ensemble_ad.split import split_rows
-from ensemble_ad.train import Epoch, train
+from ensemble_ad.train import DivergedError, Epoch, train
 from ensemble_ad.version import __version__
 
 # An evaluation after every epoch looks at this many test images; the finished member is scored on all.
@@ -109,6 +109,9 @@ class _Judge:
     def _judge(
         self, reference: dict[str, Scores], test: dict[str, Scores], label: npt.NDArray[np.int8] | None
     ) -> Judgement:
+        for kind, values in (*reference.items(), *test.items()):
+            if not np.isfinite(values).all():
+                raise DivergedError(f"the error vectors are not finite ({kind}); lower the learning rate")
         pixels = int(np.prod(self.recipe.preprocess.shape))
         return self.goal.judge(Evidence(reference=reference, test=test, pixels=pixels, label=label))
 

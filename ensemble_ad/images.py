@@ -239,7 +239,7 @@ def open_folder(folder: Path, image_cache: Path) -> ImageSet:
 
 
 def _decode(paths: Sequence[Path], ids: Sequence[str], folder: Path) -> Images:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     decoded: list[Images] = []
     for path in paths:
@@ -247,7 +247,8 @@ def _decode(paths: Sequence[Path], ids: Sequence[str], folder: Path) -> Images:
             with Image.open(path) as image:
                 if image.mode in ("I", "F") or image.mode.startswith("I;16"):
                     raise ValueError("more than 8 bits a channel; convert it to 8 bits")
-                decoded.append(np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")))
+                upright = ImageOps.exif_transpose(image)
+                decoded.append(np.asarray(upright.convert("L" if image.mode in ("1", "L", "LA") else "RGB")))
         except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
             why = _one_line(error)
             raise DataError(f"{path} cannot be read as an image ({why}); mend or remove it") from error

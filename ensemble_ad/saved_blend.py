@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ensemble_ad import storage
 from ensemble_ad.blend import Blend
 from ensemble_ad.cache import is_key
-from ensemble_ad.errors import StorageError, UsageError
+from ensemble_ad.errors import EnsadError, StorageError, UsageError
 
 FORMAT = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
@@ -29,6 +29,7 @@ _KINDS: dict[str, Any] = {
     "labels_used": str,
     "seconds": _NUMBER,
     "created": str,
+    "blended": str,
     "identity": str,
     "checksum": str,
 }
@@ -109,7 +110,8 @@ def save_blend(studies: Path, name: str, info: Mapping[str, Any], arrays: Mappin
             value = {
                 "format": FORMAT,
                 "name": name,
-                "created": datetime.now(UTC).isoformat(timespec="microseconds"),
+                "created": _now(),
+                "blended": _now(),
                 "identity": identity,
                 "checksum": storage.file_hash(part / "scores.npz"),
                 **info,
@@ -118,10 +120,14 @@ def save_blend(studies: Path, name: str, info: Mapping[str, Any], arrays: Mappin
     blend = load_blend(studies, name)
     if blend.info["identity"] != identity:
         raise UsageError(f"the name {name!r} is taken by another blend; choose another with --name")
-    # Blending again makes a blend the latest one, which is what `ensad submit` hands in.
-    with storage.clear_errors(folder, "write to"):
-        (folder / "blend.json").touch()
-    return blend
+    # Blending again makes a blend the latest one, which is what `ensad submit` hands in. The time is inside the file,
+    # since copying a folder to another machine need not keep file times.
+    storage.write_json(folder / "blend.json", {**blend.info, "blended": _now()})
+    return load_blend(studies, name)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def _folder(studies: Path, name: str) -> Path:
@@ -139,7 +145,7 @@ def load_blend(studies: Path, name: str) -> SavedBlend:
     """
     folder = _folder(studies, name)
     if not folder.is_dir():
-        known = ", ".join(blend.name for blend in list_blends(studies)) or "none; run `ensad blend`"
+        known = ", ".join(blend.name for blend in list_blends(studies)[0]) or "none; run `ensad blend`"
         raise UsageError(f"unknown blend {name!r}; the blends in {studies} are {known}")
     path = folder / "blend.json"
     info = storage.read_json(path)
@@ -148,11 +154,18 @@ def load_blend(studies: Path, name: str) -> SavedBlend:
     return SavedBlend(name=name, folder=folder, info=info)
 
 
-def list_blends(studies: Path) -> list[SavedBlend]:
-    """All blends, the latest last."""
-    paths = [path for path in (studies / "blends").glob("*/blend.json") if not path.parent.name.startswith(".")]
-    paths.sort(key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
-    return [load_blend(studies, path.parent.name) for path in paths]
+def list_blends(studies: Path) -> tuple[list[SavedBlend], list[str]]:
+    """All blends, the latest last, and a line about each folder that is not one."""
+    blends, problems = [], []
+    for folder in sorted((studies / "blends").glob("*")):
+        if folder.name.startswith(".") or not folder.is_dir():
+            continue
+        try:
+            blends.append(load_blend(studies, folder.name))
+        except EnsadError as error:
+            problems.append(str(error))
+    blends.sort(key=lambda blend: (str(blend.info["blended"]), blend.name))
+    return blends, problems
 
 
 def latest_blend(studies: Path) -> SavedBlend:
@@ -160,8 +173,11 @@ def latest_blend(studies: Path) -> SavedBlend:
 
     Raises:
         UsageError: if there is none.
+        StorageError: if one is damaged, which may be the latest.
     """
-    blends = list_blends(studies)
+    blends, problems = list_blends(studies)
+    if problems:
+        raise StorageError(f"{problems[0]}, or name a blend with --blend")
     if not blends:
         raise UsageError(f"there is no blend in {studies}; run `ensad blend --members fcn,resnet` first")
     return blends[-1]

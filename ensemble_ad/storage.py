@@ -113,6 +113,19 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def set_aside(path: Path) -> Path:
+    """Rename what is damaged to a hidden name beside it that nothing reads, and return that name.
+
+    Raises:
+        StorageError: if it cannot be renamed.
+    """
+    number = 1
+    while (aside := path.with_name(f".{path.name}.damaged-{number}")).exists():
+        number += 1
+    with clear_errors(path, "set aside"):
+        return path.rename(aside)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON; numbers must be finite (JSON has no NaN)."""
     with whole_file(path) as part:

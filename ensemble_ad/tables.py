@@ -1,6 +1,6 @@
 """The comparison table: a row for everything that was tried, the same in the terminal, in files and in pandas."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,13 @@ def comparison(studies: str | Path = "studies", blend: str | None = None) -> pd.
         separation. `labels_used` says which labels, if any, a row's making (not its evaluation) read.
     """
     studies = Path(studies)
-    members, _ = list_members(studies)
-    blends = list_blends(studies)
+    return tabulate(studies, list_members(studies)[0], list_blends(studies)[0], blend)
+
+
+def tabulate(
+    studies: Path, members: Sequence[Member], blends: Sequence[SavedBlend], blend: str | None = None
+) -> pd.DataFrame:
+    """The table of `comparison`, of these members and blends (the latest last)."""
     shown = next((b for b in reversed(blends) if blend in (None, b.name)), None)
     weights: dict[str, float] = {}
     for column, weight in (shown.weights if shown else {}).items():

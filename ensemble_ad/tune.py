@@ -22,6 +22,7 @@ from ensemble_ad.images import Dataset
 from ensemble_ad.objective import Judgement, objective
 from ensemble_ad.preprocess import Preprocess
 from ensemble_ad.recipe import Recipe
+from ensemble_ad.split import split_rows
 from ensemble_ad.train import DivergedError, Epoch, TrainSettings, choose_device
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -166,6 +167,9 @@ def tune(
     widths = kind.widths_up_to(settings.max_width or (kind.widths[-1] if device.type == "cuda" else kind.cpu_width))
     size = settings.size or dataset.side
     kind.check_shape((dataset.channels, size, size))
+    split_rows(
+        len(dataset.train), dataset.fingerprint, settings.subset
+    )  # refuses too few images before a study is made
     name = study_name(settings, dataset.fingerprint, widths)
     study = _open_study(name, open_storage(studies, settings.storage), settings, kind, widths)
     cache.save_data_record(studies, data_record(dataset))
@@ -202,6 +206,11 @@ def tune(
             state, note = "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             trial.set_user_attr("reason", note)
             study.tell(trial, state=TrialState.FAIL)
+        except EnsadError as error:
+            # Not the trial's fault, and the next one would meet it too.
+            trial.set_user_attr("reason", str(error))
+            study.tell(trial, state=TrialState.FAIL)
+            raise
         else:
             state = "cached" if was_cached else "complete"
             trial.set_user_attr("member", member.key)

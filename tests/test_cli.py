@@ -91,7 +91,7 @@ def test_ctrl_c_is_one_line_and_exit_code_130(run_ensad, studies, monkeypatch):
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt  # as Python does when the key is pressed
 
-    monkeypatch.setattr(tables, "comparison", interrupted)
+    monkeypatch.setattr(tables, "tabulate", interrupted)
     result = run_ensad("compare")
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "Error: interrupted\n")
 
@@ -100,7 +100,7 @@ def test_a_refusal_of_the_system_that_nobody_foresaw_is_one_line_too(run_ensad, 
     def refused(*arguments: object) -> None:
         raise PermissionError(13, "Permission denied", "studies/members")  # root is never refused, so it is said for it
 
-    monkeypatch.setattr(tables, "comparison", refused)
+    monkeypatch.setattr(tables, "tabulate", refused)
     result = run_ensad("compare")
     assert (result.exit_code, result.stdout) == (4, "")
     assert result.stderr == "Error: cannot use studies/members: Permission denied; look at that path\n"
@@ -366,3 +366,14 @@ def test_help_takes_at_most_three_times_as_long_as_importing_click(tmp_path):
     pairs = [(seconds("import click"), seconds("from ensemble_ad.cli import main; main()")) for _ in range(9)]
     bare, help_text = (statistics.median(times) for times in zip(*pairs, strict=True))
     assert help_text <= 3 * bare
+
+
+def test_evaluating_one_blend_keeps_what_was_found_of_the_others(run_ensad, data, studies):
+    run_ensad("evaluate", "-q")
+    before = pd.read_csv(io.StringIO(run_ensad("compare", "--format", "csv").stdout), index_col="name")["auc"]
+    run_ensad("blend", "-q", "--members", "fcn:1", "--name", "other")
+    run_ensad("evaluate", "-q", "--blend", "other")
+    after = pd.read_csv(io.StringIO(run_ensad("compare", "--format", "csv").stdout), index_col="name")["auc"]
+    assert before.notna().all()
+    pd.testing.assert_series_equal(after.drop("other").sort_index(), before.sort_index())
+    assert 0 <= after["other"] <= 1

@@ -454,12 +454,22 @@ def test_a_storage_url_that_does_not_exist_is_refused_without_its_password(refus
     refuses(*TUNE, "--storage", url, code=STORAGE, said="cannot open the storage named by --storage")
 
 
-@pytest.mark.parametrize("command", [("evaluate",), ("submit",), ("compare",), ("blend",)], ids=lambda c: c[0])
-def test_a_damaged_blend_is_named(run_ensad, data, studies, command):
+@pytest.mark.parametrize("command", ["submit", "submit --blend both", "blend --name both --members fcn"])
+def test_a_damaged_blend_that_is_needed_or_may_be_is_an_error(run_ensad, data, studies, command):
     (studies / "blends" / "both" / "blend.json").write_text("{")
-    result = run_ensad(*command, *(("--name", "both", "--members", "fcn") if command[0] == "blend" else ()))
+    result = run_ensad(*command.split())
     assert result.exit_code == STORAGE
     assert result.stderr.splitlines()[-1].startswith("Error: studies/blends/both/blend.json must be JSON: ")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_a_damaged_blend_is_named_and_left_out_of_a_table(run_ensad, data, studies, command):
+    (studies / "blends" / "both" / "blend.json").write_text("{")
+    result = run_ensad(command, "-q")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("warning: studies/blends/both/blend.json must be JSON: ")
+    assert "both" not in result.stdout
+    assert "fcn-" in result.stdout
 
 
 def test_a_damaged_member_is_named_and_the_others_are_used(run_ensad, data, studies):

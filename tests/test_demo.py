@@ -30,7 +30,9 @@ def test_bundled_digits_are_real_in_kaggles_layout_and_split_by_class(tmp_path):
 
 @pytest.mark.slow
 def test_the_demo_runs_the_whole_job_and_a_rerun_finds_it_done(run_ensad, tmp_path):
-    result = run_ensad("demo")
+    # What the user has set for their own work must not change what the demo shows.
+    (tmp_path / "ensad.toml").write_text("[tune]\nobjective = 'loss'\n")
+    result = run_ensad("demo", ENSAD_STORAGE="nosuchdialect://nowhere")
     assert result.exit_code == 0, result.output
     shown = [line for line in result.stderr.splitlines() if line.startswith("$ ensad ")]
     steps = [line.split()[2] for line in shown]

@@ -199,3 +199,11 @@ def test_data_records_keep_the_ids(dataset, recipe, tmp_path):
     record = cache.load_data_record(tmp_path, dataset.fingerprint)
     assert record.ids == dataset.test.ids
     assert record.shape == (32, 32, 1)
+
+
+def test_a_half_member_is_set_aside_and_made_again(dataset, recipe, tmp_path):
+    member = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
+    (member.folder / "member.json").unlink()
+    again = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
+    np.testing.assert_array_equal(again.vectors()[1], cache.load_member(tmp_path, member.key).vectors()[1])
+    assert [path.name for path in member.folder.parent.glob(".*")] == [f".{member.key}.damaged-1"]

@@ -312,3 +312,13 @@ def test_the_header_that_the_damage_tests_forge_is_a_valid_one(tmp_path, photos)
     (tmp_path / "a.npy").write_bytes(_header("(2, 16, 16, 1)") + photos(2, 16, 1).tobytes())
     np.testing.assert_array_equal(open_array(tmp_path / "a.npy"), photos(2, 16, 1))
     assert _header("()").startswith(npy.MAGIC_PREFIX)
+
+
+def test_a_picture_is_turned_as_its_camera_says(tmp_path, photos):
+    picture = Image.fromarray(photos(1, 32, 3)[0])
+    exif = picture.getexif()
+    exif[0x0112] = 3  # Orientation: upside down
+    (tmp_path / "pictures").mkdir()
+    picture.save(tmp_path / "pictures" / "a.png", exif=exif)
+    read = open_folder(tmp_path / "pictures", tmp_path / "cache").images[0]
+    np.testing.assert_array_equal(read, np.asarray(picture)[::-1, ::-1])

@@ -41,12 +41,13 @@ def test_a_blend_comes_back_as_it_was_saved(tmp_path, scores):
 def test_saving_the_same_blend_again_keeps_the_first_and_makes_it_the_latest(tmp_path, scores):
     first = save_blend(tmp_path, "a", INFO, {"test": scores})
     save_blend(tmp_path, "b", {**INFO, "method": "max"}, {"test": scores})
-    for i, name in enumerate("ab"):
-        os.utime(tmp_path / "blends" / name / "blend.json", ns=(i, i))
     assert latest_blend(tmp_path).name == "b"
-    assert save_blend(tmp_path, "a", {**INFO, "seconds": 9}, {"test": scores}) == first
+    again = save_blend(tmp_path, "a", {**INFO, "seconds": 9}, {"test": scores})
+    assert {**again.info, "blended": None} == {**first.info, "blended": None}
+    # File times may be lost on the way to another machine.
+    os.utime(tmp_path / "blends" / "b" / "blend.json")
     assert latest_blend(tmp_path).name == "a"
-    assert [blend.name for blend in list_blends(tmp_path)] == ["b", "a"]
+    assert [blend.name for blend in list_blends(tmp_path)[0]] == ["b", "a"]
 
 
 @pytest.mark.parametrize("change", [{"data": "cd" * 16}, {"method": "max"}, {"weights": {"x/rss": 1.0}}], ids=str)

@@ -174,3 +174,23 @@ def test_a_family_that_cannot_take_the_size_is_refused_before_a_study_exists(dat
     with pytest.raises(UsageError, match="multiples of 32"):
         run(dataset, tmp_path, family="resnet", size=48)
     assert not (tmp_path / "studies.db").exists()
+
+
+def test_too_few_images_are_refused_before_a_study_exists(dataset, tmp_path):
+    with pytest.raises(UsageError, match="--subset must be 20 or more"):
+        run(dataset, tmp_path, subset=5)
+    assert not (tmp_path / "studies.db").exists()
+
+
+def test_a_storage_that_fails_leaves_no_trial_running(dataset, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise StorageError("cannot write studies/members: no space is left; free some space")
+
+    monkeypatch.setattr(tune, "fit_member", full)
+    with pytest.raises(StorageError, match="no space is left"):
+        run(dataset, tmp_path)
+    storage = f"sqlite:///{tmp_path / 'studies.db'}"
+    (name,) = optuna.get_all_study_names(storage)
+    (trial,) = optuna.load_study(study_name=name, storage=storage).trials[:1]
+    assert trial.state == optuna.trial.TrialState.FAIL
+    assert "no space" in trial.user_attrs["reason"]

@@ -35,7 +35,8 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            ctx.default_map = read_defaults(FILE, self._options())
+            if ctx.parent is None:  # the demo runs commands inside its own, and they are to be what it shows
+                ctx.default_map = read_defaults(FILE, self._options())
             return super().invoke(ctx)
         except EnsadError as error:
             raise _CleanExit(error) from error

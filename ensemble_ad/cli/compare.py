@@ -33,15 +33,20 @@ def compare(kind: str, blend: str | None, output: Path | None, studies: Path, sa
       ensad compare --format parquet -o table.parquet
     """
     from ensemble_ad import storage
+    from ensemble_ad.cache import list_members
     from ensemble_ad.errors import UsageError
-    from ensemble_ad.saved_blend import load_blend
-    from ensemble_ad.tables import comparison, render_text
+    from ensemble_ad.saved_blend import list_blends, load_blend
+    from ensemble_ad.tables import render_text, tabulate
 
     if blend is not None:
         load_blend(studies, blend)
     if kind == "parquet" and output is None:
         raise UsageError("parquet is not text; name a file with -o FILE")
-    table = comparison(studies, blend)
+    members, broken_members = list_members(studies)
+    blends, broken_blends = list_blends(studies)
+    for problem in (*broken_members, *broken_blends):
+        say.warn(problem)
+    table = tabulate(studies, members, blends, blend)
     if table.empty:
         say(f"nothing was tried yet in {studies}; run `ensad tune --family fcn --trials 50`")
     if kind == "parquet":

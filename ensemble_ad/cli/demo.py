@@ -1,5 +1,7 @@
 """`ensad demo`."""
 
+import os
+import shlex
 from pathlib import Path
 
 import click
@@ -30,48 +32,27 @@ def demo(ctx: click.Context, out: Path, say: _options.Say) -> None:
     from ensemble_ad.storage import make_folder
 
     started = time.perf_counter()
-    data, studies, submissions = out / "data", out / "studies", out / "submissions"
-    make_folder(data)
-    write_digits(data)
+    data, studies, submissions = (shlex.quote(str(out / name)) for name in ("data", "studies", "submissions"))
+    write_digits(make_folder(out / "data"))
     say(f"{data}: scikit-learn's handwritten digits; {min(NORMAL_DIGITS)} to {max(NORMAL_DIGITS)} are normal")
-    # The whole path of a user's command: parsing, defaults, errors. Only its folders are the demo's own.
-    commands = (
-        ("data", "check", "--data", str(data), "--studies", str(studies)),
-        (
-            "tune",
-            "--family",
-            "fcn",
-            "--trials",
-            "6",
-            "--epochs",
-            "10",
-            "--data",
-            str(data),
-            "--studies",
-            str(studies),
-        ),
-        (
-            "tune",
-            "--family",
-            "resnet",
-            "--trials",
-            "3",
-            "--epochs",
-            "6",
-            "--data",
-            str(data),
-            "--studies",
-            str(studies),
-        ),
-        ("blend", "--members", "fcn,resnet", "--studies", str(studies)),
-        ("evaluate", "--data", str(data), "--studies", str(studies)),
-        ("submit", "--data", str(data), "--studies", str(studies), "--submissions", str(submissions)),
-        ("compare", "--studies", str(studies)),
+    # The whole path of a user's command: parsing, defaults, errors. Only its folders are the demo's own, and what the
+    # user has set elsewhere is left out, so that what runs is what is shown.
+    for name in [name for name in os.environ if name.startswith("ENSAD_")]:
+        del os.environ[name]
+    at = f"--data {data} --studies {studies}"
+    lines = (
+        f"data check {at}",
+        f"tune --family fcn --trials 6 --epochs 10 {at}",
+        f"tune --family resnet --trials 3 --epochs 6 {at}",
+        f"blend --members fcn,resnet --studies {studies}",
+        f"evaluate {at}",
+        f"submit {at} --submissions {submissions}",
+        f"compare --studies {studies}",
     )
-    for arguments in commands:
-        say(f"\n$ ensad {' '.join(arguments)}")
+    for line in lines:
+        say(f"\n$ ensad {line}")
         extra = ["--quiet"] if say.level < 0 else ["--verbose"] * say.level
-        with main.make_context("ensad", [*arguments, *extra], parent=ctx.parent) as inner:
+        with main.make_context("ensad", [*shlex.split(line), *extra], parent=ctx.parent) as inner:
             main.invoke(inner)
     say(
         f"\ndone in {time.perf_counter() - started:.0f} s; images in {data}, "

@@ -32,9 +32,9 @@ def evaluate(labels: Path | None, blend: str | None, data: Path, studies: Path, 
     from ensemble_ad.saved_blend import list_blends, load_blend
 
     members, problems = list_members(studies)
-    for problem in problems:
+    blends, broken = list_blends(studies) if blend is None else ([load_blend(studies, blend)], [])
+    for problem in (*problems, *broken):
         say.warn(problem)
-    blends = list_blends(studies) if blend is None else [load_blend(studies, blend)]
     if not members:
         raise UsageError(f"there is no member in {studies}; run `ensad tune --family fcn --trials 50` first")
     fingerprint = blends[-1].data if blends else members[-1].data

@@ -73,12 +73,10 @@ def tune(
     from optuna.exceptions import StorageInternalError
 
     from ensemble_ad.images import load_dataset
-    from ensemble_ad.split import split_rows
     from ensemble_ad.tune import TuneSettings
     from ensemble_ad.tune import tune as run
 
     dataset = load_dataset(data, image_cache=studies / "preprocessed")
-    split_rows(len(dataset.train), dataset.fingerprint, subset)  # refuses what cannot be split, before a study is made
     label = None if labels is None else id_table.read_labels(labels, dataset.test.ids)
     settings = TuneSettings(
         family=family, trials=trials, timeout=timeout, epochs=epochs, objective=name, device=device, seed=seed,
