@@ -14,12 +14,13 @@ ROOT = Path(ensemble_ad.__file__).parent
 ORDER = (
     "version", "errors", "config", "storage", "id_table", "images", "bundled", "preprocess", "split", "check",
     "statistics", "reconstruction", "families", "train", "score", "recipe", "objective", "cache", "fit", "tune",
-    "selection", "blend", "saved_blend", "ensemble", "evaluate", "tables", "submit", "cli", "__main__",
+    "selection", "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "submit", "cli", "__main__",
 )  # fmt: skip
 WITHOUT_TORCH = (
     "errors", "config", "storage", "id_table", "images", "preprocess", "split", "check", "statistics", "cache",
-    "selection", "blend", "saved_blend", "ensemble", "evaluate", "tables", "submit",
-    "cli/__init__", "cli/_options", "cli/_table", "cli/blend", "cli/compare", "cli/data", "cli/evaluate", "cli/submit",
+    "selection", "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "submit",
+    "cli/__init__", "cli/_options", "cli/_table", "cli/audit", "cli/blend", "cli/compare", "cli/data",
+    "cli/evaluate", "cli/submit",
 )  # fmt: skip
 
 

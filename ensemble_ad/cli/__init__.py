@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ensemble_ad.cli.audit import audit
 from ensemble_ad.cli.blend import blend
 from ensemble_ad.cli.compare import compare
 from ensemble_ad.cli.data import data
@@ -89,5 +90,5 @@ def main() -> None:
     """
 
 
-for command in (demo, data, families, tune, train, blend, evaluate, compare, submit):
+for command in (demo, data, families, tune, train, blend, evaluate, compare, audit, submit):
     main.add_command(command)

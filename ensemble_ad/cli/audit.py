@@ -1,0 +1,60 @@
+"""`ensad audit`."""
+
+from pathlib import Path
+
+import click
+
+from ensemble_ad.cli import _options
+
+
+@click.command(short_help="How well the choices without labels did.")
+@_options.labels
+@_options.data
+@_options.studies
+@_options.verbosity
+def audit(labels: Path | None, data: Path, studies: Path, say: _options.Say) -> None:
+    """Hold the choices that were made without labels against labels, after the fact.
+
+    For each study of three or more completed trials: the rank correlation of objective and AUC, and the AUC that the
+    blind choice of a trial gave away. For each blend: its AUC beside its best column's, the equal mean's, and that of
+    weights fitted to these labels (in-sample: a mark to aim at, not a result). Nothing is stored.
+
+    \b
+    Example:
+      ensad audit --labels labels.csv
+    """
+    import math
+
+    from ensemble_ad.audit import audit_blends, audit_studies
+    from ensemble_ad.cache import list_members, load_data_record
+    from ensemble_ad.cli._table import print_table
+    from ensemble_ad.errors import UsageError
+    from ensemble_ad.id_table import read_labels
+    from ensemble_ad.saved_blend import list_blends
+    from ensemble_ad.selection import of_one_data_set
+
+    cached, problems = list_members(studies)
+    blends, broken = list_blends(studies)
+    for problem in (*problems, *broken):
+        say.warn(problem)
+    if not cached:
+        raise UsageError(f"there is no member in {studies}; run `ensad tune --family fcn --trials 50` first")
+    members, _ = of_one_data_set(cached, None)
+    path = labels or data / "labels.csv"
+    label = read_labels(path, load_data_record(studies, members[0].data).ids)
+    of_studies = audit_studies(label, members)
+    of_blends = audit_blends(label, {m.key: m for m in members}, [b for b in blends if b.data == members[0].data])
+    for table, what in ((of_studies, "study"), (of_blends, "blend")):
+        print_table(
+            (what, *table.columns),
+            [
+                (
+                    str(name),
+                    *("-" if math.isnan(v) else f"{v:.0f}" if c == "trials" else f"{v:.4f}" for c, v in row.items()),
+                )
+                for name, row in table.iterrows()
+            ],
+        )
+    known = of_studies["rank_correlation"].dropna()
+    if len(known):
+        say(f"rank correlation of objective and AUC over studies: mean {known.mean():.3f}, least {known.min():.3f}")
