@@ -3,7 +3,8 @@
     terms = term {"," term}
     term  = FAMILY | FAMILY ":" COUNT | FAMILY ":all" | KEY
 
-A family alone stands for its best five. Best is by the objective that the members were tuned for.
+A family alone stands for its best five. Best is by the objective of the family's newest member: values of different
+objectives do not compare, so members that were judged otherwise (by labels, say) come in by their key only.
 """
 
 from collections.abc import Sequence
@@ -22,17 +23,19 @@ class Term:
     Attributes:
         text: as typed.
         members: best first.
+        left_out: members of the family that were judged by another objective than its newest.
     """
 
     text: str
     members: tuple[Member, ...]
+    left_out: int = 0
 
 
 def select(members: Sequence[Member], text: str) -> list[Term]:
     """Resolve `--members`.
 
     Args:
-        members: the members of one data set to choose from.
+        members: the members of one data set to choose from, oldest first.
         text: what the user typed.
 
     Raises:
@@ -40,7 +43,7 @@ def select(members: Sequence[Member], text: str) -> list[Term]:
     """
     by_key = {member.key: member for member in members}
     families: dict[str, list[Member]] = {}
-    for member in sorted(members, key=lambda m: (-m.sort_value, m.key)):
+    for member in members:
         families.setdefault(member.family, []).append(member)
     terms = []
     for part in text.split(","):
@@ -48,8 +51,11 @@ def select(members: Sequence[Member], text: str) -> list[Term]:
         if name in by_key and not colon:
             terms.append(Term(text=name, members=(by_key[name],)))
         elif name in families:
-            wanted = _count(count, len(families[name])) if colon else BEST_OF_A_FAMILY
-            terms.append(Term(text=part.strip(), members=tuple(families[name][:wanted])))
+            alike = [m for m in families[name] if _judged_by(m) == _judged_by(families[name][-1])]
+            alike.sort(key=lambda m: (-m.sort_value, m.key))
+            wanted = _count(count, len(alike)) if colon else BEST_OF_A_FAMILY
+            left_out = len(families[name]) - len(alike)
+            terms.append(Term(text=part.strip(), members=tuple(alike[:wanted]), left_out=left_out))
         else:
             known = ", ".join(f"{family} ({len(some)})" for family, some in sorted(families.items()))
             raise UsageError(
@@ -87,6 +93,10 @@ def of_one_data_set(members: Sequence[Member], prefix: str | None) -> tuple[list
         )
     chosen = [member for member in members if member.data == wanted[0]]
     return chosen, len(members) - len(chosen)
+
+
+def _judged_by(member: Member) -> tuple[str, str | None]:
+    return member.info["objective"]["name"], member.info["recipe"]["labels"]
 
 
 def _count(text: str, available: int) -> int:

@@ -11,10 +11,14 @@ from ensemble_ad.errors import UsageError
 from ensemble_ad.selection import of_one_data_set, parse_weights, select
 
 
-def _member(family: str, number: int, value: float, *, direction: str = "maximize", data: str = "aa") -> Member:
+def _member(
+    family: str, number: int, value: float, *, direction: str = "maximize", data: str = "aa", labels: str | None = None
+) -> Member:
     key = f"{family}-{number:012x}"
-    objective = {"value": value, "direction": direction, "column": "rss"}
-    return Member(key=key, folder=Path(key), info={"recipe": {"family": family, "data": data}, "objective": objective})
+    name = "labels" if labels else "separation" if direction == "maximize" else "loss"
+    objective = {"name": name, "value": value, "direction": direction, "column": "rss"}
+    recipe = {"family": family, "data": data, "labels": labels}
+    return Member(key=key, folder=Path(key), info={"recipe": recipe, "objective": objective})
 
 
 # The best fcn has number 0, the worst 6; the other way round for resnet, whose loss is to be small.
@@ -45,6 +49,16 @@ def test_a_term_is_the_best_of_a_family_or_a_key(text, chosen):
 
 def test_terms_keep_their_text():
     assert [term.text for term in select(MEMBERS, "fcn:2, fcn-000000000006")] == ["fcn:2", "fcn-000000000006"]
+
+
+def test_members_judged_otherwise_than_the_newest_are_left_out_and_counted():
+    by_labels = [_member("fcn", 10 + i, 0.99, labels="labels.csv:1") for i in range(2)]
+    (term,) = select([*by_labels, *MEMBERS], "fcn:all")
+    assert (len(term.members), term.left_out) == (7, 2)
+    (term,) = select([*MEMBERS, *by_labels], "fcn")
+    assert (list(term.members), term.left_out) == (by_labels, 7)
+    named = select([*by_labels, *MEMBERS], f"fcn:1,{by_labels[0].key}")
+    assert [term.members[0] for term in named] == [MEMBERS[3], by_labels[0]]
 
 
 def test_equal_values_are_ordered_by_key():

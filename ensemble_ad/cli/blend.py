@@ -76,6 +76,12 @@ def blend(
     if others:
         say.warn(f"blending members of data set {usable[0].data[:8]}; {others} of other data sets are left out")
     terms = select(usable, members or ",".join(sorted({member.family for member in usable})))
+    for term in terms:
+        if term.left_out:
+            say.warn(
+                f"{term.left_out} members of {term.text} were judged by another objective than its newest and are left "
+                "out; name them by key to blend them"
+            )
     made = blend_members(
         studies,
         terms,
