@@ -96,6 +96,8 @@ class TuneResult:
         pruned: of these, the pruned ones.
         failed: trials that failed.
         best: the best member; None if no trial is complete.
+        values: of the completed trials.
+        reference_rows: held-out normal images that they were judged on.
     """
 
     study: str
@@ -103,6 +105,16 @@ class TuneResult:
     pruned: int
     failed: int
     best: cache.Member | None
+    values: tuple[float, ...]
+    reference_rows: int
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether half of the trials lie within one standard error of the best, so that their order says little."""
+        if self.best is None or len(self.values) < 2:
+            return False
+        error = float(self.best.info["objective"]["standard_error"])
+        return abs(self.best.value - float(np.median(self.values))) < error
 
 
 def study_name(settings: TuneSettings, fingerprint: str, widths: Sequence[int]) -> str:
@@ -167,7 +179,7 @@ def tune(
     widths = kind.widths_up_to(settings.max_width or (kind.widths[-1] if device.type == "cuda" else kind.cpu_width))
     size = settings.size or dataset.side
     kind.check_shape((dataset.channels, size, size))
-    split_rows(
+    split = split_rows(
         len(dataset.train), dataset.fingerprint, settings.subset
     )  # refuses too few images before a study is made
     name = study_name(settings, dataset.fingerprint, widths)
@@ -219,7 +231,7 @@ def tune(
         watcher.trial(trial.number, state, _value(study, trial.number), _best_value(study), note)
         if len(failures) == _FAILURES_IN_A_ROW:
             raise EnsadError(f"stopped: {len(failures)} trials in a row failed, the last with {note}")
-    return _result(study, studies)
+    return _result(study, studies, len(split.reference))
 
 
 def _open_study(
@@ -290,7 +302,7 @@ def _best_value(study: optuna.Study) -> float | None:
     return study.best_value if _count(study, TrialState.COMPLETE) else None
 
 
-def _result(study: optuna.Study, studies: Path) -> TuneResult:
+def _result(study: optuna.Study, studies: Path, reference_rows: int) -> TuneResult:
     pruned, complete = _count(study, TrialState.PRUNED), _count(study, TrialState.COMPLETE)
     key = study.best_trial.user_attrs["member"] if complete else None
     return TuneResult(
@@ -299,4 +311,10 @@ def _result(study: optuna.Study, studies: Path) -> TuneResult:
         pruned=pruned,
         failed=_count(study, TrialState.FAIL),
         best=None if key is None else cache.load_member(studies, key),
+        values=tuple(
+            float(t.value)
+            for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            if t.value is not None
+        ),
+        reference_rows=reference_rows,
     )

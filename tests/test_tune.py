@@ -1,6 +1,7 @@
 """Studies: resumed, pruned, cached, interrupted, failing."""
 
 import sqlite3
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -194,3 +195,18 @@ def test_a_storage_that_fails_leaves_no_trial_running(dataset, tmp_path, monkeyp
     (trial,) = optuna.load_study(study_name=name, storage=storage).trials[:1]
     assert trial.state == optuna.trial.TrialState.FAIL
     assert "no space" in trial.user_attrs["reason"]
+
+
+@pytest.mark.parametrize(
+    ("values", "noise"), [((0.70, 0.695, 0.69), True), ((0.70, 0.68, 0.6), False), ((0.70,), False)], ids=str
+)
+def test_a_spread_within_the_standard_error_is_told_from_one_that_means_something(dataset, tmp_path, values, noise):
+    result, _ = run(dataset, tmp_path, trials=1)
+    objective_info = {**result.best.info["objective"], "value": values[0], "standard_error": 0.01}
+    best = replace(result.best, info={**result.best.info, "objective": objective_info})
+    assert replace(result, best=best, values=values).is_noise == noise
+
+
+def test_a_small_reference_is_told(dataset, tmp_path):
+    result, _ = run(dataset, tmp_path, trials=1)
+    assert result.reference_rows == 100

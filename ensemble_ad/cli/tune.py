@@ -73,6 +73,7 @@ def tune(
     from optuna.exceptions import StorageInternalError
 
     from ensemble_ad.images import load_dataset
+    from ensemble_ad.split import REFERENCE_LEAST
     from ensemble_ad.tune import TuneSettings
     from ensemble_ad.tune import tune as run
 
@@ -103,5 +104,12 @@ def tune(
         f"best: {result.best.key}, {best['name']} {best['value']:.4f} "
         f"(standard error {best['standard_error']:.4f}) by {best['column']}"
     )
+    if result.is_noise:
+        say.warn("half of the trials lie within one standard error of the best: their order is mostly noise")
+    if result.reference_rows < REFERENCE_LEAST:
+        say.warn(
+            f"only {result.reference_rows} images could be held out, and {REFERENCE_LEAST} are advised: "
+            "add training images, or trust the order of trials little"
+        )
     say(f"next: ensad blend --members {family}")
     click.echo(result.best.key)
