@@ -148,7 +148,9 @@ def train(
             for step in range(steps):
                 clean = to_input(images[order[step * batch_size : (step + 1) * batch_size]])
                 reconstruction, extra = model.training_pass(
-                    add_noise(clean, settings.noise_scale), settings.latent_noise_scale
+                    add_noise(clean, settings.noise_scale),
+                    settings.latent_noise_scale,
+                    ((number - 1) * steps + step) / (settings.epochs * steps),
                 )
                 loss = loss_function(clean, reconstruction) + extra
                 optimizer.zero_grad(set_to_none=True)

@@ -14,9 +14,22 @@ from torchvision.models import resnet18
 from ensemble_ad import families
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families import FAMILIES
-from ensemble_ad.families._base import architecture_from_json, architecture_json, count_parameters
-from ensemble_ad.families.fcn import FcnArchitecture
+from ensemble_ad.families._base import (
+    SearchRanges,
+    architecture_from_json,
+    architecture_json,
+    count_parameters,
+    flat_latent,
+)
+from ensemble_ad.families._space import architecture_space, training_space
+from ensemble_ad.families.cnn import CnnArchitecture
+from ensemble_ad.families.fcn import FcnArchitecture, FcnAutoencoder
+from ensemble_ad.families.memory import Memory, MemoryArchitecture, entropy
+from ensemble_ad.families.mesdnet import MesdnetArchitecture, consistency
+from ensemble_ad.families.multi_encoder import MultiEncoderArchitecture
 from ensemble_ad.families.resnet import ResnetArchitecture
+from ensemble_ad.families.resnet_aux import ResnetAuxArchitecture
+from ensemble_ad.families.vae import VaeArchitecture, gaussian_kl, sample
 from ensemble_ad.preprocess import Preprocess, apply
 from ensemble_ad.score import error_vectors
 from ensemble_ad.train import TrainSettings, to_input, train
@@ -70,12 +83,13 @@ class Recorder(Corner):
 
 def small(family, shape=SHAPE):
     """The narrowest model that the family's search starts from."""
-    recorder = Recorder(last=False)
-    family.suggest(recorder, family.widths[:1])
-    values = {name: choices[0] for name, choices in recorder.asked.items()}
-    for name, value in family.start[0].items():
-        if name in recorder.asked and (name != "width"):
-            values[name] = value
+    asked = {}
+    for last in (True, False):  # either corner may be where a conditional parameter is asked for
+        recorder = Recorder(last=last)
+        family.suggest(recorder, family.widths[:1])
+        asked |= recorder.asked
+    values = {name: choices[0] for name, choices in asked.items()}
+    values |= {name: value for name, value in family.start[0].items() if name in asked and name != "width"}
     return family.suggest(FixedTrial(values), family.widths[:1])
 
 
@@ -99,7 +113,7 @@ def test_a_pass_keeps_shape_dtype_and_range(family, shape):
 def test_every_parameter_gets_a_gradient(family, digits):
     model = small(family).build(SHAPE).train()
     images = to_input(digits[:16])
-    reconstruction, extra = model.training_pass(images, 0.1)
+    reconstruction, extra = model.training_pass(images, 0.1, 1.0)
     ((reconstruction - images).square().mean() + extra).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -232,31 +246,235 @@ def linear(*units):
     return sum(a * b + b for a, b in pairwise(units))
 
 
+def conv(*channels, kernel=4):
+    """Convolutions with biases; transposed ones have as many parameters."""
+    return sum(a * b * kernel**2 + b for a, b in pairwise(channels))
+
+
+def norm(*channels):
+    return 2 * sum(channels)
+
+
+def fully_biased_block(before, after, *, shortcut=True):
+    residual = conv(before, after, after, kernel=3) + norm(after, after)
+    return residual + (conv(before, after, kernel=1) + norm(after) if shortcut else 0)
+
+
+def unbiased_block(before, after):
+    return (before + after) * after * 9 + before * after + norm(after, after, after)
+
+
+def mesdnet_block(before, after):
+    return conv(before, after, after, kernel=3) + norm(after, after) + conv(before, after, kernel=1)
+
+
+MULTI_FCN_ENCODER = linear(PIXELS, 1024, 512, 256, 128, 32)
+MULTI_CNN_ENCODER = conv(3, 64, 128, kernel=3)
+RESNET_AUX_DECODER = linear(64, 1024) + norm(1024) + conv(64, 128, 128, 128, 3) + norm(128, 128, 128)
+MEMORY = conv(3, 16, 32, 64) + norm(16, 32) + 500 * 64 + conv(64, 32, 16, 3) + norm(32, 16)
+PARAMETERS = {
+    # A linear layer from a to b units has ab + b parameters, batch normalisation 2 a unit, a PReLU one.
+    "fcn-sample": linear(PIXELS, 128, 64, 12, 3) + linear(3, 12, 64, 128, PIXELS),
+    "fcn-medium": linear(PIXELS, 1024, 512, 256, 64, 10) + linear(10, 64, 256, 512, 1024, PIXELS),
+    "fcn-strong": linear(PIXELS, 2048, 1024, 512, 256, 128) + linear(128, 256, 512, 1024, 2048, PIXELS),
+    "fcn-boss": linear(PIXELS, 4096, 2048, 1024, 256, 128)
+    + linear(128, 256, 1024, 2048, 4096, PIXELS)
+    + 2 * (norm(4096, 2048, 1024, 256) + 4),
+    "fcn-report": 117_483_520,
+    "fcn-crop": linear(36 * 40 * 3, 1024, 32) + linear(32, 1024, 36 * 40 * 3) + 2 * (norm(1024) + 1),
+    "cnn-sample": conv(3, 12, 24, 48) + conv(48, 24, 12, 3),
+    "vae-sample": conv(3, 12, 24) + 2 * conv(24, 48) + conv(48, 24, 12, 3),
+    # torchvision's ResNet-18 has 11,689,512 parameters, its head 512,000 weights and 1,000 biases of them.
+    "resnet-boss": 11_689_512 - 513_000
+    + linear(2048, 256, 2048)
+    + conv(512, 256) + conv(128, 128) + conv(64, 64, 32, 3) + norm(256, 128, 64, 32)
+    + unbiased_block(256, 128) + unbiased_block(128, 64)
+    + conv(3, 32, 64, 128, kernel=3) + norm(32, 64, 128) + linear(128, 2),
+    "resnet-aux": 3 * 32 * 9 + norm(32)
+    + fully_biased_block(32, 64) + fully_biased_block(64, 64, shortcut=False)
+    + fully_biased_block(64, 128) + fully_biased_block(128, 128) + fully_biased_block(128, 64)
+    + linear(64 * 4 * 4, 64) + norm(64)
+    + 2 * RESNET_AUX_DECODER,
+    "multi-fcn": 3 * MULTI_FCN_ENCODER + linear(3 * 32, 1024, PIXELS),
+    "multi-cnn": 3 * MULTI_CNN_ENCODER
+    + conv(3 * 128, 512, kernel=3) + conv(512, 256, 128, kernel=3) + conv(128, 64, 3),
+    "multi-mixed": 2 * MULTI_FCN_ENCODER + MULTI_CNN_ENCODER + linear(2 * 32 + 128 * 16 * 16, 1024, PIXELS),
+    "mesdnet": linear(PIXELS, 2048, 1024, 512, 256, 64, 10) + norm(2048, 1024, 512, 256, 64)
+    + linear(10, 128, 256, 48 * 8 * 8)
+    + conv(3, 12, 24) + norm(12, 24) + mesdnet_block(24, 48) + conv(48, 48) + norm(48)
+    + conv(3, 12, 24) + norm(12, 24) + 2 * conv(24, 48)
+    + conv(144, 144, kernel=1) + norm(144)
+    + mesdnet_block(144, 128) + conv(128, 128) + norm(128)
+    + mesdnet_block(128, 64) + conv(64, 64) + norm(64)
+    + mesdnet_block(64, 32) + conv(32, 32) + norm(32)
+    + conv(32, 3, kernel=3),
+    "memory-sparse": MEMORY,
+    "memory-dense": MEMORY,
+}  # fmt: skip
+
+
+def test_every_preset_is_counted():
+    assert PARAMETERS.keys() == {name for family in FAMILIES.values() for name in family.presets}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_presets_have_the_published_parameters(name):
+    preset = families.preset(name)[1]
+    with torch.device("meta"):
+        model = preset.architecture.build((3, *(preset.size or (64, 64))))
+    assert count_parameters(model) == PARAMETERS[name]
+
+
+def test_the_crop_of_fcn_crop_is_not_resized():
+    preset = families.preset("fcn-crop")[1]
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    cropped = apply(images, Preprocess(crop=preset.crop, size=preset.size, channels=3))
+    np.testing.assert_array_equal(cropped, images[:, 14:50, 12:52])
+
+
 @pytest.mark.parametrize(
-    ("preset", "expected"),
+    ("shapes", "sizes"),
     [
-        # A linear layer from a to b units has ab + b parameters, batch normalisation 2 a unit, a PReLU one.
-        ("fcn-sample", linear(PIXELS, 128, 64, 12, 3) + linear(3, 12, 64, 128, PIXELS)),
-        ("fcn-medium", linear(PIXELS, 1024, 512, 256, 64, 10) + linear(10, 64, 256, 512, 1024, PIXELS)),
-        ("fcn-strong", linear(PIXELS, 2048, 1024, 512, 256, 128) + linear(128, 256, 512, 1024, 2048, PIXELS)),
-        (
-            "fcn-boss",
-            linear(PIXELS, 4096, 2048, 1024, 256, 128)
-            + linear(128, 256, 1024, 2048, 4096, PIXELS)
-            + 2 * (2 * (4096 + 2048 + 1024 + 256) + 4),
-        ),
+        ([(48, 2, 4)], [384]),  # fits
+        ([(48, 8, 8)], [48 * 3 * 3]),
+        ([(48, 2, 32)], [48 * 2 * 5]),
+        ([(600, 4, 4)], [512]),
+        ([(2048,)], [2048]),  # a vector stays as it is
+        ([(10,), (48, 8, 8), (48, 8, 8)], [10, 144, 144]),
     ],
+    ids=str,
 )
-def test_presets_have_the_published_parameters(preset, expected):
-    with torch.device("meta"):
-        model = families.preset(preset)[1].architecture.build((3, 64, 64))
-    assert count_parameters(model) == expected
+def test_a_latent_has_at_most_512_numbers_of_feature_maps(shapes, sizes):
+    features = [torch.randn(3, *shape) for shape in shapes]
+    latent = flat_latent(*features)
+    assert latent.shape == (3, sum(sizes))
+    for part, values in zip(latent.split(sizes, dim=1), features, strict=True):
+        torch.testing.assert_close(part.mean(1), values.flatten(1).mean(1), rtol=0.2, atol=0.2)
 
 
-def test_an_activated_bottleneck_has_the_parameters_of_the_published_report():
-    with torch.device("meta"):
-        model = FcnArchitecture(widths=(4096, 2048), batch_norm=True, activate_bottleneck=True).build((3, 64, 64))
-    assert count_parameters(model) == 117_483_520
+def test_the_divergence_is_that_of_torch_distributions():
+    mean, log_variance = torch.randn(2, 4, 3, 5, 5)
+    posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum((1, 2, 3))
+    torch.testing.assert_close(gaussian_kl(mean, log_variance), expected)
+
+
+def test_a_sample_has_the_mean_and_the_variance_that_it_is_drawn_with():
+    torch.manual_seed(0)
+    mean, log_variance = torch.tensor([-1.0, 2.0]), torch.tensor([0.5, -2.0])
+    drawn = sample(mean.expand(20_000, 2), log_variance.expand(20_000, 2))
+    torch.testing.assert_close(drawn.mean(0), mean, atol=0.05, rtol=0)
+    torch.testing.assert_close(drawn.var(0), log_variance.exp(), atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize(("progress", "share"), [(0.0, 0.0), (0.1, 0.25), (0.4, 1.0), (0.9, 1.0)])
+def test_the_divergence_warms_up_with_the_progress_of_the_training(digits, progress, share):
+    images = to_input(digits[:8])
+    model = VaeArchitecture(kl_weight=0.5, kl_warmup=0.4).build(SHAPE)
+    _, extra = model.training_pass(images, 0.0, progress)
+    kl = model(images).columns["kl"].mean() / (32 * 32)
+    assert kl > 0
+    torch.testing.assert_close(extra, share * 0.5 * kl)
+
+
+def test_training_tells_the_model_how_far_it_is(digits):
+    class Listening(FcnAutoencoder):
+        def training_pass(self, images, latent_noise_scale, progress):
+            heard.append(progress)
+            return super().training_pass(images, latent_noise_scale, progress)
+
+    heard: list[float] = []
+    settings = TrainSettings(epochs=2, batch_size=40)
+    train(lambda: Listening(SHAPE, FcnArchitecture(widths=(8,))), digits, torch.arange(160), settings)
+    assert heard == pytest.approx([i / 8 for i in range(8)])
+
+
+def test_the_auxiliary_decoder_learns_the_first_ones_output_and_leaves_the_resnet_alone(digits):
+    images = to_input(digits[:16])
+    model = small(FAMILIES["resnet_aux"]).build(SHAPE).train()
+    _, extra = model.training_pass(images, 0.0, 0.5)
+    extra.backward()
+    learning = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert learning == {f"auxiliary.{name}" for name, _ in model.auxiliary.named_parameters()}
+    model.eval()
+    output = model(images)
+    first, second = (decoder(model.encoder(images)) for decoder in (model.decoder, model.auxiliary))
+    torch.testing.assert_close(output.reconstruction, second)
+    torch.testing.assert_close(output.columns["decoder_gap"], (first - second).square().sum((1, 2, 3)).sqrt())
+    torch.testing.assert_close(output.columns["first_rss"], (images - first).square().sum((1, 2, 3)).sqrt())
+
+
+def test_the_encoders_of_a_multi_encoder_are_not_one(digits):
+    model = MultiEncoderArchitecture(widths=(16, 4), decoder_width=16).build(SHAPE)
+    first, second, third = (encoder(to_input(digits[:8])) for encoder in model.encoders)
+    assert not torch.allclose(first, second)
+    assert not torch.allclose(second, third)
+
+
+def test_the_consistency_loss_reaches_both_encoders(digits):
+    images = to_input(digits[:16])
+    model = small(FAMILIES["mesdnet"]).build(SHAPE).train()
+    consistency(model.fcn_map(model.fcn(images.flatten(1))), model.cnn(images)).backward()
+    for encoder in (model.fcn, model.fcn_map, model.cnn):
+        for name, parameter in encoder.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
+
+
+def test_mesdnets_further_losses_have_the_published_ratio_to_a_summed_reconstruction_loss(digits):
+    images = to_input(digits[:16])
+    architecture = MesdnetArchitecture(fcn_widths=(16, 4), map_widths=(8,), width=2, decoder_channels=(8, 4, 4))
+    model = architecture.build(SHAPE).train()
+    torch.manual_seed(0)
+    reconstruction, extra = model.training_pass(images, 0.0, 0.5)
+    mean, log_variance = model.posterior(model.vae(images))
+    fcn_map, cnn_map = model.fcn_map(model.fcn(images.flatten(1))), model.cnn(images)
+    published = (
+        (reconstruction - images).square().sum()
+        - 0.1 * 0.5 * (1 + log_variance - mean**2 - log_variance.exp()).sum()
+        + 0.05 * (fcn_map.mean((2, 3)) - cnn_map.mean((2, 3))).square().mean()
+    )
+    torch.testing.assert_close((reconstruction - images).square().mean() + extra, published / images.numel())
+
+
+@pytest.mark.parametrize(("shrinkage", "sparse"), [(0.0, False), (1.0, True), (3.0, True), (1000.0, True)])
+def test_addressing_weights_sum_to_one_and_only_sparse_ones_have_zeros(shrinkage, sparse):
+    torch.manual_seed(0)
+    memory = Memory(MemoryArchitecture(bottleneck=8, slots=50, shrinkage=shrinkage, temperature=0.2))
+    queries = torch.randn(4, 6, 8, requires_grad=True)
+    read, weights = memory(queries)
+    assert weights.shape == (4, 6, 50)
+    assert weights.min() >= 0
+    torch.testing.assert_close(weights.sum(-1), torch.ones(4, 6))
+    assert bool((weights == 0).any(-1).all()) is sparse
+    if 0 < shrinkage < 1000:
+        dense = (torch.cosine_similarity(queries[..., None, :], memory.slots, dim=-1) / 0.2).softmax(-1)
+        above = dense >= torch.minimum(torch.tensor(shrinkage / 50), dense.amax(-1, keepdim=True))
+        torch.testing.assert_close(weights > 0, above)
+    torch.testing.assert_close(read, weights @ memory.slots)
+    (read.square().sum() + entropy(weights).sum()).backward()
+    assert queries.grad is not None
+    assert torch.isfinite(queries.grad).all()
+
+
+def test_entropy_is_that_of_torch_distributions():
+    weights = torch.tensor([[0.5, 0.25, 0.25, 0.0], [1.0, 0.0, 0.0, 0.0]])
+    expected = [torch.distributions.Categorical(probs=row[row > 0]).entropy() for row in weights]
+    torch.testing.assert_close(entropy(weights), torch.stack(expected))
+
+
+@EVERY_FAMILY
+def test_the_search_space_that_is_listed_is_the_one_that_is_searched(family):
+    listed = architecture_space(family) | training_space(family.ranges, 4)
+    assert listed.keys() >= searched(family).keys()
+    assert listed["width"] == ", ".join(map(str, family.widths))
+
+
+def test_the_listed_ranges_say_how_they_are_drawn():
+    listed = training_space(SearchRanges(), 20)
+    assert listed["crop"] == "0.4375 to 1 by 0.0625"
+    assert listed["learning_rate"] == "0.0002 to 0.005 (log)"
+    assert listed["epochs"] == "5 to 20"
 
 
 def test_the_resnet_encoder_is_torchvisions_resnet18_without_its_head():
@@ -274,7 +492,7 @@ def test_the_resnet_classifier_learns_to_tell_noisy_reconstructions(digits):
     architecture = ResnetArchitecture(blocks=(1, 1, 1, 1), width=8, bottleneck=16, classifier_weight=1.0)
     settings = TrainSettings(epochs=12, batch_size=32, latent_noise_scale=3.0)
     model = train(lambda: architecture.build(SHAPE), digits, torch.arange(len(digits)), settings).train()
-    cross_entropy = float(model.training_pass(to_input(digits), 3.0)[1].detach())
+    cross_entropy = float(model.training_pass(to_input(digits), 3.0, 1.0)[1].detach())
     assert cross_entropy < 0.9 * 2 * math.log(2)  # 2 ln 2 is what guessing costs
 
 
@@ -287,6 +505,26 @@ def test_the_resnet_classifier_learns_to_tell_noisy_reconstructions(digits):
         lambda: ResnetArchitecture(blocks=(1, 1)),
         lambda: ResnetArchitecture(width=1),
         lambda: ResnetArchitecture(classifier_weight=-1.0),
+        lambda: CnnArchitecture(channels=(8, 8)),  # type: ignore[arg-type]
+        lambda: CnnArchitecture(bottleneck=0),
+        lambda: VaeArchitecture(channels=(0, 8, 8)),
+        lambda: VaeArchitecture(kl_weight=-1.0),
+        lambda: VaeArchitecture(kl_warmup=1.5),
+        lambda: ResnetAuxArchitecture(blocks=(0, 1, 1, 1)),
+        lambda: ResnetAuxArchitecture(bottleneck=0),
+        lambda: ResnetAuxArchitecture(dropout=1.0),
+        lambda: ResnetAuxArchitecture(auxiliary_target="latent"),  # type: ignore[arg-type]
+        lambda: MultiEncoderArchitecture(encoders=()),
+        lambda: MultiEncoderArchitecture(encoders=("fcn", "vae")),  # type: ignore[arg-type]
+        lambda: MultiEncoderArchitecture(widths=(8, 0)),
+        lambda: MultiEncoderArchitecture(channels=(8,)),  # type: ignore[arg-type]
+        lambda: MesdnetArchitecture(fcn_widths=()),
+        lambda: MesdnetArchitecture(decoder_channels=(8, 8)),  # type: ignore[arg-type]
+        lambda: MesdnetArchitecture(consistency_weight=-1.0),
+        lambda: MemoryArchitecture(encoder="rnn"),  # type: ignore[arg-type]
+        lambda: MemoryArchitecture(slots=0),
+        lambda: MemoryArchitecture(temperature=0.0),
+        lambda: MemoryArchitecture(shrinkage=-1.0),
     ],
 )
 def test_impossible_architectures_are_refused(broken):

@@ -9,8 +9,14 @@ import torch
 
 from ensemble_ad import cache
 from ensemble_ad.families import FAMILIES
+from ensemble_ad.families.cnn import CnnArchitecture
 from ensemble_ad.families.fcn import FcnArchitecture
+from ensemble_ad.families.memory import MemoryArchitecture
+from ensemble_ad.families.mesdnet import MesdnetArchitecture
+from ensemble_ad.families.multi_encoder import MultiEncoderArchitecture
 from ensemble_ad.families.resnet import ResnetArchitecture
+from ensemble_ad.families.resnet_aux import ResnetAuxArchitecture
+from ensemble_ad.families.vae import VaeArchitecture
 from ensemble_ad.fit import fit_member, load_model
 from ensemble_ad.id_table import read_labels
 from ensemble_ad.images import load_dataset
@@ -24,7 +30,15 @@ from ensemble_ad.train import TrainSettings
 CPU = torch.device("cpu")
 SMALL = {
     "fcn": FcnArchitecture(widths=(64, 8)),
+    "cnn": CnnArchitecture(channels=(8, 16, 32), batch_norm=True, bottleneck=16),
+    "vae": VaeArchitecture(channels=(8, 16, 4), batch_norm=True, kl_weight=0.01, kl_warmup=0.25),
     "resnet": ResnetArchitecture(blocks=(1, 1, 1, 1), width=8, bottleneck=16),
+    "resnet_aux": ResnetAuxArchitecture(blocks=(1, 1, 1, 1), width=4, bottleneck=16),
+    "multi_encoder": MultiEncoderArchitecture(
+        encoders=("fcn", "fcn", "cnn"), widths=(64, 8), channels=(4, 8), decoder_width=64
+    ),
+    "mesdnet": MesdnetArchitecture(fcn_widths=(64, 8), map_widths=(16,), width=4, decoder_channels=(16, 8, 8)),
+    "memory": MemoryArchitecture(encoder="fcn", width=64, bottleneck=16, slots=64, temperature=0.1),
 }
 
 
@@ -91,6 +105,20 @@ def test_a_loaded_model_gives_the_cached_scores(dataset, recipe, tmp_path, famil
     model, latent = load_model(member, CPU)
     images = torch.from_numpy(apply(dataset.test.images, recipe.preprocess))
     scores = error_vectors(model, images, latent)
+    _, test = member.vectors()
+    for i, kind in enumerate(member.columns):
+        np.testing.assert_allclose(scores[kind], test[:, i], rtol=1e-4, atol=1e-5, err_msg=kind)
+
+
+def test_a_crop_that_is_not_square_is_trained_on_and_loaded_by_the_command_line(data, run_ensad, tmp_path):
+    result = run_ensad("train", "--preset", "fcn-crop", "--epochs", 2, "--batch-size", 32, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    member = cache.load_member(tmp_path / "studies", result.stdout.strip())
+    recipe = Recipe.from_json(member.info["recipe"])
+    assert recipe.preprocess == Preprocess(crop=(36 / 64, 40 / 64), size=(36, 40), channels=1)
+    model, latent = load_model(member, CPU)
+    images = load_dataset(data, image_cache=tmp_path).test.images
+    scores = error_vectors(model, torch.from_numpy(apply(images, recipe.preprocess)), latent)
     _, test = member.vectors()
     for i, kind in enumerate(member.columns):
         np.testing.assert_allclose(scores[kind], test[:, i], rtol=1e-4, atol=1e-5, err_msg=kind)

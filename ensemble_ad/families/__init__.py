@@ -1,12 +1,24 @@
 """The families of models. A new one is a file beside this and a line in FAMILIES; the contract tests find it here."""
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families import fcn, resnet
+from ensemble_ad.families import cnn, fcn, memory, mesdnet, multi_encoder, resnet, resnet_aux, vae
 from ensemble_ad.families._base import Architecture, Family, Model, Output, Preset, Shape
 
 __all__ = ["FAMILIES", "Architecture", "Family", "Model", "Output", "Preset", "Shape", "family", "preset"]
 
-FAMILIES: dict[str, Family] = {each.name: each for each in (fcn.FAMILY, resnet.FAMILY)}
+FAMILIES: dict[str, Family] = {
+    each.name: each
+    for each in (
+        fcn.FAMILY,
+        cnn.FAMILY,
+        vae.FAMILY,
+        resnet.FAMILY,
+        resnet_aux.FAMILY,
+        multi_encoder.FAMILY,
+        mesdnet.FAMILY,
+        memory.FAMILY,
+    )
+}
 
 
 def family(name: str) -> Family:

@@ -1,13 +1,17 @@
 """What a family of models is: a module, its hyperparameters, its search space and its published presets."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ensemble_ad.errors import UsageError
+
+_LATENT_SIZE = 512
 
 Shape = tuple[int, int, int]
 """(channels, height, width) of what a model takes."""
@@ -38,12 +42,13 @@ class Model(nn.Module):
         """
         raise NotImplementedError
 
-    def training_pass(self, images: Tensor, latent_noise_scale: float) -> tuple[Tensor, Tensor]:
+    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: float) -> tuple[Tensor, Tensor]:
         """One pass while training.
 
         Args:
             images: float (B, C, H, W), noise already added.
             latent_noise_scale: standard deviation of the Gaussian noise on the bottleneck.
+            progress: share of all steps already done, of [0, 1), for whatever warms up.
 
         Returns:
             The reconstruction (B, C, H, W), and a scalar that the family adds to the reconstruction loss.
@@ -204,3 +209,30 @@ def count_parameters(model: nn.Module) -> int:
 def add_noise(values: Tensor, scale: float) -> Tensor:
     """`values` plus Gaussian noise of standard deviation `scale`; `values` itself where the scale is 0."""
     return values + scale * torch.randn_like(values) if scale > 0 else values
+
+
+def flat_latent(*features: Tensor, size: int = _LATENT_SIZE) -> Tensor:
+    """Bottlenecks as one vector an image that a covariance can be fitted to.
+
+    A feature map of more numbers than its equal share of `size` is averaged over areas to the finest grid that fits;
+    one of more channels than that is averaged over all places, then over neighbouring channels. Vectors stay as they
+    are.
+
+    Args:
+        features: float (B, C, H, W) or (B, d) each.
+        size: the most numbers that feature maps may come to, shared equally.
+
+    Returns:
+        float (B, n), the features one after the other.
+    """
+    return torch.cat([_flat(values, size // len(features)) for values in features], dim=1)
+
+
+def _flat(values: Tensor, size: int) -> Tensor:
+    if values.ndim == 2 or values[0].numel() <= size:
+        return values.flatten(1)
+    channels, height, width = values.shape[1:]
+    if channels > size:
+        return functional.adaptive_avg_pool1d(values.mean((2, 3))[:, None], size).flatten(1)
+    rows = min(height, math.isqrt(size // channels))
+    return functional.adaptive_avg_pool2d(values, (rows, min(width, size // channels // rows))).flatten(1)

@@ -19,6 +19,20 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 Activation = Literal["relu", "prelu", "leaky_relu"]
 
 
+def linear_stack(
+    units: Sequence[int], *, activation: Activation = "relu", batch_norm: bool = False, activate_last: bool = False
+) -> nn.Sequential:
+    """Linear layers from `units[0]` to `units[-1]`, normalisation and activation after each, the last only if asked."""
+    layers = nn.Sequential()
+    for i, (before, after) in enumerate(pairwise(units)):
+        layers.append(nn.Linear(before, after))
+        if i < len(units) - 2 or activate_last:
+            if batch_norm:
+                layers.append(nn.BatchNorm1d(after))
+            layers.append(_ACTIVATIONS[activation]())
+    return layers
+
+
 @dataclass(frozen=True, kw_only=True)
 class FcnArchitecture(Architecture):
     """An encoder of linear layers and its mirror image.
@@ -53,26 +67,18 @@ class FcnAutoencoder(Model):
         self.shape = shape
         pixels = shape[0] * shape[1] * shape[2]
         forth = (pixels, *architecture.widths)
-        self.encoder = self._stack(forth, architecture, activate_last=architecture.activate_bottleneck)
-        self.decoder = self._stack(forth[::-1], architecture, activate_last=False)
+        activation, batch_norm = architecture.activation, architecture.batch_norm
+        self.encoder = linear_stack(
+            forth, activation=activation, batch_norm=batch_norm, activate_last=architecture.activate_bottleneck
+        )
+        self.decoder = linear_stack(forth[::-1], activation=activation, batch_norm=batch_norm)
         self.decoder.append(nn.Tanh())
-
-    @staticmethod
-    def _stack(units: tuple[int, ...], architecture: FcnArchitecture, *, activate_last: bool) -> nn.Sequential:
-        layers = nn.Sequential()
-        for i, (before, after) in enumerate(pairwise(units)):
-            layers.append(nn.Linear(before, after))
-            if i < len(units) - 2 or activate_last:
-                if architecture.batch_norm:
-                    layers.append(nn.BatchNorm1d(after))
-                layers.append(_ACTIVATIONS[architecture.activation]())
-        return layers
 
     def forward(self, images: Tensor) -> Output:
         latent = self.encoder(images.flatten(1))
         return Output(self.decoder(latent).unflatten(1, self.shape), latent, {})
 
-    def training_pass(self, images: Tensor, latent_noise_scale: float) -> tuple[Tensor, Tensor]:
+    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: float) -> tuple[Tensor, Tensor]:
         latent = add_noise(self.encoder(images.flatten(1)), latent_noise_scale)
         return self.decoder(latent).unflatten(1, self.shape), torch.zeros((), device=images.device)
 
@@ -91,6 +97,8 @@ def suggest(trial: Sampler, widths: Sequence[int]) -> FcnArchitecture:
 
 
 _WRITE_UP = "published solution of the ML2022 homework 8 contest, scored 0.66 to 0.83 on Kaggle's private test set"
+_REPORT = "published report of the ML2022 homework 8 contest; its training settings are not, these are the course's"
+_BLEND = "member of a published blend of the ML2022 homework 8 contest (0.878); training settings are the course's"
 _COURSE = "sample code of Hung-yi Lee's ML2022 homework 8"
 _PUBLISHED = {"loss": "mse", "noise_scale": 0.0, "latent_noise_scale": 0.0}
 
@@ -151,6 +159,18 @@ FAMILY = Family(
                 "learning_rate": 1e-3,
                 "warmup_ratio": 0.115,
             },
+        ),
+        "fcn-report": Preset(
+            architecture=FcnArchitecture(widths=(4096, 2048), batch_norm=True, activate_bottleneck=True),
+            source=_REPORT,
+            training={**_PUBLISHED, "epochs": 50, "batch_size": 2000, "learning_rate": 1e-3},
+        ),
+        "fcn-crop": Preset(
+            architecture=FcnArchitecture(widths=(1024, 32), activation="prelu", batch_norm=True),
+            source=_BLEND,
+            crop=(36 / 64, 40 / 64),
+            size=(36, 40),
+            training={**_PUBLISHED, "epochs": 50, "batch_size": 2000, "learning_rate": 1e-3},
         ),
     },
     side_multiple=1,

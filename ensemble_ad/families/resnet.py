@@ -40,9 +40,10 @@ class ResnetArchitecture(Architecture):
     def __post_init__(self) -> None:
         if len(self.blocks) != 4 or min(self.blocks) < 1:
             raise UsageError(f"a resnet has four stages of one or more blocks, not {self.blocks}")
-        if self.width < 2 or self.bottleneck < 1:
+        if self.width < 8 or self.bottleneck < 1:
+            # Below 8 channels torch 2.15's CPU kernel for channels-last 1x1 convolutions of stride 2 crashes.
             raise UsageError(
-                f"a resnet needs a width of 2 or more and a bottleneck, not {self.width} and {self.bottleneck}"
+                f"a resnet needs a width of 8 or more and a bottleneck, not {self.width} and {self.bottleneck}"
             )
         if self.classifier_weight < 0:
             raise UsageError(f"a classifier's weight must be 0 or more, not {self.classifier_weight}")
@@ -137,7 +138,7 @@ class ResnetAutoencoder(Model):
         # The classifier says how clean a reconstruction looks, so its negative says how anomalous the image is.
         return Output(reconstruction, latent, {"logit": -self.classifier(reconstruction).mean(1)})
 
-    def training_pass(self, images: Tensor, latent_noise_scale: float) -> tuple[Tensor, Tensor]:
+    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: float) -> tuple[Tensor, Tensor]:
         latent = self.encode(images)
         reconstruction = self.decode(latent)
         if self.classifier is None:

@@ -1,0 +1,123 @@
+"""Convolutional autoencoder: the course's sample, and the same with a linear bottleneck.
+
+The course's feature map holds a quarter of the numbers of an image and more, hardly a bottleneck; a linear layer that
+squeezes it is what the better solutions of the contest added.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ensemble_ad.errors import UsageError
+from ensemble_ad.families._base import (
+    Architecture,
+    Family,
+    Model,
+    Output,
+    Preset,
+    Sampler,
+    Shape,
+    add_noise,
+    flat_latent,
+)
+from ensemble_ad.families._convolution import doubling, halving
+
+_STRIDE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class CnnArchitecture(Architecture):
+    """Three convolutions and their mirror image.
+
+    Attributes:
+        channels: of the three feature maps.
+        batch_norm: whether batch normalisation stands before each ReLU.
+        bottleneck: numbers that the last feature map is squeezed into by a linear layer; None keeps the map itself.
+    """
+
+    channels: tuple[int, int, int] = (12, 24, 48)
+    batch_norm: bool = False
+    bottleneck: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.channels) != 3 or min(self.channels) < 1:
+            raise UsageError(f"a cnn has three feature maps of one or more channels, not {self.channels}")
+        if self.bottleneck is not None and self.bottleneck < 1:
+            raise UsageError(f"a cnn's bottleneck must be 1 or more, not {self.bottleneck}")
+
+    def build(self, shape: Shape) -> "CnnAutoencoder":
+        return CnnAutoencoder(shape, self)
+
+
+class CnnAutoencoder(Model):
+    """Feature maps down and up, with or without a linear bottleneck."""
+
+    def __init__(self, shape: Shape, architecture: CnnArchitecture) -> None:
+        super().__init__()
+        channels = (shape[0], *architecture.channels)
+        map_shape = (channels[-1], shape[1] // _STRIDE, shape[2] // _STRIDE)
+        features = map_shape[0] * map_shape[1] * map_shape[2]
+        self.encoder = halving(channels, batch_norm=architecture.batch_norm)
+        self.decoder = doubling(channels[::-1], batch_norm=architecture.batch_norm)
+        if architecture.bottleneck is not None:
+            self.encoder.extend([nn.Flatten(), nn.Linear(features, architecture.bottleneck)])
+            widening = [nn.Linear(architecture.bottleneck, features), nn.ReLU(), nn.Unflatten(1, map_shape)]
+            self.decoder = nn.Sequential(*widening, *self.decoder)
+
+    def forward(self, images: Tensor) -> Output:
+        latent = self.encoder(images)
+        return Output(self.decoder(latent), flat_latent(latent), {})
+
+    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: float) -> tuple[Tensor, Tensor]:
+        latent = add_noise(self.encoder(images), latent_noise_scale)
+        return self.decoder(latent), torch.zeros((), device=images.device)
+
+
+def suggest(trial: Sampler, widths: Sequence[int]) -> CnnArchitecture:
+    """Channels that double, and whether and how far a linear layer squeezes them."""
+    width = trial.suggest_categorical("width", widths)
+    squeeze = trial.suggest_categorical("squeeze", [False, True])
+    return CnnArchitecture(
+        channels=(width, 2 * width, 4 * width),
+        batch_norm=trial.suggest_categorical("batch_norm", [False, True]),
+        bottleneck=trial.suggest_int("bottleneck", 4, 256, log=True) if squeeze else None,
+    )
+
+
+FAMILY = Family(
+    name="cnn",
+    summary="convolutional autoencoder, with or without a linear bottleneck",
+    architecture=CnnArchitecture,
+    suggest=suggest,
+    start=(
+        {
+            "width": 12,
+            "squeeze": True,
+            "batch_norm": True,
+            "bottleneck": 32,
+            "crop": 0.75,
+            "learning_rate": 1e-3,
+            "batch_size": 128,
+            "loss": "mse",
+        },
+    ),
+    presets={
+        "cnn-sample": Preset(
+            architecture=CnnArchitecture(),
+            source="sample code of Hung-yi Lee's ML2022 homework 8",
+            training={
+                "loss": "mse",
+                "noise_scale": 0.0,
+                "latent_noise_scale": 0.0,
+                "epochs": 50,
+                "batch_size": 2000,
+                "learning_rate": 1e-3,
+            },
+        ),
+    },
+    side_multiple=_STRIDE,
+    widths=(6, 12, 24, 48),
+    cpu_width=24,
+)
