@@ -1,6 +1,7 @@
 """What a family of models is: a module, its hyperparameters, its search space and its published presets."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol
@@ -31,17 +32,18 @@ class Output(NamedTuple):
     columns: Mapping[str, Tensor]
 
 
-class Model(nn.Module):
+class Model(nn.Module, ABC):
     """A reconstructing model; a family's module derives from it."""
 
+    @abstractmethod
     def forward(self, images: Tensor) -> Output:
         """Reconstruct.
 
         Args:
             images: float (B, C, H, W) in [-1, 1].
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def training_pass(self, images: Tensor, latent_noise_scale: float, progress: float) -> tuple[Tensor, Tensor]:
         """One pass while training.
 
@@ -53,16 +55,15 @@ class Model(nn.Module):
         Returns:
             The reconstruction (B, C, H, W), and a scalar that the family adds to the reconstruction loss.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Architecture:
+class Architecture(ABC):
     """A family's own hyperparameters: numbers, strings and tuples of them, so that `asdict` of it is JSON."""
 
+    @abstractmethod
     def build(self, shape: Shape) -> Model:
         """The untrained model for images of `shape`, its weights drawn from torch's global generator."""
-        raise NotImplementedError
 
 
 class Sampler(Protocol):
