@@ -15,6 +15,7 @@ from ensemble_ad.saved_blend import SavedBlend
 from ensemble_ad.selection import Term
 
 COLUMN_CHOICES = ("main", "all")
+# Those of `reconstruction.ERROR_KINDS` and `score.LatentReference`, which import torch; a test holds them together.
 _SHARED_KINDS = ("rss", "mae", "top", "gradient", "ssim", "latent_mahalanobis", "latent_knn")
 
 Columns = npt.NDArray[np.float32]

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from ensemble_ad import cache, storage
 from ensemble_ad.errors import EnsadError, Interrupted, StorageError, UsageError
 from ensemble_ad.families import Family, family
-from ensemble_ad.fit import AfterEpoch, data_record, fit_member
+from ensemble_ad.fit import AfterEpoch, fit_member
 from ensemble_ad.images import Dataset
 from ensemble_ad.objective import Judgement, objective
 from ensemble_ad.preprocess import Preprocess
@@ -184,7 +184,6 @@ def tune(
     )  # refuses too few images before a study is made
     name = study_name(settings, dataset.fingerprint, widths)
     study = _open_study(name, open_storage(studies, settings.storage), settings, kind, widths)
-    cache.save_data_record(studies, data_record(dataset))
     watcher.study(name, _count(study, *_FINISHED), settings.trials)
     deadline = math.inf if settings.timeout is None else time.monotonic() + settings.timeout
     failures: list[str] = []

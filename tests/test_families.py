@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 from torchvision.models import resnet18
 
 from ensemble_ad import families
+from ensemble_ad.ensemble import _SHARED_KINDS
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families import FAMILIES
 from ensemble_ad.families._base import (
@@ -31,7 +32,7 @@ from ensemble_ad.families.resnet import ResnetArchitecture
 from ensemble_ad.families.resnet_aux import ResnetAuxArchitecture
 from ensemble_ad.families.vae import VaeArchitecture, gaussian_kl, sample
 from ensemble_ad.preprocess import Preprocess, apply
-from ensemble_ad.score import error_vectors
+from ensemble_ad.score import error_vectors, fit_latent
 from ensemble_ad.train import TrainSettings, to_input, train
 
 EVERY_FAMILY = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
@@ -536,3 +537,12 @@ def test_impossible_architectures_are_refused(broken):
 def test_an_unknown_name_lists_the_known(look_up):
     with pytest.raises(UsageError, match=r"unknown (family|preset) 'nope'.*fcn"):
         look_up("nope")
+
+
+@EVERY_FAMILY
+def test_a_blend_knows_which_columns_are_a_familys_own(family, digits):
+    model = small(family).build(SHAPE).eval()
+    own = set(model(to_input(digits[:4])).columns)
+    every = set(error_vectors(model, digits[:40], fit_latent(model, digits[:40])))
+    assert every - set(_SHARED_KINDS) == own
+    assert set(_SHARED_KINDS) == every - own

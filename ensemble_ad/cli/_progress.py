@@ -1,7 +1,6 @@
 """How a study looks while it runs: a bar in a terminal, a line a trial in a pipe."""
 
 import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -65,9 +64,6 @@ class _Watcher:
 @contextmanager
 def watch(say: Say) -> Iterator[_Watcher]:
     """A watcher for a study; its bar is taken down on leaving, whatever happened."""
-    from optuna.exceptions import ExperimentalWarning
-
-    warnings.filterwarnings("ignore", category=ExperimentalWarning)  # of Optuna's interface, not of the user's study
     logging.getLogger("optuna").setLevel(logging.INFO if say.level >= 2 else logging.WARNING)
     if not say.live:
         yield _Watcher(say, None)
