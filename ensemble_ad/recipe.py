@@ -10,7 +10,7 @@ from ensemble_ad.preprocess import Preprocess
 from ensemble_ad.train import TrainSettings
 
 # Raised when a change of the code changes what a recipe gives, so that older members are never taken for newer ones.
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,7 @@ class Recipe:
         objective: the name of what chose the epoch.
         labels: hash of the labels that the objective read; None where it read none.
         subset: training images used; None is all.
+        flips: whether the mean of the scores of an image and its mirror image is the score.
         patience: epochs without a better objective after which training stops; None never.
     """
 
@@ -38,6 +39,7 @@ class Recipe:
     labels: str | None
     subset: int | None
     patience: int | None
+    flips: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The recipe as a member's file holds it."""
@@ -52,6 +54,7 @@ class Recipe:
             "labels": self.labels,
             "subset": self.subset,
             "patience": self.patience,
+            "flips": self.flips,
         }
 
     @classmethod
@@ -67,6 +70,7 @@ class Recipe:
             labels=value["labels"],
             subset=value["subset"],
             patience=value["patience"],
+            flips=value.get("flips", False),
         )
 
     @property

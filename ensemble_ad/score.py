@@ -1,13 +1,15 @@
 """A trained model's error vectors: every kind of error in one pass over the images, for any family."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ensemble_ad.families import Model
+from ensemble_ad.families import Model, Output
 from ensemble_ad.reconstruction import ERROR_KINDS
 from ensemble_ad.train import to_input
 
@@ -36,49 +38,92 @@ class LatentReference:
         nearest = torch.cdist(white, self.bank).topk(min(_NEIGHBOURS, len(self.bank)), dim=1, largest=False)
         return {"latent_mahalanobis": white.norm(dim=1), "latent_knn": nearest.values.mean(1)}
 
+    @classmethod
+    def fitted(cls, latent: Tensor) -> "LatentReference":
+        """Fit to bottlenecks, float (n, d), of training images.
+
+        Held-out normals are then as new to it as test images are. The covariance is shrunk by Ledoit and Wolf's rule
+        (2004, J. Multivariate Analysis 88(2)).
+        """
+        from sklearn.covariance import ledoit_wolf
+
+        mean = latent.mean(0)
+        covariance, _ = ledoit_wolf(latent.double().cpu().numpy())
+        values, vectors = np.linalg.eigh(covariance)
+        # A bottleneck with dead units has a singular covariance; the floor keeps their distance finite.
+        values = np.maximum(values, max(float(values.max()) * 1e-6, 1e-12))
+        whitening = torch.tensor(vectors / np.sqrt(values), dtype=torch.float32, device=latent.device)
+        return cls(mean=mean, whitening=whitening, bank=(latent - mean) @ whitening)
+
+
+LatentReferences = Mapping[str, LatentReference]
+"""By name of the encoder; the bottleneck of the whole model has the name ""."""
+
 
 @torch.inference_mode()
-def fit_latent(model: Model, images: Tensor) -> LatentReference:
-    """Fit a `LatentReference` on training images, so that held-out normals are as new to it as test images are.
+def fit_latents(model: Model, images: Tensor, *, flips: bool = False) -> dict[str, LatentReference]:
+    """Fit a `LatentReference` to each of a model's bottlenecks.
 
     Args:
         model: in evaluation mode.
-        images: uint8 (n, H, W, C).
-
-    The covariance is shrunk by Ledoit and Wolf's rule (2004, J. Multivariate Analysis 88(2)).
+        images: uint8 (n, H, W, C), training images.
+        flips: take their mirror images too.
     """
-    from sklearn.covariance import ledoit_wolf
-
-    latent = torch.cat([model(to_input(batch)).latent.flatten(1).float() for batch in torch.split(images, _BATCH)])
-    mean = latent.mean(0)
-    covariance, _ = ledoit_wolf(latent.double().cpu().numpy())
-    values, vectors = np.linalg.eigh(covariance)
-    # A bottleneck with dead units has a singular covariance; the floor keeps their distance finite.
-    values = np.maximum(values, max(float(values.max()) * 1e-6, 1e-12))
-    whitening = torch.tensor(vectors / np.sqrt(values), dtype=torch.float32, device=latent.device)
-    return LatentReference(mean=mean, whitening=whitening, bank=(latent - mean) @ whitening)
+    parts: dict[str, list[Tensor]] = {}
+    for batch in torch.split(images, _BATCH):
+        for clean in _views(batch, flips):
+            for name, latent in _latents(model(clean)).items():
+                parts.setdefault(name, []).append(latent)
+    return {name: LatentReference.fitted(torch.cat(latents)) for name, latents in parts.items()}
 
 
 @torch.inference_mode()
-def error_vectors(model: Model, images: Tensor, latent_reference: LatentReference | None = None) -> dict[str, Scores]:
+def error_vectors(
+    model: Model,
+    images: Tensor,
+    latents: LatentReferences = MappingProxyType({}),
+    *,
+    fold: Tensor | None = None,
+    flips: bool = False,
+) -> dict[str, Scores]:
     """Score images.
 
     Args:
         model: in evaluation mode.
         images: uint8 (N, H, W, C), on the model's device.
-        latent_reference: adds the latent distances.
+        latents: adds the distances of these bottlenecks.
+        fold: int64 (N,), which network of a `CrossFittedModel` scores each image; None where none has seen them.
+        flips: score the mirror image too, and give the mean of both.
 
     Returns:
         float32 (N,) a kind: those of ERROR_KINDS, the family's own, the latent distances. Higher = more anomalous.
     """
     parts: dict[str, list[Tensor]] = {}
-    for batch in torch.split(images, _BATCH):
-        clean = to_input(batch)
-        output = model(clean)
-        columns = {name: kind(clean, output.reconstruction) for name, kind in ERROR_KINDS.items()}
-        columns |= output.columns
-        if latent_reference is not None:
-            columns |= latent_reference.distances(output.latent.flatten(1).float())
-        for name, values in columns.items():
-            parts.setdefault(name, []).append(values.float())
-    return {name: torch.cat(values).cpu().numpy() for name, values in parts.items()}
+    for start in range(0, len(images), _BATCH):
+        place = slice(start, start + _BATCH)
+        views = []
+        for clean in _views(images[place], flips):
+            output: Output = model(clean) if fold is None else model(clean, fold[place])
+            columns = dict(output.columns)
+            if output.reconstruction is not None:
+                columns = {kind: error(clean, output.reconstruction) for kind, error in ERROR_KINDS.items()} | columns
+            found = _latents(output) if latents else {}
+            for name, reference in latents.items():
+                end = f"_{name}" if name else ""
+                columns |= {kind + end: value for kind, value in reference.distances(found[name]).items()}
+            views.append(columns)
+        for kind in views[0]:
+            parts.setdefault(kind, []).append(torch.stack([view[kind].float() for view in views]).mean(0))
+    return {kind: torch.cat(values).cpu().numpy() for kind, values in parts.items()}
+
+
+def _views(batch: Tensor, flips: bool) -> Iterator[Tensor]:
+    clean = to_input(batch)
+    yield clean
+    if flips:
+        yield clean.flip(3)
+
+
+def _latents(output: Output) -> dict[str, Tensor]:
+    whole = {} if output.latent is None else {"": output.latent}
+    return {name: latent.flatten(1).float() for name, latent in (whole | dict(output.latents)).items()}

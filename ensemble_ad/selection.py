@@ -4,16 +4,23 @@
     term  = FAMILY | FAMILY ":" COUNT | FAMILY ":all" | KEY
 
 A family alone stands for its best five. Best is by the objective of the family's newest member: values of different
-objectives do not compare, so members that were judged otherwise (by labels, say) come in by their key only.
+objectives do not compare, so members that were judged otherwise (by labels, say) come in by their key only. Where it is
+`both`, every member counts that has both values, whichever of the two chose its epoch.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from ensemble_ad.cache import Member
 from ensemble_ad.errors import UsageError
+from ensemble_ad.objective import borda
+from ensemble_ad.pseudo_anomalies import synthetic_values
 
 BEST_OF_A_FAMILY = 5
+_WITH_KINDS = ("synthetic", "both")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +58,7 @@ def select(members: Sequence[Member], text: str) -> list[Term]:
         if name in by_key and not colon:
             terms.append(Term(text=name, members=(by_key[name],)))
         elif name in families:
-            alike = [m for m in families[name] if _judged_by(m) == _judged_by(families[name][-1])]
-            alike.sort(key=lambda m: (-m.sort_value, m.key))
+            alike = best_first(judged_alike(families[name]), families[name][-1].info["objective"]["name"])
             wanted = _count(count, len(alike)) if colon else BEST_OF_A_FAMILY
             left_out = len(families[name]) - len(alike)
             terms.append(Term(text=part.strip(), members=tuple(alike[:wanted]), left_out=left_out))
@@ -69,6 +75,46 @@ def select(members: Sequence[Member], text: str) -> list[Term]:
                 raise UsageError(f"--members must name each member once, but {member.key} comes again in {term.text!r}")
             seen.add(member.key)
     return terms
+
+
+def worth(members: Sequence[Member], objective: str) -> npt.NDArray[np.float64]:
+    """How good members are by an objective, beside each other.
+
+    Args:
+        members: judged alike, as by `judged_alike`.
+        objective: its name.
+
+    Returns:
+        float64 (n,), higher = better: the objective's value, negative where less is better; for `synthetic` the mean
+        over the kinds of pseudo-anomaly that tell these members apart; for `both` Borda's mean rank of the two.
+    """
+    if objective not in _WITH_KINDS:
+        return np.array([member.sort_value for member in members])
+    value = synthetic_values([member.info["objectives"]["synthetic"]["kinds"] for member in members])
+    if objective == "synthetic":
+        return value
+    return borda(np.column_stack([[m.info["objectives"]["separation"]["value"] for m in members], value]))
+
+
+def judged_alike(members: Sequence[Member]) -> list[Member]:
+    """Those of `members` (oldest first) whose values compare with the newest one's."""
+    newest = members[-1].info["objective"]["name"]
+    if newest == "both":
+        return [m for m in members if m.info["recipe"]["labels"] is None and _has_both(m)]
+    alike = [m for m in members if _judged_by(m) == _judged_by(members[-1])]
+    return [m for m in alike if newest not in _WITH_KINDS or "synthetic" in m.info.get("objectives", {})]
+
+
+def best_first(members: Sequence[Member], objective: str) -> list[Member]:
+    """Members that were judged alike, by their worth, then by their key."""
+    order = sorted(
+        zip(-worth(members, objective), [m.key for m in members], members, strict=True), key=lambda row: row[:2]
+    )
+    return [member for _, _, member in order]
+
+
+def _has_both(member: Member) -> bool:
+    return {"separation", "synthetic"} <= set(member.info.get("objectives", {}))
 
 
 def of_one_data_set(members: Sequence[Member], prefix: str | None) -> tuple[list[Member], int]:

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ensemble_ad.errors import EnsadError, UsageError
 from ensemble_ad.families import Model
-from ensemble_ad.families._base import add_noise
+from ensemble_ad.families._base import ClosedFormModel, GradientModel, add_noise
 from ensemble_ad.reconstruction import LOSSES
+
+_CLOSED_FORM_BATCH = 1024
 
 
 class DivergedError(EnsadError):
@@ -78,6 +80,10 @@ class Epoch(NamedTuple):
     images_per_second: float
 
 
+AfterEpoch = Callable[[Epoch, Model], bool]
+"""Called with the model in evaluation mode; returning False ends the training."""
+
+
 def choose_device(name: str) -> torch.device:
     """`auto` is CUDA where there is one.
 
@@ -110,9 +116,9 @@ def train(
     rows: Tensor,
     settings: TrainSettings,
     *,
-    after_epoch: Callable[[Epoch, Model], bool] | None = None,
+    after_epoch: AfterEpoch | None = None,
 ) -> Model:
-    """Train a model.
+    """Train a model: by steps of an optimizer, or in closed form, which is one epoch.
 
     Args:
         build: makes the untrained model; called under `settings.seed`.
@@ -131,40 +137,82 @@ def train(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(settings.seed)
         model = build().to(device)
-        batch_size = min(settings.batch_size, len(rows))
-        steps = len(rows) // batch_size
-        optimizer = torch.optim.AdamW(
-            model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-        )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: schedule(step, settings.epochs * steps, settings.warmup_ratio)
-        )
-        loss_function = LOSSES[settings.loss]
-        for number in range(1, settings.epochs + 1):
-            started = time.perf_counter()
-            model.train()
-            order = rows[torch.randperm(len(rows), device=device)]
-            total = torch.zeros((), device=device)
-            for step in range(steps):
-                clean = to_input(images[order[step * batch_size : (step + 1) * batch_size]])
-                reconstruction, extra = model.training_pass(
-                    add_noise(clean, settings.noise_scale),
-                    settings.latent_noise_scale,
-                    ((number - 1) * steps + step) / (settings.epochs * steps),
-                )
-                loss = loss_function(clean, reconstruction) + extra
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                scheduler.step()
-                total += loss.detach()
-            mean_loss = float(total) / steps
-            seconds = time.perf_counter() - started
-            if not math.isfinite(mean_loss):
-                raise DivergedError(f"the training loss became {mean_loss} in epoch {number}; lower the learning rate")
-            model.eval()
-            if after_epoch is not None and not after_epoch(
-                Epoch(number, mean_loss, steps * batch_size / seconds), model
-            ):
-                break
+        if isinstance(model, ClosedFormModel):
+            _solve(model, images, rows, settings, after_epoch)
+        elif isinstance(model, GradientModel):
+            _descend(model, images, rows, settings, after_epoch)
+        else:
+            raise TypeError(f"{type(model).__name__} is trained otherwise")
     return model
+
+
+def _solve(
+    model: ClosedFormModel, images: Tensor, rows: Tensor, settings: TrainSettings, after_epoch: AfterEpoch | None
+) -> None:
+    started = time.perf_counter()
+    batches = (to_input(images[part]) for part in torch.split(rows, _CLOSED_FORM_BATCH))
+    loss = model.solve(batches, settings.noise_scale, settings.latent_noise_scale)
+    if not math.isfinite(loss):
+        raise DivergedError(f"the training loss became {loss}")
+    model.eval()
+    if after_epoch is not None:
+        after_epoch(Epoch(1, loss, len(rows) / (time.perf_counter() - started)), model)
+
+
+def _descend(
+    model: GradientModel, images: Tensor, rows: Tensor, settings: TrainSettings, after_epoch: AfterEpoch | None
+) -> None:
+    device = images.device
+    batch_size = min(settings.batch_size, len(rows))
+    steps = len(rows) // batch_size
+    optimizer, scheduler = make_optimizer(model, settings, steps)
+    loss_function = LOSSES[settings.loss]
+    for number in range(1, settings.epochs + 1):
+        started = time.perf_counter()
+        model.train()
+        order = rows[torch.randperm(len(rows), device=device)]
+        total = torch.zeros((), device=device)
+        for step in range(steps):
+            clean = to_input(images[order[step * batch_size : (step + 1) * batch_size]])
+            reconstruction, loss = model.training_pass(
+                add_noise(clean, settings.noise_scale),
+                settings.latent_noise_scale,
+                ((number - 1) * steps + step) / (settings.epochs * steps),
+            )
+            if reconstruction is not None:
+                loss = loss + loss_function(clean, reconstruction)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            scheduler.step()
+            total += loss.detach()
+        epoch = finish_epoch(number, total, steps, batch_size, started)
+        model.eval()
+        if after_epoch is not None and not after_epoch(epoch, model):
+            break
+
+
+def make_optimizer(
+    model: nn.Module, settings: TrainSettings, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+    """AdamW over all parameters, and the schedule over `settings.epochs` epochs of `steps` steps."""
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: schedule(step, settings.epochs * steps, settings.warmup_ratio)
+    )
+    return optimizer, scheduler
+
+
+def finish_epoch(number: int, total: Tensor, steps: int, batch_size: int, started: float) -> Epoch:
+    """The epoch that began at `started` (`time.perf_counter`), where `total` is the sum of its steps' losses.
+
+    Raises:
+        DivergedError: if the loss is not finite.
+    """
+    mean_loss = float(total) / steps
+    seconds = time.perf_counter() - started
+    if not math.isfinite(mean_loss):
+        raise DivergedError(f"the training loss became {mean_loss} in epoch {number}; lower the learning rate")
+    return Epoch(number, mean_loss, steps * batch_size / seconds)

@@ -5,7 +5,7 @@ import os
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -14,20 +14,23 @@ import numpy.typing as npt
 import optuna
 from optuna.trial import TrialState
 
-from ensemble_ad import cache, storage
+from ensemble_ad import cache, statistics, storage
+from ensemble_ad.auto_objective import Circumstances, Finished, first_objective, guard
 from ensemble_ad.errors import EnsadError, Interrupted, StorageError, UsageError
 from ensemble_ad.families import Family, family
-from ensemble_ad.fit import AfterEpoch, fit_member
+from ensemble_ad.fit import AfterEpoch, Help, PseudoImages, check_objective, check_transductive, fit_member
 from ensemble_ad.images import Dataset
-from ensemble_ad.objective import Judgement, objective
+from ensemble_ad.objective import AUTO, Judgement, objective
 from ensemble_ad.preprocess import Preprocess
 from ensemble_ad.recipe import Recipe
+from ensemble_ad.selection import best_first
 from ensemble_ad.split import split_rows
 from ensemble_ad.train import DivergedError, Epoch, TrainSettings, choose_device
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _FAILURES_IN_A_ROW = 10
 _STARTUP_TRIALS = 5
+_MOVED = "moved"
 # What one draw of hyperparameters can do wrong without the next one doing it too.
 _FAILS_THE_TRIAL = (DivergedError, RuntimeError, ValueError, MemoryError)
 
@@ -41,7 +44,7 @@ class TuneSettings:
         trials: finished trials (pruned ones too) that the study shall have in the end.
         timeout: seconds after which no new trial starts; None for none.
         epochs: the most that a trial trains.
-        objective: a name of `objective.OBJECTIVES`.
+        objective: a name of `objective.OBJECTIVES`, or `auto`.
         device: auto, cpu or cuda.
         seed: of the sampler and of every model.
         subset: training images used; None is all.
@@ -50,13 +53,16 @@ class TuneSettings:
         prune: whether trials that fall behind are given up.
         storage: an Optuna storage URL; None is SQLite in the studies' folder.
         labels_hash: of the labels that the objective reads; None where it reads none.
+        flips: whether a score is the mean of an image's and its mirror image's.
+        transductive: whether the user agreed to training on the test images.
+        anomaly_share: what the user knows of the share of anomalies in the test set, for the guards of `auto`.
     """
 
     family: str
     trials: int = 50
     timeout: float | None = None
     epochs: int = 20
-    objective: str
+    objective: str = AUTO
     device: str = "auto"
     seed: int = 0
     subset: int | None = None
@@ -65,12 +71,17 @@ class TuneSettings:
     prune: bool = True
     storage: str | None = None
     labels_hash: str | None = None
+    flips: bool = False
+    transductive: bool = False
+    anomaly_share: float | None = None
 
     def __post_init__(self) -> None:
         if self.trials < 1:
             raise UsageError(f"--trials must be 1 or more, not {self.trials}")
         if self.epochs < 1:
             raise UsageError(f"--epochs must be 1 or more, not {self.epochs}")
+        if self.anomaly_share is not None and not 0 < self.anomaly_share < 1:
+            raise UsageError(f"--anomaly-share must lie between 0 and 1, not {self.anomaly_share}")
 
 
 class Watcher(Protocol):
@@ -85,6 +96,9 @@ class Watcher(Protocol):
     def trial(self, number: int, state: str, value: float | None, best: float | None, note: str) -> None:
         """After each trial; the state is complete, cached, pruned or failed."""
 
+    def moved(self, objective: str, reason: str) -> None:
+        """When `auto` judges by that objective, and why."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TuneResult:
@@ -95,6 +109,7 @@ class TuneResult:
         finished: trials complete or pruned.
         pruned: of these, the pruned ones.
         failed: trials that failed.
+        objective: what the trials were judged by in the end.
         best: the best member; None if no trial is complete.
         values: of the completed trials.
         reference_rows: held-out normal images that they were judged on.
@@ -104,6 +119,7 @@ class TuneResult:
     finished: int
     pruned: int
     failed: int
+    objective: str
     best: cache.Member | None
     values: tuple[float, ...]
     reference_rows: int
@@ -127,6 +143,7 @@ def study_name(settings: TuneSettings, fingerprint: str, widths: Sequence[int]) 
         widths[-1],
         settings.labels_hash,
         settings.seed,
+        settings.flips,
     ]
     return f"{settings.family}-{settings.objective}-{storage.json_hash(what)[:8]}"
 
@@ -179,141 +196,259 @@ def tune(
     widths = kind.widths_up_to(settings.max_width or (kind.widths[-1] if device.type == "cuda" else kind.cpu_width))
     size = settings.size or dataset.side
     kind.check_shape((dataset.channels, size, size))
+    check_transductive(kind, allowed=settings.transductive)
+    if settings.objective != AUTO:
+        check_objective(settings.objective, kind)
     split = split_rows(
         len(dataset.train), dataset.fingerprint, settings.subset
     )  # refuses too few images before a study is made
-    name = study_name(settings, dataset.fingerprint, widths)
-    study = _open_study(name, open_storage(studies, settings.storage), settings, kind, widths)
-    watcher.study(name, _count(study, *_FINISHED), settings.trials)
+    course = _Course(
+        settings=settings,
+        dataset=dataset,
+        kind=kind,
+        widths=widths,
+        size=size,
+        studies=studies,
+        backend=open_storage(studies, settings.storage),
+        watcher=watcher,
+    )
+    course.begin(
+        Circumstances(
+            reference_rows=len(split.reference), test_rows=len(dataset.test), anomaly_share=settings.anomaly_share
+        )
+    )
+    watcher.study(course.study.study_name, course.count(*_FINISHED), settings.trials)
     deadline = math.inf if settings.timeout is None else time.monotonic() + settings.timeout
     failures: list[str] = []
+    pseudo: PseudoImages | None = None
 
-    while _count(study, *_FINISHED) < settings.trials and time.monotonic() < deadline:
-        trial = study.ask()
+    while course.count(*_FINISHED) < settings.trials and time.monotonic() < deadline:
+        trial = course.study.ask()
         note = ""
         try:
-            recipe = _recipe(trial, kind, settings, dataset, size=size, widths=widths)
+            if pseudo is None and not kind.transductive:
+                pseudo = PseudoImages.of(dataset)
+            recipe = course.recipe(trial)
             was_cached = cache.has_member(studies, recipe.key)
             member = fit_member(
                 dataset,
                 recipe,
                 studies=studies,
                 device=device,
-                label=label,
-                after_epoch=_reporter(trial, recipe, settings, watcher),
-                notes={"trial": {"study": name, "number": trial.number, "parameters": trial.params}},
+                help=Help(pseudo=pseudo, consensus=course.consensus(), label=label),
+                after_epoch=course.reporter(trial, recipe),
+                notes={"trial": {"study": course.study.study_name, "number": trial.number, "parameters": trial.params}},
             )
         except KeyboardInterrupt:
-            study.tell(trial, state=TrialState.FAIL)
-            study.enqueue_trial(trial.params)
+            course.study.tell(trial, state=TrialState.FAIL)
+            course.study.enqueue_trial(trial.params)
             raise Interrupted(
-                f"interrupted: {_count(study, *_FINISHED)} finished trials of {name} are kept, the running one is "
-                "queued again; run the same command to go on"
+                f"interrupted: {course.count(*_FINISHED)} finished trials of {course.study.study_name} are kept, the "
+                "running one is queued again; run the same command to go on"
             ) from None
         except optuna.TrialPruned:
             state = "pruned"
-            study.tell(trial, state=TrialState.PRUNED)
+            course.study.tell(trial, state=TrialState.PRUNED)
         except _FAILS_THE_TRIAL as error:
             state, note = "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             trial.set_user_attr("reason", note)
-            study.tell(trial, state=TrialState.FAIL)
+            course.study.tell(trial, state=TrialState.FAIL)
         except EnsadError as error:
             # Not the trial's fault, and the next one would meet it too.
             trial.set_user_attr("reason", str(error))
-            study.tell(trial, state=TrialState.FAIL)
+            course.study.tell(trial, state=TrialState.FAIL)
             raise
         else:
             state = "cached" if was_cached else "complete"
             trial.set_user_attr("member", member.key)
-            study.tell(trial, member.value)
+            course.study.tell(trial, course.told(member))
         failures = [*failures, note] if note else []
-        watcher.trial(trial.number, state, _value(study, trial.number), _best_value(study), note)
+        watcher.trial(trial.number, state, course.value(trial.number), course.best_value(), note)
         if len(failures) == _FAILURES_IN_A_ROW:
             raise EnsadError(f"stopped: {len(failures)} trials in a row failed, the last with {note}")
-    return _result(study, studies, len(split.reference))
+        course.reconsider()
+    return course.result(len(split.reference))
 
 
-def _open_study(
-    name: str, backend: optuna.storages.BaseStorage, settings: TuneSettings, kind: Family, widths: Sequence[int]
-) -> optuna.Study:
-    study = optuna.create_study(
-        study_name=name,
-        storage=backend,
-        direction=objective(settings.objective).direction,
-        load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(
-            n_startup_trials=_STARTUP_TRIALS, n_warmup_steps=max(1, settings.epochs // 5)
-        ),
-    )
-    n_before = len(study.get_trials(deepcopy=False))
-    with warnings.catch_warnings():
-        # `group` is what multivariate TPE needs for parameters that only some architectures have.
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        # A resumed study must not draw its first trials again, so the seed moves on with what it has.
-        study.sampler = optuna.samplers.TPESampler(
-            seed=settings.seed + n_before, multivariate=True, group=True, n_startup_trials=_STARTUP_TRIALS
+@dataclass(kw_only=True)
+class _Course:
+    """A study on its way: which objective it follows, and in which of Optuna's studies that is kept.
+
+    `auto` may begin with `separation` and go on with `both`, which has two directions and so is another study of
+    Optuna's; the finished trials are taken along, since every member has both values.
+    """
+
+    settings: TuneSettings
+    dataset: Dataset
+    kind: Family
+    widths: Sequence[int]
+    size: int
+    studies: Path
+    backend: optuna.storages.BaseStorage
+    watcher: Watcher
+    objective: str = ""
+    study: optuna.Study = field(init=False)
+    known: Circumstances = field(init=False)
+
+    def begin(self, known: Circumstances) -> None:
+        """Open the study where it stands."""
+        self.known = known
+        self.objective, reason = self.settings.objective, ""
+        if self.objective == AUTO:
+            self.objective, reason = ("separation", "") if self.kind.transductive else first_objective(known)
+            if self.objective == "separation":
+                self.study = self._open("separation")
+                if _MOVED in self.study.user_attrs:
+                    self.objective, reason = "both", self.study.user_attrs[_MOVED]
+        self.study = self._open(self.objective)
+        if reason:
+            self.watcher.moved(self.objective, reason)
+
+    def reconsider(self) -> None:
+        """Move `auto` from `separation` to `both` where a guard fires."""
+        if self.settings.objective != AUTO or self.objective != "separation" or self.kind.transductive:
+            return
+        reason = guard([Finished.of(member.info["objectives"]) for member in self._members()], self.known)
+        if not reason:
+            return
+        before = self.study
+        self.objective, self.study = "both", self._open("both")
+        self._take_along(before)
+        before.set_user_attr(_MOVED, reason)
+        self.watcher.moved(self.objective, reason)
+
+    def _take_along(self, before: optuna.Study) -> None:
+        """Copy the finished trials, and queue those that `before` has queued."""
+        taken = {trial.user_attrs.get("taken_from") for trial in self.study.get_trials(deepcopy=False)}
+        for trial in before.get_trials(deepcopy=False):
+            if trial.number in taken:
+                continue
+            place = {"taken_from": trial.number}
+            if trial.state == TrialState.WAITING:
+                self.study.enqueue_trial(trial.system_attrs["fixed_params"], user_attrs=place)
+            elif trial.state in _FINISHED:
+                member = trial.user_attrs.get("member")
+                values = self.told(cache.load_member(self.studies, member)) if member else None
+                self.study.add_trial(
+                    optuna.trial.create_trial(
+                        state=trial.state,
+                        values=values,
+                        params=trial.params,
+                        distributions=trial.distributions,
+                        user_attrs={**trial.user_attrs, **place},
+                    )
+                )
+
+    def _open(self, objective_name: str) -> optuna.Study:
+        name = study_name(self.settings, self.dataset.fingerprint, self.widths)
+        if self.settings.objective == AUTO and objective_name != "separation":
+            name += f"-{objective_name}"
+        directions = [objective(objective_name).direction] * (2 if objective_name == "both" else 1)
+        study = optuna.create_study(
+            study_name=name,
+            storage=self.backend,
+            directions=directions,
+            load_if_exists=True,
+            pruner=optuna.pruners.MedianPruner(
+                n_startup_trials=_STARTUP_TRIALS, n_warmup_steps=max(1, self.settings.epochs // 5)
+            ),
         )
-    if n_before == 0:
-        for parameters in kind.start:
-            study.enqueue_trial({**parameters, "width": min(parameters["width"], widths[-1])})
-    return study
+        n_before = len(study.get_trials(deepcopy=False))
+        with warnings.catch_warnings():
+            # `group` is what multivariate TPE needs for parameters that only some architectures have.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # A resumed study must not draw its first trials again, so the seed moves on with what it has.
+            study.sampler = optuna.samplers.TPESampler(
+                seed=self.settings.seed + n_before, multivariate=True, group=True, n_startup_trials=_STARTUP_TRIALS
+            )
+        if n_before == 0 and not (self.settings.objective == AUTO and hasattr(self, "study")):
+            for parameters in self.kind.start:
+                study.enqueue_trial({**parameters, "width": min(parameters["width"], self.widths[-1])})
+        return study
 
+    def recipe(self, trial: optuna.Trial) -> Recipe:
+        """What a trial shall train."""
+        settings, dataset, kind = self.settings, self.dataset, self.kind
+        architecture = kind.suggest(trial, self.widths)
+        crop, training = kind.ranges.suggest(trial, settings.epochs)
+        return Recipe(
+            data=dataset.fingerprint,
+            family=kind.name,
+            architecture=architecture,
+            preprocess=Preprocess(
+                crop=(crop, crop),
+                size=(self.size, self.size),
+                channels=1 if dataset.is_grey else dataset.channels,
+            ),
+            training=TrainSettings(seed=settings.seed, **training),
+            objective=self.objective,
+            labels=settings.labels_hash,
+            subset=settings.subset,
+            patience=max(3, math.ceil(training["epochs"] / 3)),
+            flips=settings.flips,
+        )
 
-def _recipe(
-    trial: optuna.Trial, kind: Family, settings: TuneSettings, dataset: Dataset, *, size: int, widths: Sequence[int]
-) -> Recipe:
-    architecture = kind.suggest(trial, widths)
-    crop, training = kind.ranges.suggest(trial, settings.epochs)
-    return Recipe(
-        data=dataset.fingerprint,
-        family=kind.name,
-        architecture=architecture,
-        preprocess=Preprocess(
-            crop=(crop, crop), size=(size, size), channels=1 if dataset.is_grey else dataset.channels
-        ),
-        training=TrainSettings(seed=settings.seed, **training),
-        objective=settings.objective,
-        labels=settings.labels_hash,
-        subset=settings.subset,
-        patience=max(3, math.ceil(training["epochs"] / 3)),
-    )
+    def reporter(self, trial: optuna.Trial, recipe: Recipe) -> AfterEpoch:
+        """Tells the watcher and Optuna of each epoch, and prunes; Optuna prunes no study of two directions."""
+        one_direction = len(self.study.directions) == 1
 
+        def after_epoch(epoch: Epoch, judgement: Judgement) -> None:
+            self.watcher.epoch(trial.number, epoch, recipe.training.epochs, judgement)
+            if one_direction:
+                trial.report(judgement.value, epoch.number)
+                if self.settings.prune and trial.should_prune():
+                    raise optuna.TrialPruned
 
-def _reporter(trial: optuna.Trial, recipe: Recipe, settings: TuneSettings, watcher: Watcher) -> AfterEpoch:
-    def after_epoch(epoch: Epoch, judgement: Judgement) -> None:
-        watcher.epoch(trial.number, epoch, recipe.training.epochs, judgement)
-        trial.report(judgement.value, epoch.number)
-        if settings.prune and trial.should_prune():
-            raise optuna.TrialPruned
+        return after_epoch
 
-    return after_epoch
+    def consensus(self) -> npt.NDArray[np.float64] | None:
+        """Mean rank of the test images over the finished trials, for the objective of that name."""
+        if self.objective != "consensus" or not (members := self._members()):
+            return None
+        columns = [member.vectors()[1][:, member.columns.index(member.main_column)] for member in members]
+        ranks: npt.NDArray[np.float64] = statistics.midranks(np.stack(columns).astype(np.float64)).mean(axis=0)
+        return ranks
 
+    def told(self, member: cache.Member) -> list[float]:
+        """A member's value in each of the study's directions."""
+        if self.objective != "both":
+            return [member.value]
+        return [float(member.info["objectives"][name]["value"]) for name in ("separation", "synthetic")]
 
-def _count(study: optuna.Study, *states: TrialState) -> int:
-    return len(study.get_trials(deepcopy=False, states=states))
+    def count(self, *states: TrialState) -> int:
+        """Trials in one of these states."""
+        return len(self.study.get_trials(deepcopy=False, states=states))
 
+    def value(self, number: int) -> float | None:
+        """A trial's value; None where it has none."""
+        trial = self.study.get_trials(deepcopy=False)[number]
+        if "member" not in trial.user_attrs:
+            return trial.value if len(self.study.directions) == 1 else None
+        return cache.load_member(self.studies, trial.user_attrs["member"]).value
 
-def _value(study: optuna.Study, number: int) -> float | None:
-    return study.get_trials(deepcopy=False)[number].value
+    def best_value(self) -> float | None:
+        """The best trial's value so far."""
+        best = self._best()
+        return None if best is None else best.value
 
+    def _members(self) -> list[cache.Member]:
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return [cache.load_member(self.studies, trial.user_attrs["member"]) for trial in trials]
 
-def _best_value(study: optuna.Study) -> float | None:
-    return study.best_value if _count(study, TrialState.COMPLETE) else None
+    def _best(self) -> cache.Member | None:
+        members = self._members()
+        return best_first(members, self.objective)[0] if members else None
 
-
-def _result(study: optuna.Study, studies: Path, reference_rows: int) -> TuneResult:
-    pruned, complete = _count(study, TrialState.PRUNED), _count(study, TrialState.COMPLETE)
-    key = study.best_trial.user_attrs["member"] if complete else None
-    return TuneResult(
-        study=study.study_name,
-        finished=pruned + complete,
-        pruned=pruned,
-        failed=_count(study, TrialState.FAIL),
-        best=None if key is None else cache.load_member(studies, key),
-        values=tuple(
-            float(t.value)
-            for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            if t.value is not None
-        ),
-        reference_rows=reference_rows,
-    )
+    def result(self, reference_rows: int) -> TuneResult:
+        """How the study stands."""
+        pruned, complete = self.count(TrialState.PRUNED), self._members()
+        return TuneResult(
+            study=self.study.study_name,
+            finished=pruned + len(complete),
+            pruned=pruned,
+            failed=self.count(TrialState.FAIL),
+            objective=self.objective,
+            best=best_first(complete, self.objective)[0] if complete else None,
+            values=tuple(member.value for member in complete),
+            reference_rows=reference_rows,
+        )

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from ensemble_ad import cache
+from ensemble_ad import cache, statistics
+from ensemble_ad.errors import UsageError
 from ensemble_ad.families import FAMILIES
 from ensemble_ad.families.cnn import CnnArchitecture
+from ensemble_ad.families.contrast import ContrastArchitecture
 from ensemble_ad.families.fcn import FcnArchitecture
 from ensemble_ad.families.memory import MemoryArchitecture
 from ensemble_ad.families.mesdnet import MesdnetArchitecture
@@ -17,15 +19,16 @@ from ensemble_ad.families.multi_encoder import MultiEncoderArchitecture
 from ensemble_ad.families.resnet import ResnetArchitecture
 from ensemble_ad.families.resnet_aux import ResnetAuxArchitecture
 from ensemble_ad.families.vae import VaeArchitecture
-from ensemble_ad.fit import fit_member, load_model
+from ensemble_ad.fit import Help, PseudoImages, check_objective, fit_member, load_model
 from ensemble_ad.id_table import read_labels
 from ensemble_ad.images import load_dataset
 from ensemble_ad.preprocess import Preprocess, apply
 from ensemble_ad.recipe import Recipe
-from ensemble_ad.score import error_vectors, fit_latent
+from ensemble_ad.score import error_vectors, fit_latents
 from ensemble_ad.split import REFERENCE_LEAST, split_rows
 from ensemble_ad.statistics import auc
 from ensemble_ad.train import TrainSettings
+from ensemble_ad.transductive import deal
 
 CPU = torch.device("cpu")
 SMALL = {
@@ -39,6 +42,7 @@ SMALL = {
     ),
     "mesdnet": MesdnetArchitecture(fcn_widths=(64, 8), map_widths=(16,), width=4, decoder_channels=(16, 8, 8)),
     "memory": MemoryArchitecture(encoder="fcn", width=64, bottleneck=16, slots=64, temperature=0.1),
+    "contrast": ContrastArchitecture(width=16, stages=3),
 }
 
 
@@ -87,6 +91,7 @@ def test_a_member_is_cached_and_the_second_time_not_trained(dataset, recipe, tmp
         {"patience": 2},
         {"data": "0" * 32},
         {"labels": "x"},
+        {"flips": True},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -104,8 +109,11 @@ def test_a_loaded_model_gives_the_cached_scores(dataset, recipe, tmp_path, famil
     member = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
     model, latent = load_model(member, CPU)
     images = torch.from_numpy(apply(dataset.test.images, recipe.preprocess))
-    scores = error_vectors(model, images, latent)
-    _, test = member.vectors()
+    reference, test = member.vectors()
+    fold = None
+    if FAMILIES[family].transductive:
+        fold = deal(len(reference), len(test), recipe.architecture.folds, recipe.training.seed, CPU).test
+    scores = error_vectors(model, images, latent, fold=fold)
     for i, kind in enumerate(member.columns):
         np.testing.assert_allclose(scores[kind], test[:, i], rtol=1e-4, atol=1e-5, err_msg=kind)
 
@@ -213,7 +221,7 @@ def test_latent_distances_are_of_training_images_and_finite_for_a_dead_bottlenec
         model.encoder[-1].weight[2] = 0.0
         model.encoder[-1].bias[2] = 0.0
     images = torch.from_numpy(np.asarray(dataset.train.images[:100]))
-    latent = fit_latent(model, images)
+    latent = fit_latents(model, images)
     near = error_vectors(model, images, latent)
     far = error_vectors(model, 255 - images, latent)
     for kind in ("latent_mahalanobis", "latent_knn"):
@@ -235,3 +243,77 @@ def test_a_half_member_is_set_aside_and_made_again(dataset, recipe, tmp_path):
     again = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
     np.testing.assert_array_equal(again.vectors()[1], cache.load_member(tmp_path, member.key).vectors()[1])
     assert [path.name for path in member.folder.parent.glob(".*")] == [f".{member.key}.damaged-1"]
+
+
+@pytest.fixture(scope="module")
+def pseudo(dataset):
+    return PseudoImages.of(dataset)
+
+
+def test_a_member_says_what_the_other_objectives_find_by_its_own_kind_of_error(dataset, recipe, tmp_path, pseudo):
+    member = fit_member(dataset, recipe, studies=tmp_path, device=CPU, help=Help(pseudo=pseudo))
+    reference, test = (side[:, member.columns.index(member.main_column)] for side in member.vectors())
+    found = member.info["objectives"]
+    assert found["separation"]["value"] == pytest.approx(statistics.separation(reference, test).value)
+    assert found["separation"]["value"] == pytest.approx(member.value)
+    assert found["share"]["low"] <= found["share"]["value"] == statistics.estimate_share(reference, test).value
+    assert found["synthetic"]["value"] == pytest.approx(np.mean(list(found["synthetic"]["kinds"].values())))
+    model, _ = load_model(member, CPU)
+    damaged = torch.from_numpy(apply(pseudo.images["occlusion"], recipe.preprocess))
+    scores = error_vectors(model, damaged)[member.main_column]
+    expected = statistics.separation(reference[pseudo.normal_rows], scores).value
+    assert found["synthetic"]["kinds"]["occlusion"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_pseudo_anomalies_are_made_of_held_out_images_and_of_none_that_stays_normal(dataset, pseudo):
+    held_out = split_rows(len(dataset.train), dataset.fingerprint).reference
+    n_damaged = len(pseudo.images["occlusion"])
+    assert n_damaged + len(pseudo.normal_rows) == len(held_out)
+    normal = {image.tobytes() for image in dataset.train.images[held_out[pseudo.normal_rows]]}
+    # An occlusion leaves more of an image as it was than any other image has in common with it.
+    kept = np.array([(pseudo.images["occlusion"][0] == image).mean() for image in dataset.train.images])
+    assert int(np.argmax(kept)) in held_out
+    assert dataset.train.images[int(np.argmax(kept))].tobytes() not in normal
+
+
+@pytest.mark.parametrize("objective", ["synthetic", "both"])
+def test_the_best_epoch_can_be_kept_by_pseudo_anomalies(dataset, recipe, tmp_path, pseudo, objective):
+    seen = []
+    recipe = replace(recipe, objective=objective, training=TrainSettings(epochs=8, batch_size=16, learning_rate=0.02))
+    member = fit_member(
+        dataset,
+        recipe,
+        studies=tmp_path,
+        device=CPU,
+        help=Help(pseudo=pseudo),
+        after_epoch=lambda epoch, judgement: seen.append(judgement.value),
+    )
+    assert member.info["best_epoch"] == 1 + int(np.argmax(seen))
+    assert member.value == pytest.approx(max(seen), abs=1e-6)
+
+
+def test_flips_give_an_image_and_its_mirror_the_same_score(dataset, recipe, tmp_path):
+    member = fit_member(dataset, replace(recipe, flips=True), studies=tmp_path, device=CPU)
+    model, latent = load_model(member, CPU)
+    images = torch.from_numpy(apply(dataset.test.images, recipe.preprocess))
+    scores = error_vectors(model, images, latent, flips=True)
+    mirrored = error_vectors(model, images.flip(2), latent, flips=True)
+    _, test = member.vectors()
+    for i, kind in enumerate(member.columns):
+        np.testing.assert_allclose(scores[kind], test[:, i], rtol=1e-4, atol=1e-5, err_msg=kind)
+        np.testing.assert_allclose(scores[kind], mirrored[kind], rtol=1e-4, atol=1e-5, err_msg=kind)
+
+
+@pytest.mark.parametrize(
+    ("objective", "family"), [("synthetic", "contrast"), ("both", "contrast"), ("loss", "contrast")]
+)
+def test_an_objective_that_means_nothing_for_a_family_is_refused(objective, family):
+    with pytest.raises(UsageError, match=f"the objective {objective} .* {family}.* use separation"):
+        check_objective(objective, FAMILIES[family])
+
+
+def test_a_transductive_member_is_marked_and_other_members_are_not(dataset, recipe, tmp_path):
+    plain = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
+    recipe = replace(recipe, family="contrast", architecture=SMALL["contrast"])
+    marked = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
+    assert (plain.info["transductive"], marked.info["transductive"]) == (False, True)

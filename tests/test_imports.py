@@ -13,12 +13,15 @@ ROOT = Path(ensemble_ad.__file__).parent
 # A module may import those to its left. A package (families, blend, ...) stands for all its files.
 ORDER = (
     "version", "errors", "config", "storage", "id_table", "images", "bundled", "preprocess", "split", "check",
-    "statistics", "reconstruction", "families", "train", "score", "recipe", "objective", "cache", "fit", "tune",
-    "selection", "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "submit", "cli", "__main__",
+    "statistics", "pseudo_anomalies",
+    "reconstruction", "families", "train", "transductive", "score", "recipe", "objective", "auto_objective", "cache",
+    "selection", "fit", "tune", "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "submit", "cli",
+    "__main__",
 )  # fmt: skip
 WITHOUT_TORCH = (
     "errors", "config", "storage", "id_table", "images", "preprocess", "split", "check", "statistics", "cache",
     "selection", "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "submit",
+    "pseudo_anomalies", "objective", "auto_objective",
     "cli/__init__", "cli/_options", "cli/_table", "cli/audit", "cli/blend", "cli/compare", "cli/data",
     "cli/evaluate", "cli/submit",
 )  # fmt: skip

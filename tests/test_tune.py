@@ -16,7 +16,7 @@ class Log:
     """Remembers what it is told."""
 
     def __init__(self, on_epoch=None):
-        self.states, self.notes, self.epochs = [], [], 0
+        self.states, self.notes, self.epochs, self.moves = [], [], 0, []
         self.on_epoch = on_epoch
 
     def study(self, name, finished, wanted):
@@ -30,6 +30,9 @@ class Log:
     def trial(self, number, state, value, best, note):
         self.states.append(state)
         self.notes.append(note)
+
+    def moved(self, objective, reason):
+        self.moves.append((objective, reason))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +81,8 @@ def test_members_outlive_their_study_and_are_found_in_the_cache(dataset, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "change", [{"epochs": 1}, {"objective": "loss"}, {"subset": 30}, {"size": 16}, {"max_width": 256}]
+    "change",
+    [{"epochs": 1}, {"objective": "loss"}, {"subset": 30}, {"size": 16}, {"max_width": 256}, {"flips": True}],
 )
 def test_settings_whose_values_do_not_compare_are_another_study(dataset, tmp_path, change):
     _, log = run(dataset, tmp_path, trials=1)
@@ -210,3 +214,63 @@ def test_a_spread_within_the_standard_error_is_told_from_one_that_means_somethin
 def test_a_small_reference_is_told(dataset, tmp_path):
     result, _ = run(dataset, tmp_path, trials=1)
     assert result.reference_rows == 100
+
+
+def studies_of(folder):
+    url = f"sqlite:///{folder / 'studies.db'}"
+    return {name: optuna.load_study(study_name=name, storage=url) for name in optuna.get_all_study_names(url)}
+
+
+def test_auto_begins_with_both_where_the_reference_is_small_and_has_two_directions(dataset, tmp_path):
+    result, log = run(dataset, tmp_path, objective="auto", trials=3)
+    assert [objective for objective, _ in log.moves] == ["both"]
+    assert "only 100 normal images" in log.moves[0][1]
+    assert result.objective == "both"
+    (study,) = studies_of(tmp_path).values()
+    assert len(study.directions) == 2
+    members = cache.list_members(tmp_path)[0]
+    told = {tuple(trial.values) for trial in study.trials}
+    assert told == {tuple(m.info["objectives"][n]["value"] for n in ("separation", "synthetic")) for m in members}
+
+
+def test_auto_moves_to_both_with_all_that_is_finished_and_stays_there(dataset, tmp_path, monkeypatch):
+    plenty = lambda known: ("separation", "")  # noqa: E731
+    monkeypatch.setattr(tune, "first_objective", plenty)
+    monkeypatch.setattr(tune, "guard", lambda finished, known: "a reason" if len(finished) >= 2 else "")
+    result, log = run(dataset, tmp_path, objective="auto", trials=4, prune=False)
+    assert log.moves == [("both", "a reason")]
+    assert log.states == ["complete"] * 4
+    assert (result.objective, result.finished) == ("both", 4)
+    before, after = sorted(studies_of(tmp_path).values(), key=lambda study: len(study.directions))
+    assert [len(before.directions), len(after.directions)] == [1, 2]
+    kept = [trial for trial in after.trials if "taken_from" in trial.user_attrs]
+    assert [trial.params for trial in kept[:2]] == [trial.params for trial in before.trials[:2]]
+    assert result.best in cache.list_members(tmp_path)[0]
+    again, idle = run(dataset, tmp_path, objective="auto", trials=4, prune=False)
+    assert (idle.states, idle.moves, again.best.key) == ([], [("both", "a reason")], result.best.key)
+    topped, log = run(dataset, tmp_path, objective="auto", trials=5, prune=False)
+    assert (log.states, topped.finished) == (["complete"], 5)
+    assert {m.info["objective"]["name"] for m in cache.list_members(tmp_path)[0]} == {"separation", "both"}
+
+
+@pytest.mark.parametrize("objective", ["synthetic", "both", "consensus"])
+def test_every_objective_runs_a_study_and_can_be_resumed(dataset, tmp_path, objective):
+    run(dataset, tmp_path, objective=objective, trials=2)
+    result, log = run(dataset, tmp_path, objective=objective, trials=3)
+    assert (len(log.states), result.finished, result.objective) == (1, 3, objective)
+    assert result.best.info["objective"]["name"] == objective
+
+
+def test_a_transductive_family_has_to_be_allowed(dataset, tmp_path):
+    with pytest.raises(UsageError, match="--transductive"):
+        run(dataset, tmp_path, family="contrast", max_width=8)
+    assert not (tmp_path / "studies.db").exists()
+    result, log = run(dataset, tmp_path, family="contrast", max_width=8, transductive=True, objective="auto", trials=1)
+    assert (result.objective, log.moves) == ("separation", [])
+    assert result.best.info["transductive"] is True
+
+
+def test_an_objective_that_does_not_suit_the_family_is_refused_before_a_study_exists(dataset, tmp_path):
+    with pytest.raises(UsageError, match="synthetic says nothing of contrast"):
+        run(dataset, tmp_path, family="contrast", max_width=8, transductive=True, objective="synthetic")
+    assert not (tmp_path / "studies.db").exists()

@@ -60,6 +60,9 @@ class _Watcher:
         else:
             self._say(text)
 
+    def moved(self, objective: str, reason: str) -> None:
+        self._say(f"trials are judged by {objective}: {reason}")
+
 
 @contextmanager
 def watch(say: Say) -> Iterator[_Watcher]:

@@ -11,6 +11,8 @@ from ensemble_ad.cli import _options
 @click.option("--preset", required=True, help="Its name; `ensad families` lists them.")
 @click.option("--epochs", type=int, help="Instead of the published number.")
 @click.option("--batch-size", type=int, help="Instead of the published size.")
+@click.option("--transductive", is_flag=True, help="Allow a system that is trained on the unlabelled test images.")
+@click.option("--flips", is_flag=True, help="Score an image by the mean of it and its mirror image.")
 @click.option("--subset", type=int, help="Train on that many images only.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -21,6 +23,8 @@ def train(
     preset: str,
     epochs: int | None,
     batch_size: int | None,
+    transductive: bool,
+    flips: bool,
     subset: int | None,
     seed: int,
     device: str,
@@ -42,14 +46,15 @@ def train(
 
     from ensemble_ad import storage
     from ensemble_ad.families import preset as look_up
-    from ensemble_ad.fit import fit_member
+    from ensemble_ad.fit import Help, PseudoImages, check_transductive, fit_member
     from ensemble_ad.images import load_dataset
-    from ensemble_ad.objective import DEFAULT, Judgement
+    from ensemble_ad.objective import Judgement
     from ensemble_ad.preprocess import Preprocess
     from ensemble_ad.recipe import Recipe
     from ensemble_ad.train import Epoch, TrainSettings, choose_device
 
     family, published = look_up(preset)
+    check_transductive(family, allowed=transductive)
     storage.make_folder(studies)
     dataset = load_dataset(data, image_cache=studies / "preprocessed")
     training = TrainSettings(seed=seed, **published.training)
@@ -68,10 +73,11 @@ def train(
             channels=dataset.channels,
         ),
         training=training,
-        objective=DEFAULT,
+        objective="separation",
         labels=None,
         subset=subset,
         patience=None,
+        flips=flips,
     )
 
     def after_epoch(epoch: Epoch, judgement: Judgement) -> None:
@@ -86,6 +92,7 @@ def train(
         studies=studies,
         device=choose_device(device),
         after_epoch=after_epoch,
+        help=Help(pseudo=None if family.transductive else PseudoImages.of(dataset)),
         notes={"preset": preset},
     )
     say(f"separation {member.value:.4f} by {member.main_column}, epoch {member.info['best_epoch']}")

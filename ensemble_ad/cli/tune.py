@@ -12,9 +12,13 @@ from ensemble_ad.cli import _options
 @click.option("--trials", type=int, default=50, show_default=True, help="Finished trials in all; a rerun tops up.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds after which no new trial starts.")
 @click.option("--epochs", type=int, default=20, show_default=True, help="The most that a trial trains.")
-@click.option("--objective", help="What a trial is judged by: separation, loss or labels.  [default: separation]")
+@click.option("--objective", help="What a trial is judged by: auto, separation, synthetic, both, consensus, loss or "
+              "labels.  [default: auto]")  # fmt: skip
 @click.option("--labels", type=click.Path(dir_okay=False, path_type=Path),
               help="CSV file with the columns ID,label, 1 = anomaly, to judge trials by.")  # fmt: skip
+@click.option("--anomaly-share", type=float, help="What you know of the share of anomalies in the test set.")
+@click.option("--transductive", is_flag=True, help="Allow a family that is trained on the unlabelled test images.")
+@click.option("--flips", is_flag=True, help="Score an image by the mean of it and its mirror image.")
 @click.option("--subset", type=int, help="Train on that many images only, for a quick look.")
 @click.option("--size", type=int, help="Side in pixels that crops are resized to.  [default: the images' own]")
 @click.option("--max-width", type=int, help="Widest layer to try.  [default: by family, less without a GPU]")
@@ -32,6 +36,9 @@ def tune(
     epochs: int,
     objective: str | None,
     labels: Path | None,
+    anomaly_share: float | None,
+    transductive: bool,
+    flips: bool,
     subset: int | None,
     size: int | None,
     max_width: int | None,
@@ -46,24 +53,27 @@ def tune(
     """Search a family's widths, noise, warm-up, crop, ... for the best detector.
 
     Every finished trial is cached at once. Run the same command again to go on after Ctrl-C, or with more --trials to
-    top up. Trials are judged without labels, by how far test images score above held-out normal ones; with --labels
-    they are judged by AUC, and the table says so. The best member's key is printed on stdout.
+    top up. Trials are judged without labels, by how far test images score above held-out normal ones (separation);
+    where that cannot be trusted, also by how well they see damaged normal images (both), and the command says why. With
+    --labels they are judged by AUC, and every table says so. The best member's key is printed on stdout.
 
     \b
     Example:
       ensad tune --family fcn --trials 50
       ensad tune --family resnet --trials 20 --epochs 10 --size 32 --subset 5000
+      ensad tune --family contrast --trials 10 --transductive
     """
     from ensemble_ad import id_table
     from ensemble_ad import storage as files
     from ensemble_ad.cli._progress import watch
     from ensemble_ad.errors import StorageError, UsageError
-    from ensemble_ad.objective import DEFAULT, OBJECTIVES
+    from ensemble_ad.objective import AUTO, OBJECTIVES
 
     if trials < 1:
         raise UsageError(f"--trials must be 1 or more, not {trials}")
-    name = objective or ("labels" if labels else DEFAULT)
-    if name in OBJECTIVES and OBJECTIVES[name].needs_labels != (labels is not None):
+    name = objective or ("labels" if labels else AUTO)
+    needs_labels = name in OBJECTIVES and "labels" in OBJECTIVES[name].needs
+    if (name == AUTO or name in OBJECTIVES) and needs_labels != (labels is not None):
         raise UsageError(
             f"--objective {name} needs --labels FILE"
             if labels is None
@@ -83,6 +93,7 @@ def tune(
         family=family, trials=trials, timeout=timeout, epochs=epochs, objective=name, device=device, seed=seed,
         subset=subset, size=size, max_width=max_width, prune=prune, storage=storage,
         labels_hash=None if labels is None else f"{labels.name}:{files.file_hash(labels)[:12]}",
+        flips=flips, transductive=transductive, anomaly_share=anomaly_share,
     )  # fmt: skip
     try:
         with watch(say) as watcher:

@@ -2,8 +2,9 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -22,29 +23,36 @@ class Output(NamedTuple):
     """What one pass of a model gives for a batch of B images.
 
     Attributes:
-        reconstruction: float (B, C, H, W) in [-1, 1].
-        latent: float (B, d), the bottleneck.
+        reconstruction: float (B, C, H, W) in [-1, 1]; None of a family that does not reconstruct.
+        latent: float (B, d), the bottleneck, or the features that a classifier stands on; None where it is not in the
+            same space for all images.
         columns: further error vectors by name, each float (B,), higher = more anomalous (a classifier's logit, a KL).
+        latents: float (B, d) each, the bottlenecks of the encoders of a family that has several, by name.
     """
 
-    reconstruction: Tensor
-    latent: Tensor
+    reconstruction: Tensor | None
+    latent: Tensor | None
     columns: Mapping[str, Tensor]
+    latents: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class Model(nn.Module, ABC):
-    """A reconstructing model; a family's module derives from it."""
+    """What scores images. A family's module derives from one of the classes below, which say how it is trained."""
 
     @abstractmethod
     def forward(self, images: Tensor) -> Output:
-        """Reconstruct.
+        """Reconstruct or judge.
 
         Args:
             images: float (B, C, H, W) in [-1, 1].
         """
 
+
+class GradientModel(Model):
+    """A model that `train.train` trains by steps of an optimizer."""
+
     @abstractmethod
-    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: float) -> tuple[Tensor, Tensor]:
+    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: float) -> tuple[Tensor | None, Tensor]:
         """One pass while training.
 
         Args:
@@ -53,8 +61,48 @@ class Model(nn.Module, ABC):
             progress: share of all steps already done, of [0, 1), for whatever warms up.
 
         Returns:
-            The reconstruction (B, C, H, W), and a scalar that the family adds to the reconstruction loss.
+            The reconstruction (B, C, H, W), or None, and a scalar that the family adds to the reconstruction loss.
         """
+
+
+class ClosedFormModel(Model):
+    """A model whose best weights are computed, in one pass over the training images."""
+
+    @abstractmethod
+    def solve(self, batches: Iterable[Tensor], noise_scale: float, latent_noise_scale: float) -> float:
+        """Set the weights to the best ones.
+
+        Args:
+            batches: all training images, float (B, C, H, W) in [-1, 1] each, without noise.
+            noise_scale: standard deviation of the noise on the input that the solution shall be best for.
+            latent_noise_scale: the same of the noise on the bottleneck.
+
+        Returns:
+            The mean squared error a pixel on the training images.
+        """
+
+
+class CrossFittedModel(Model):
+    """A model of several networks that are trained on the test images too, each on all folds of them but its own.
+
+    `transductive.train` trains it. Every held-out and every test image belongs to a fold, and is scored by the one
+    network that has not seen that fold; an image that none has seen is scored by all.
+    """
+
+    folds: int
+
+    @abstractmethod
+    def forward(self, images: Tensor, fold: Tensor | None = None) -> Output:
+        """Judge.
+
+        Args:
+            images: float (B, C, H, W) in [-1, 1].
+            fold: int64 (B,), the network that shall judge each; None is the mean of all.
+        """
+
+    @abstractmethod
+    def training_pass(self, number: int, normal: Tensor, test: Tensor, latent_noise_scale: float) -> Tensor:
+        """The loss of network `number`, a scalar, on as many normal as test images, each float (B, C, H, W)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +112,21 @@ class Architecture(ABC):
     @abstractmethod
     def build(self, shape: Shape) -> Model:
         """The untrained model for images of `shape`, its weights drawn from torch's global generator."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossFittedArchitecture(Architecture):
+    """Hyperparameters of a `CrossFittedModel`.
+
+    Attributes:
+        folds: networks, and parts that the test images are dealt into.
+    """
+
+    folds: int = 5
+
+    @abstractmethod
+    def build(self, shape: Shape) -> CrossFittedModel:
+        """As for every family."""
 
 
 class Sampler(Protocol):
@@ -85,6 +148,8 @@ class Sampler(Protocol):
 class SearchRanges:
     """What a study searches besides the architecture; a family that needs other ranges gives its own.
 
+    A range whose ends are equal, or that has one choice, is not searched.
+
     Attributes:
         crop: lowest and highest fraction of the side; tried in steps of 1/16, so that few crops are ever cached.
         learning_rate: lowest and highest, on a log scale.
@@ -93,6 +158,7 @@ class SearchRanges:
         warmup_ratio, noise_scale, latent_noise_scale: lowest and highest.
         loss: the names to try.
         epochs: lowest share of `--epochs`; the learning rate's schedule ends with the epochs.
+        most_epochs: that many at most, whatever `--epochs` says; None for no such bound.
     """
 
     crop: tuple[float, float] = (0.4375, 1.0)
@@ -104,19 +170,29 @@ class SearchRanges:
     latent_noise_scale: tuple[float, float] = (0.0, 0.5)
     loss: tuple[str, ...] = ("mse", "l1", "ssim")
     epochs: float = 0.25
+    most_epochs: int | None = None
 
     def suggest(self, trial: Sampler, epochs: int) -> tuple[float, dict[str, Any]]:
         """Draw a crop, and values for `train.TrainSettings` (all but the seed)."""
-        crop = trial.suggest_float("crop", *self.crop, step=1 / 16)
+
+        def number(name: str, ends: tuple[float, float], **how: Any) -> float:
+            return ends[0] if ends[0] == ends[1] else trial.suggest_float(name, *ends, **how)
+
+        def choice(name: str, choices: tuple[Any, ...]) -> Any:
+            return choices[0] if len(choices) == 1 else trial.suggest_categorical(name, choices)
+
+        most = min(epochs, self.most_epochs or epochs)
+        fewest = max(1, round(self.epochs * most))
+        crop = number("crop", self.crop, step=1 / 16)
         return crop, {
-            "epochs": trial.suggest_int("epochs", max(1, round(self.epochs * epochs)), epochs),
-            "batch_size": trial.suggest_categorical("batch_size", self.batch_size),
-            "learning_rate": trial.suggest_float("learning_rate", *self.learning_rate, log=True),
-            "weight_decay": trial.suggest_float("weight_decay", *self.weight_decay, log=True),
-            "warmup_ratio": trial.suggest_float("warmup_ratio", *self.warmup_ratio),
-            "noise_scale": trial.suggest_float("noise_scale", *self.noise_scale),
-            "latent_noise_scale": trial.suggest_float("latent_noise_scale", *self.latent_noise_scale),
-            "loss": trial.suggest_categorical("loss", self.loss),
+            "epochs": most if fewest == most == self.most_epochs else trial.suggest_int("epochs", fewest, most),
+            "batch_size": choice("batch_size", self.batch_size),
+            "learning_rate": number("learning_rate", self.learning_rate, log=True),
+            "weight_decay": number("weight_decay", self.weight_decay, log=True),
+            "warmup_ratio": number("warmup_ratio", self.warmup_ratio),
+            "noise_scale": number("noise_scale", self.noise_scale),
+            "latent_noise_scale": number("latent_noise_scale", self.latent_noise_scale),
+            "loss": choice("loss", self.loss),
         }
 
 
@@ -153,6 +229,9 @@ class Family:
         side_multiple: height and width must be multiples of this.
         widths: the widths that a study tries with a GPU, ascending.
         cpu_width: the largest of them that it tries by itself without one.
+        ranges: what else a study searches.
+        reconstructs: whether the models reconstruct; those that do not have no loss to choose and no error kinds.
+        transductive: whether the models are trained on the unlabelled test images too.
     """
 
     name: str
@@ -165,6 +244,8 @@ class Family:
     widths: tuple[int, ...]
     cpu_width: int
     ranges: SearchRanges = SearchRanges()
+    reconstructs: bool = True
+    transductive: bool = False
 
     def widths_up_to(self, most: int) -> tuple[int, ...]:
         """The widths to try of at most `most`.

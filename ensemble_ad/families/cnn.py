@@ -14,7 +14,7 @@ from ensemble_ad.errors import UsageError
 from ensemble_ad.families._base import (
     Architecture,
     Family,
-    Model,
+    GradientModel,
     Output,
     Preset,
     Sampler,
@@ -51,7 +51,7 @@ class CnnArchitecture(Architecture):
         return CnnAutoencoder(shape, self)
 
 
-class CnnAutoencoder(Model):
+class CnnAutoencoder(GradientModel):
     """Feature maps down and up, with or without a linear bottleneck."""
 
     def __init__(self, shape: Shape, architecture: CnnArchitecture) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._base import Architecture, Family, Model, Output, Preset, Sampler, Shape, add_noise
+from ensemble_ad.families._base import Architecture, Family, GradientModel, Output, Preset, Sampler, Shape, add_noise
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -59,7 +59,7 @@ class FcnArchitecture(Architecture):
         return FcnAutoencoder(shape, self)
 
 
-class FcnAutoencoder(Model):
+class FcnAutoencoder(GradientModel):
     """Pixels to bottleneck and back."""
 
     def __init__(self, shape: Shape, architecture: FcnArchitecture) -> None:

@@ -23,7 +23,7 @@ from ensemble_ad.errors import UsageError
 from ensemble_ad.families._base import (
     Architecture,
     Family,
-    Model,
+    GradientModel,
     Output,
     Preset,
     Sampler,
@@ -109,7 +109,7 @@ def entropy(weights: Tensor) -> Tensor:
     return -torch.xlogy(weights, weights.clamp_min(torch.finfo(weights.dtype).tiny)).sum(-1)
 
 
-class MemoryAutoencoder(Model):
+class MemoryAutoencoder(GradientModel):
     """Encoder, memory and decoder."""
 
     def __init__(self, shape: Shape, architecture: MemoryArchitecture) -> None:

@@ -23,7 +23,7 @@ from ensemble_ad.errors import UsageError
 from ensemble_ad.families._base import (
     Architecture,
     Family,
-    Model,
+    GradientModel,
     Output,
     Preset,
     Sampler,
@@ -99,7 +99,7 @@ def _halving(channels_in: int, channels: int) -> nn.Sequential:
     return _activated(nn.Conv2d(channels_in, channels, 4, 2, 1), channels)
 
 
-class Mesdnet(Model):
+class Mesdnet(GradientModel):
     """The published system, mended, with its widths open."""
 
     def __init__(self, shape: Shape, architecture: MesdnetArchitecture) -> None:
@@ -134,7 +134,9 @@ class Mesdnet(Model):
         cnn_map = self.cnn(images)
         mean, log_variance = self.posterior(self.vae(images))
         reconstruction = self.decoder(self.fusion(_side_by_side(self.fcn_map(latent), cnn_map, mean)))
-        return Output(reconstruction, flat_latent(latent, cnn_map, mean), {"kl": gaussian_kl(mean, log_variance)})
+        parts = {"fcn": latent, "cnn": flat_latent(cnn_map), "vae": flat_latent(mean)}
+        joined = flat_latent(latent, cnn_map, mean)
+        return Output(reconstruction, joined, {"kl": gaussian_kl(mean, log_variance)}, parts)
 
     def training_pass(self, images: Tensor, latent_noise_scale: float, progress: float) -> tuple[Tensor, Tensor]:
         fcn_map, cnn_map = self.fcn_map(self.fcn(images.flatten(1))), self.cnn(images)

@@ -23,7 +23,7 @@ from ensemble_ad.errors import UsageError
 from ensemble_ad.families._base import (
     Architecture,
     Family,
-    Model,
+    GradientModel,
     Output,
     Preset,
     Sampler,
@@ -95,7 +95,7 @@ def _convolutional_decoder(joined: int, channels: tuple[int, int], channels_out:
     )
 
 
-class MultiEncoderAutoencoder(Model):
+class MultiEncoderAutoencoder(GradientModel):
     """Every encoder sees the whole image; a decoder sees all bottlenecks side by side."""
 
     def __init__(self, shape: Shape, architecture: MultiEncoderArchitecture) -> None:
@@ -120,7 +120,8 @@ class MultiEncoderAutoencoder(Model):
 
     def forward(self, images: Tensor) -> Output:
         latents = [encoder(images) for encoder in self.encoders]
-        return Output(self.decoder(self._join(latents)), flat_latent(*latents), {})
+        parts = {str(i): flat_latent(latent) for i, latent in enumerate(latents, 1)}
+        return Output(self.decoder(self._join(latents)), flat_latent(*latents), {}, parts)
 
     def training_pass(self, images: Tensor, latent_noise_scale: float, progress: float) -> tuple[Tensor, Tensor]:
         joined = self._join([encoder(images) for encoder in self.encoders])

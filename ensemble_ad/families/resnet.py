@@ -15,7 +15,7 @@ from torch.nn import functional
 from torchvision.models.resnet import BasicBlock
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._base import Architecture, Family, Model, Output, Preset, Sampler, Shape, add_noise
+from ensemble_ad.families._base import Architecture, Family, GradientModel, Output, Preset, Sampler, Shape, add_noise
 
 _BLOCKS = {"10": (1, 1, 1, 1), "small": (2, 1, 1, 1), "18": (2, 2, 2, 2)}
 _STRIDE = 32
@@ -96,7 +96,7 @@ def _classifier(channels: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 2))
 
 
-class ResnetAutoencoder(Model):
+class ResnetAutoencoder(GradientModel):
     """The published system, with its widths and depths open."""
 
     def __init__(self, shape: Shape, architecture: ResnetArchitecture) -> None:

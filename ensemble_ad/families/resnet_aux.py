@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._base import Architecture, Family, Model, Output, Preset, Sampler, Shape, add_noise
+from ensemble_ad.families._base import Architecture, Family, GradientModel, Output, Preset, Sampler, Shape, add_noise
 from ensemble_ad.families._convolution import doubling
 from ensemble_ad.reconstruction import root_sum_squares
 
@@ -111,7 +111,7 @@ def _decoder(map_shape: Shape, bottleneck: int, channels: int, width: int) -> nn
     )
 
 
-class ResnetAuxAutoencoder(Model):
+class ResnetAuxAutoencoder(GradientModel):
     """The published system, with its widths and depths open."""
 
     def __init__(self, shape: Shape, architecture: ResnetAuxArchitecture) -> None:

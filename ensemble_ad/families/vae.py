@@ -19,7 +19,7 @@ from ensemble_ad.errors import UsageError
 from ensemble_ad.families._base import (
     Architecture,
     Family,
-    Model,
+    GradientModel,
     Output,
     Preset,
     Sampler,
@@ -100,7 +100,7 @@ def warmed_up(weight: float, warmup: float, progress: float) -> float:
     return weight * min(1.0, progress / warmup) if warmup > 0 else weight
 
 
-class VariationalAutoencoder(Model):
+class VariationalAutoencoder(GradientModel):
     """Decodes a sample of the posterior in training and its mean in evaluation."""
 
     def __init__(self, shape: Shape, architecture: VaeArchitecture) -> None:

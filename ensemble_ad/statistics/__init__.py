@@ -23,7 +23,7 @@ from ensemble_ad.statistics.many import (
     holm,
     wilcoxon_across_tasks,
 )
-from ensemble_ad.statistics.ranks import midranks
+from ensemble_ad.statistics.ranks import midranks, rank_correlation
 from ensemble_ad.statistics.share import estimate_share, implied_auc
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "implied_auc",
     "midranks",
     "partial_auc",
+    "rank_correlation",
     "separation",
     "separation_many",
     "wilcoxon_across_tasks",

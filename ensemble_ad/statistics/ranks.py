@@ -32,6 +32,14 @@ def midranks(rows: NDArray[np.floating]) -> Floats:
     return ranks
 
 
+def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
+    """Spearman's rank correlation of two (n,) arrays, ties by midrank; NaN where one is constant."""
+    ranks = midranks(np.stack([np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)]))
+    centred = ranks - ranks.mean(axis=1, keepdims=True)
+    scale = float(np.sqrt((centred**2).sum(axis=1).prod()))
+    return float(centred[0] @ centred[1]) / scale if scale > 0 else float("nan")
+
+
 def placements(negative: NDArray[np.floating], positive: NDArray[np.floating]) -> tuple[Floats, Floats]:
     """DeLong's structural components of m scores, by ranks (Sun and Xu 2014).
 

@@ -1,0 +1,128 @@
+"""Transductive: small networks that tell the normal training images from the unlabelled test images.
+
+Source: learning from positive and unlabelled data (Elkan and Noto 2008, KDD; du Plessis, Niu and Sugiyama 2014, NIPS):
+the best classifier of normal against unlabelled images ranks images as the best classifier of normal against anomalous
+images does, whatever the share of anomalies. Cross-fitted, as in double machine learning (Chernozhukov et al. 2018,
+The Econometrics Journal 21(1)): a test image is scored by the network that was trained without its fold.
+
+It is off unless asked for, and it has conditions:
+
+- the whole test batch has to be there before anything is scored, and it must hold a real share of anomalies (say a
+  tenth, and a hundred of them): with few the networks learn noise;
+- the test set's normal images must be like the training images: whatever else tells the two sets apart (another
+  camera, another compression, another day) is learnt just as well, and takes normal test images for anomalies;
+- the rules must allow looking at unlabelled test images, as the rules of many contests and most of practice do not;
+- a new image is scored by the mean of all networks, which have seen its like only if the batch had it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ensemble_ad.errors import UsageError
+from ensemble_ad.families._base import (
+    CrossFittedArchitecture,
+    CrossFittedModel,
+    Family,
+    Output,
+    Preset,
+    Sampler,
+    SearchRanges,
+    Shape,
+    add_noise,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastArchitecture(CrossFittedArchitecture):
+    """Hyperparameters of the networks; all are alike.
+
+    Attributes:
+        width: channels of the first stage, doubled at the second and third.
+        stages: convolutions of stride 2, each with batch normalisation and ReLU.
+    """
+
+    width: int = 16
+    stages: int = 3
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or not 1 <= self.stages <= 4:
+            raise UsageError(f"a contrast network has a width and 1 to 4 stages, not {self.width} and {self.stages}")
+        if self.folds < 2:
+            raise UsageError(f"contrast needs 2 folds or more, not {self.folds}")
+
+    def build(self, shape: Shape) -> "ContrastModel":
+        return ContrastModel(shape, self)
+
+
+def _features(shape: Shape, architecture: ContrastArchitecture) -> nn.Sequential:
+    channels = [shape[0], *(architecture.width * 2 ** min(stage, 2) for stage in range(architecture.stages))]
+    layers: list[nn.Module] = []
+    for before, after in pairwise(channels):
+        layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class ContrastModel(CrossFittedModel):
+    """One network a fold; the logit is that of being a test image."""
+
+    def __init__(self, shape: Shape, architecture: ContrastArchitecture) -> None:
+        super().__init__()
+        self.folds = architecture.folds
+        width = architecture.width * 2 ** min(architecture.stages - 1, 2)
+        self.features = nn.ModuleList(_features(shape, architecture) for _ in range(self.folds))
+        self.heads = nn.ModuleList(nn.Linear(width, 1) for _ in range(self.folds))
+
+    def forward(self, images: Tensor, fold: Tensor | None = None) -> Output:
+        if fold is None:
+            logit = torch.stack([self._logit(number, images) for number in range(self.folds)]).mean(0)
+        else:
+            logit = torch.empty(len(images), device=images.device)
+            for number in range(self.folds):
+                mine = fold == number
+                if mine.any():
+                    logit[mine] = self._logit(number, images[mine])
+        return Output(None, None, {"logit": logit})
+
+    def training_pass(self, number: int, normal: Tensor, test: Tensor, latent_noise_scale: float) -> Tensor:
+        logit = self._logit(number, torch.cat([normal, test]), latent_noise_scale)
+        target = torch.cat([torch.zeros(len(normal)), torch.ones(len(test))]).to(logit.device)
+        return functional.binary_cross_entropy_with_logits(logit, target)
+
+    def _logit(self, number: int, images: Tensor, latent_noise_scale: float = 0.0) -> Tensor:
+        features = add_noise(self.features[number](images), latent_noise_scale)
+        logit: Tensor = self.heads[number](features)[:, 0]
+        return logit
+
+
+def suggest(trial: Sampler, widths: Sequence[int]) -> ContrastArchitecture:
+    """Width and depth; the folds stay at five."""
+    return ContrastArchitecture(
+        width=trial.suggest_categorical("width", widths), stages=trial.suggest_int("stages", 2, 4)
+    )
+
+
+FAMILY = Family(
+    name="contrast",
+    summary="transductive: tells training images from the unlabelled test images, cross-fitted",
+    architecture=ContrastArchitecture,
+    suggest=suggest,
+    start=({"width": 16, "stages": 3, "crop": 1.0, "learning_rate": 2e-3, "batch_size": 128, "noise_scale": 0.0},),
+    presets={
+        "contrast-small": Preset(
+            architecture=ContrastArchitecture(),
+            source="ours: three convolutions of 16, 32 and 64 channels, some 23,000 parameters a network",
+            training={"epochs": 20, "batch_size": 128, "learning_rate": 2e-3, "weight_decay": 1e-2},
+        )
+    },
+    side_multiple=1,
+    widths=(8, 16, 24, 32, 48),
+    cpu_width=32,
+    ranges=SearchRanges(loss=("mse",), latent_noise_scale=(0.0, 0.5), noise_scale=(0.0, 0.3), epochs=0.5),
+    reconstructs=False,
+    transductive=True,
+)
