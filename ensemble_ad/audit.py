@@ -10,7 +10,7 @@ from ensemble_ad.blend import blend_scores
 from ensemble_ad.cache import Member
 from ensemble_ad.evaluate import main_scores
 from ensemble_ad.saved_blend import SavedBlend
-from ensemble_ad.statistics import auc, auc_many, midranks
+from ensemble_ad.statistics import auc, auc_many, rank_correlation
 
 LEAST_TRIALS = 3
 
@@ -25,7 +25,8 @@ def audit_studies(label: npt.NDArray[np.int8], members: Sequence[Member]) -> pd.
     Returns:
         A row a study: `trials` (completed ones), `rank_correlation` (Spearman's, between objective and AUC),
         `chosen_auc` (of the trial with the best objective), `best_auc`, `regret` (their difference), `last_epoch_best`
-        (share of trials whose best epoch was the last).
+        (share of trials whose best epoch was the last), `transductive` (whether a trial was trained on the test
+        images too).
     """
     studies: dict[str, list[Member]] = {}
     for member in members:
@@ -45,8 +46,9 @@ def audit_studies(label: npt.NDArray[np.int8], members: Sequence[Member]) -> pd.
             "best_auc": float(value.max()),
             "regret": float(value.max() - value[np.argmax(goal)]),
             "last_epoch_best": float(np.mean([t.info["best_epoch"] == len(t.info["history"]) for t in trials])),
+            "transductive": any(bool(t.info.get("transductive", False)) for t in trials),
         }
-    columns = ["trials", "rank_correlation", "chosen_auc", "best_auc", "regret", "last_epoch_best"]
+    columns = ["trials", "rank_correlation", "chosen_auc", "best_auc", "regret", "last_epoch_best", "transductive"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("study")
 
 
@@ -62,8 +64,8 @@ def audit_blends(
 
     Returns:
         A row a blend: its `auc`, that of its `best_column` and of the equal `mean` of its columns' ranks, that of
-        weights fitted to these same labels (`labelled`, in-sample, so an upper mark and no result), and the `regret`
-        against the best column.
+        weights fitted to these same labels (`labelled`, in-sample, so an upper mark and no result), the `regret`
+        against the best column, `regret_labelled` against the labelled blend, and whether it is `transductive`.
     """
     rows = {}
     for blend in blends:
@@ -77,21 +79,15 @@ def audit_blends(
         )
         single = auc_many(label, test).value
         own = auc(label, blend.scores()).value
+        labelled = auc(label, blend_scores(reference, test, method="labels", label=label).scores).value
         rows[blend.name] = {
             "auc": own,
             "best_column": float(single.max()),
             "mean": auc(label, blend_scores(reference, test, method="mean").scores).value,
-            "labelled": auc(label, blend_scores(reference, test, method="labels", label=label).scores).value,
+            "labelled": labelled,
             "regret": float(single.max()) - own,
+            "regret_labelled": labelled - own,
+            "transductive": blend.transductive,
         }
-    return pd.DataFrame.from_dict(
-        rows, orient="index", columns=["auc", "best_column", "mean", "labelled", "regret"]
-    ).rename_axis("blend")
-
-
-def rank_correlation(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
-    """Spearman's rank correlation of two (n,) arrays, ties by midrank; NaN where one is constant."""
-    ranks = midranks(np.stack([a, b]))
-    centred = ranks - ranks.mean(axis=1, keepdims=True)
-    scale = float(np.sqrt((centred**2).sum(axis=1).prod()))
-    return float(centred[0] @ centred[1]) / scale if scale > 0 else float("nan")
+    columns_shown = ["auc", "best_column", "mean", "labelled", "regret", "regret_labelled", "transductive"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns_shown).rename_axis("blend")

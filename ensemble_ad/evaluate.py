@@ -1,6 +1,6 @@
 """What labels say of members and blends: computed by `ensad evaluate`, remembered for the comparison table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,44 +8,71 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ensemble_ad import statistics, storage
+from ensemble_ad import storage
 from ensemble_ad.cache import Member
 from ensemble_ad.errors import StorageError
 from ensemble_ad.saved_blend import SavedBlend
 
+PARTIAL_FPR = 0.1
 
-def evaluate_scores(label: npt.NDArray[np.int8], scores: Mapping[str, npt.NDArray[Any]]) -> pd.DataFrame:
+
+def evaluate_scores(
+    label: npt.NDArray[np.int8],
+    scores: Mapping[str, npt.NDArray[Any]],
+    *,
+    transductive: Collection[str] = (),
+    bootstrap: int = 0,
+    seed: int = 0,
+) -> pd.DataFrame:
     """AUC of every score, with its interval and whether it can be told from the best.
+
+    The intervals and tests cover which images were drawn. They do not cover training (another seed, another model) nor
+    selection: the best of many is optimistic.
 
     Args:
         label: (k,) of 0 and 1, 1 = anomaly.
         scores: float (k,) a name, higher = more anomalous.
+        transductive: the names of those that were trained on the test images too.
+        bootstrap: resamples of a stratified bootstrap, at least 2; 0 for none.
+        seed: of the bootstrap.
 
     Returns:
         A row a name, best first: `auc`, `auc_low`, `auc_high` (95%, DeLong), `auc_standard_error`, `average_precision`,
-        `fpr95` (false positive rate at 95% true positive rate), `p_best` (DeLong's paired test against the best,
-        Holm-corrected), `ties_best`.
+        `fpr95` (false positive rate at 95% true positive rate), `partial_auc` (below a false positive rate of 10%,
+        standardised: 0.5 is chance), `p_best` (DeLong's paired test against the best, Holm-corrected over all rows),
+        `ties_best`, `transductive`; with a bootstrap also `bootstrap_low` and `bootstrap_high` (95%, percentiles).
+
+    Raises:
+        DataError: for labels of one class, another length, or a NaN.
+        UsageError: for a bootstrap of one resample or fewer than none.
     """
+    # Imported here, since the comparison table needs this module and not scipy.
+    from ensemble_ad import statistics
+
     names = list(scores)
     table = np.column_stack([scores[name] for name in names])
     columns = statistics.auc_many(label, table)
     best = statistics.compare_to_best(label, table)
-    rows = []
+    drawn = statistics.bootstrap_auc(label, table, bootstrap, seed) if bootstrap != 0 else None
+    rows: list[dict[str, Any]] = []
     for i, name in enumerate(names):
         estimate = columns.estimate(i)
-        rows.append(
-            {
-                "name": name,
-                "auc": estimate.value,
-                "auc_low": estimate.low,
-                "auc_high": estimate.high,
-                "auc_standard_error": estimate.standard_error,
-                "average_precision": statistics.average_precision(label, table[:, i]),
-                "fpr95": statistics.fpr_at_tpr(label, table[:, i], tpr=0.95),
-                "p_best": float(best.p_value[i]),
-                "ties_best": bool(best.tied[i]),
-            }
-        )
+        row = {
+            "name": name,
+            "auc": estimate.value,
+            "auc_low": estimate.low,
+            "auc_high": estimate.high,
+            "auc_standard_error": estimate.standard_error,
+            "average_precision": statistics.average_precision(label, table[:, i]),
+            "fpr95": statistics.fpr_at_tpr(label, table[:, i], tpr=0.95),
+            "partial_auc": statistics.partial_auc(label, table[:, i], PARTIAL_FPR),
+            "p_best": float(best.p_value[i]),
+            "ties_best": bool(best.tied[i]),
+            "transductive": name in transductive,
+        }
+        if drawn is not None:
+            row |= {"bootstrap_low": float(drawn.low[i]), "bootstrap_high": float(drawn.high[i])}
+        rows.append(row)
     return pd.DataFrame(rows).set_index("name").sort_values("auc", ascending=False, kind="stable")
 
 

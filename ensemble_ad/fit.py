@@ -287,7 +287,7 @@ def fit_member(
         return cache.load_member(studies, recipe.key)
     kind, goal = family(recipe.family), objective(recipe.objective)
     kind.check_shape(recipe.preprocess.shape)
-    check_objective(recipe.objective, kind)
+    check_objective(recipe.objective, kind, len(dataset.test))
     images = _Prepared.of(dataset, recipe, studies, device, help.pseudo)
     judge = _Judge(goal, recipe, images, help, after_epoch)
     started = time.perf_counter()
@@ -326,13 +326,18 @@ def fit_member(
     )
 
 
-def check_objective(name: str, kind: Family) -> None:
-    """Refuse an objective that means nothing for a family.
+def check_objective(name: str, kind: Family, n_test: int) -> None:
+    """Refuse an objective that means nothing for a family, or for a data set of that many test images.
 
     Raises:
-        UsageError: for `loss` without a reconstruction, and for `synthetic` or `both` of a transductive family.
+        UsageError: for `loss` without a reconstruction, for `synthetic` or `both` of a transductive family, and for
+            what needs test images where there are none.
     """
     needs = objective(name).needs
+    if n_test == 0 and kind.transductive:
+        raise UsageError(f"{kind.name} is trained on the test images, and there are none")
+    if n_test == 0 and "test" in needs:
+        raise UsageError(f"the objective {name} needs test images, and there are none; use synthetic")
     if "reconstruction" in needs and not kind.reconstructs:
         raise UsageError(f"the objective {name} needs a reconstruction, and {kind.name} makes none; use separation")
     if "pseudo" in needs and kind.transductive:
@@ -401,6 +406,8 @@ def data_record(dataset: Dataset) -> cache.DataRecord:
 
 
 def _to_device(image_set: ImageSet, recipe: Recipe, studies: Path, device: torch.device) -> Tensor:
+    if not len(image_set):
+        return torch.empty((0, *recipe.preprocess.size, recipe.preprocess.channels), dtype=torch.uint8, device=device)
     images: Images = cached(image_set, recipe.preprocess, studies / _PREPROCESSED)
     with warnings.catch_warnings():
         # The memory map is read-only, and nothing here writes to it.

@@ -87,12 +87,13 @@ def blocks(images: Images) -> Iterator[Images]:
         yield np.ascontiguousarray(images[start : start + _BLOCK])
 
 
-def load_dataset(data: Path, *, image_cache: Path) -> Dataset:
+def load_dataset(data: Path, *, image_cache: Path, test_optional: bool = False) -> Dataset:
     """Read `data`, either `trainingset.npy` and `testingset.npy` or the folders `train/` and `test/`.
 
     Args:
         data: the folder.
         image_cache: where decoded folders of images are kept as uint8.
+        test_optional: take a folder without test images for a data set of no test images.
 
     Raises:
         DataError: if anything about the images makes them unusable; the message names file, rule and value.
@@ -103,6 +104,8 @@ def load_dataset(data: Path, *, image_cache: Path) -> Dataset:
             "or name the folder that has them with --data"
         )
     train = _load_one(data, "trainingset.npy", "train", image_cache)
+    if test_optional and not (data / "testingset.npy").exists() and not (data / "test").exists():
+        return Dataset(train=train, test=ImageSet(images=train.images[:0], ids=(), source=data / "test"))
     test = _load_one(data, "testingset.npy", "test", image_cache)
     if train.images.shape[1:] != test.images.shape[1:]:
         raise DataError(

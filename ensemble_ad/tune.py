@@ -198,7 +198,9 @@ def tune(
     kind.check_shape((dataset.channels, size, size))
     check_transductive(kind, allowed=settings.transductive)
     if settings.objective != AUTO:
-        check_objective(settings.objective, kind)
+        check_objective(settings.objective, kind, len(dataset.test))
+    elif kind.transductive:
+        check_objective("separation", kind, len(dataset.test))
     split = split_rows(
         len(dataset.train), dataset.fingerprint, settings.subset
     )  # refuses too few images before a study is made
@@ -396,7 +398,8 @@ class _Course:
             self.watcher.epoch(trial.number, epoch, recipe.training.epochs, judgement)
             if one_direction:
                 trial.report(judgement.value, epoch.number)
-                if self.settings.prune and trial.should_prune():
+                finished = epoch.number == recipe.training.epochs
+                if self.settings.prune and not finished and trial.should_prune():
                     raise optuna.TrialPruned
 
         return after_epoch

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from ensemble_ad.audit import audit_blends, audit_studies, rank_correlation
+from ensemble_ad.audit import audit_blends, audit_studies
 from ensemble_ad.cache import list_members, load_data_record
 from ensemble_ad.evaluate import main_scores
 from ensemble_ad.id_table import read_labels
 from ensemble_ad.saved_blend import list_blends
-from ensemble_ad.statistics import auc
+from ensemble_ad.statistics import auc, rank_correlation
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,8 @@ def test_a_blend_is_audited_beside_its_best_column_and_the_equal_mean(made):
     assert 0.3 < row["mean"] <= 1
     # Weights fitted to the labels that judge them are at least as good as the best column, up to the fit's ridge.
     assert row["labelled"] > max(singles) - 0.02
+    assert row["regret_labelled"] == row["labelled"] - row["auc"]
+    assert not row["transductive"]
 
 
 def test_a_blend_whose_member_is_gone_is_left_out(made):
@@ -93,7 +95,21 @@ def test_the_command_prints_both_tables_and_stores_nothing(run_ensad, data, stud
     tables = result.stdout.split("blend\t")
     blends = pd.read_csv(io.StringIO("blend\t" + tables[1]), sep="\t", index_col="blend")
     assert list(blends.index) == ["both"]
+    assert blends.loc["both", "regret_labelled"] == pytest.approx(
+        blends.loc["both", "labelled"] - blends.loc["both", "auc"], abs=1.1e-4
+    )
+    assert "no study has three trials of more than one AUC" in result.stderr
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.slow
+def test_the_command_says_the_mean_and_the_least_rank_correlation_over_studies(run_ensad, data, studies):
+    for family, width in (("fcn", 128), ("resnet", 8)):
+        run_ensad("tune", "--family", family, "--trials", 4, "--epochs", 1, "--max-width", width, "--device", "cpu")
+    result = run_ensad("audit")
+    table = pd.read_csv(io.StringIO(result.stdout.split("blend\t")[0]), sep="\t", index_col="study")
+    known = pd.to_numeric(table["rank_correlation"], errors="coerce").dropna()
+    assert f"over {len(known)} studies: mean {known.mean():.3f}, least {known.min():.3f}" in result.stderr
 
 
 def test_without_members_the_command_says_what_to_run(run_ensad, data):

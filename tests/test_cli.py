@@ -346,7 +346,7 @@ def test_the_probe_for_torch_finds_it_where_it_is(tmp_path):
 
 @pytest.mark.slow
 def test_a_study_is_silent_too_if_asked_to(tmp_path, data, studies):
-    command = "tune --family fcn --trials 2 --epochs 1 --max-width 128 --device cpu -q"
+    command = "tune --family fcn --trials 1 --epochs 1 --max-width 128 --device cpu -q"
     code = "from ensemble_ad.cli import main; main()"
     result = subprocess.run(
         [sys.executable, "-c", code, *command.split()], cwd=tmp_path, capture_output=True, text=True, check=True
@@ -379,3 +379,17 @@ def test_evaluating_one_blend_keeps_what_was_found_of_the_others(run_ensad, data
     assert before.notna().all()
     pd.testing.assert_series_equal(after.drop("other").sort_index(), before.sort_index())
     assert 0 <= after["other"] <= 1
+
+
+def test_a_study_needs_no_test_images_and_the_blend_says_that_it_does(data, run_ensad):
+    (data / "testingset.npy").unlink()
+    result = run_ensad("tune", "--family", "fcn", "--trials", 2, "--epochs", 2, "--max-width", 128)
+    assert result.exit_code == 0, result.output
+    assert "judged by synthetic: there are no test images" in result.stderr
+    assert "no test images to blend" in result.stderr
+    result = run_ensad("blend", "--members", "fcn")
+    assert result.exit_code == 3
+    assert "made without test images" in result.stderr
+    result = run_ensad("compare")
+    assert result.exit_code == 0
+    assert result.stdout.count("fcn-") == 2

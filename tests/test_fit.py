@@ -12,10 +12,12 @@ from ensemble_ad.errors import UsageError
 from ensemble_ad.families import FAMILIES
 from ensemble_ad.families.cnn import CnnArchitecture
 from ensemble_ad.families.contrast import ContrastArchitecture
+from ensemble_ad.families.cutpaste import CutpasteArchitecture
 from ensemble_ad.families.fcn import FcnArchitecture
 from ensemble_ad.families.memory import MemoryArchitecture
 from ensemble_ad.families.mesdnet import MesdnetArchitecture
 from ensemble_ad.families.multi_encoder import MultiEncoderArchitecture
+from ensemble_ad.families.pca import PcaArchitecture
 from ensemble_ad.families.resnet import ResnetArchitecture
 from ensemble_ad.families.resnet_aux import ResnetAuxArchitecture
 from ensemble_ad.families.vae import VaeArchitecture
@@ -42,6 +44,8 @@ SMALL = {
     ),
     "mesdnet": MesdnetArchitecture(fcn_widths=(64, 8), map_widths=(16,), width=4, decoder_channels=(16, 8, 8)),
     "memory": MemoryArchitecture(encoder="fcn", width=64, bottleneck=16, slots=64, temperature=0.1),
+    "pca": PcaArchitecture(components=16),
+    "cutpaste": CutpasteArchitecture(width=8, stages=3),
     "contrast": ContrastArchitecture(width=16, stages=3),
 }
 
@@ -317,3 +321,12 @@ def test_a_transductive_member_is_marked_and_other_members_are_not(dataset, reci
     recipe = replace(recipe, family="contrast", architecture=SMALL["contrast"])
     marked = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
     assert (plain.info["transductive"], marked.info["transductive"]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("objective", "family"), [("separation", "fcn"), ("both", "fcn"), ("consensus", "fcn"), ("synthetic", "contrast")]
+)
+def test_what_needs_test_images_is_refused_where_there_are_none(objective, family):
+    with pytest.raises(UsageError, match="test images, and there are none"):
+        check_objective(objective, FAMILIES[family], 0)
+    check_objective("synthetic", FAMILIES["fcn"], 0)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from ensemble_ad import storage
+from ensemble_ad.ensemble import crossfit_share
 from ensemble_ad.errors import StorageError, UsageError
-from ensemble_ad.saved_blend import latest_blend, list_blends, load_blend, save_blend
+from ensemble_ad.saved_blend import Share, latest_blend, list_blends, load_blend, save_blend
 
 INFO = {
     "data": "ab" * 16,
@@ -48,6 +49,50 @@ def test_saving_the_same_blend_again_keeps_the_first_and_makes_it_the_latest(tmp
     os.utime(tmp_path / "blends" / "b" / "blend.json")
     assert latest_blend(tmp_path).name == "a"
     assert [blend.name for blend in list_blends(tmp_path)[0]] == ["b", "a"]
+
+
+def test_the_same_blend_with_another_share_keeps_its_scores_and_takes_the_share(tmp_path, scores):
+    first = save_blend(tmp_path, "a", INFO, {"test": scores})
+    assert (first.share, first.transductive, first.correlation) == (None, False, {})
+    later = {"anomaly_share": 0.2, "correlation": {"fcn-0123456789ab": 0.5}, "transductive": True}
+    again = save_blend(tmp_path, "a", {**INFO, **later}, {"test": scores})
+    assert again.share == Share(value=0.2)
+    assert again.correlation == {"fcn-0123456789ab": 0.5}
+    assert again.transductive
+    assert again.info["created"] == first.info["created"]
+
+
+def test_the_users_share_goes_before_the_estimated_one(tmp_path, scores):
+    estimate = {"value": 0.3, "standard_error": 0.05}
+    guessed = save_blend(tmp_path, "a", {**INFO, "share": estimate, "anomaly_share": None}, {"test": scores})
+    assert guessed.share == Share(value=0.3, standard_error=0.05, given=False)
+    told = save_blend(tmp_path, "b", {**INFO, "share": estimate, "anomaly_share": 0.5}, {"test": scores})
+    assert told.share == Share(value=0.5)
+
+
+def _normal_scores(share, n, k, seed, members=4):
+    """Scores (n, m) of normal images and (k, m) of test images, anomalies two standard deviations higher."""
+    rng = np.random.default_rng(seed)
+    reference, test = rng.normal(size=(n, members)), rng.normal(size=(k, members))
+    test[: round(share * k)] += 2
+    return reference, test
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
+def test_the_crossfitted_share_is_near_the_true_one(share):
+    found = [crossfit_share(*_normal_scores(share, 800, 800, seed)) for seed in range(4)]
+    assert np.mean([estimate.value for estimate in found]) == pytest.approx(share, abs=0.05)
+    assert all(abs(one.value - share) < 4 * one.standard_error for one in found)
+
+
+def test_the_crossfitted_share_sees_no_anomalies_where_there_are_none_though_there_are_many_columns():
+    reference, test = _normal_scores(0.0, 300, 300, 0, members=80)
+    found = crossfit_share(reference, test)
+    assert not Share(value=found.value, standard_error=found.standard_error, given=False).usable
+
+
+def test_of_a_few_images_no_share_is_estimated():
+    assert crossfit_share(*_normal_scores(0.5, 39, 200, 0)) is None
 
 
 @pytest.mark.parametrize("change", [{"data": "cd" * 16}, {"method": "max"}, {"weights": {"x/rss": 1.0}}], ids=str)
@@ -106,8 +151,26 @@ def test_a_flipped_byte_in_the_scores_is_noticed(tmp_path, scores, position):
         lambda value: {**value, "weights": []},
         lambda value: {k: v for k, v in value.items() if k != "checksum"},
         lambda value: {**value, "separation": {"value": 0.5}},
+        lambda value: {**value, "anomaly_share": 1.5},
+        lambda value: {**value, "share": {"value": 0.5}},
+        lambda value: {**value, "share": {"value": -1, "standard_error": 0.1}},
+        lambda value: {**value, "correlation": {"fcn-0123456789ab": "high"}},
+        lambda value: {**value, "transductive": "no"},
     ],
-    ids=["a list", "foreign", "a newer format", "another's", "weights a list", "no checksum", "half a separation"],
+    ids=[
+        "a list",
+        "foreign",
+        "a newer format",
+        "another's",
+        "weights a list",
+        "no checksum",
+        "half a separation",
+        "a share above 1",
+        "half a share",
+        "a share below 0",
+        "a correlation in words",
+        "transductive in words",
+    ],
 )
 def test_a_foreign_or_newer_blend_is_refused(tmp_path, scores, change):
     save_blend(tmp_path, "a", INFO, {"test": scores})

@@ -6,18 +6,38 @@ from collections.abc import Sequence
 import click
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows of text; the first column is left-aligned, the others are right-aligned."""
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, keep: int | None = None) -> int:
+    """Print rows of text; the first column is left-aligned, the others are right-aligned.
+
+    Args:
+        header: the columns' names.
+        rows: as many cells each.
+        keep: columns that are always shown; where a terminal is too narrow, those after them are left out from the
+            right. None keeps all, and the terminal wraps what is too long. A pipe gets all.
+
+    Returns:
+        How many columns were left out.
+    """
     if not sys.stdout.isatty():
         for row in (header, *rows):
             click.echo("\t".join(row))
-        return
+        return 0
     from rich.console import Console
     from rich.table import Table
 
+    widths = [max(map(len, column)) + 2 for column in zip(header, *rows, strict=True)]
+    console = Console()
+    count = len(header)
+    while count > (keep or len(header)) and sum(widths[:count]) - 2 > console.width:
+        count -= 1
+    left_out = len(header) - count
+    # Never narrower than the table: a number that is cut short is another number.
+    console = Console(width=max(console.width, sum(widths[:count])))
+
     table = Table(box=None, pad_edge=False)
-    for i, name in enumerate(header):
+    for i, name in enumerate(header[:count]):
         table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True, overflow="fold")
     for row in rows:
-        table.add_row(*row)
-    Console().print(table, highlight=False)
+        table.add_row(*row[:count])
+    console.print(table, highlight=False, crop=False)
+    return left_out

@@ -17,14 +17,14 @@ def audit(labels: Path | None, data: Path, studies: Path, say: _options.Say) -> 
 
     For each study of three or more completed trials: the rank correlation of objective and AUC, and the AUC that the
     blind choice of a trial gave away. For each blend: its AUC beside its best column's, the equal mean's, and that of
-    weights fitted to these labels (in-sample: a mark to aim at, not a result). Nothing is stored.
+    weights fitted to these labels (labelled: in-sample, so a mark to aim at, not a result), and what it lacks of the
+    best column (regret) and of the labelled blend; the forest of `auto` can see what no weights can, so that may be
+    negative. Nothing is stored.
 
     \b
     Example:
       ensad audit --labels labels.csv
     """
-    import math
-
     from ensemble_ad.audit import audit_blends, audit_studies
     from ensemble_ad.cache import list_members, load_data_record
     from ensemble_ad.cli._table import print_table
@@ -45,16 +45,22 @@ def audit(labels: Path | None, data: Path, studies: Path, say: _options.Say) -> 
     of_studies = audit_studies(label, members)
     of_blends = audit_blends(label, {m.key: m for m in members}, [b for b in blends if b.data == members[0].data])
     for table, what in ((of_studies, "study"), (of_blends, "blend")):
-        print_table(
-            (what, *table.columns),
-            [
-                (
-                    str(name),
-                    *("-" if math.isnan(v) else f"{v:.0f}" if c == "trials" else f"{v:.4f}" for c, v in row.items()),
-                )
-                for name, row in table.iterrows()
-            ],
-        )
+        rows = [(str(name), *map(_cell, row.index, row)) for name, row in table.iterrows()]
+        print_table((what, *table.columns), rows)
     known = of_studies["rank_correlation"].dropna()
     if len(known):
-        say(f"rank correlation of objective and AUC over studies: mean {known.mean():.3f}, least {known.min():.3f}")
+        say(
+            f"rank correlation of objective and AUC over {len(known)} studies: mean {known.mean():.3f}, "
+            f"least {known.min():.3f} ({known.idxmin()})"
+        )
+    else:
+        say("no study has three trials of more than one AUC, so no objective can be audited")
+
+
+def _cell(column: object, value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "-"
+    number = float(value)  # type: ignore[arg-type]
+    if number != number:
+        return "-"
+    return f"{number:.0f}" if column == "trials" else f"{number:.4f}"

@@ -41,7 +41,8 @@ def blend(
 ) -> None:
     """Rank-normalise members' error vectors, weight them, and save the blend.
 
-    A family alone stands for its best five members. The weights are printed on stdout. No labels are read.
+    A family alone stands for its best five members. The weights are printed on stdout. No labels are read: the AUC that
+    is told at the end is estimated from the separation and the share of anomalies, given or itself estimated.
 
     \b
     Methods:
@@ -93,9 +94,12 @@ def blend(
         seed=seed,
     )
     say(str(made.info["explanation"]))
-    separation = made.info["separation"]
-    say(f"separation {separation['value']:.4f} (standard error {separation['standard_error']:.4f})")
     say(f"saved as {made.name} in {made.folder}")
     rows = sorted(made.weights.items(), key=lambda item: -item[1])
     print_table(("column", "weight"), [(column, f"{weight:.4f}") for column, weight in rows])
+    if made.transductive:
+        say("transductive: a member was trained on the unlabelled test images too")
+    separation = made.info["separation"]
+    say(f"separation {separation['value']:.4f} (standard error {separation['standard_error']:.4f})")
+    say(made.estimate_in_words())
     say("next: ensad submit, or ensad evaluate --labels FILE")

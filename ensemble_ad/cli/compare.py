@@ -11,7 +11,12 @@ _FORMATS = ("text", "csv", "json", "parquet", "markdown")
 
 @click.command(short_help="Print the table of everything that was tried.")
 @click.option("--format", "kind", type=click.Choice(_FORMATS), default="text", show_default=True)
-@click.option("--blend", help="Whose weights to show.  [default: the latest blend]")
+@click.option("--blend", help="Whose weights and share of anomalies to show.  [default: the latest blend]")
+@click.option(
+    "--anomaly-share",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Share of anomalies in the test set, if known.  [default: the blend's, given or estimated]",
+)
 @click.option(
     "-o",
     "--output",
@@ -20,23 +25,36 @@ _FORMATS = ("text", "csv", "json", "parquet", "markdown")
 )
 @_options.studies
 @_options.verbosity
-def compare(kind: str, blend: str | None, output: Path | None, studies: Path, say: _options.Say) -> None:
+def compare(
+    kind: str,
+    blend: str | None,
+    anomaly_share: float | None,
+    output: Path | None,
+    studies: Path,
+    say: _options.Say,
+) -> None:
     """Compare members and blends, best first.
 
     In Python, `ensemble_ad.comparison()` gives the same table as a pandas DataFrame. AUCs are there once
-    `ensad evaluate` was run; `separation` needs no labels.
+    `ensad evaluate` was run. The separation (sep.) and the AUC that it implies at a share of anomalies (est. AUC) need
+    no labels; the implied AUC is too high where no member sees some anomalies, and wrong where the test's normal images
+    differ from the training images. A wide terminal shows more columns, a file all of them.
 
     \b
     Example:
       ensad compare
+      ensad compare --anomaly-share 0.5
       ensad compare --format csv > table.csv
       ensad compare --format parquet -o table.parquet
     """
+    import shutil
+    import sys
+
     from ensemble_ad import storage
     from ensemble_ad.cache import list_members
     from ensemble_ad.errors import UsageError
     from ensemble_ad.saved_blend import list_blends, load_blend
-    from ensemble_ad.tables import render_text, tabulate
+    from ensemble_ad.tables import WIDTH, render_text, tabulate
 
     if blend is not None:
         load_blend(studies, blend)
@@ -46,7 +64,14 @@ def compare(kind: str, blend: str | None, output: Path | None, studies: Path, sa
     blends, broken_blends = list_blends(studies)
     for problem in (*broken_members, *broken_blends):
         say.warn(problem)
-    table = tabulate(studies, members, blends, blend)
+    table = tabulate(studies, members, blends, blend, anomaly_share)
+    unexplained = int((table["estimated_share"].notna() & table["estimated_auc_low"].isna()).sum())
+    if unexplained:
+        say(
+            f"{unexplained} of {len(table)} rows have no estimated AUC: none, or every one, explains their "
+            "separation at this share of anomalies; it is another, or the test's normal images differ from the "
+            "training images"
+        )
     if table.empty:
         say(f"nothing was tried yet in {studies}; run `ensad tune --family fcn --trials 50`")
     if kind == "parquet":
@@ -61,7 +86,9 @@ def compare(kind: str, blend: str | None, output: Path | None, studies: Path, sa
         )
         text += "\n"
     else:
-        text = render_text(table, markdown=kind == "markdown")
+        in_terminal = output is None and sys.stdout.isatty()
+        width = max(WIDTH, shutil.get_terminal_size().columns) if in_terminal else WIDTH
+        text = render_text(table, markdown=kind == "markdown", width=width)
     if output is None:
         click.echo(text, nl=False)
     else:

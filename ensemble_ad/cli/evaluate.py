@@ -10,19 +10,33 @@ from ensemble_ad.cli import _options
 @click.command(short_help="AUC of blends and members, with labels.")
 @_options.labels
 @click.option("--blend", help="Evaluate this blend and its members only.  [default: all of the latest blend's data]")
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Resamples of a stratified bootstrap, for a second interval; 1000 is usual, 0 is none.",
+)
 @_options.data
 @_options.studies
 @_options.verbosity
-def evaluate(labels: Path | None, blend: str | None, data: Path, studies: Path, say: _options.Say) -> None:
+def evaluate(
+    labels: Path | None, blend: str | None, bootstrap: int, data: Path, studies: Path, say: _options.Say
+) -> None:
     """Judge blends and members by AUC, with DeLong's interval and a paired test against the best.
 
     Labels default to labels.csv in the data folder. They are read here and used for nothing but this table, which
-    `ensad compare` shows again. The interval covers which images were drawn, not training or selection.
+    `ensad compare` shows again. AP is average precision, FPR95 the false positive rate at 95% true positive rate, pAUC
+    the AUC below a false positive rate of 10% (0.5 is chance), p the paired test against the best row (Holm-corrected
+    over all rows).
+
+    Intervals and tests cover which images were drawn. They do not cover training (another seed gives another model) nor
+    selection: the best of many rows is optimistic.
 
     \b
     Example:
       ensad evaluate --labels labels.csv
-      ensad evaluate --labels labels.csv --blend fcn+resnet-1a2b3c
+      ensad evaluate --labels labels.csv --blend fcn+resnet-1a2b3c --bootstrap 1000
     """
     from ensemble_ad.cache import list_members, load_data_record
     from ensemble_ad.cli._table import print_table
@@ -41,18 +55,35 @@ def evaluate(labels: Path | None, blend: str | None, data: Path, studies: Path, 
     path = labels or data / "labels.csv"
     label = read_labels(path, load_data_record(studies, fingerprint).ids)
     chosen = [m for m in members if m.data == fingerprint and (blend is None or m.key in blends[0].info["members"])]
-    table = evaluate_scores(label, main_scores(chosen, [b for b in blends if b.data == fingerprint]))
+    of_data = [b for b in blends if b.data == fingerprint]
+    transductive = {m.key for m in chosen if m.info.get("transductive")} | {b.name for b in of_data if b.transductive}
+    table = evaluate_scores(label, main_scores(chosen, of_data), transductive=transductive, bootstrap=bootstrap)
     save_evaluation(studies, fingerprint, path, table)
-    say(f"{int(label.sum())} anomalies and {int((label == 0).sum())} normal images, by {path}")
-    print_table(
-        ("name", "AUC", "low", "high", "AP", "FPR@95TPR", "p against best"),
+    anomalies = int(label.sum())
+    say(f"{anomalies} anomalies and {len(label) - anomalies} normal images, by {path}")
+    first = {"AUC": "auc", "low": "auc_low", "high": "auc_high"}
+    more = {"AP": "average_precision", "FPR95": "fpr95"}
+    if bootstrap:
+        more |= {"boot. low": "bootstrap_low", "boot. high": "bootstrap_high"}
+    more |= {"pAUC": "partial_auc"}
+    left_out = print_table(
+        ("name", *first, "p", "transductive", *more),
         [
             (
                 str(name),
-                *(f"{row[c]:.4f}" for c in ("auc", "auc_low", "auc_high", "average_precision", "fpr95")),
+                *(f"{row[column]:.4f}" for column in first.values()),
                 "best" if i == 0 else f"{row['p_best']:.2g}",
+                "yes" if row["transductive"] else "-",
+                *(f"{row[column]:.4f}" for column in more.values()),
             )
             for i, (name, row) in enumerate(table.iterrows())
         ],
+        keep=3 + len(first),
     )
+    if left_out:
+        say(f"{', '.join([*more][-left_out:])} left out for lack of room; widen the terminal, or pipe to a file")
+    say(f"chance: AUC 0.5, AP {anomalies / len(label):.4f}, FPR95 0.95, pAUC 0.5")
+    unsure = int(((table["auc_low"] <= 0.5) & (table["auc_high"] >= 0.5)).sum())
+    say(f"{int(table['ties_best'].sum())} of {len(table)} cannot be told from the best, {unsure} not from chance")
+    say("intervals and p: which images were drawn; not training again, nor having chosen among many")
     say("next: ensad compare")

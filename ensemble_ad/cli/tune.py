@@ -87,7 +87,7 @@ def tune(
     from ensemble_ad.tune import TuneSettings
     from ensemble_ad.tune import tune as run
 
-    dataset = load_dataset(data, image_cache=studies / "preprocessed")
+    dataset = load_dataset(data, image_cache=studies / "preprocessed", test_optional=True)
     label = None if labels is None else id_table.read_labels(labels, dataset.test.ids)
     settings = TuneSettings(
         family=family, trials=trials, timeout=timeout, epochs=epochs, objective=name, device=device, seed=seed,
@@ -122,5 +122,8 @@ def tune(
             f"only {result.reference_rows} images could be held out, and {REFERENCE_LEAST} are advised: "
             "add training images, or trust the order of trials little"
         )
-    say(f"next: ensad blend --members {family}")
+    if len(dataset.test):
+        say(f"next: ensad blend --members {family}")
+    else:
+        say("there are no test images to blend scores of: put them into testingset.npy or test/ and tune again")
     click.echo(result.best.key)

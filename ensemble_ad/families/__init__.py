@@ -1,7 +1,19 @@
 """The families of models. A new one is a file beside this and a line in FAMILIES; the contract tests find it here."""
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families import cnn, fcn, memory, mesdnet, multi_encoder, resnet, resnet_aux, vae
+from ensemble_ad.families import (
+    cnn,
+    contrast,
+    cutpaste,
+    fcn,
+    memory,
+    mesdnet,
+    multi_encoder,
+    pca,
+    resnet,
+    resnet_aux,
+    vae,
+)
 from ensemble_ad.families._base import Architecture, Family, Model, Output, Preset, Shape
 
 __all__ = ["FAMILIES", "Architecture", "Family", "Model", "Output", "Preset", "Shape", "family", "preset"]
@@ -17,6 +29,9 @@ FAMILIES: dict[str, Family] = {
         multi_encoder.FAMILY,
         mesdnet.FAMILY,
         memory.FAMILY,
+        pca.FAMILY,
+        cutpaste.FAMILY,
+        contrast.FAMILY,
     )
 }
 

@@ -1,0 +1,215 @@
+"""Linear autoencoder in closed form, principal component analysis: the baseline that every network has to beat.
+
+Let C be the covariance of the images x, m their mean, v_i and l_i its eigenvectors and eigenvalues, largest first.
+Without noise the best linear autoencoder of k numbers projects on v_1 ... v_k (Baldi and Hornik 1989, Neural Networks
+2(1)). With noise of standard deviation s on each pixel and t on each number of the bottleneck it is still known.
+
+The encoder is z = A (x + s e - m), the decoder m + B (z + t n), with e and n standard normal. Without a rule for the
+scale of z a large A would make t meaningless, so z has to be white: A (C + s^2 I) A' = I. Then (z + t n) has the
+covariance (1 + t^2) I, and the least squares of x on it are B = C A' / (1 + t^2), which leaves the squared error
+
+    trace(C) - trace(A C^2 A') / (1 + t^2).
+
+The best A therefore has the k largest solutions of C^2 v = r (C + s^2 I) v: the eigenvectors of C in the same order,
+for r = l^2 / (l + s^2) grows with l. So
+
+    z_i = v_i' (x - m) / sqrt(l_i + s^2),   reconstruction = m + sum_i v_i z_i l_i / sqrt(l_i + s^2) / (1 + t^2):
+
+noise on the input shrinks a component by l / (l + s^2), as ridge regression does (noise is Tikhonov regularisation:
+Bishop 1995, Neural Computation 7(1)), and noise on the bottleneck shrinks all alike.
+
+Up to 2,048 pixels the eigenvectors are exact, from second moments in float64. Beyond, they are those of a randomised
+singular value decomposition (Halko, Martinsson and Tropp 2011, SIAM Review 53(2)), of all images where they come to
+1 GiB of float32 or less, else of every 2nd, 4th, 8th, ... image, whichever first fits; the mean is always that of all.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ensemble_ad.errors import UsageError
+from ensemble_ad.families._base import (
+    Architecture,
+    ClosedFormModel,
+    Family,
+    Output,
+    Preset,
+    Sampler,
+    SearchRanges,
+    Shape,
+)
+
+_MOST_EXACT_PIXELS = 2048
+_MOST_NUMBERS = 2**28
+_OVERSAMPLING = 16
+_POWER_ITERATIONS = 4
+# Components of less than this share of the first one's variance are rounding errors.
+_LEAST_VARIANCE = 1e-8
+
+
+@dataclass(frozen=True, kw_only=True)
+class PcaArchitecture(Architecture):
+    """The one hyperparameter.
+
+    Attributes:
+        components: numbers of the bottleneck. Where there are fewer pixels, it has as many as there are pixels; where
+            the training images span fewer dimensions, the rest of it is 0.
+    """
+
+    components: int = 64
+
+    def __post_init__(self) -> None:
+        if self.components < 1:
+            raise UsageError(f"components must be 1 or more, not {self.components}")
+
+    def build(self, shape: Shape) -> "LinearAutoencoder":
+        return LinearAutoencoder(shape, self)
+
+
+class LinearAutoencoder(ClosedFormModel):
+    """Projection on principal components, and back, clamped to [-1, 1]. The latent is white: variance 1 each.
+
+    Attributes:
+        mean: float32 (pixels,).
+        components: float32 (k, pixels), orthonormal rows; 0 where the images span fewer dimensions.
+        scale: float32 (k,), what makes a projection white.
+        gain: float32 (k,), what makes a white number a step along its component.
+    """
+
+    def __init__(self, shape: Shape, architecture: PcaArchitecture) -> None:
+        super().__init__()
+        pixels = shape[0] * shape[1] * shape[2]
+        kept = min(architecture.components, pixels)
+        self.mean = nn.Parameter(torch.zeros(pixels))
+        self.components = nn.Parameter(torch.zeros(kept, pixels))
+        self.scale = nn.Parameter(torch.zeros(kept))
+        self.gain = nn.Parameter(torch.zeros(kept))
+
+    def forward(self, images: Tensor) -> Output:
+        latent = (images.flatten(1) - self.mean) @ self.components.T * self.scale
+        reconstruction = self.mean + (latent * self.gain) @ self.components
+        return Output(reconstruction.clamp(-1, 1).reshape(images.shape), latent, {})
+
+    @torch.no_grad()
+    def solve(self, batches: Iterable[Tensor], noise_scale: float, latent_noise_scale: float) -> float:
+        kept, pixels = self.components.shape
+        spectrum = (_exact if pixels <= _MOST_EXACT_PIXELS else _randomised)(batches, kept, pixels)
+        real = spectrum.variances > _LEAST_VARIANCE * spectrum.variances[0]
+        variances = torch.where(real, spectrum.variances, 0)
+        deviation = (variances + noise_scale**2).sqrt()
+        scale = torch.where(real, 1 / deviation, 0)
+        gain = variances * scale / (1 + latent_noise_scale**2)
+        # An eigenvector's sign is arbitrary: its largest entry shall be positive.
+        largest = spectrum.vectors.gather(1, spectrum.vectors.abs().argmax(1, keepdim=True))
+        self.mean.copy_(spectrum.mean)
+        self.components.copy_(spectrum.vectors * largest.sign() * real[:, None])
+        self.scale.copy_(scale)
+        self.gain.copy_(gain)
+        kept_share = scale * gain
+        explained = (kept_share * (2 - kept_share) * variances).sum()
+        return float(spectrum.total - explained) / pixels
+
+
+class _Spectrum(NamedTuple):
+    """Principal components, all float64: mean (P,), variances (k,) descending, vectors (k, P), sum of all variances."""
+
+    mean: Tensor
+    variances: Tensor
+    vectors: Tensor
+    total: Tensor
+
+
+def _exact(batches: Iterable[Tensor], kept: int, pixels: int) -> _Spectrum:
+    count = 0
+    total: Tensor | None = None
+    products: Tensor | None = None
+    for batch in batches:
+        flat = batch.flatten(1).double()
+        count += len(flat)
+        total = flat.sum(0) if total is None else total + flat.sum(0)
+        products = flat.T @ flat if products is None else products.addmm_(flat.T, flat)
+    if total is None or products is None:
+        raise ValueError("there are no images")
+    mean = total / count
+    covariance = products / count - torch.outer(mean, mean)
+    values, vectors = torch.linalg.eigh(covariance)
+    return _Spectrum(mean, values.flip(0)[:kept].clamp_min(0), vectors.T.flip(0)[:kept], covariance.trace())
+
+
+def _randomised(batches: Iterable[Tensor], kept: int, pixels: int) -> _Spectrum:
+    mean, images = _gather(batches, max(1, _MOST_NUMBERS // pixels))
+    images -= mean.float()
+    rank = min(kept + _OVERSAMPLING, *images.shape)
+    _, deviations, vectors = torch.svd_lowrank(images, q=rank, niter=_POWER_ITERATIONS)
+    missing = max(0, kept - rank)
+    return _Spectrum(
+        mean,
+        functional.pad(deviations.double().square()[:kept] / len(images), (0, missing)),
+        functional.pad(vectors.T.double()[:kept], (0, 0, 0, missing)),
+        torch.stack([part.double().square().sum() for part in torch.split(images, 1024)]).sum() / len(images),
+    )
+
+
+def _gather(batches: Iterable[Tensor], most: int) -> tuple[Tensor, Tensor]:
+    """The mean of all images, float64 (P,), and every m-th image, float32 (n, P), n at most `most`.
+
+    m is the smallest power of two that fits.
+    """
+    every, seen, held = 1, 0, 0
+    parts: list[Tensor] = []
+    sums: list[Tensor] = []
+    for batch in batches:
+        flat = batch.flatten(1)
+        sums.append(flat.sum(0, dtype=torch.float64))
+        parts.append(flat if every == 1 else flat[-seen % every :: every].clone())  # a view would keep the whole batch
+        seen += len(flat)
+        held += len(parts[-1])
+        while held > most:
+            every *= 2
+            parts = [torch.cat(parts)[::2].clone()]
+            held = len(parts[0])
+    return torch.stack(sums).sum(0) / seen, torch.cat(parts)
+
+
+def suggest(trial: Sampler, widths: Sequence[int]) -> PcaArchitecture:
+    """Components from 1 to the largest width: a width, and an eighth to all of it on a log scale."""
+    width = trial.suggest_categorical("width", widths)
+    return PcaArchitecture(components=round(width * trial.suggest_float("share", 1 / 8, 1.0, log=True)))
+
+
+def _preset(components: int) -> Preset:
+    return Preset(
+        architecture=PcaArchitecture(components=components),
+        source="ours: principal component analysis (Jolliffe 2002), the classical baseline, at a usual number",
+        training={"epochs": 1, "noise_scale": 0.0, "latent_noise_scale": 0.0},
+    )
+
+
+FAMILY = Family(
+    name="pca",
+    summary="linear autoencoder in closed form (PCA), the baseline, in seconds",
+    architecture=PcaArchitecture,
+    suggest=suggest,
+    start=(
+        {"width": 64, "share": 10 / 64, "crop": 0.75, "noise_scale": 0.0, "latent_noise_scale": 0.0},
+        {"width": 64, "share": 1.0, "crop": 0.75, "noise_scale": 0.0, "latent_noise_scale": 0.0},
+    ),
+    presets={"pca-10": _preset(10), "pca-64": _preset(64), "pca-256": _preset(256)},
+    side_multiple=1,
+    widths=(8, 64, 512),
+    cpu_width=512,
+    ranges=SearchRanges(
+        learning_rate=(1e-3, 1e-3),
+        weight_decay=(0.0, 0.0),
+        batch_size=(256,),
+        warmup_ratio=(0.0, 0.0),
+        # It shrinks components whose variance is about its square, and those worth shrinking have some units.
+        noise_scale=(0.0, 2.0),
+        loss=("mse",),
+        most_epochs=1,
+    ),
+)
