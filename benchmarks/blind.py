@@ -154,6 +154,16 @@ def judge(trials: list[dict], label: np.ndarray, pseudo: PseudoImages, condition
     n_reference = len(next(iter(evidence[0].reference.values())))
     known = Circumstances(reference_rows=n_reference, test_rows=len(rows), anomaly_share=None)
     result: dict = {"guard": guard(finished, known), "best": best_single(evidence, truth)}
+    result["points"] = [
+        {
+            "key": trial["key"],
+            "separation": judged.value,
+            "standard_error": judged.standard_error,
+            "synthetic": synthetic(each).value,
+            "auc": statistics.auc(truth, each.test[judged.column]).value,
+        }
+        for trial, each, judged in zip(trials, evidence, by_separation, strict=True)
+    ]
     for name, (judgements, value) in choices.items():
         some = [i for i, judged in enumerate(judgements) if judged is not None]
         goal = np.array([-judgements[i].value if value is None else value[i] for i in some])
@@ -201,6 +211,9 @@ def main() -> None:
         "torch": str(torch.__version__),
         "trials": counts,
     }
+    for results in conditions.values():
+        for result in results[1:]:
+            del result["points"]
     arguments.out.write_text(json.dumps({"machine": machine, "conditions": conditions}, indent=1) + "\n")
     print(f"\n{machine}\n\n{markdown(conditions)}")
 

@@ -10,6 +10,7 @@ from ensemble_ad.blend import blend_scores
 from ensemble_ad.cache import Member
 from ensemble_ad.evaluate import main_scores
 from ensemble_ad.saved_blend import SavedBlend
+from ensemble_ad.selection import worth
 from ensemble_ad.statistics import auc, auc_many, rank_correlation
 
 LEAST_TRIALS = 3
@@ -38,7 +39,7 @@ def audit_studies(label: npt.NDArray[np.int8], members: Sequence[Member]) -> pd.
             continue
         scores = main_scores(trials, [])
         value = auc_many(label, np.column_stack([scores[trial.key] for trial in trials])).value
-        goal = np.array([trial.sort_value for trial in trials])
+        goal = worth(trials, trials[-1].info["objective"]["name"])
         rows[name] = {
             "trials": len(trials),
             "rank_correlation": rank_correlation(goal, value),

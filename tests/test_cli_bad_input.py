@@ -282,7 +282,7 @@ def test_an_objective_and_labels_that_do_not_go_together(refuses, data, objectiv
     ("arguments", "said"),
     [
         (("tune", "--family", "gan"), "unknown family 'gan'; the families are fcn, "),
-        ((*TUNE, "--objective", "luck"), "unknown objective 'luck'; the objectives are separation, loss, labels"),
+        ((*TUNE, "--objective", "luck"), "unknown objective 'luck'; the objectives are auto, separation, synthetic"),
         (("train", "--preset", "fcn-bos"), ("unknown preset 'fcn-bos'; the presets are", "fcn-boss")),
         (("tune", "--family", "fcn", "--trials", 0), "--trials must be 1 or more, not 0"),
         (("tune", "--family", "fcn", "--trials", -3), "--trials must be 1 or more, not -3"),
