@@ -28,7 +28,6 @@ from ensemble_ad.fit import PseudoImages, load_model
 from ensemble_ad.id_table import read_labels
 from ensemble_ad.images import load_dataset
 from ensemble_ad.objective import (
-    SHARE_LEVEL,
     Evidence,
     borda,
     both,
@@ -140,7 +139,7 @@ def judge(trials: list[dict], label: np.ndarray, pseudo: PseudoImages, condition
     }
     finished = []
     for each, judged in zip(evidence, by_separation, strict=True):
-        share = statistics.estimate_share(each.reference[judged.column], each.test[judged.column], level=SHARE_LEVEL)
+        share = statistics.estimate_share(each.reference[judged.column], each.test[judged.column], level=0.99)
         finished.append(
             Finished(
                 separation=judged.value,

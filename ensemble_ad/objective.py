@@ -10,10 +10,6 @@ import numpy.typing as npt
 from ensemble_ad import statistics
 from ensemble_ad.errors import UsageError
 
-MOST_ANOMALIES = 0.6
-"""A test batch of more anomalies than that is less likely than one whose normal images differ from the reference."""
-SHARE_LEVEL = 0.99
-
 Column = npt.NDArray[np.float32]
 
 
@@ -186,11 +182,7 @@ def borda(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 def implausible_kinds(evidence: Evidence) -> list[str]:
     """The kinds of error that `separation` passes over."""
-    return [
-        name
-        for name, scores in evidence.test.items()
-        if statistics.estimate_share(evidence.reference[name], scores, level=SHARE_LEVEL).low > MOST_ANOMALIES
-    ]
+    return [name for name, scores in evidence.test.items() if statistics.implausible(evidence.reference[name], scores)]
 
 
 def _separations(evidence: Evidence) -> dict[str, statistics.Estimate | Judgement]:

@@ -342,3 +342,45 @@ def test_a_thousand_members_of_a_hundred_thousand_images():
     assert np.isfinite(blend.scores).all()
     assert blend.score(test[:1000]) == pytest.approx(blend.scores[:1000], abs=1e-3)
     assert reached(blend_scores(reference, test, "pu-lda"), label) > reached(blend, label)
+
+
+@pytest.fixture(scope="module")
+def shifted_tasks():
+    """Real residuals of digits by PCA of three ranks; in the second test set every image carries an offset."""
+    from sklearn.datasets import load_digits
+    from sklearn.decomposition import PCA
+
+    digits = load_digits()
+    normal, anomalous = digits.data[digits.target < 5], digits.data[digits.target >= 5]
+    pcas = [PCA(rank, random_state=0).fit(normal[:400]) for rank in (4, 8, 16)]
+
+    def scores(images):
+        return np.stack(
+            [np.linalg.norm(images - pca.inverse_transform(pca.transform(images)), axis=1) for pca in pcas], axis=1
+        )
+
+    test = scores(np.concatenate([normal[650:850], anomalous[:100]]))
+    return scores(normal[400:650]), test, np.repeat([0, 1], [200, 100])
+
+
+def test_members_that_see_every_test_image_are_left_out_and_named(shifted_tasks):
+    reference, test, label = shifted_tasks
+    shifted = test.copy()
+    shifted[:, 1] += 30
+    blend = blend_scores(reference, shifted, names=["a", "b", "c"])
+    assert blend.weights[1] == 0
+    assert any("left out" in line and "b" in line for line in blend.guards)
+    assert not blend_scores(reference, test, names=["a", "b", "c"]).guards
+    without = blend_scores(reference[:, [0, 2]], test[:, [0, 2]])
+    assert auc(label, blend.scores).value == pytest.approx(auc(label, without.scores).value, abs=0.01)
+
+
+def test_nothing_is_learnt_where_all_members_see_every_test_image(shifted_tasks):
+    reference, test, _ = shifted_tasks
+    blend = blend_scores(reference, test + 30)
+    assert blend.method == "flat"
+    assert any("flat mean stands alone" in line for line in blend.guards)
+    assert "it is not used" in blend.explanation
+    # The user knows better: then it is learnt.
+    known = blend_scores(reference, test + 30, anomaly_share=0.999)
+    assert "linear" in known.method

@@ -8,6 +8,10 @@
 3. `flat`: the mean of the members' stretched ranks, each counted less the more others repeat it. It enters where
    anomalies are rare or nothing can be learnt: the fallback.
 
+Members whose scores speak of more anomalies than are plausible (`statistics.implausible`) are left out: they see how
+the test's normal images differ from the reference. Where what is learnt from the others speaks of too many all the
+same, nothing is learnt and the flat mean stands alone.
+
 The shares were chosen leave-one-task-out on 25 tasks, see benchmarks/score_matrices.md.
 """
 
@@ -25,7 +29,7 @@ from ensemble_ad.blend.normalise import FrozenNormaliser, normalise, renamed, re
 from ensemble_ad.blend.optimise import nonnegative_logistic
 from ensemble_ad.blend.result import Part
 from ensemble_ad.blend.weight import Pool, thinned
-from ensemble_ad.statistics import Estimate, estimate_share, separation_many
+from ensemble_ad.statistics import MOST_ANOMALIES, Estimate, estimate_share, implausible, separation_many
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.floating]
@@ -52,6 +56,8 @@ class AutoRule:
         test: (k,) scores of the test images.
         share: Estimated share of anomalies, or None where too few images allow none.
         learnt: How far the learnt rules count, 0 to 1 (1: no flat mean).
+        left_out: (m,) True for members that speak of more anomalies than are plausible.
+        differs: Whether the learnt linear rule did too, so that only the flat mean is left.
     """
 
     parts: tuple[Part, ...]
@@ -59,21 +65,26 @@ class AutoRule:
     test: Floats
     share: Estimate | None
     learnt: float
+    left_out: NDArray[np.bool_]
+    differs: bool
 
 
 def fit_auto(reference: Numbers, test: Numbers, *, anomaly_share: float | None = None, seed: int = 0) -> AutoRule:
     """Fit the three rules on reference (n, m) and test (k, m); scores finite, higher = more anomalous."""
     ranks, low, high = normalise("pooled-rank", reference, test)
-    members = _Members.of(low, high)
+    most = max(MOST_ANOMALIES, anomaly_share or 0.0)
+    left_out = _too_many(low, high, most, seed)
+    members = _Members.of(low, high, left_out)
     flat = _flat(members, ranks, low, high)
-    share, learnt, parts, weights = None, 0.0, [flat], flat.weights
+    share, learnt, parts, weights, differs = None, 0.0, [flat], flat.weights, False
     if min(len(low), len(high)) >= MIN_ROWS and len(members.distinct) > 1:
-        parts, weights, share = _linear(members, ranks, low, high, seed)
+        linear, learnt_weights, share, differs = _linear(members, ranks, low, high, most, seed)
+    if share is not None and not differs:
         sure = share.value - share.standard_error if anomaly_share is None else anomaly_share
         learnt = min(1.0, max(0.0, sure / FULL_SHARE_AT))
         shares = mixture(learnt)
-        parts = [replace(part, share=shares["linear"]) for part in parts]
-        weights = shares["linear"] * weights
+        parts = [replace(part, share=shares["linear"]) for part in linear]
+        weights = shares["linear"] * learnt_weights
         if shares["forest"] > 0:
             parts.append(replace(_forest(members, ranks, low, high, seed), share=shares["forest"]))
             weights = weights + shares["forest"] * parts[-1].weights
@@ -86,7 +97,16 @@ def fit_auto(reference: Numbers, test: Numbers, *, anomaly_share: float | None =
         test=np.sum([_scored(part, high) for part in parts], axis=0),
         share=share,
         learnt=learnt,
+        left_out=left_out,
+        differs=differs,
     )
+
+
+def _too_many(low: Numbers, high: Numbers, most: float, seed: int) -> NDArray[np.bool_]:
+    """(m,) True for members that speak of more anomalies than `most`; for none where that would be all."""
+    pool = thinned(Pool(reference=low, test=high, seed=seed), _FIT_ROWS)
+    found = np.array([implausible(pool.reference[:, j], pool.test[:, j], most) for j in range(low.shape[1])])
+    return found & ~found.all()
 
 
 def mixture(learnt: float) -> dict[str, float]:
@@ -105,7 +125,7 @@ def _scored(part: Part, ranks: Numbers) -> Floats:
 
 @dataclass(frozen=True, kw_only=True)
 class _Members:
-    """Which members say something of their own.
+    """Which members say something of their own, of those that are not left out.
 
     Attributes:
         distinct: One column of each group of members that rank all images alike; constant ones are in no group,
@@ -119,14 +139,14 @@ class _Members:
     votes: Floats
 
     @classmethod
-    def of(cls, low: Numbers, high: Numbers) -> _Members:
+    def of(cls, low: Numbers, high: Numbers, left_out: NDArray[np.bool_]) -> _Members:
         groups: dict[bytes, list[int]] = {}
-        for column in range(low.shape[1]):
+        for column in np.flatnonzero(~left_out).tolist():
             if (low[:, column] != high[0, column]).any() or (high[:, column] != high[0, column]).any():
                 digest = sha256(np.ascontiguousarray(low[:, column]).tobytes())
                 digest.update(np.ascontiguousarray(high[:, column]).tobytes())
                 groups.setdefault(digest.digest(), []).append(column)
-        together = list(groups.values()) or [list(range(low.shape[1]))]
+        together = list(groups.values()) or [np.flatnonzero(~left_out).tolist()]
         share = np.zeros((low.shape[1], len(together)))
         for index, group in enumerate(together):
             share[group, index] = 1 / len(group)
@@ -150,9 +170,13 @@ def _votes(low: Numbers, high: Numbers) -> Floats:
 
 
 def _linear(
-    members: _Members, ranks: FrozenNormaliser, low: Numbers, high: Numbers, seed: int
-) -> tuple[list[Part], Floats, Estimate]:
-    """The learnt linear rule, a part a feature; its weights (m,); and the share of anomalies that it sees."""
+    members: _Members, ranks: FrozenNormaliser, low: Numbers, high: Numbers, most: float, seed: int
+) -> tuple[list[Part], Floats, Estimate, bool]:
+    """The learnt linear rule.
+
+    Returns:
+        A part a feature; its weights (m,); the share of anomalies that it sees; whether that is surely above `most`.
+    """
     pool = thinned(Pool(reference=low[:, members.distinct], test=high[:, members.distinct], seed=seed), _FIT_ROWS)
     count = len(members.distinct)
     some = np.arange(count)
@@ -191,7 +215,8 @@ def _linear(
             )
     whole = np.zeros(count)
     whole[some] = found.reshape(len(FEATURES), -1).sum(axis=0)
-    return parts, members.spread(whole), estimate_share(combined[:n], combined[n:])
+    share = estimate_share(combined[:n], combined[n:])
+    return parts, members.spread(whole), share, implausible(combined[:n], combined[n:], most)
 
 
 def _forest(members: _Members, ranks: FrozenNormaliser, low: Numbers, high: Numbers, seed: int) -> Part:

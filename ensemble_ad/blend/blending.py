@@ -37,6 +37,8 @@ class Rule:
     reference: Floats | None = None
     learnt: float = 1.0
     share: Estimate | None = None
+    left_out: NDArray[np.bool_] | None = None
+    differs: bool = False
 
 
 def blend_scores(
@@ -100,6 +102,8 @@ def blend_scores(
                 test=found.test,
                 learnt=found.learnt,
                 share=found.share,
+                left_out=found.left_out,
+                differs=found.differs,
             )
         return _fit_method(method, find_method(method, normaliser), a, b, given, flags, seed)
 
@@ -118,6 +122,8 @@ def blend_scores(
         share=_share(rule),
         given_share=anomaly_share,
         learnt=rule.learnt if method == AUTO else None,
+        left_out=() if rule.left_out is None else tuple(np.array(called, dtype=object)[rule.left_out]),
+        differs=rule.differs,
     )
     fired = guards(evidence)
     return Blend(

@@ -54,6 +54,8 @@ def _of_auto(parts: tuple[Part, ...], evidence: Evidence) -> str:
     kinds = list(dict.fromkeys(part.name for part in parts))
     words = [_PARTS[kind] for kind in kinds]
     text = "Chosen without labels: " + "; ".join(words) + "."
+    if evidence.differs:
+        return text + " What could be learnt is how the test's normal images differ, so it is not used."
     if evidence.learnt is None or kinds == ["flat"]:
         return text + " Too few images or members to learn weights, so members count by how much they differ."
     share = evidence.given_share

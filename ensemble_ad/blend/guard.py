@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_ad.statistics import AucColumns, Estimate
+from ensemble_ad.statistics import MOST_ANOMALIES, AucColumns, Estimate
 
 ENOUGH_REFERENCE = 150  # below it a separation's standard error alone is 0.03 or more
 
@@ -26,6 +26,8 @@ class Evidence:
         share: Estimated share of anomalies, or None.
         given_share: The user's, or None.
         learnt: For `auto`, how far the learnt rules count, 0 to 1; else None.
+        left_out: Names of members that speak of more anomalies than are plausible.
+        differs: Whether what `auto` learnt from the others did too, so that nothing learnt counts.
     """
 
     reference_rows: int
@@ -38,6 +40,8 @@ class Evidence:
     share: Estimate | None
     given_share: float | None
     learnt: float | None
+    left_out: tuple[str, ...] = ()
+    differs: bool = False
 
 
 def guards(evidence: Evidence) -> tuple[str, ...]:
@@ -47,6 +51,8 @@ def guards(evidence: Evidence) -> tuple[str, ...]:
         _no_separation(evidence),
         _more_than_share(evidence),
         _shares_disagree(evidence),
+        _left_out(evidence),
+        _differs(evidence),
         _constant(evidence),
         _inverted(evidence),
         _not_out_of_fold(evidence),
@@ -91,6 +97,23 @@ def _shares_disagree(evidence: Evidence) -> str:
         f"the scores speak of at least {evidence.share.low:.1%} anomalies, "
         f"the given share is {evidence.given_share:.1%}: "
         "the test's normal images differ from the reference, or the share is larger"
+    )
+
+
+def _left_out(evidence: Evidence) -> str:
+    return _listed(
+        f"left out, since they speak of more than {MOST_ANOMALIES:.0%} anomalies and so see how the test's normal "
+        "images differ from the reference: ",
+        list(evidence.left_out),
+    )
+
+
+def _differs(evidence: Evidence) -> str:
+    if not evidence.differs:
+        return ""
+    return (
+        f"learnt weights speak of more than {MOST_ANOMALIES:.0%} anomalies, so the flat mean stands alone: "
+        "the test's normal images seem to differ from the reference"
     )
 
 

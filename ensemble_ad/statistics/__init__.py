@@ -24,9 +24,10 @@ from ensemble_ad.statistics.many import (
     wilcoxon_across_tasks,
 )
 from ensemble_ad.statistics.ranks import midranks, rank_correlation
-from ensemble_ad.statistics.share import estimate_share, implied_auc
+from ensemble_ad.statistics.share import MOST_ANOMALIES, estimate_share, implausible, implied_auc
 
 __all__ = [
+    "MOST_ANOMALIES",
     "AucColumns",
     "BestComparison",
     "BootstrapAuc",
@@ -42,6 +43,7 @@ __all__ = [
     "estimate_share",
     "fpr_at_tpr",
     "holm",
+    "implausible",
     "implied_auc",
     "midranks",
     "partial_auc",

@@ -11,6 +11,26 @@ from ensemble_ad.errors import UsageError
 from ensemble_ad.statistics.estimate import Estimate, two_sided_quantile
 from ensemble_ad.statistics.ranks import as_scores
 
+MOST_ANOMALIES = 0.6
+"""A test batch of more anomalies than that is less likely than one whose normal images differ from the reference."""
+_SURE = 0.99
+
+
+def implausible(reference: ArrayLike, test: ArrayLike, most: float = MOST_ANOMALIES) -> bool:
+    """Whether scores speak, with 99% confidence, of a larger share of anomalies than `most`.
+
+    They then see how the test set's normal images differ from the reference, and say little about anomalies.
+
+    Args:
+        reference: (n,) scores of normal images.
+        test: (k,) scores of the unlabelled batch, higher = more anomalous.
+        most: The largest share that is believed.
+
+    Raises:
+        DataError: NaN, empty, wrong dimensions.
+    """
+    return estimate_share(reference, test, level=_SURE).low > most
+
 
 def implied_auc(separation: Estimate, share: float) -> Estimate:
     """The AUC that a separation A implies where a share p of the test images are anomalies: 0.5 + (A - 0.5) / p.
