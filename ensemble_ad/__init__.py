@@ -13,11 +13,18 @@ from ensemble_ad.version import __version__
 
 if TYPE_CHECKING:
     from ensemble_ad.blend import Blend, blend_scores
+    from ensemble_ad.blended_detector import BlendedDetector
+    from ensemble_ad.detector import AutoencoderDetector
+    from ensemble_ad.scoring import BlendScorer, load_blend
     from ensemble_ad.statistics import Comparison, Estimate, auc, compare_auc, separation
     from ensemble_ad.tables import comparison
 
 # Public name -> where it is; imported when first used, so that `import ensemble_ad` costs nothing.
 _HOMES = {
+    "AutoencoderDetector": "ensemble_ad.detector",
+    "BlendedDetector": "ensemble_ad.blended_detector",
+    "BlendScorer": "ensemble_ad.scoring",
+    "load_blend": "ensemble_ad.scoring",
     "Blend": "ensemble_ad.blend",
     "blend_scores": "ensemble_ad.blend",
     "Comparison": "ensemble_ad.statistics",
@@ -29,7 +36,10 @@ _HOMES = {
 }
 
 __all__ = [
+    "AutoencoderDetector",
     "Blend",
+    "BlendScorer",
+    "BlendedDetector",
     "Comparison",
     "DataError",
     "EnsadError",
@@ -41,6 +51,7 @@ __all__ = [
     "blend_scores",
     "compare_auc",
     "comparison",
+    "load_blend",
     "separation",
 ]
 

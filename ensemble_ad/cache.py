@@ -204,6 +204,15 @@ def has_member(studies: Path, key: str) -> bool:
     return (_folder(studies, key) / "member.json").exists()
 
 
+def remove_half_written(studies: Path, key: str) -> None:
+    """Remove what processes that were killed had written of a member that nothing is writing now.
+
+    Raises:
+        StorageError: if it cannot be removed.
+    """
+    storage.remove_parts(_folder(studies, key))
+
+
 def load_member(studies: Path, key: str) -> Member:
     """Read a member's `member.json`.
 

@@ -241,20 +241,32 @@ def open_folder(folder: Path, image_cache: Path) -> ImageSet:
     return ImageSet(images=images, ids=ids, source=folder)
 
 
-def _decode(paths: Sequence[Path], ids: Sequence[str], folder: Path) -> Images:
+def read_picture(path: Path) -> Images:
+    """Decode one picture in any of Pillow's formats, turned upright as its EXIF says.
+
+    Returns:
+        uint8 (height, width) of a grey one, (height, width, 3) of another.
+
+    Raises:
+        DataError: if it cannot be decoded or has more than 8 bits a channel.
+    """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    try:
+        with Image.open(path) as image:
+            if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+                raise ValueError("more than 8 bits a channel; convert it to 8 bits")
+            upright = ImageOps.exif_transpose(image)
+            return np.asarray(upright.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        why = _one_line(error)
+        raise DataError(f"{path} cannot be read as an image ({why}); mend or remove it") from error
+
+
+def _decode(paths: Sequence[Path], ids: Sequence[str], folder: Path) -> Images:
     decoded: list[Images] = []
     for path in paths:
-        try:
-            with Image.open(path) as image:
-                if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-                    raise ValueError("more than 8 bits a channel; convert it to 8 bits")
-                upright = ImageOps.exif_transpose(image)
-                decoded.append(np.asarray(upright.convert("L" if image.mode in ("1", "L", "LA") else "RGB")))
-        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-            why = _one_line(error)
-            raise DataError(f"{path} cannot be read as an image ({why}); mend or remove it") from error
+        decoded.append(read_picture(path))
         if decoded[-1].shape[:2] != decoded[0].shape[:2]:
             raise DataError(
                 f"all images of {folder} must have one size, but {ids[0]} is {_size(decoded[0])} "

@@ -271,9 +271,18 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def _folder(studies: Path, name: str) -> Path:
+def check_name(name: str) -> None:
+    """Refuse a name that no blend can have.
+
+    Raises:
+        UsageError: unless it is made of letters, digits and `_.+-`.
+    """
     if not _NAME.fullmatch(name):
         raise UsageError(f"a blend's name must be letters, digits and _ . + - (100 at most), not {name!r}")
+
+
+def _folder(studies: Path, name: str) -> Path:
+    check_name(name)
     return studies / "blends" / name
 
 

@@ -13,7 +13,10 @@ from ensemble_ad.families import Model, Output
 from ensemble_ad.reconstruction import ERROR_KINDS
 from ensemble_ad.train import to_input
 
-_BATCH = 256
+# On the CPU a batch and its error maps should stay in the cache: on two cores 64 images were 1.3 to 2 times faster than
+# 256 for four models.
+_BATCH = {"cpu": 64}
+_BATCH_ELSEWHERE = 1024
 _NEIGHBOURS = 5
 Scores = npt.NDArray[np.float32]
 
@@ -70,7 +73,7 @@ def fit_latents(model: Model, images: Tensor, *, flips: bool = False) -> dict[st
         flips: take their mirror images too.
     """
     parts: dict[str, list[Tensor]] = {}
-    for batch in torch.split(images, _BATCH):
+    for batch in torch.split(images, _batch(images)):
         for clean in _views(batch, flips):
             for name, latent in _latents(model(clean)).items():
                 parts.setdefault(name, []).append(latent)
@@ -99,8 +102,9 @@ def error_vectors(
         float32 (N,) a kind: those of ERROR_KINDS, the family's own, the latent distances. Higher = more anomalous.
     """
     parts: dict[str, list[Tensor]] = {}
-    for start in range(0, len(images), _BATCH):
-        place = slice(start, start + _BATCH)
+    size = _batch(images)
+    for start in range(0, len(images), size):
+        place = slice(start, start + size)
         views = []
         for clean in _views(images[place], flips):
             output: Output = model(clean) if fold is None else model(clean, fold[place])
@@ -115,6 +119,10 @@ def error_vectors(
         for kind in views[0]:
             parts.setdefault(kind, []).append(torch.stack([view[kind].float() for view in views]).mean(0))
     return {kind: torch.cat(values).cpu().numpy() for kind, values in parts.items()}
+
+
+def _batch(images: Tensor) -> int:
+    return _BATCH.get(images.device.type, _BATCH_ELSEWHERE)
 
 
 def _views(batch: Tensor, flips: bool) -> Iterator[Tensor]:

@@ -113,6 +113,17 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def remove_parts(path: Path) -> None:
+    """Remove what processes that were killed had half written of `path`; none may be writing it now.
+
+    Raises:
+        StorageError: if one cannot be removed.
+    """
+    for part in path.parent.glob(f".{path.name}.*.part"):
+        with clear_errors(part, "remove"):
+            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+
+
 def set_aside(path: Path) -> Path:
     """Rename what is damaged to a hidden name beside it that nothing reads, and return that name.
 

@@ -198,7 +198,7 @@ def _member_row(member: Member) -> dict[str, Any]:
     return {
         "kind": "member",
         "family": member.family,
-        "source": f"trial {trial['number']}" if trial else info.get("preset", ""),
+        "source": f"trial {trial['number']}" if trial else info.get("preset", info.get("origin", "")),
         "preset": info.get("preset"),
         "trial": trial["number"] if trial else None,
         "separation": separation.get("value"),

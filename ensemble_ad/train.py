@@ -5,9 +5,9 @@ Knows nothing of Optuna, of files or of test images: after each epoch it calls b
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -84,13 +84,88 @@ AfterEpoch = Callable[[Epoch, Model], bool]
 """Called with the model in evaluation mode; returning False ends the training."""
 
 
+@dataclass(kw_only=True)
+class Progress:
+    """A training by steps on its way.
+
+    Attributes:
+        model: as the last epoch left it.
+        optimizer: its optimizer.
+        scheduler: of the learning rate.
+        device: where it runs.
+        epochs: how many are done.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LambdaLR
+    device: torch.device
+    epochs: int = 0
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that the next epoch depends on besides images and settings: tensors by name, and JSON values."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        inner = self.optimizer.state_dict()
+        for index, values in inner["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
+        tensors["random.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        rates = [group["lr"] for group in inner["param_groups"]]
+        return tensors, {"epochs": self.epochs, "steps": self.scheduler.last_epoch, "rates": rates}
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave.
+
+        Raises:
+            RuntimeError, KeyError: if it is another model's.
+        """
+        prefix = "model."
+        self.model.load_state_dict({n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)})
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, part = name.split(".", 2)
+                parameter = parameters[int(index)]
+                # The fused kernels walk through memory, so a moment has to lie there as its parameter does.
+                like = torch.empty_like(parameter, dtype=value.dtype) if value.shape == parameter.shape else value
+                moments.setdefault(int(index), {})[part] = like.copy_(value) if like is not value else value.clone()
+        inner = self.optimizer.state_dict()
+        for group, rate in zip(inner["param_groups"], values["rates"], strict=True):
+            group["lr"] = rate
+        self.optimizer.load_state_dict({**inner, "state": moments})
+        self.scheduler.load_state_dict(
+            {
+                **self.scheduler.state_dict(),
+                "last_epoch": values["steps"],
+                "_step_count": values["steps"] + 1,
+                "_last_lr": list(values["rates"]),
+            }
+        )
+        torch.set_rng_state(tensors["random.cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        self.epochs = values["epochs"]
+
+
+class Keeper(Protocol):
+    """Who keeps the state of a training, so that one that was killed goes on from its last epoch."""
+
+    def begin(self, progress: Progress) -> None:
+        """Before the first epoch: restore what was kept, if anything was."""
+
+    def after_epoch(self, progress: Progress) -> None:
+        """After each epoch that is not the last: keep it."""
+
+
 def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one.
+    """`auto` is CUDA where there is one; `cuda:1` is one of several.
 
     Raises:
         UsageError: if CUDA is asked for and missing.
     """
-    if name == "cuda" and not torch.cuda.is_available():
+    if name.startswith("cuda") and not torch.cuda.is_available():
         raise UsageError("--device cuda needs a CUDA device and torch sees none; use --device cpu")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -117,6 +192,7 @@ def train(
     settings: TrainSettings,
     *,
     after_epoch: AfterEpoch | None = None,
+    keeper: Keeper | None = None,
 ) -> Model:
     """Train a model: by steps of an optimizer, or in closed form, which is one epoch.
 
@@ -126,6 +202,7 @@ def train(
         rows: int64 (n,), the images to train on, so that held-out ones need no copy of the rest.
         settings: how.
         after_epoch: called with the model in evaluation mode; returning False ends the training.
+        keeper: keeps the state of a training by steps after each epoch.
 
     Returns:
         The model as the last epoch left it.
@@ -140,7 +217,7 @@ def train(
         if isinstance(model, ClosedFormModel):
             _solve(model, images, rows, settings, after_epoch)
         elif isinstance(model, GradientModel):
-            _descend(model, images, rows, settings, after_epoch)
+            _descend(model, images, rows, settings, after_epoch, keeper)
         else:
             raise TypeError(f"{type(model).__name__} is trained otherwise")
     return model
@@ -160,14 +237,22 @@ def _solve(
 
 
 def _descend(
-    model: GradientModel, images: Tensor, rows: Tensor, settings: TrainSettings, after_epoch: AfterEpoch | None
+    model: GradientModel,
+    images: Tensor,
+    rows: Tensor,
+    settings: TrainSettings,
+    after_epoch: AfterEpoch | None,
+    keeper: Keeper | None,
 ) -> None:
     device = images.device
     batch_size = min(settings.batch_size, len(rows))
     steps = len(rows) // batch_size
     optimizer, scheduler = make_optimizer(model, settings, steps)
     loss_function = LOSSES[settings.loss]
-    for number in range(1, settings.epochs + 1):
+    progress = Progress(model=model, optimizer=optimizer, scheduler=scheduler, device=device)
+    if keeper is not None:
+        keeper.begin(progress)
+    for number in range(progress.epochs + 1, settings.epochs + 1):
         started = time.perf_counter()
         model.train()
         order = rows[torch.randperm(len(rows), device=device)]
@@ -188,8 +273,11 @@ def _descend(
             total += loss.detach()
         epoch = finish_epoch(number, total, steps, batch_size, started)
         model.eval()
+        progress.epochs = number
         if after_epoch is not None and not after_epoch(epoch, model):
             break
+        if keeper is not None and number < settings.epochs:
+            keeper.after_epoch(progress)
 
 
 def make_optimizer(

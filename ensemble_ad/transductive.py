@@ -9,7 +9,16 @@ from torch import Tensor
 
 from ensemble_ad.families import Model
 from ensemble_ad.families._base import CrossFittedModel, add_noise
-from ensemble_ad.train import AfterEpoch, Epoch, TrainSettings, finish_epoch, make_optimizer, to_input
+from ensemble_ad.train import (
+    AfterEpoch,
+    Epoch,
+    Keeper,
+    Progress,
+    TrainSettings,
+    finish_epoch,
+    make_optimizer,
+    to_input,
+)
 
 _SHIFT = 1 / 16
 
@@ -42,6 +51,7 @@ def train(
     folds: Folds,
     settings: TrainSettings,
     after_epoch: AfterEpoch | None = None,
+    keeper: Keeper | None = None,
 ) -> Model:
     """Train every network of `model` to tell test images of the other folds from normal images.
 
@@ -56,6 +66,7 @@ def train(
         folds: of the test images.
         settings: how; `batch_size` counts both halves.
         after_epoch: as for `train.train`.
+        keeper: as for `train.train`.
 
     Raises:
         DivergedError: if the loss stops being finite.
@@ -71,7 +82,10 @@ def train(
         half = max(1, min(settings.batch_size // 2, fewest))
         steps = fewest // half
         optimizer, scheduler = make_optimizer(model, settings, steps)
-        for number in range(1, settings.epochs + 1):
+        progress = Progress(model=model, optimizer=optimizer, scheduler=scheduler, device=device)
+        if keeper is not None:
+            keeper.begin(progress)
+        for number in range(progress.epochs + 1, settings.epochs + 1):
             started = time.perf_counter()
             model.train()
             total = torch.zeros((), device=device)
@@ -92,8 +106,11 @@ def train(
                 scheduler.step()
             epoch: Epoch = finish_epoch(number, total, steps, 2 * half * model.folds, started)
             model.eval()
+            progress.epochs = number
             if after_epoch is not None and not after_epoch(epoch, model):
                 break
+            if keeper is not None and number < settings.epochs:
+                keeper.after_epoch(progress)
     return model
 
 

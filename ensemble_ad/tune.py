@@ -1,10 +1,11 @@
-"""One Optuna study a family: resumable, pruned on the objective, every finished trial a cached member at once."""
+"""One Optuna study a family: resumable, pruned on the objective, every finished trial a cached member at once.
+
+Any number of workers, processes that run `tune` here or on other machines, may be at one study (`course`).
+"""
 
 import math
-import os
 import time
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -14,23 +15,27 @@ import numpy.typing as npt
 import optuna
 from optuna.trial import TrialState
 
-from ensemble_ad import cache, statistics, storage
-from ensemble_ad.auto_objective import Circumstances, Finished, first_objective, guard
+from ensemble_ad import cache, storage
+from ensemble_ad.artifacts import Artifacts
+from ensemble_ad.auto_objective import Circumstances
+from ensemble_ad.course import Course
 from ensemble_ad.errors import EnsadError, Interrupted, StorageError, UsageError
 from ensemble_ad.families import Family, family
 from ensemble_ad.fit import AfterEpoch, Help, PseudoImages, check_objective, check_transductive, fit_member
 from ensemble_ad.images import Dataset
-from ensemble_ad.objective import AUTO, Judgement, objective
+from ensemble_ad.judge import Resumed
+from ensemble_ad.lease import lease
+from ensemble_ad.objective import AUTO, Judgement
 from ensemble_ad.preprocess import Preprocess
 from ensemble_ad.recipe import Recipe
 from ensemble_ad.selection import best_first
 from ensemble_ad.split import split_rows
+from ensemble_ad.study_storage import open_storage
 from ensemble_ad.train import DivergedError, Epoch, TrainSettings, choose_device
 
-_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _FAILURES_IN_A_ROW = 10
-_STARTUP_TRIALS = 5
-_MOVED = "moved"
+# Seconds between two looks at what the other workers do, where there is nothing to start.
+_LEAST_WAIT, _MOST_WAIT = 0.2, 5.0
 # What one draw of hyperparameters can do wrong without the next one doing it too.
 _FAILS_THE_TRIAL = (DivergedError, RuntimeError, ValueError, MemoryError)
 
@@ -52,6 +57,7 @@ class TuneSettings:
         max_width: the widest layer tried; None is what suits the device.
         prune: whether trials that fall behind are given up.
         storage: an Optuna storage URL; None is SQLite in the studies' folder.
+        artifacts: URL of the store that members travel through between machines; None where they share the folder.
         labels_hash: of the labels that the objective reads; None where it reads none.
         flips: whether a score is the mean of an image's and its mirror image's.
         transductive: whether the user agreed to training on the test images.
@@ -69,7 +75,8 @@ class TuneSettings:
     size: int | None = None
     max_width: int | None = None
     prune: bool = True
-    storage: str | None = None
+    storage: str | None = field(default=None, repr=False)
+    artifacts: str | None = field(default=None, repr=False)
     labels_hash: str | None = None
     flips: bool = False
     transductive: bool = False
@@ -94,7 +101,7 @@ class Watcher(Protocol):
         """After each epoch."""
 
     def trial(self, number: int, state: str, value: float | None, best: float | None, note: str) -> None:
-        """After each trial; the state is complete, cached, pruned or failed."""
+        """After each trial; the state is complete, cached, pruned, failed, or lost to another worker."""
 
     def moved(self, objective: str, reason: str) -> None:
         """When `auto` judges by that objective, and why."""
@@ -148,26 +155,73 @@ def study_name(settings: TuneSettings, fingerprint: str, widths: Sequence[int]) 
     return f"{settings.family}-{settings.objective}-{storage.json_hash(what)[:8]}"
 
 
-def open_storage(studies: Path, url: str | None) -> optuna.storages.BaseStorage:
-    """The studies' storage.
+class Plan:
+    """What the settings mean for a data set: family, widths, size and the study's name.
 
     Raises:
-        StorageError: if it cannot be opened; the URL, which may hold a password, is not repeated.
+        UsageError: if they do not fit; nothing is written before that is known.
     """
-    storage.make_folder(studies)
-    path = studies / "studies.db"
-    if url is None and path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        raise StorageError(f"cannot write to {path}: permission denied; make it writable or name another folder")
-    try:
-        if url is None:
-            # SQLite waits that many seconds for another process's write to end.
-            return optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
-        return optuna.storages.RDBStorage(url)
-    except Exception as error:
-        where = path if url is None else "the storage named by --storage"
-        raise StorageError(
-            f"cannot open {where}: {type(error).__name__}; it is not an Optuna storage that can be used"
-        ) from None
+
+    def __init__(self, dataset: Dataset, settings: TuneSettings) -> None:
+        self.dataset, self.settings = dataset, settings
+        self.kind: Family = family(settings.family)
+        self.device = choose_device(settings.device)
+        widest = self.kind.widths[-1] if self.device.type == "cuda" else self.kind.cpu_width
+        self.widths = self.kind.widths_up_to(settings.max_width or widest)
+        self.size = settings.size or dataset.side
+        self.kind.check_shape((dataset.channels, self.size, self.size))
+        check_transductive(self.kind, allowed=settings.transductive)
+        if settings.objective != AUTO:
+            check_objective(settings.objective, self.kind, len(dataset.test))
+        elif self.kind.transductive:
+            check_objective("separation", self.kind, len(dataset.test))
+        split = split_rows(len(dataset.train), dataset.fingerprint, settings.subset)
+        self.reference_rows = len(split.reference)
+
+    def course(self, studies: Path, worker: str, watcher: Watcher) -> Course:
+        """The study, begun."""
+        settings = self.settings
+        course = Course(
+            name=study_name(settings, self.dataset.fingerprint, self.widths),
+            start=[{**each, "width": min(each["width"], self.widths[-1])} for each in self.kind.start],
+            objective=settings.objective,
+            transductive=self.kind.transductive,
+            epochs=settings.epochs,
+            seed=settings.seed,
+            studies=studies,
+            storage=open_storage(studies, settings.storage),
+            worker=worker,
+            watcher=watcher,
+            known=Circumstances(
+                reference_rows=self.reference_rows,
+                test_rows=len(self.dataset.test),
+                anomaly_share=settings.anomaly_share,
+            ),
+        )
+        course.begin()
+        return course
+
+    def recipe(self, trial: optuna.Trial, objective: str) -> Recipe:
+        """What a trial shall train."""
+        settings, dataset = self.settings, self.dataset
+        architecture = self.kind.suggest(trial, self.widths)
+        crop, training = self.kind.ranges.suggest(trial, settings.epochs)
+        return Recipe(
+            data=dataset.fingerprint,
+            family=self.kind.name,
+            architecture=architecture,
+            preprocess=Preprocess(
+                crop=(crop, crop),
+                size=(self.size, self.size),
+                channels=1 if dataset.is_grey else dataset.channels,
+            ),
+            training=TrainSettings(seed=settings.seed, **training),
+            objective=objective,
+            labels=settings.labels_hash,
+            subset=settings.subset,
+            patience=max(3, math.ceil(training["epochs"] / 3)),
+            flips=settings.flips,
+        )
 
 
 def tune(
@@ -180,278 +234,175 @@ def tune(
 ) -> TuneResult:
     """Run a study until it has `settings.trials` finished trials or its time is up.
 
+    Other processes may run the same study meanwhile; where they have all that is left under way, this one waits, lest
+    one of them dies. A trial whose process was killed, or was interrupted, is trained again under its own parameters,
+    from its last checkpoint where there is one.
+
     Args:
         dataset: the images.
         settings: what to run.
         studies: where studies and members are kept.
-        watcher: told of every epoch and trial.
+        watcher: told of every epoch and trial of this process.
         label: (k,) of 0 and 1 for the test images, only for an objective that needs them.
 
     Raises:
-        Interrupted: on Ctrl-C; what was finished is kept and the running trial is queued again.
+        Interrupted: on Ctrl-C; what was finished is kept, and the running trial will be gone on with.
         EnsadError: for settings that do not fit, a storage that fails, or ten trials in a row that fail.
     """
-    kind = family(settings.family)
-    device = choose_device(settings.device)
-    widths = kind.widths_up_to(settings.max_width or (kind.widths[-1] if device.type == "cuda" else kind.cpu_width))
-    size = settings.size or dataset.side
-    kind.check_shape((dataset.channels, size, size))
-    check_transductive(kind, allowed=settings.transductive)
-    if settings.objective != AUTO:
-        check_objective(settings.objective, kind, len(dataset.test))
-    elif kind.transductive:
-        check_objective("separation", kind, len(dataset.test))
-    split = split_rows(
-        len(dataset.train), dataset.fingerprint, settings.subset
-    )  # refuses too few images before a study is made
-    course = _Course(
-        settings=settings,
-        dataset=dataset,
-        kind=kind,
-        widths=widths,
-        size=size,
-        studies=studies,
-        backend=open_storage(studies, settings.storage),
-        watcher=watcher,
-    )
-    course.begin(
-        Circumstances(
-            reference_rows=len(split.reference), test_rows=len(dataset.test), anomaly_share=settings.anomaly_share
-        )
-    )
-    watcher.study(course.study.study_name, course.count(*_FINISHED), settings.trials)
-    deadline = math.inf if settings.timeout is None else time.monotonic() + settings.timeout
-    failures: list[str] = []
-    pseudo: PseudoImages | None = None
+    plan = Plan(dataset, settings)
+    storage.make_folder(studies)
+    with lease(studies) as worker:
+        course = plan.course(studies, worker, watcher)
+        store = None if settings.artifacts is None else Artifacts(settings.artifacts)
+        work = _Work(plan=plan, course=course, studies=studies, watcher=watcher, label=label, store=store)
+        watcher.study(course.study.study_name, course.trials().finished, settings.trials)
+        work.run()
+        return result(plan, course)
 
-    while course.count(*_FINISHED) < settings.trials and time.monotonic() < deadline:
-        trial = course.study.ask()
-        note = ""
-        try:
-            if pseudo is None and not kind.transductive:
-                pseudo = PseudoImages.of(dataset)
-            recipe = course.recipe(trial)
-            was_cached = cache.has_member(studies, recipe.key)
-            member = fit_member(
-                dataset,
-                recipe,
-                studies=studies,
-                device=device,
-                help=Help(pseudo=pseudo, consensus=course.consensus(), label=label),
-                after_epoch=course.reporter(trial, recipe),
-                notes={"trial": {"study": course.study.study_name, "number": trial.number, "parameters": trial.params}},
-            )
-        except KeyboardInterrupt:
-            course.study.tell(trial, state=TrialState.FAIL)
-            course.study.enqueue_trial(trial.params)
-            raise Interrupted(
-                f"interrupted: {course.count(*_FINISHED)} finished trials of {course.study.study_name} are kept, the "
-                "running one is queued again; run the same command to go on"
-            ) from None
-        except optuna.TrialPruned:
-            state = "pruned"
-            course.study.tell(trial, state=TrialState.PRUNED)
-        except _FAILS_THE_TRIAL as error:
-            state, note = "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            trial.set_user_attr("reason", note)
-            course.study.tell(trial, state=TrialState.FAIL)
-        except EnsadError as error:
-            # Not the trial's fault, and the next one would meet it too.
-            trial.set_user_attr("reason", str(error))
-            course.study.tell(trial, state=TrialState.FAIL)
-            raise
-        else:
-            state = "cached" if was_cached else "complete"
-            trial.set_user_attr("member", member.key)
-            course.study.tell(trial, course.told(member))
-        failures = [*failures, note] if note else []
-        watcher.trial(trial.number, state, course.value(trial.number), course.best_value(), note)
-        if len(failures) == _FAILURES_IN_A_ROW:
-            raise EnsadError(f"stopped: {len(failures)} trials in a row failed, the last with {note}")
-        course.reconsider()
-    return course.result(len(split.reference))
+
+def result(plan: Plan, course: Course) -> TuneResult:
+    """How the study stands."""
+    complete = course.members()
+    finished = course.trials().finished
+    return TuneResult(
+        study=course.study.study_name,
+        finished=finished,
+        pruned=finished - len(course.complete()),
+        failed=sum("reason" in trial.user_attrs for trial in course.failed()),
+        objective=course.objective,
+        best=best_first(complete, course.objective)[0] if complete else None,
+        values=tuple(member.value for member in complete),
+        reference_rows=plan.reference_rows,
+    )
 
 
 @dataclass(kw_only=True)
-class _Course:
-    """A study on its way: which objective it follows, and in which of Optuna's studies that is kept.
+class _Work:
+    """What one worker does for a study."""
 
-    `auto` may begin with `separation` and go on with `both`, which has two directions and so is another study of
-    Optuna's; the finished trials are taken along, since every member has both values.
-    """
-
-    settings: TuneSettings
-    dataset: Dataset
-    kind: Family
-    widths: Sequence[int]
-    size: int
+    plan: Plan
+    course: Course
     studies: Path
-    backend: optuna.storages.BaseStorage
     watcher: Watcher
-    objective: str = ""
-    study: optuna.Study = field(init=False)
-    known: Circumstances = field(init=False)
+    label: npt.NDArray[np.int8] | None
+    store: Artifacts | None
+    failures: int = 0
+    pseudo: PseudoImages | None = None
 
-    def begin(self, known: Circumstances) -> None:
-        """Open the study where it stands."""
-        self.known = known
-        self.objective, reason = self.settings.objective, ""
-        if self.objective == AUTO:
-            self.objective, reason = ("separation", "") if self.kind.transductive else first_objective(known)
-            if self.objective == "separation":
-                self.study = self._open("separation")
-                if _MOVED in self.study.user_attrs:
-                    self.objective, reason = "both", self.study.user_attrs[_MOVED]
-        self.study = self._open(self.objective)
-        if reason:
-            self.watcher.moved(self.objective, reason)
+    def run(self) -> None:
+        settings, course = self.plan.settings, self.course
+        deadline = math.inf if settings.timeout is None else time.monotonic() + settings.timeout
+        wait = _LEAST_WAIT
+        while True:
+            with course.storage.turn():
+                late = time.monotonic() >= deadline
+                trial = course.next_trial(0 if late else settings.trials)
+            if trial is not None:
+                with course.storage.heartbeat(trial):
+                    self._work_on(trial)
+                wait = _LEAST_WAIT
+            elif late or course.trials().finished >= settings.trials:
+                return
+            else:
+                try:
+                    time.sleep(min(wait, max(0.0, deadline - time.monotonic())))
+                except KeyboardInterrupt:
+                    raise self._interrupted() from None
+                wait = min(2 * wait, _MOST_WAIT)
 
-    def reconsider(self) -> None:
-        """Move `auto` from `separation` to `both` where a guard fires."""
-        if self.settings.objective != AUTO or self.objective != "separation" or self.kind.transductive:
-            return
-        reason = guard([Finished.of(member.info["objectives"]) for member in self._members()], self.known)
-        if not reason:
-            return
-        before = self.study
-        self.objective, self.study = "both", self._open("both")
-        self._take_along(before)
-        before.set_user_attr(_MOVED, reason)
-        self.watcher.moved(self.objective, reason)
-
-    def _take_along(self, before: optuna.Study) -> None:
-        """Copy the finished trials, and queue those that `before` has queued."""
-        taken = {trial.user_attrs.get("taken_from") for trial in self.study.get_trials(deepcopy=False)}
-        for trial in before.get_trials(deepcopy=False):
-            if trial.number in taken:
-                continue
-            place = {"taken_from": trial.number}
-            if trial.state == TrialState.WAITING:
-                self.study.enqueue_trial(trial.system_attrs["fixed_params"], user_attrs=place)
-            elif trial.state in _FINISHED:
-                member = trial.user_attrs.get("member")
-                values = self.told(cache.load_member(self.studies, member)) if member else None
-                self.study.add_trial(
-                    optuna.trial.create_trial(
-                        state=trial.state,
-                        values=values,
-                        params=trial.params,
-                        distributions=trial.distributions,
-                        user_attrs={**trial.user_attrs, **place},
-                    )
-                )
-
-    def _open(self, objective_name: str) -> optuna.Study:
-        name = study_name(self.settings, self.dataset.fingerprint, self.widths)
-        if self.settings.objective == AUTO and objective_name != "separation":
-            name += f"-{objective_name}"
-        directions = [objective(objective_name).direction] * (2 if objective_name == "both" else 1)
-        study = optuna.create_study(
-            study_name=name,
-            storage=self.backend,
-            directions=directions,
-            load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(
-                n_startup_trials=_STARTUP_TRIALS, n_warmup_steps=max(1, self.settings.epochs // 5)
-            ),
-        )
-        n_before = len(study.get_trials(deepcopy=False))
-        with warnings.catch_warnings():
-            # `group` is what multivariate TPE needs for parameters that only some architectures have.
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            # A resumed study must not draw its first trials again, so the seed moves on with what it has.
-            study.sampler = optuna.samplers.TPESampler(
-                seed=self.settings.seed + n_before, multivariate=True, group=True, n_startup_trials=_STARTUP_TRIALS
+    def _work_on(self, trial: optuna.Trial) -> None:
+        course, note = self.course, ""
+        study = course.study
+        try:
+            recipe = self.plan.recipe(trial, course.objective)
+            trial.set_user_attr("key", recipe.key)
+            if self.pseudo is None and not self.plan.kind.transductive:
+                self.pseudo = PseudoImages.of(self.plan.dataset)
+            self._fetch(recipe)
+            was_cached = cache.has_member(self.studies, recipe.key)
+            member = fit_member(
+                self.plan.dataset,
+                recipe,
+                studies=self.studies,
+                device=self.plan.device,
+                help=Help(pseudo=self.pseudo, consensus=course.consensus(), label=self.label),
+                after_epoch=self._reporter(trial, recipe),
+                resumed=self._catch_up(trial),
+                notes={"trial": {"study": study.study_name, "number": trial.number, "parameters": trial.params}},
             )
-        if n_before == 0 and not (self.settings.objective == AUTO and hasattr(self, "study")):
-            for parameters in self.kind.start:
-                study.enqueue_trial({**parameters, "width": min(parameters["width"], self.widths[-1])})
-        return study
+            if self.store is not None:
+                self.store.push(trial, member, self.studies)
+            trial.set_user_attr("member", member.key)
+            trial.set_user_attr("objectives", member.info["objectives"])
+            trial.set_user_attr("value", member.value)
+            study.tell(trial, course.told(member))
+            state = "cached" if was_cached else "complete"
+        except KeyboardInterrupt:
+            study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+            raise self._interrupted() from None
+        except optuna.TrialPruned:
+            state = "pruned"
+            study.tell(trial, state=TrialState.PRUNED)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            # This machine was silent for so long, asleep perhaps, that another worker has taken the trial over.
+            state = "lost"
+        except StorageError as error:
+            # Not the trial's fault: it is queued again, once what is wrong is mended.
+            trial.set_user_attr("stopped", str(error))
+            study.tell(trial, state=TrialState.FAIL)
+            raise
+        except _FAILS_THE_TRIAL as error:
+            state, note = "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            trial.set_user_attr("reason", note)
+            study.tell(trial, state=TrialState.FAIL)
+        except EnsadError as error:
+            # Not the trial's fault, and the next one would meet it too.
+            trial.set_user_attr("reason", str(error))
+            study.tell(trial, state=TrialState.FAIL)
+            raise
+        self.failures = self.failures + 1 if note else 0
+        best = course.best()
+        value = member.value if state in ("complete", "cached") else None
+        self.watcher.trial(trial.number, state, value, None if best is None else best.value, note)
+        if self.failures == _FAILURES_IN_A_ROW:
+            raise EnsadError(f"stopped: {self.failures} trials in a row failed, the last with {note}")
 
-    def recipe(self, trial: optuna.Trial) -> Recipe:
-        """What a trial shall train."""
-        settings, dataset, kind = self.settings, self.dataset, self.kind
-        architecture = kind.suggest(trial, self.widths)
-        crop, training = kind.ranges.suggest(trial, settings.epochs)
-        return Recipe(
-            data=dataset.fingerprint,
-            family=kind.name,
-            architecture=architecture,
-            preprocess=Preprocess(
-                crop=(crop, crop),
-                size=(self.size, self.size),
-                channels=1 if dataset.is_grey else dataset.channels,
-            ),
-            training=TrainSettings(seed=settings.seed, **training),
-            objective=self.objective,
-            labels=settings.labels_hash,
-            subset=settings.subset,
-            patience=max(3, math.ceil(training["epochs"] / 3)),
-            flips=settings.flips,
-        )
+    def _fetch(self, recipe: Recipe) -> None:
+        """Fetch what another machine has made already: this member, or all where the objective needs them."""
+        if self.store is not None:
+            self.store.pull(
+                self.course.storage.backend,
+                self.studies,
+                study_names=self.course.names(),
+                key=None if self.course.objective == "consensus" else recipe.key,
+            )
 
-    def reporter(self, trial: optuna.Trial, recipe: Recipe) -> AfterEpoch:
+    def _reporter(self, trial: optuna.Trial, recipe: Recipe) -> AfterEpoch:
         """Tells the watcher and Optuna of each epoch, and prunes; Optuna prunes no study of two directions."""
-        one_direction = len(self.study.directions) == 1
+        one_direction = self.course.objective != "both"
 
         def after_epoch(epoch: Epoch, judgement: Judgement) -> None:
             self.watcher.epoch(trial.number, epoch, recipe.training.epochs, judgement)
             if one_direction:
                 trial.report(judgement.value, epoch.number)
                 finished = epoch.number == recipe.training.epochs
-                if self.settings.prune and not finished and trial.should_prune():
+                if self.plan.settings.prune and not finished and trial.should_prune():
                     raise optuna.TrialPruned
 
         return after_epoch
 
-    def consensus(self) -> npt.NDArray[np.float64] | None:
-        """Mean rank of the test images over the finished trials, for the objective of that name."""
-        if self.objective != "consensus" or not (members := self._members()):
-            return None
-        columns = [member.vectors()[1][:, member.columns.index(member.main_column)] for member in members]
-        ranks: npt.NDArray[np.float64] = statistics.midranks(np.stack(columns).astype(np.float64)).mean(axis=0)
-        return ranks
+    def _catch_up(self, trial: optuna.Trial) -> Resumed:
+        """Tells Optuna of the epochs before a checkpoint, which another trial's number has reported."""
+        one_direction = self.course.objective != "both"
 
-    def told(self, member: cache.Member) -> list[float]:
-        """A member's value in each of the study's directions."""
-        if self.objective != "both":
-            return [member.value]
-        return [float(member.info["objectives"][name]["value"]) for name in ("separation", "synthetic")]
+        def resumed(values: Mapping[int, float]) -> None:
+            for number, value in values.items() if one_direction else ():
+                trial.report(value, number)
 
-    def count(self, *states: TrialState) -> int:
-        """Trials in one of these states."""
-        return len(self.study.get_trials(deepcopy=False, states=states))
+        return resumed
 
-    def value(self, number: int) -> float | None:
-        """A trial's value; None where it has none."""
-        trial = self.study.get_trials(deepcopy=False)[number]
-        if "member" not in trial.user_attrs:
-            return trial.value if len(self.study.directions) == 1 else None
-        return cache.load_member(self.studies, trial.user_attrs["member"]).value
-
-    def best_value(self) -> float | None:
-        """The best trial's value so far."""
-        best = self._best()
-        return None if best is None else best.value
-
-    def _members(self) -> list[cache.Member]:
-        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return [cache.load_member(self.studies, trial.user_attrs["member"]) for trial in trials]
-
-    def _best(self) -> cache.Member | None:
-        members = self._members()
-        return best_first(members, self.objective)[0] if members else None
-
-    def result(self, reference_rows: int) -> TuneResult:
-        """How the study stands."""
-        pruned, complete = self.count(TrialState.PRUNED), self._members()
-        return TuneResult(
-            study=self.study.study_name,
-            finished=pruned + len(complete),
-            pruned=pruned,
-            failed=self.count(TrialState.FAIL),
-            objective=self.objective,
-            best=best_first(complete, self.objective)[0] if complete else None,
-            values=tuple(member.value for member in complete),
-            reference_rows=reference_rows,
+    def _interrupted(self) -> Interrupted:
+        return Interrupted(
+            f"interrupted: {self.course.trials().finished} finished trials of {self.course.study.study_name} are kept, "
+            "and the running one will be gone on with; run the same command to go on"
         )

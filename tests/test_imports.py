@@ -12,15 +12,18 @@ import ensemble_ad
 ROOT = Path(ensemble_ad.__file__).parent
 # A module may import those to its left. A package (families, blend, ...) stands for all its files.
 ORDER = (
-    "version", "errors", "config", "storage", "id_table", "images", "bundled", "preprocess", "split", "check",
-    "statistics", "pseudo_anomalies",
+    "version", "errors", "config", "storage", "id_table", "images", "image_stream", "bundled", "preprocess", "split",
+    "check", "statistics", "pseudo_anomalies",
     "reconstruction", "families", "train", "transductive", "score", "recipe", "objective", "auto_objective", "cache",
-    "selection", "fit", "tune", "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "submit", "cli",
+    "selection", "checkpoint", "judge", "fit", "lease", "study_storage", "artifacts", "course", "tune", "workers",
+    "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "submit", "alarm", "imported",
+    "score_file", "scoring", "archive_file", "archive", "image_rows", "detector", "blended_detector", "cli",
     "__main__",
 )  # fmt: skip
 WITHOUT_TORCH = (
     "errors", "config", "storage", "id_table", "images", "preprocess", "split", "check", "statistics", "cache",
     "selection", "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "submit",
+    "image_stream", "alarm", "score_file", "archive_file", "archive", "image_rows",
     "pseudo_anomalies", "objective", "auto_objective",
     "cli/__init__", "cli/_options", "cli/_table", "cli/audit", "cli/blend", "cli/compare", "cli/data",
     "cli/evaluate", "cli/submit",

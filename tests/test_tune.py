@@ -6,7 +6,7 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from ensemble_ad import cache, tune
+from ensemble_ad import cache, checkpoint, course, tune
 from ensemble_ad.errors import EnsadError, Interrupted, StorageError, UsageError
 from ensemble_ad.images import load_dataset
 from ensemble_ad.train import DivergedError
@@ -108,6 +108,30 @@ def test_ctrl_c_keeps_what_is_finished_and_queues_the_running_trial(dataset, tmp
     assert len(redone) == 1
 
 
+def test_ctrl_c_keeps_the_checkpoint_and_the_next_run_goes_on_from_it(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(checkpoint, "_SHARE", 1e9)
+    whole, _ = run(dataset, tmp_path / "whole", trials=1, epochs=6, prune=False)
+    last = len(whole.best.info["history"])
+    seen = []
+
+    class Epochs(Log):
+        def epoch(self, trial, epoch, epochs, judgement):
+            seen.append(epoch.number)
+            if len(seen) == 3:
+                raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="will be gone on with"):
+        run(dataset, tmp_path, Epochs(), trials=1, epochs=6, prune=False)
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 1
+    run(dataset, tmp_path, Epochs(), trials=1, epochs=6, prune=False)
+    assert seen == [1, 2, 3, *range(3, last + 1)]
+    (study,) = studies_of(tmp_path).values()
+    assert list(study.trials[-1].intermediate_values) == list(range(1, last + 1))
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+    assert list((tmp_path / "workers").iterdir()) == []
+
+
 def test_a_trial_that_diverges_is_recorded_and_the_study_goes_on(dataset, tmp_path, monkeypatch):
     real, calls = tune.fit_member, []
 
@@ -198,7 +222,12 @@ def test_a_storage_that_fails_leaves_no_trial_running(dataset, tmp_path, monkeyp
     (name,) = optuna.get_all_study_names(storage)
     (trial,) = optuna.load_study(study_name=name, storage=storage).trials[:1]
     assert trial.state == optuna.trial.TrialState.FAIL
-    assert "no space" in trial.user_attrs["reason"]
+    assert "no space" in trial.user_attrs["stopped"]
+    monkeypatch.undo()
+    result, _ = run(dataset, tmp_path)
+    trials = optuna.load_study(study_name=name, storage=storage).trials
+    assert (result.finished, result.failed) == (2, 0)
+    assert trials[1].params == trial.params
 
 
 @pytest.mark.parametrize(
@@ -235,8 +264,8 @@ def test_auto_begins_with_both_where_the_reference_is_small_and_has_two_directio
 
 def test_auto_moves_to_both_with_all_that_is_finished_and_stays_there(dataset, tmp_path, monkeypatch):
     plenty = lambda known: ("separation", "")  # noqa: E731
-    monkeypatch.setattr(tune, "first_objective", plenty)
-    monkeypatch.setattr(tune, "guard", lambda finished, known: "a reason" if len(finished) >= 2 else "")
+    monkeypatch.setattr(course, "first_objective", plenty)
+    monkeypatch.setattr(course, "guard", lambda finished, known: "a reason" if len(finished) >= 2 else "")
     result, log = run(dataset, tmp_path, objective="auto", trials=4, prune=False)
     assert log.moves == [("both", "a reason")]
     assert log.states == ["complete"] * 4

@@ -72,6 +72,15 @@ def blend_scores(
     Raises:
         DataError: Arrays that do not match, are empty, or are not finite (naming the member).
         UsageError: An unknown method or normaliser, weights or labels missing or out of place.
+
+    >>> rng = np.random.default_rng(0)
+    >>> reference, test = rng.normal(size=(200, 3)), rng.normal(size=(100, 3))
+    >>> test[:30, 0] += 4  # the first member sees the 30 anomalies
+    >>> blend = blend_scores(reference, test, names=["good", "blind", "deaf"])
+    >>> blend.names[np.argmax(blend.weights)]
+    'good'
+    >>> int((np.argsort(blend.scores)[-20:] < 30).sum())  # of the 20 highest scores, how many are anomalies'
+    20
     """
     low, high = _checked(reference, test)
     columns = low.shape[1]

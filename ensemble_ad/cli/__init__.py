@@ -14,7 +14,11 @@ from ensemble_ad.cli.compare import compare
 from ensemble_ad.cli.data import data
 from ensemble_ad.cli.demo import demo
 from ensemble_ad.cli.evaluate import evaluate
+from ensemble_ad.cli.export import export
 from ensemble_ad.cli.families import families
+from ensemble_ad.cli.import_ import import_
+from ensemble_ad.cli.pull import pull
+from ensemble_ad.cli.score import score
 from ensemble_ad.cli.submit import submit
 from ensemble_ad.cli.train import train
 from ensemble_ad.cli.tune import tune
@@ -90,5 +94,7 @@ def main() -> None:
     """
 
 
-for command in (demo, data, families, tune, train, blend, evaluate, compare, audit, submit):
+for command in (
+    demo, data, families, tune, train, blend, evaluate, compare, audit, submit, score, export, import_, pull,
+):  # fmt: skip
     main.add_command(command)

@@ -50,7 +50,7 @@ class _Watcher:
 
     def trial(self, number: int, state: str, value: float | None, best: float | None, note: str) -> None:
         self._best = "-" if best is None else f"{best:.4f}"
-        if state != "failed":
+        if state not in ("failed", "lost"):
             self._done += 1
         shown = "-" if value is None else f"{value:.4f}"
         text = f"trial {number} {state}: value {shown}, best {self._best}" + (f" ({note})" if note else "")

@@ -25,7 +25,14 @@ from ensemble_ad.cli import _options
 @click.option("--prune/--no-prune", default=True, show_default=True, help="Give up trials that fall behind.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--workers", type=click.IntRange(min=1),
+              help="Processes that share the study.  [default: 1; with Dask all that it has]")  # fmt: skip
+@click.option("--backend", default="loky", show_default=True,
+              help="What joblib starts workers with: loky (here), dask, or another that is registered.")  # fmt: skip
+@click.option("--scheduler", help="Address of a Dask scheduler, tcp://HOST:8786, for --backend dask.")
 @click.option("--storage", envvar="ENSAD_STORAGE", help="Optuna storage URL.  [default: SQLite in the studies' folder]")
+@click.option("--artifacts", envvar="ENSAD_ARTIFACTS",
+              help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`.")  # fmt: skip
 @_options.data
 @_options.studies
 @_options.verbosity
@@ -45,21 +52,27 @@ def tune(
     prune: bool,
     seed: int,
     device: str,
+    workers: int | None,
+    backend: str,
+    scheduler: str | None,
     storage: str | None,
+    artifacts: str | None,
     data: Path,
     studies: Path,
     say: _options.Say,
 ) -> None:
     """Search a family's widths, noise, warm-up, crop, ... for the best detector.
 
-    Every finished trial is cached at once. Run the same command again to go on after Ctrl-C, or with more --trials to
-    top up. Trials are judged without labels, by how far test images score above held-out normal ones (separation);
-    where that cannot be trusted, also by how well they see damaged normal images (both), and the command says why. With
-    --labels they are judged by AUC, and every table says so. The best member's key is printed on stdout.
+    Every finished trial is cached at once. Run the same command again to go on after Ctrl-C, a kill or a crash, or with
+    more --trials to top up; run it twice at once, or with --workers, to share the work. Trials are judged without
+    labels, by how far test images score above held-out normal ones (separation); where that cannot be trusted, also by
+    how well they see damaged normal images (both), and the command says why. With --labels they are judged by AUC, and
+    every table says so. The best member's key is printed on stdout.
 
     \b
     Example:
       ensad tune --family fcn --trials 50
+      ensad tune --family fcn --trials 50 --workers 2
       ensad tune --family resnet --trials 20 --epochs 10 --size 32 --subset 5000
       ensad tune --family contrast --trials 10 --transductive
     """
@@ -86,18 +99,26 @@ def tune(
     from ensemble_ad.split import REFERENCE_LEAST
     from ensemble_ad.tune import TuneSettings
     from ensemble_ad.tune import tune as run
+    from ensemble_ad.workers import Crew, tune_together
+
+    crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
 
     dataset = load_dataset(data, image_cache=studies / "preprocessed", test_optional=True)
     label = None if labels is None else id_table.read_labels(labels, dataset.test.ids)
     settings = TuneSettings(
         family=family, trials=trials, timeout=timeout, epochs=epochs, objective=name, device=device, seed=seed,
-        subset=subset, size=size, max_width=max_width, prune=prune, storage=storage,
+        subset=subset, size=size, max_width=max_width, prune=prune, storage=storage, artifacts=artifacts,
         labels_hash=None if labels is None else f"{labels.name}:{files.file_hash(labels)[:12]}",
         flips=flips, transductive=transductive, anomaly_share=anomaly_share,
     )  # fmt: skip
     try:
         with watch(say) as watcher:
-            result = run(dataset, settings, studies=studies, watcher=watcher, label=label)
+            if crew == Crew(workers=1):
+                result = run(dataset, settings, studies=studies, watcher=watcher, label=label)
+            else:
+                result = tune_together(
+                    dataset, settings, crew, data=data, studies=studies, watcher=watcher, label=label
+                )
     except StorageInternalError as error:
         cause = str(error.__cause__ or error).splitlines()[0]
         raise StorageError(

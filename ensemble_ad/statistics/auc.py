@@ -87,6 +87,9 @@ def auc(label: ArrayLike, score: ArrayLike, level: float = 0.95) -> Estimate:
 
     Raises:
         DataError: NaN, empty, another length, wrong dimensions, one class only.
+
+    >>> print(auc([0, 0, 0, 0, 1, 1, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.4, 0.5, 0.7, 0.8]))
+    0.875 [0.345, 0.989]
     """
     values = as_scores(score, "score", 1)
     flags = as_labels(label, len(values))
@@ -107,6 +110,9 @@ def separation(reference: ArrayLike, test: ArrayLike, level: float = 0.95) -> Es
 
     Raises:
         DataError: NaN, empty, wrong dimensions.
+
+    >>> separation([0.1, 0.2, 0.3], [0.25, 0.3, 0.9]).value
+    0.8333333333333334
     """
     low = as_scores(reference, "reference", 1)
     high = as_scores(test, "test", 1)
@@ -168,6 +174,10 @@ def compare_auc(label: ArrayLike, a: ArrayLike, b: ArrayLike, level: float = 0.9
 
     Raises:
         DataError: As `auc`.
+
+    >>> label = [0, 0, 0, 0, 1, 1, 1, 1]
+    >>> print(compare_auc(label, [1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 6, 4, 5, 7, 8]))
+    +0.125 [-0.158, +0.408], p = 0.39
     """
     first, second = as_scores(a, "a", 1), as_scores(b, "b", 1)
     if len(first) != len(second):

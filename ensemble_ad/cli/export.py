@@ -1,0 +1,41 @@
+"""`ensad export`."""
+
+from pathlib import Path
+
+import click
+
+from ensemble_ad.cli import _options
+
+
+@click.command(short_help="Write a blend as one file for another machine.")
+@click.argument("name", required=False)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="A zip, or a folder to make.  [default: NAME.zip]"
+)
+@_options.studies
+@_options.verbosity
+def export(name: str | None, output: Path | None, studies: Path, say: _options.Say) -> None:
+    """Write the blend NAME, by default the latest, with its models, as a zip or folder that `ensad import` loads.
+
+    It holds no images, but the test images' ids and scores and where the data lay. The path is printed on stdout.
+
+    \b
+    Example:
+      ensad export both
+      ensad export both -o /media/stick/both.zip
+    """
+    from ensemble_ad.archive import export_blend
+    from ensemble_ad.errors import UsageError
+    from ensemble_ad.saved_blend import latest_blend, load_blend
+    from ensemble_ad.scoring import load_blend as load_scorer
+    from ensemble_ad.scoring import probe
+
+    blend = latest_blend(studies) if name is None else load_blend(studies, name)
+    try:
+        probed = probe(load_scorer(blend.name, studies, device="cpu"))
+    except UsageError as error:
+        probed = None
+        say.warn(f"this blend cannot score new images, here or elsewhere: {error}")
+    path = export_blend(studies, blend, output or Path(f"{blend.name}.zip"), probe=probed)
+    say(f"next, on the other machine: ensad import {path.name}; ensad score IMAGES --blend {blend.name}")
+    click.echo(path)

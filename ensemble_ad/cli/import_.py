@@ -1,0 +1,101 @@
+"""`ensad import`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ensemble_ad.cli import _options
+
+if TYPE_CHECKING:
+    from ensemble_ad.images import Dataset
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command("import", short_help="Load an exported blend, or another detector's scores.")
+@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.option("--name", help="Of the scores' member, which --members then takes; of the blend, instead of its own.")
+@click.option("--reference", type=_FILE, help="For scores: CSV file ID,score of the held-out training images.")
+@click.option("--template", type=_FILE, help="Write the ids of the held-out training images to this CSV file and stop.")
+@click.option(
+    "--labels-used",
+    default="unknown",
+    show_default=True,
+    help="For scores: which labels their detector saw, `none` if none; shown in the table.",
+)
+@_options.data
+@_options.studies
+@_options.verbosity
+def import_(
+    source: Path | None,
+    name: str | None,
+    reference: Path | None,
+    template: Path | None,
+    labels_used: str,
+    data: Path,
+    studies: Path,
+    say: _options.Say,
+) -> None:
+    """Load SOURCE: a zip or folder that `ensad export` wrote, or a .csv file of another detector's scores.
+
+    Scores have the columns ID,score, a row a test image, higher = more anomalous. To blend them, the same is needed of
+    the training images that every member holds out: get their ids with --template, train your detector on the other
+    training images, and score both. An id is the image's row in its .npy file, from 0, or its path inside train/ or
+    test/. The scores become a member that `--members NAME` and `ensad compare` find.
+
+    \b
+    Example:
+      ensad import --template held_out.csv
+      ensad import scores.csv --reference held_out.csv --name knn --labels-used none
+      ensad import blend.zip
+    """
+    from ensemble_ad.errors import UsageError
+
+    if template is not None:
+        if source is not None:
+            raise UsageError("--template goes without a SOURCE")
+        from ensemble_ad.imported import write_template
+
+        count = write_template(template, _load(data, studies))
+        say(f"{count} training images are held out; train on the others, and fill in the column score")
+        click.echo(template)
+    elif source is None:
+        raise UsageError("SOURCE is missing: a .csv file of scores, or a zip or folder that `ensad export` wrote")
+    elif source.suffix.lower() == ".csv":
+        if name is None or reference is None:
+            raise UsageError(
+                "scores need --name and --reference, the scores of the held-out training images; "
+                "`ensad import --template FILE` writes their ids"
+            )
+        from ensemble_ad.fit import data_record
+        from ensemble_ad.imported import import_scores
+
+        dataset = _load(data, studies)
+        member = import_scores(
+            studies,
+            dataset,
+            data_record(dataset),
+            name,
+            test=source,
+            reference=reference,
+            labels_used=labels_used,
+        )
+        say(f"separation {member.value:.4f}")
+        say(f"next: ensad blend --members {name},fcn")
+        click.echo(member.key)
+    else:
+        if reference is not None:
+            raise UsageError("--reference goes with a .csv file of scores")
+        from ensemble_ad.archive import import_blend
+        from ensemble_ad.scoring import check_probe
+
+        blend = import_blend(studies, source, name=name, check=check_probe)
+        say(f"{len(blend.info['members'])} members; next: ensad score IMAGES --blend {blend.name}")
+        click.echo(blend.name)
+
+
+def _load(data: Path, studies: Path) -> "Dataset":
+    from ensemble_ad.images import load_dataset
+
+    return load_dataset(data, image_cache=studies / "preprocessed")
