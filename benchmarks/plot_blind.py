@@ -20,7 +20,9 @@ def main(source: Path, target: Path) -> None:
     rcParams["svg.hashsalt"] = "ensemble_ad"
     conditions = json.loads(source.read_text())["conditions"]
     shown = {name: results[0]["points"] for name, results in conditions.items() if not name.startswith("p =")}
-    figure, axes = pyplot.subplots(1, len(shown), figsize=(4 * len(shown), 3.6), sharey=True, layout="constrained")
+    figure, axes = pyplot.subplots(
+        1, len(shown), figsize=(4 * len(shown), 3.6), sharex=True, sharey=True, layout="constrained"
+    )
     for axis, (name, points) in zip(np.atleast_1d(axes), shown.items(), strict=True):
         families = sorted({point["key"].partition("-")[0] for point in points})
         for i, family in enumerate(families):
@@ -28,7 +30,8 @@ def main(source: Path, target: Path) -> None:
             axis.errorbar(
                 [point["separation"] for point in some],
                 [point["auc"] for point in some],
-                xerr=[point["standard_error"] for point in some],
+                # Where separation passes over all kinds of error it is 0.5 and has no error to draw.
+                xerr=[point["standard_error"] if point["standard_error"] < 0.1 else 0.0 for point in some],
                 fmt="osv^Dp*hX<>"[i],
                 markersize=4,
                 elinewidth=0.6,

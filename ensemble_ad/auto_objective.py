@@ -17,6 +17,7 @@ FEW_ANOMALIES = 0.1  # from there on `both` was the better of the two on 40 task
 TRIALS_TO_JUDGE = 5
 TRIALS_TO_COMPARE = 8
 _ONE_SIDED_5_PERCENT = 1.645
+_CHANCE = 0.1  # each trial passes over a kind by chance with 1% at most, and trials of one test set err together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +93,13 @@ def guard(finished: Sequence[Finished], known: Circumstances) -> str:
 
 def _differs(finished: Sequence[Finished]) -> str:
     seeing = [trial for trial in finished if trial.implausible]
-    if 2 * len(seeing) <= len(finished):
+    if len(seeing) <= max(1, _CHANCE * len(finished)):
         return ""
     kinds = sorted({kind for trial in seeing for kind in trial.implausible})
     return (
         f"{len(seeing)} of {len(finished)} trials have kinds of error ({', '.join(kinds)}) whose scores speak of more "
-        f"than {MOST_ANOMALIES:.0%} anomalies: the test set's normal images seem to differ from the training images"
+        f"than {MOST_ANOMALIES:.0%} anomalies: the test set's normal images seem to differ from the training images; "
+        "--objective synthetic looks at no test image"
     )
 
 
