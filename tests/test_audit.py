@@ -29,7 +29,18 @@ def made(studies_folder, digits_folder):
 
 
 def _as_one_study(members):
-    return [replace(m, info={**m.info, "trial": {"study": "all", "number": i}}) for i, m in enumerate(members)]
+    """The members as trials of one study that followed separation, so that their values compare."""
+    return [
+        replace(
+            m,
+            info={
+                **m.info,
+                "trial": {"study": "all", "number": i},
+                "objective": {**m.info["objective"], "name": "separation"},
+            },
+        )
+        for i, m in enumerate(members)
+    ]
 
 
 def test_a_study_is_audited_by_rank_correlation_and_regret(made):

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 import optuna
 import pytest
+from distributed import Client
 
 from ensemble_ad import cache, course
 from ensemble_ad.artifacts import Artifacts
@@ -86,6 +87,8 @@ def dask(tmp_path):
         assert address is not None
         for number in range(2):
             start(f"worker{number}", "worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny")
+        with Client(address) as client:
+            client.wait_for_workers(2, timeout=120)
         yield address
 
 
