@@ -9,9 +9,9 @@ from math import sqrt
 from typing import Any
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.pseudo_anomalies import synthetic_values
 from ensemble_ad.split import REFERENCE_LEAST
 from ensemble_ad.statistics import MOST_ANOMALIES, rank_correlation
+from ensemble_ad.synthetic import synthetic_values
 
 FEW_ANOMALIES = 0.1  # from there on `both` was the better of the two on 40 tasks of handwritten digits
 TRIALS_TO_JUDGE = 5

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ensemble_ad import statistics
 from ensemble_ad.errors import UsageError
+from ensemble_ad.synthetic import synthetic_aucs
 
 Column = npt.NDArray[np.float32]
 
@@ -211,7 +212,7 @@ def _kinds(evidence: Evidence, column: str) -> dict[str, statistics.Estimate]:
     if not evidence.pseudo:
         raise UsageError("the objectives 'synthetic' and 'both' need pseudo-anomalies")
     normal = evidence.reference[column][evidence.normal_rows]
-    return {kind: statistics.separation(normal, scores[column]) for kind, scores in evidence.pseudo.items()}
+    return synthetic_aucs(normal, {kind: scores[column] for kind, scores in evidence.pseudo.items()})
 
 
 def _largest(estimates: Mapping[str, statistics.Estimate | Judgement]) -> Judgement:

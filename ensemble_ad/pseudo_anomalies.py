@@ -12,7 +12,8 @@ It fails as follows.
 - It rewards models that see these kinds of defect, and real anomalies may be otherwise: on another object in the same
   scene, or another person's face, it says little.
 - Blur, and lower contrast, make an image easier to reconstruct, so that a reconstruction error ranks them *below*
-  normal images. Where no trial does better than chance, `kept_kinds` drops the kind; where some do, it favours these.
+  normal images. Where no trial does better than chance, `synthetic.kept_kinds` drops the kind; where some do, it favours
+  these.
 - Defects lie anywhere in the raw image. A trial that crops more sees fewer of them, and is judged the worse for it even
   if real anomalies lie in the middle.
 - It is circular for a model that was trained on such defects (a CutPaste family): a good value there says that training
@@ -23,7 +24,7 @@ It fails as follows.
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -31,9 +32,7 @@ import numpy.typing as npt
 from numpy.random import Generator
 from scipy import fft, ndimage
 
-from ensemble_ad import statistics
 from ensemble_ad.errors import DataError
-from ensemble_ad.statistics import Estimate
 
 Images = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -43,8 +42,6 @@ Kind = Callable[[Images, Generator], Images]
 MOST = 256
 MOST_BYTES = 2**27
 LEAST_SIDE = 8
-SOLVED = 0.98
-UNSOLVED = 0.55
 
 # Share of the image's area and height / width of a patch: Li et al. 2021.
 _AREA = (0.02, 0.15)
@@ -157,55 +154,6 @@ def oriented(images: Images) -> bool:
     grey -= grey.mean(axis=(1, 2), keepdims=True)
     fit = np.stack([(np.rot90(grey, turn, axes=(1, 2)) * others).sum(axis=(1, 2)) for turn in range(4)])
     return bool(np.mean(fit[0] > fit[1:].max(axis=0)) > _ORIENTED_SHARE)
-
-
-def synthetic_aucs(normal: npt.ArrayLike, pseudo: Mapping[str, npt.ArrayLike]) -> dict[str, Estimate]:
-    """AUC of each kind: P(a pseudo-anomaly scores above a normal image), ties one half, with DeLong's error.
-
-    That is `statistics.separation` of the two sets, the same Mann-Whitney statistic as an AUC with labels. The standard
-    error takes the defects for independent of the normal images, which they are: they are made of other images.
-
-    Args:
-        normal: (n,) scores of normal images, higher = more anomalous.
-        pseudo: (k,) scores of the defects, a kind.
-
-    Raises:
-        DataError: for no kinds, NaN, no scores or wrong dimensions.
-    """
-    if not pseudo:
-        raise DataError("at least one kind of pseudo-anomaly has to be scored, got none")
-    return {name: statistics.separation(normal, scores) for name, scores in pseudo.items()}
-
-
-def kept_kinds(table: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
-    """The kinds that tell trials apart.
-
-    Dropped is a kind that every trial solves (all AUCs above 0.98) and one that no trial does (none is 0.55 or more,
-    which is some two standard errors above chance with 256 defects). If that drops all, all are kept.
-
-    Args:
-        table: a row a trial: AUC of each kind; the same kinds in all.
-
-    Raises:
-        DataError: for no trials or kinds, kinds that differ, or an AUC outside [0, 1].
-    """
-    names, aucs = _columns(table)
-    tells = (aucs.min(axis=0) <= SOLVED) & (aucs.max(axis=0) >= UNSOLVED)
-    return tuple(names[i] for i in np.flatnonzero(tells)) or names
-
-
-def synthetic_values(table: Sequence[Mapping[str, float]]) -> npt.NDArray[np.float64]:
-    """Each trial's mean AUC over the kept kinds, float64 (n_trials,): higher is better.
-
-    Which kinds are kept depends on all trials, so values of different calls are not comparable.
-
-    Raises:
-        DataError: as `kept_kinds`.
-    """
-    names, aucs = _columns(table)
-    kept = kept_kinds(table)
-    values: npt.NDArray[np.float64] = aucs[:, [name in kept for name in names]].mean(axis=1)
-    return values
 
 
 def cut_paste(images: Images, rng: Generator) -> Images:
@@ -438,20 +386,3 @@ def _checked(images: Images) -> Images:
             "reshape or resize them"
         )
     return images
-
-
-def _columns(table: Sequence[Mapping[str, float]]) -> tuple[tuple[str, ...], npt.NDArray[np.float64]]:
-    """Kinds, and the AUCs as float64 (trials, kinds)."""
-    if not table or not table[0]:
-        raise DataError("at least one trial with one kind of pseudo-anomaly is needed, got none; score some first")
-    names = tuple(table[0])
-    for row in table:
-        if set(row) != set(names):
-            raise DataError(
-                f"all trials must have the same kinds, got {sorted(names)} and {sorted(row)}; score them alike"
-            )
-    aucs = np.array([[row[name] for name in names] for row in table], dtype=np.float64)
-    if not ((aucs >= 0) & (aucs <= 1)).all():
-        odd = aucs[~((aucs >= 0) & (aucs <= 1))][0]
-        raise DataError(f"an AUC must lie in [0, 1], got {odd}; leave that trial out")
-    return names, aucs

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ensemble_ad.cache import Member
 from ensemble_ad.errors import UsageError
 from ensemble_ad.objective import borda
-from ensemble_ad.pseudo_anomalies import synthetic_values
+from ensemble_ad.synthetic import synthetic_values
 
 BEST_OF_A_FAMILY = 5
 _WITH_KINDS = ("synthetic", "both")

@@ -24,9 +24,10 @@ from ensemble_ad.course import Course
 from ensemble_ad.errors import DataError, EnsadError, Interrupted, UsageError
 from ensemble_ad.images import Dataset, load_dataset
 from ensemble_ad.objective import Judgement
+from ensemble_ad.plan import Plan, TuneSettings
 from ensemble_ad.study_storage import StudyStorage, open_storage
 from ensemble_ad.train import Epoch
-from ensemble_ad.tune import Plan, TuneResult, TuneSettings, Watcher, result, tune
+from ensemble_ad.tune import TuneResult, Watcher, result, tune
 
 _STOP = "stop"
 _LOOK_SECONDS, _STOP_SECONDS = 0.5, 3.0

@@ -13,18 +13,19 @@ ROOT = Path(ensemble_ad.__file__).parent
 # A module may import those to its left. A package (families, blend, ...) stands for all its files.
 ORDER = (
     "version", "errors", "config", "storage", "id_table", "images", "image_stream", "bundled", "preprocess", "split",
-    "check", "statistics", "pseudo_anomalies",
+    "check", "statistics", "pseudo_anomalies", "synthetic",
     "reconstruction", "families", "train", "transductive", "score", "recipe", "objective", "auto_objective", "cache",
-    "selection", "checkpoint", "judge", "fit", "lease", "study_storage", "artifacts", "course", "tune", "workers",
+    "selection", "checkpoint", "judge", "fit", "lease", "study_storage", "archive_file", "artifacts", "course", "plan",
+    "tune", "workers",
     "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "submit", "alarm", "imported",
-    "score_file", "scoring", "archive_file", "archive", "image_rows", "detector", "blended_detector", "cli",
+    "score_file", "scoring", "archive", "image_rows", "detector", "blended_detector", "cli",
     "__main__",
 )  # fmt: skip
 WITHOUT_TORCH = (
     "errors", "config", "storage", "id_table", "images", "preprocess", "split", "check", "statistics", "cache",
     "selection", "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "submit",
     "image_stream", "alarm", "score_file", "archive_file", "archive", "image_rows",
-    "pseudo_anomalies", "objective", "auto_objective",
+    "pseudo_anomalies", "synthetic", "objective", "auto_objective",
     "cli/__init__", "cli/_options", "cli/_table", "cli/audit", "cli/blend", "cli/compare", "cli/data",
     "cli/evaluate", "cli/submit",
 )  # fmt: skip

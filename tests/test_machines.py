@@ -18,8 +18,9 @@ from ensemble_ad import cache, course
 from ensemble_ad.artifacts import Artifacts
 from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.images import load_dataset
+from ensemble_ad.plan import TuneSettings
 from ensemble_ad.study_storage import open_storage
-from ensemble_ad.tune import TuneSettings, tune
+from ensemble_ad.tune import tune
 from ensemble_ad.workers import Crew, tune_together
 
 SECRET = "hunter2-not-to-be-seen"

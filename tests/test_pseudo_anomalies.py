@@ -8,14 +8,12 @@ from ensemble_ad.bundled import write_digits
 from ensemble_ad.errors import DataError
 from ensemble_ad.pseudo_anomalies import (
     KINDS,
-    kept_kinds,
     oriented,
     pseudo_anomalies,
     split_reference,
-    synthetic_aucs,
-    synthetic_values,
 )
 from ensemble_ad.statistics import auc
+from ensemble_ad.synthetic import kept_kinds, synthetic_aucs, synthetic_values
 
 LOCAL = ("cut_paste", "patch_swap", "occlusion")
 FINGERPRINT = "00c0ffee"

@@ -17,7 +17,7 @@ def families(say: _options.Say) -> None:
     from ensemble_ad.families import FAMILIES
     from ensemble_ad.families._base import SearchRanges
     from ensemble_ad.families._space import architecture_space, training_space
-    from ensemble_ad.tune import TuneSettings
+    from ensemble_ad.plan import TuneSettings
 
     common = SearchRanges()
     for family in FAMILIES.values():

@@ -96,8 +96,8 @@ def tune(
     from optuna.exceptions import StorageInternalError
 
     from ensemble_ad.images import load_dataset
+    from ensemble_ad.plan import TuneSettings
     from ensemble_ad.split import REFERENCE_LEAST
-    from ensemble_ad.tune import TuneSettings
     from ensemble_ad.tune import tune as run
     from ensemble_ad.workers import Crew, tune_together
 
