@@ -22,7 +22,7 @@ import numpy as np
 from ensemble_ad import storage
 from ensemble_ad.archive_file import Archive, check_zip, open_archive
 from ensemble_ad.blend import Blend
-from ensemble_ad.cache import has_member, is_key, load_data_record, load_member
+from ensemble_ad.cache import FILES, has_member, is_key, load_data_record, load_member
 from ensemble_ad.errors import DataError, EnsadError, StorageError, UsageError
 from ensemble_ad.saved_blend import SavedBlend, check_name, load_blend
 from ensemble_ad.version import __version__
@@ -30,7 +30,7 @@ from ensemble_ad.version import __version__
 FORMAT = 1
 MANIFEST = "ensad-blend.json"
 # Suffix in the archive -> name in the member's folder.
-_OF_MEMBER = {".json": "member.json", ".npz": "vectors.npz", ".safetensors": "weights.safetensors"}
+_OF_MEMBER = {Path(name).suffix: name for name in FILES}
 _OF_BLEND = ("blend.json", "scores.npz")
 _DATA = "data.json"
 _MEMBER_FILE = re.compile(r"([a-z][a-z0-9_]*-[0-9a-f]{12})(\.json|\.npz|\.safetensors)")

@@ -30,7 +30,7 @@ class Archive:
         with self._open(name) as file:
             content = file.read(most + 1)
         if len(content) > most:
-            raise DataError(f"{self.path} holds {name} of more than {most} bytes; it is not an exported blend")
+            raise DataError(f"{self.path} holds {name} of more than {most} bytes")
         return content
 
     def copy(self, name: str, target: Path, told: Mapping[str, Any]) -> None:
@@ -57,7 +57,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
         entries = {entry.name: entry.lstat() for entry in path.iterdir()}
         for name, found in entries.items():
             if not stat.S_ISREG(found.st_mode):
-                raise DataError(f"{path} must hold plain files only, but {name!r} is none; it is not an exported blend")
+                raise DataError(f"{path} must hold plain files only, but {name!r} is none")
         yield Archive(path, {n: e.st_size for n, e in entries.items()}, lambda name: (path / name).open("rb"))
         return
     if not path.exists():
@@ -78,10 +78,10 @@ def check_zip(path: Path, entries: list[zipfile.ZipInfo]) -> None:
     """
     names = [entry.filename for entry in entries]
     if len(names) > _MOST_FILES or len(set(names)) < len(names):
-        raise DataError(f"{path} holds too many files, or a name twice; it is not an exported blend")
+        raise DataError(f"{path} holds too many files, or a name twice")
     for entry in entries:
         if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG) or entry.flag_bits & 1:
             raise DataError(f"{path} must hold plain files only, but {entry.filename!r} is none")
     total, packed = sum(entry.file_size for entry in entries), path.stat().st_size
     if total > _MOST_GROWTH * packed + _SLACK:
-        raise DataError(f"{path} has {packed} bytes and would unpack to {total}; it is not an exported blend")
+        raise DataError(f"{path} has {packed} bytes and would unpack to {total}")

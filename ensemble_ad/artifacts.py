@@ -18,14 +18,13 @@ from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from ensemble_ad import cache, storage
+from ensemble_ad.archive_file import check_zip
 from ensemble_ad.errors import EnsadError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from optuna.artifacts._protocol import ArtifactStore
 
-_OF_MEMBER = ("member.json", "vectors.npz", "weights.safetensors")
 _DATA = "data.json"
-_SLACK = 1 << 16
 
 
 class Artifacts:
@@ -64,7 +63,7 @@ class Artifacts:
         with _part(studies) as folder:
             packed = folder / f"{member.key}.zip"
             with storage.clear_errors(packed, "write"), zipfile.ZipFile(packed, "w") as file:
-                for name in _OF_MEMBER:
+                for name in cache.FILES:
                     file.write(member.folder / name, name)
                 file.write(record, _DATA)
             with _clear("write to"):
@@ -119,7 +118,7 @@ class Artifacts:
             if not (studies / "data" / f"{member.data}.json").exists():
                 cache.save_data_record(studies, record)
             with storage.whole_folder(studies / "members" / key) as folder:
-                for name in _OF_MEMBER:
+                for name in cache.FILES:
                     shutil.move(member.folder / name, folder / name)
 
 
@@ -132,9 +131,9 @@ def _unpack(packed: Path, key: str, stage: Path) -> cache.Member:
     try:
         with zipfile.ZipFile(packed) as file:
             names = [entry.filename for entry in file.infolist()]
-            if sorted(names) != sorted((*_OF_MEMBER, _DATA)):
+            if sorted(names) != sorted((*cache.FILES, _DATA)):
                 raise _NotAMember(f"it holds {', '.join(map(repr, names[:5]))}")
-            _refuse_growth(packed, file)
+            check_zip(packed, file.infolist())
             folder = stage / "members" / key
             for name in names:
                 target = stage / "data" / name if name == _DATA else folder / name
@@ -142,7 +141,7 @@ def _unpack(packed: Path, key: str, stage: Path) -> cache.Member:
                 with file.open(name) as source, target.open("wb") as out:
                     shutil.copyfileobj(source, out)
         with zipfile.ZipFile(folder / "vectors.npz") as inner:
-            _refuse_growth(folder / "vectors.npz", inner)
+            check_zip(folder / "vectors.npz", inner.infolist())
         member = cache.load_member(stage, key)
         (stage / "data" / _DATA).rename(stage / "data" / f"{member.data}.json")
         cache.load_data_record(stage, member.data)
@@ -151,12 +150,6 @@ def _unpack(packed: Path, key: str, stage: Path) -> cache.Member:
     except (EnsadError, zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError) as error:
         raise _NotAMember(" ".join(str(error).replace(str(stage), "").split())[:300]) from error
     return member
-
-
-def _refuse_growth(path: Path, file: zipfile.ZipFile) -> None:
-    total = sum(entry.file_size for entry in file.infolist())
-    if total > path.stat().st_size + _SLACK:
-        raise _NotAMember(f"{path.name} would unpack to {total} bytes")
 
 
 @contextmanager

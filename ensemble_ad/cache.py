@@ -19,6 +19,7 @@ from ensemble_ad import storage
 from ensemble_ad.errors import StorageError
 
 FORMAT = 1
+FILES = ("member.json", "vectors.npz", "weights.safetensors")
 _KEY = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}")
 _NUMBER = (int, float)
 # What later commands read of `member.json`, and what it has to be.

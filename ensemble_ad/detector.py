@@ -5,6 +5,7 @@ them. `anomaly_score` has the sign of PyOD's `decision_function` and of the rest
 anomalous.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -29,14 +30,14 @@ _LATENT_IMAGES = 2000
 Floats = npt.NDArray[np.float64]
 
 
-class NormalTrained(OutlierMixin, BaseEstimator):  # type: ignore[misc]
+class NormalTrained(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
     """What detectors share that are fitted to normal images: all but `fit` and `anomaly_score`."""
 
     offset_: float
 
+    @abstractmethod
     def anomaly_score(self, X: npt.ArrayLike) -> Floats:
         """float64 (n,), higher = more anomalous."""
-        raise NotImplementedError
 
     def score_samples(self, X: npt.ArrayLike) -> Floats:
         """The negative of `anomaly_score`, float64 (n,): lower = more anomalous."""

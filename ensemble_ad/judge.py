@@ -30,7 +30,7 @@ from ensemble_ad.pseudo_anomalies import pseudo_anomalies, split_reference
 from ensemble_ad.recipe import Recipe
 from ensemble_ad.score import LatentReference, LatentReferences, Scores, error_vectors, fit_latents
 from ensemble_ad.split import split_rows
-from ensemble_ad.statistics import estimate_share
+from ensemble_ad.statistics import SURE, estimate_share
 from ensemble_ad.train import DivergedError, Epoch
 from ensemble_ad.transductive import Folds, deal
 
@@ -218,20 +218,20 @@ class Judge:
         Returns:
             The judgement, and what the other objectives say of the kind of error that it chose.
         """
-        rows = np.arange(len(self.images.test)) if "test" in self.goal.needs else np.arange(0)
-        judgement = self.goal.judge(self._evidence(scored, rows))
+        every = self._evidence(scored, np.arange(len(self.images.test)))
+        judgement = self.goal.judge(every)
         chosen = self._evidence(_only(scored, judgement.column), np.arange(len(self.images.test)))
         values: dict[str, Any] = {}
         if chosen.test:
             values["separation"] = _values(separation(chosen))
-            values["implausible"] = implausible_kinds(self._evidence(scored, np.arange(len(self.images.test))))
+            values["implausible"] = implausible_kinds(every)
             column = judgement.column
-            share = estimate_share(chosen.reference[column], chosen.test[column], level=0.99)
+            share = estimate_share(chosen.reference[column], chosen.test[column], level=SURE)
             values["share"] = {"value": share.value, "low": share.low}
-        if chosen.pseudo and not family(self.recipe.family).transductive:
+        if chosen.pseudo:
             values["synthetic"] = {**_values(synthetic(chosen)), "kinds": synthetic_kinds(chosen, judgement.column)}
         if "rss" in scored.reference:
-            values["loss"] = _values(loss(self._evidence(scored, rows)))
+            values["loss"] = _values(loss(every))
         return judgement, values
 
     def _evidence(self, scored: Scored, test_rows: npt.NDArray[np.int64]) -> Evidence:

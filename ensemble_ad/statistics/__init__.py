@@ -24,10 +24,11 @@ from ensemble_ad.statistics.many import (
     wilcoxon_across_tasks,
 )
 from ensemble_ad.statistics.ranks import midranks, rank_correlation
-from ensemble_ad.statistics.share import MOST_ANOMALIES, estimate_share, implausible, implied_auc
+from ensemble_ad.statistics.share import MOST_ANOMALIES, SURE, estimate_share, implausible, implied_auc
 
 __all__ = [
     "MOST_ANOMALIES",
+    "SURE",
     "AucColumns",
     "BestComparison",
     "BootstrapAuc",

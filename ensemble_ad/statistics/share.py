@@ -13,7 +13,8 @@ from ensemble_ad.statistics.ranks import as_scores
 
 MOST_ANOMALIES = 0.6
 """A test batch of more anomalies than that is less likely than one whose normal images differ from the reference."""
-_SURE = 0.99
+SURE = 0.99
+"""Confidence of the lower bound on the share that a guard goes by."""
 
 
 def implausible(reference: ArrayLike, test: ArrayLike, most: float = MOST_ANOMALIES) -> bool:
@@ -29,7 +30,7 @@ def implausible(reference: ArrayLike, test: ArrayLike, most: float = MOST_ANOMAL
     Raises:
         DataError: NaN, empty, wrong dimensions.
     """
-    return estimate_share(reference, test, level=_SURE).low > most
+    return estimate_share(reference, test, level=SURE).low > most
 
 
 def implied_auc(separation: Estimate, share: float) -> Estimate:
