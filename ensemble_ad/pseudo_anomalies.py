@@ -12,8 +12,8 @@ It fails as follows.
 - It rewards models that see these kinds of defect, and real anomalies may be otherwise: on another object in the same
   scene, or another person's face, it says little.
 - Blur, and lower contrast, make an image easier to reconstruct, so that a reconstruction error ranks them *below*
-  normal images. Where no trial does better than chance, `synthetic.kept_kinds` drops the kind; where some do, it favours
-  these.
+  normal images. Where no trial does better than chance, `synthetic.kept_kinds` drops the kind; where some do, it
+  favours these.
 - Defects lie anywhere in the raw image. A trial that crops more sees fewer of them, and is judged the worse for it even
   if real anomalies lie in the middle.
 - It is circular for a model that was trained on such defects (a CutPaste family): a good value there says that training
