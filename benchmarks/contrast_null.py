@@ -18,7 +18,8 @@ from ensemble_ad.preprocess import Preprocess, apply
 from ensemble_ad.score import error_vectors
 from ensemble_ad.split import split_rows
 from ensemble_ad.statistics import separation
-from ensemble_ad.train import Epoch, TrainSettings
+from ensemble_ad.train import Epoch
+from ensemble_ad.train_settings import TrainSettings
 from ensemble_ad.transductive import deal, train
 
 SIZE = 32

@@ -26,7 +26,7 @@ from ensemble_ad.images import load_dataset
 from ensemble_ad.preprocess import Preprocess
 from ensemble_ad.recipe import Recipe
 from ensemble_ad.statistics import auc
-from ensemble_ad.train import TrainSettings
+from ensemble_ad.train_settings import TrainSettings
 
 SEEDS = range(3)
 CROPS = (1.0, 0.875, 0.75, 0.5625)

@@ -21,9 +21,11 @@ from ensemble_ad.errors import EnsadError
 from ensemble_ad.families import FAMILIES, Architecture, Family, Model, family, preset
 from ensemble_ad.image_rows import Layout, checked
 from ensemble_ad.images import Images
+from ensemble_ad.precision import AUTO, choose_precision
 from ensemble_ad.preprocess import Preprocess, apply
 from ensemble_ad.score import LatentReference, LatentReferences, error_vectors, fit_latents
-from ensemble_ad.train import TrainSettings, choose_device, train
+from ensemble_ad.train import choose_device, train
+from ensemble_ad.train_settings import TrainSettings
 
 _BATCH = 32
 _LATENT_IMAGES = 2000
@@ -68,7 +70,7 @@ class AutoencoderDetector(NormalTrained):
         family: a family, with the settings that its studies try first, or a preset, with the published ones;
             `ensad families` lists both. Not one that is trained on test images.
         epochs: passes over the images; None is the preset's, or 20.
-        training: further settings by name, those of `train.TrainSettings`: batch_size, learning_rate, loss, ...
+        training: further settings by name, those of `train_settings.TrainSettings`: batch_size, loss, ...
         architecture: the family's hyperparameters in the place of its own, an `Architecture`.
         crop: share of the side that a centred crop keeps, in (0, 1]; None is the family's.
         column: the kind of error that is the score: rss, mae, top, gradient, ssim, latent_mahalanobis, latent_knn or
@@ -216,7 +218,13 @@ class AutoencoderDetector(NormalTrained):
             architecture = self.architecture
         if self.crop is not None:
             crop = (self.crop, self.crop)
-        return kind, architecture, crop, TrainSettings(**{**training, **(self.training or {}), "seed": seed})
+        precision = choose_precision(AUTO, choose_device(self.device))
+        return (
+            kind,
+            architecture,
+            crop,
+            TrainSettings(**{**training, "precision": precision, **(self.training or {}), "seed": seed}),
+        )
 
 
 def hold_out(n: int, share: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -25,7 +25,8 @@ from ensemble_ad.objective import objective
 from ensemble_ad.recipe import Recipe
 from ensemble_ad.score import LatentReference
 from ensemble_ad.split import split_rows
-from ensemble_ad.train import Progress, train
+from ensemble_ad.train import train
+from ensemble_ad.training_state import Progress
 from ensemble_ad.version import __version__
 
 _MODEL, _LATENT = "model.", "latent."

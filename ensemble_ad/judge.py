@@ -161,6 +161,7 @@ class Judge:
         judgement = self.goal.judge(self._evidence(scored, glance.cpu().numpy()))
         self.history.append(
             {"epoch": epoch.number, "loss": epoch.loss, "value": judgement.value, "rate": epoch.images_per_second}
+            | ({"parts": epoch.parts} if epoch.parts > 1 else {})
         )
         if self.best_epoch == 0 or self.goal.better(judgement.value, self.best_value):
             self.best_epoch, self.best_value = epoch.number, judgement.value

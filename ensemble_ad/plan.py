@@ -1,9 +1,10 @@
 """What a study is: the settings, and what they mean for a data set."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import optuna
 
@@ -15,11 +16,14 @@ from ensemble_ad.families import Family, family
 from ensemble_ad.fit import check_objective, check_transductive
 from ensemble_ad.images import Dataset
 from ensemble_ad.objective import AUTO
+from ensemble_ad.precision import AUTO as AUTO_PRECISION
+from ensemble_ad.precision import choose_precision
 from ensemble_ad.preprocess import Preprocess
 from ensemble_ad.recipe import Recipe
 from ensemble_ad.split import split_rows
 from ensemble_ad.study_storage import open_storage
-from ensemble_ad.train import TrainSettings, choose_device
+from ensemble_ad.train import choose_device
+from ensemble_ad.train_settings import TrainSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,7 @@ class TuneSettings:
         epochs: the most that a trial trains.
         objective: a name of `objective.OBJECTIVES`, or `auto`.
         device: auto, cpu or cuda.
+        precision: auto, or a name of `precision.PRECISIONS`.
         seed: of the sampler and of every model.
         subset: training images used; None is all.
         size: side that crops are resized to; None is the images' own.
@@ -52,6 +57,7 @@ class TuneSettings:
     epochs: int = 20
     objective: str = AUTO
     device: str = "auto"
+    precision: str = AUTO_PRECISION
     seed: int = 0
     subset: int | None = None
     size: int | None = None
@@ -73,7 +79,7 @@ class TuneSettings:
             raise UsageError(f"--anomaly-share must lie between 0 and 1, not {self.anomaly_share}")
 
 
-def study_name(settings: TuneSettings, fingerprint: str, widths: Sequence[int]) -> str:
+def study_name(settings: TuneSettings, fingerprint: str, widths: Sequence[int], batch_sizes: Sequence[int]) -> str:
     """Family, objective and a hash of whatever makes two studies' values incomparable."""
     what = [
         fingerprint,
@@ -81,6 +87,7 @@ def study_name(settings: TuneSettings, fingerprint: str, widths: Sequence[int]) 
         settings.subset,
         settings.size,
         widths[-1],
+        batch_sizes[-1],
         settings.labels_hash,
         settings.seed,
         settings.flips,
@@ -99,6 +106,8 @@ class Plan:
         self.dataset, self.settings = dataset, settings
         self.kind: Family = family(settings.family)
         self.device = choose_device(settings.device)
+        self.precision = choose_precision(settings.precision, self.device)
+        self.batch_sizes = self.kind.ranges.batch_sizes(self.device.type)
         widest = self.kind.widths[-1] if self.device.type == "cuda" else self.kind.cpu_width
         self.widths = self.kind.widths_up_to(settings.max_width or widest)
         self.size = settings.size or dataset.side
@@ -115,8 +124,8 @@ class Plan:
         """The study, begun."""
         settings = self.settings
         course = Course(
-            name=study_name(settings, self.dataset.fingerprint, self.widths),
-            start=[{**each, "width": min(each["width"], self.widths[-1])} for each in self.kind.start],
+            name=study_name(settings, self.dataset.fingerprint, self.widths, self.batch_sizes),
+            start=[self._start(each) for each in self.kind.start],
             objective=settings.objective,
             transductive=self.kind.transductive,
             epochs=settings.epochs,
@@ -134,11 +143,18 @@ class Plan:
         course.begin()
         return course
 
+    def _start(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The family's first values, as near as this device's choices come to them."""
+        nearest = {"width": min(values["width"], self.widths[-1])}
+        if "batch_size" in values:
+            nearest["batch_size"] = min(self.batch_sizes, key=lambda size: abs(size - values["batch_size"]))
+        return {**values, **nearest}
+
     def recipe(self, trial: optuna.Trial, objective: str) -> Recipe:
         """What a trial shall train."""
         settings, dataset = self.settings, self.dataset
         architecture = self.kind.suggest(trial, self.widths)
-        crop, training = self.kind.ranges.suggest(trial, settings.epochs)
+        crop, training = self.kind.ranges.suggest(trial, settings.epochs, self.batch_sizes)
         return Recipe(
             data=dataset.fingerprint,
             family=self.kind.name,
@@ -148,7 +164,7 @@ class Plan:
                 size=(self.size, self.size),
                 channels=1 if dataset.is_grey else dataset.channels,
             ),
-            training=TrainSettings(seed=settings.seed, **training),
+            training=TrainSettings(seed=settings.seed, precision=self.precision, **training),
             objective=objective,
             labels=settings.labels_hash,
             subset=settings.subset,

@@ -7,10 +7,10 @@ from ensemble_ad import storage
 from ensemble_ad.families import Architecture, family
 from ensemble_ad.families._base import architecture_from_json, architecture_json
 from ensemble_ad.preprocess import Preprocess
-from ensemble_ad.train import TrainSettings
+from ensemble_ad.train_settings import TrainSettings
 
 # Raised when a change of the code changes what a recipe gives, so that older members are never taken for newer ones.
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ensemble_ad.families import Model, Output
 from ensemble_ad.reconstruction import ERROR_KINDS
-from ensemble_ad.train import to_input
+from ensemble_ad.step import to_input
 
 # On the CPU a batch and its error maps should stay in the cache.
 _CPU_BATCH, _GPU_BATCH = 64, 1024

@@ -9,16 +9,11 @@ from torch import Tensor
 
 from ensemble_ad.families import Model
 from ensemble_ad.families._base import CrossFittedModel, add_noise
-from ensemble_ad.train import (
-    AfterEpoch,
-    Epoch,
-    Keeper,
-    Progress,
-    TrainSettings,
-    finish_epoch,
-    make_optimizer,
-    to_input,
-)
+from ensemble_ad.precision import computing
+from ensemble_ad.step import Schedule, make_optimizer, to_input
+from ensemble_ad.train import AfterEpoch, Epoch, finish_epoch, training_on
+from ensemble_ad.train_settings import TrainSettings
+from ensemble_ad.training_state import Keeper, Progress
 
 _SHIFT = 1 / 16
 
@@ -72,8 +67,7 @@ def train(
         DivergedError: if the loss stops being finite.
     """
     device = normal.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(settings.seed)
+    with training_on(device, settings):
         model = build().to(device)
         if not isinstance(model, CrossFittedModel):
             raise TypeError(f"{type(model).__name__} is trained otherwise")
@@ -81,13 +75,15 @@ def train(
         fewest = min(len(rows), *(len(these) for these in seen))
         half = max(1, min(settings.batch_size // 2, fewest))
         steps = fewest // half
-        optimizer, scheduler = make_optimizer(model, settings, steps)
-        progress = Progress(model=model, optimizer=optimizer, scheduler=scheduler, device=device)
+        schedule = Schedule(settings, steps, device)
+        optimizer = make_optimizer(model, settings, schedule)
+        progress = Progress(model=model, optimizer=optimizer, device=device)
         if keeper is not None:
             keeper.begin(progress)
         for number in range(progress.epochs + 1, settings.epochs + 1):
             started = time.perf_counter()
             model.train()
+            schedule.go_to((number - 1) * steps)
             total = torch.zeros((), device=device)
             orders = [
                 (rows[torch.randperm(len(rows), device=device)], these[torch.randperm(len(these), device=device)])
@@ -95,15 +91,17 @@ def train(
             ]
             for step in range(steps):
                 place = slice(step * half, (step + 1) * half)
+                schedule.set()
                 optimizer.zero_grad(set_to_none=True)
                 for network, (normal_order, test_order) in enumerate(orders):
                     both = torch.cat([normal[normal_order[place]], test[test_order[place]]])
                     images = add_noise(_augment(to_input(both)), settings.noise_scale)
-                    loss = model.training_pass(network, images[:half], images[half:], settings.latent_noise_scale)
+                    with computing(settings.precision, device):
+                        loss = model.training_pass(network, images[:half], images[half:], settings.latent_noise_scale)
                     loss.backward()  # type: ignore[no-untyped-call]
                     total += loss.detach() / model.folds
                 optimizer.step()
-                scheduler.step()
+                schedule.advance()
             epoch: Epoch = finish_epoch(number, total, steps, 2 * half * model.folds, started)
             model.eval()
             progress.epochs = number

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from ensemble_ad import cache, storage
 from ensemble_ad.artifacts import Artifacts
-from ensemble_ad.course import Course
+from ensemble_ad.course import FINISHED, Course
 from ensemble_ad.errors import EnsadError, Interrupted, StorageError
 from ensemble_ad.fit import AfterEpoch, Help, PseudoImages, fit_member
 from ensemble_ad.images import Dataset
@@ -61,6 +61,7 @@ class TuneResult:
         finished: trials complete or pruned.
         pruned: of these, the pruned ones.
         failed: trials that failed.
+        saved: share of the epochs of the finished trials that pruning saved.
         objective: what the trials were judged by in the end.
         best: the best member; None if no trial is complete.
         values: of the completed trials.
@@ -71,6 +72,7 @@ class TuneResult:
     finished: int
     pruned: int
     failed: int
+    saved: float
     objective: str
     best: cache.Member | None
     values: tuple[float, ...]
@@ -130,11 +132,24 @@ def result(plan: Plan, course: Course) -> TuneResult:
         finished=finished,
         pruned=finished - len(course.complete()),
         failed=sum("reason" in trial.user_attrs for trial in course.failed()),
+        saved=_saved(plan, course),
         objective=course.objective,
         best=best_first(complete, course.objective)[0] if complete else None,
         values=tuple(member.value for member in complete),
         reference_rows=plan.reference_rows,
     )
+
+
+def _saved(plan: Plan, course: Course) -> float:
+    """Share of the epochs that pruning saved."""
+    most = min(plan.settings.epochs, plan.kind.ranges.most_epochs or plan.settings.epochs)
+    planned, saved = 0, 0
+    for trial in course.study.get_trials(deepcopy=False, states=FINISHED):
+        epochs = int(trial.params.get("epochs", most))
+        planned += epochs
+        if trial.state == TrialState.PRUNED:
+            saved += epochs - (trial.last_step or 0)
+    return saved / max(1, planned)
 
 
 @dataclass(kw_only=True)

@@ -26,7 +26,8 @@ from ensemble_ad.images import load_dataset
 from ensemble_ad.objective import Judgement
 from ensemble_ad.preprocess import Preprocess
 from ensemble_ad.recipe import Recipe
-from ensemble_ad.train import DivergedError, TrainSettings
+from ensemble_ad.train import DivergedError
+from ensemble_ad.train_settings import TrainSettings
 
 CPU = torch.device("cpu")
 SMALL = {

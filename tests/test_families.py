@@ -42,7 +42,9 @@ from ensemble_ad.families.vae import VaeArchitecture, gaussian_kl, sample
 from ensemble_ad.preprocess import Preprocess, apply
 from ensemble_ad.reconstruction import ERROR_KINDS
 from ensemble_ad.score import LatentReference, error_vectors, fit_latents
-from ensemble_ad.train import TrainSettings, to_input, train
+from ensemble_ad.step import to_input
+from ensemble_ad.train import train
+from ensemble_ad.train_settings import TrainSettings
 from ensemble_ad.transductive import deal
 
 EVERY_FAMILY = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
@@ -178,7 +180,7 @@ def test_the_smallest_and_the_largest_side_are_taken(family, side):
 def test_every_parameter_gets_a_gradient(family, digits):
     model = small(family).build(SHAPE).train()
     images = to_input(digits[:16])
-    reconstruction, loss = model.training_pass(images, 0.1, 1.0)
+    reconstruction, loss = model.training_pass(images, 0.1, torch.tensor(1.0))
     assert (reconstruction is not None) is family.reconstructs
     if reconstruction is not None:
         loss = loss + (reconstruction - images).square().mean()
@@ -548,7 +550,7 @@ def test_a_sample_has_the_mean_and_the_variance_that_it_is_drawn_with():
 def test_the_divergence_warms_up_with_the_progress_of_the_training(digits, progress, share):
     images = to_input(digits[:8])
     model = VaeArchitecture(kl_weight=0.5, kl_warmup=0.4).build(SHAPE)
-    _, extra = model.training_pass(images, 0.0, progress)
+    _, extra = model.training_pass(images, 0.0, torch.tensor(progress))
     kl = model(images).columns["kl"].mean() / (32 * 32)
     assert kl > 0
     torch.testing.assert_close(extra, share * 0.5 * kl)
@@ -557,7 +559,7 @@ def test_the_divergence_warms_up_with_the_progress_of_the_training(digits, progr
 def test_training_tells_the_model_how_far_it_is(digits):
     class Listening(FcnAutoencoder):
         def training_pass(self, images, latent_noise_scale, progress):
-            heard.append(progress)
+            heard.append(float(progress))
             return super().training_pass(images, latent_noise_scale, progress)
 
     heard: list[float] = []
@@ -569,7 +571,7 @@ def test_training_tells_the_model_how_far_it_is(digits):
 def test_the_auxiliary_decoder_learns_the_first_ones_output_and_leaves_the_resnet_alone(digits):
     images = to_input(digits[:16])
     model = small(FAMILIES["resnet_aux"]).build(SHAPE).train()
-    _, extra = model.training_pass(images, 0.0, 0.5)
+    _, extra = model.training_pass(images, 0.0, torch.tensor(0.5))
     extra.backward()
     learning = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert learning == {f"auxiliary.{name}" for name, _ in model.auxiliary.named_parameters()}
@@ -603,7 +605,7 @@ def test_mesdnets_further_losses_have_the_published_ratio_to_a_summed_reconstruc
     architecture = MesdnetArchitecture(fcn_widths=(16, 4), map_widths=(8,), width=2, decoder_channels=(8, 4, 4))
     model = architecture.build(SHAPE).train()
     torch.manual_seed(0)
-    reconstruction, extra = model.training_pass(images, 0.0, 0.5)
+    reconstruction, extra = model.training_pass(images, 0.0, torch.tensor(0.5))
     mean, log_variance = model.posterior(model.vae(images))
     fcn_map, cnn_map = model.fcn_map(model.fcn(images.flatten(1))), model.cnn(images)
     published = (
@@ -669,7 +671,7 @@ def test_the_resnet_classifier_learns_to_tell_noisy_reconstructions(digits):
     architecture = ResnetArchitecture(blocks=(1, 1, 1, 1), width=8, bottleneck=16, classifier_weight=1.0)
     settings = TrainSettings(epochs=12, batch_size=32, latent_noise_scale=3.0)
     model = train(lambda: architecture.build(SHAPE), digits, torch.arange(len(digits)), settings).train()
-    cross_entropy = float(model.training_pass(to_input(digits), 3.0, 1.0)[1].detach())
+    cross_entropy = float(model.training_pass(to_input(digits), 3.0, torch.tensor(1.0))[1].detach())
     assert cross_entropy < 0.9 * 2 * math.log(2)  # 2 ln 2 is what guessing costs
 
 

@@ -29,7 +29,7 @@ from ensemble_ad.recipe import Recipe
 from ensemble_ad.score import error_vectors, fit_latents
 from ensemble_ad.split import REFERENCE_LEAST, split_rows
 from ensemble_ad.statistics import auc
-from ensemble_ad.train import TrainSettings
+from ensemble_ad.train_settings import TrainSettings
 from ensemble_ad.transductive import deal
 
 CPU = torch.device("cpu")

@@ -14,7 +14,8 @@ ROOT = Path(ensemble_ad.__file__).parent
 ORDER = (
     "version", "errors", "config", "storage", "id_table", "images", "image_stream", "bundled", "preprocess", "split",
     "check", "statistics", "pseudo_anomalies", "synthetic",
-    "reconstruction", "families", "train", "transductive", "score", "recipe", "objective", "auto_objective", "cache",
+    "reconstruction", "families", "precision", "allocator", "train_settings", "step", "training_state", "train",
+    "transductive", "score", "recipe", "objective", "auto_objective", "cache",
     "selection", "checkpoint", "judge", "fit", "lease", "study_storage", "archive_file", "artifacts", "course", "plan",
     "tune", "workers",
     "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "submit", "alarm", "imported",

@@ -11,7 +11,9 @@ from sklearn.datasets import load_digits
 
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families.fcn import FcnArchitecture
-from ensemble_ad.train import DivergedError, TrainSettings, choose_device, schedule, to_input, train
+from ensemble_ad.step import schedule, to_input
+from ensemble_ad.train import DivergedError, choose_device, train
+from ensemble_ad.train_settings import TrainSettings
 
 SHAPE = (1, 16, 16)
 ARCHITECTURE = FcnArchitecture(widths=(32, 8))

@@ -32,6 +32,14 @@ labels = click.option(
     help="CSV file with the columns ID,label; 1 = anomaly.",
 )
 
+precision = click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="What models are trained in; auto is bf16 where the device has it. Scores are always computed in fp32.",
+)
+
 
 class Say:
     """Human text, on stderr: nothing with -q, more with -v."""

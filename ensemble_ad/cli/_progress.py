@@ -21,6 +21,7 @@ class _Watcher:
         self._say = say
         self._bar = bar
         self._best = "-"
+        self._parts = 1
         if bar is not None:
             self._task = bar.add_task("", start=False, total=None, now="")
 
@@ -37,6 +38,9 @@ class _Watcher:
             f"trial {trial} epoch {epoch.number}/{epochs} loss {epoch.loss:.4f} "
             f"value {judgement.value:.4f} best {self._best} {epoch.images_per_second:,.0f} images/s"
         )
+        if epoch.parts > self._parts:
+            self._parts = epoch.parts
+            self._say(epoch.memory_note)
         if self._bar is not None:
             within = min(self._done + epoch.number / epochs, self._wanted)
             # 80 columns hold the bar, the count, the time left and this.

@@ -16,6 +16,7 @@ from ensemble_ad.cli import _options
 @click.option("--subset", type=int, help="Train on that many images only.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@_options.precision
 @_options.data
 @_options.studies
 @_options.verbosity
@@ -28,6 +29,7 @@ def train(
     subset: int | None,
     seed: int,
     device: str,
+    precision: str,
     data: Path,
     studies: Path,
     say: _options.Say,
@@ -49,15 +51,18 @@ def train(
     from ensemble_ad.fit import Help, PseudoImages, check_transductive, fit_member
     from ensemble_ad.images import load_dataset
     from ensemble_ad.objective import Judgement
+    from ensemble_ad.precision import choose_precision
     from ensemble_ad.preprocess import Preprocess
     from ensemble_ad.recipe import Recipe
-    from ensemble_ad.train import Epoch, TrainSettings, choose_device
+    from ensemble_ad.train import Epoch, choose_device
+    from ensemble_ad.train_settings import TrainSettings
 
     family, published = look_up(preset)
     check_transductive(family, allowed=transductive)
     storage.make_folder(studies)
     dataset = load_dataset(data, image_cache=studies / "preprocessed")
-    training = TrainSettings(seed=seed, **published.training)
+    place = choose_device(device)
+    training = TrainSettings(seed=seed, precision=choose_precision(precision, place), **published.training)
     training = replace(
         training,
         epochs=training.epochs if epochs is None else epochs,
@@ -80,7 +85,13 @@ def train(
         flips=flips,
     )
 
+    parts = 1
+
     def after_epoch(epoch: Epoch, judgement: Judgement) -> None:
+        nonlocal parts
+        if epoch.parts > parts:
+            parts = epoch.parts
+            say(epoch.memory_note)
         say(
             f"epoch {epoch.number}/{training.epochs} loss {epoch.loss:.4f} separation {judgement.value:.4f} "
             f"{epoch.images_per_second:,.0f} images/s"
@@ -90,7 +101,7 @@ def train(
         dataset,
         recipe,
         studies=studies,
-        device=choose_device(device),
+        device=place,
         after_epoch=after_epoch,
         help=Help(pseudo=None if family.transductive else PseudoImages.of(dataset)),
         notes={"preset": preset},

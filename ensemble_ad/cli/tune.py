@@ -25,6 +25,7 @@ from ensemble_ad.cli import _options
 @click.option("--prune/--no-prune", default=True, show_default=True, help="Give up trials that fall behind.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@_options.precision
 @click.option("--workers", type=click.IntRange(min=1),
               help="Processes that share the study.  [default: 1; with Dask all that it has]")  # fmt: skip
 @click.option("--backend", default="loky", show_default=True,
@@ -52,6 +53,7 @@ def tune(
     prune: bool,
     seed: int,
     device: str,
+    precision: str,
     workers: int | None,
     backend: str,
     scheduler: str | None,
@@ -106,9 +108,9 @@ def tune(
     dataset = load_dataset(data, image_cache=studies / "preprocessed", test_optional=True)
     label = None if labels is None else id_table.read_labels(labels, dataset.test.ids)
     settings = TuneSettings(
-        family=family, trials=trials, timeout=timeout, epochs=epochs, objective=name, device=device, seed=seed,
-        subset=subset, size=size, max_width=max_width, prune=prune, storage=storage, artifacts=artifacts,
-        labels_hash=None if labels is None else f"{labels.name}:{files.file_hash(labels)[:12]}",
+        family=family, trials=trials, timeout=timeout, epochs=epochs, objective=name, device=device,
+        precision=precision, seed=seed, subset=subset, size=size, max_width=max_width, prune=prune, storage=storage,
+        artifacts=artifacts, labels_hash=None if labels is None else f"{labels.name}:{files.file_hash(labels)[:12]}",
         flips=flips, transductive=transductive, anomaly_share=anomaly_share,
     )  # fmt: skip
     try:
@@ -126,6 +128,7 @@ def tune(
         ) from error
     say(
         f"{result.study}: {result.finished} finished trials, {result.pruned} of them pruned"
+        + (f", which saved {result.saved:.0%} of the epochs" if result.pruned else "")
         + (f", {result.failed} failed" if result.failed else "")
     )
     if result.best is None:

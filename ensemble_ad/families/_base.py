@@ -14,6 +14,7 @@ from torch.nn import functional
 from ensemble_ad.errors import UsageError
 
 _LATENT_SIZE = 512
+_RATED_BATCH = 256
 
 Shape = tuple[int, int, int]
 """(channels, height, width) of what a model takes."""
@@ -52,13 +53,16 @@ class GradientModel(Model):
     """A model that `train.train` trains by steps of an optimizer."""
 
     @abstractmethod
-    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: float) -> tuple[Tensor | None, Tensor]:
+    def training_pass(
+        self, images: Tensor, latent_noise_scale: float, progress: Tensor
+    ) -> tuple[Tensor | None, Tensor]:
         """One pass while training.
 
         Args:
             images: float (B, C, H, W), noise already added.
             latent_noise_scale: standard deviation of the Gaussian noise on the bottleneck.
-            progress: share of all steps already done, of [0, 1), for whatever warms up.
+            progress: float32 (), the share of all steps already done, of [0, 1), for whatever warms up; a tensor, so
+                that a captured step follows it. Nothing here may wait for the device, as `float(progress)` would.
 
         Returns:
             The reconstruction (B, C, H, W), or None, and a scalar that the family adds to the reconstruction loss.
@@ -152,9 +156,11 @@ class SearchRanges:
 
     Attributes:
         crop: lowest and highest fraction of the side; tried in steps of 1/16, so that few crops are ever cached.
-        learning_rate: lowest and highest, on a log scale.
+        learning_rate: lowest and highest, on a log scale, for batches of 256; it is scaled with the root of the batch
+            size, as Adam wants it (Malladi et al. 2022, arXiv:2205.10287), so that the two can be searched apart.
         weight_decay: the same.
-        batch_size: the ones to try.
+        batch_size: the ones to try on a CPU.
+        gpu_batch_size: the ones to try on a GPU, which smaller ones do not fill.
         warmup_ratio, noise_scale, latent_noise_scale: lowest and highest.
         loss: the names to try.
         epochs: lowest share of `--epochs`; the learning rate's schedule ends with the epochs.
@@ -165,6 +171,7 @@ class SearchRanges:
     learning_rate: tuple[float, float] = (2e-4, 5e-3)
     weight_decay: tuple[float, float] = (1e-6, 1e-1)
     batch_size: tuple[int, ...] = (64, 128, 256, 512)
+    gpu_batch_size: tuple[int, ...] = (128, 256, 512, 1024)
     warmup_ratio: tuple[float, float] = (0.0, 0.3)
     noise_scale: tuple[float, float] = (0.0, 0.5)
     latent_noise_scale: tuple[float, float] = (0.0, 0.5)
@@ -172,8 +179,20 @@ class SearchRanges:
     epochs: float = 0.25
     most_epochs: int | None = None
 
-    def suggest(self, trial: Sampler, epochs: int) -> tuple[float, dict[str, Any]]:
-        """Draw a crop, and values for `train.TrainSettings` (all but the seed)."""
+    def batch_sizes(self, device: str) -> tuple[int, ...]:
+        """The ones to try on a device of that type."""
+        return self.gpu_batch_size if device == "cuda" else self.batch_size
+
+    def suggest(
+        self, trial: Sampler, epochs: int, batch_sizes: tuple[int, ...] | None = None
+    ) -> tuple[float, dict[str, Any]]:
+        """Draw a crop, and values for `train_settings.TrainSettings` (all but the seed and the precision).
+
+        Args:
+            trial: draws.
+            epochs: the most that a trial trains.
+            batch_sizes: the ones to try; None is those for a CPU.
+        """
 
         def number(name: str, ends: tuple[float, float], **how: Any) -> float:
             return ends[0] if ends[0] == ends[1] else trial.suggest_float(name, *ends, **how)
@@ -184,16 +203,22 @@ class SearchRanges:
         most = min(epochs, self.most_epochs or epochs)
         fewest = max(1, round(self.epochs * most))
         crop = number("crop", self.crop, step=1 / 16)
+        batch_size = choice("batch_size", batch_sizes or self.batch_size)
         return crop, {
             "epochs": most if fewest == most == self.most_epochs else trial.suggest_int("epochs", fewest, most),
-            "batch_size": choice("batch_size", self.batch_size),
-            "learning_rate": number("learning_rate", self.learning_rate, log=True),
+            "batch_size": batch_size,
+            "learning_rate": scaled_rate(number("learning_rate", self.learning_rate, log=True), batch_size),
             "weight_decay": number("weight_decay", self.weight_decay, log=True),
             "warmup_ratio": number("warmup_ratio", self.warmup_ratio),
             "noise_scale": number("noise_scale", self.noise_scale),
             "latent_noise_scale": number("latent_noise_scale", self.latent_noise_scale),
             "loss": choice("loss", self.loss),
         }
+
+
+def scaled_rate(rate: float, batch_size: int) -> float:
+    """The learning rate for batches of `batch_size`, where `rate` is the one for batches of 256: by the square root."""
+    return rate * math.sqrt(batch_size / _RATED_BATCH)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +230,7 @@ class Preset:
         source: who published it.
         crop: fraction of the side that the crop keeps, (height, width).
         size: what the crop is resized to, (height, width); None keeps the images' own.
-        training: what it sets of `train.TrainSettings`.
+        training: what it sets of `train_settings.TrainSettings`.
     """
 
     architecture: Architecture

@@ -70,7 +70,7 @@ class CnnAutoencoder(GradientModel):
         latent = self.encoder(images)
         return Output(self.decoder(latent), flat_latent(latent), {})
 
-    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: float) -> tuple[Tensor, Tensor]:
+    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: Tensor) -> tuple[Tensor, Tensor]:
         latent = add_noise(self.encoder(images), latent_noise_scale)
         return self.decoder(latent), torch.zeros((), device=images.device)
 

@@ -90,8 +90,8 @@ class ContrastModel(CrossFittedModel):
 
     def training_pass(self, number: int, normal: Tensor, test: Tensor, latent_noise_scale: float) -> Tensor:
         logit = self._logit(number, torch.cat([normal, test]), latent_noise_scale)
-        target = torch.cat([torch.zeros(len(normal)), torch.ones(len(test))]).to(logit.device)
-        return functional.binary_cross_entropy_with_logits(logit, target)
+        target = torch.cat([torch.zeros_like(logit[: len(normal)]), torch.ones_like(logit[len(normal) :])])
+        return functional.binary_cross_entropy_with_logits(logit.float(), target.float())
 
     def _logit(self, number: int, images: Tensor, latent_noise_scale: float = 0.0) -> Tensor:
         features = add_noise(self.features[number](images), latent_noise_scale)

@@ -109,12 +109,12 @@ class CutpasteClassifier(GradientModel):
         logits = self.head(features)
         return Output(None, features, {"logit": logits[:, 1:].logsumexp(1) - logits[:, 0]})
 
-    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: float) -> tuple[None, Tensor]:
+    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: Tensor) -> tuple[None, Tensor]:
         images = jittered(images, self.jitter)
         views = torch.cat([images, paste_patch(images, self.jitter), paste_scar(images, self.jitter)])
         logits = self.head(add_noise(self.features(views), latent_noise_scale))
         kinds = torch.arange(_KINDS, device=images.device).repeat_interleave(len(images))
-        return None, functional.cross_entropy(logits, kinds)
+        return None, functional.cross_entropy(logits.float(), kinds)
 
 
 def paste_patch(images: Tensor, jitter: float) -> Tensor:

@@ -9,7 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._base import Architecture, Family, GradientModel, Output, Preset, Sampler, Shape, add_noise
+from ensemble_ad.families._base import (
+    Architecture,
+    Family,
+    GradientModel,
+    Output,
+    Preset,
+    Sampler,
+    SearchRanges,
+    Shape,
+    add_noise,
+)
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -78,7 +88,7 @@ class FcnAutoencoder(GradientModel):
         latent = self.encoder(images.flatten(1))
         return Output(self.decoder(latent).unflatten(1, self.shape), latent, {})
 
-    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: float) -> tuple[Tensor, Tensor]:
+    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: Tensor) -> tuple[Tensor, Tensor]:
         latent = add_noise(self.encoder(images.flatten(1)), latent_noise_scale)
         return self.decoder(latent).unflatten(1, self.shape), torch.zeros((), device=images.device)
 
@@ -176,4 +186,6 @@ FAMILY = Family(
     side_multiple=1,
     widths=(128, 256, 512, 1024, 2048, 4096),
     cpu_width=1024,
+    # Below some 2,300 images a step a GPU spends more time on the weights and the optimizer's moments than on products.
+    ranges=SearchRanges(gpu_batch_size=(256, 512, 1024, 2048, 4096)),
 )

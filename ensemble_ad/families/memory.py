@@ -96,12 +96,14 @@ class Memory(nn.Module):
         Returns:
             What is read, (B, q, d), and the weights of the slots, (B, q, slots), each query's with a sum of 1.
         """
-        similarity = functional.normalize(queries, dim=-1) @ functional.normalize(self.slots, dim=-1).T
-        weights = (similarity / self.temperature).softmax(-1)
-        if self.threshold > 0:
-            threshold = torch.minimum(weights.new_tensor(self.threshold), weights.amax(-1, keepdim=True))
-            weights = functional.normalize(weights * (weights >= threshold), p=1, dim=-1)
-        return weights @ self.slots, weights
+        # A low temperature blows up what bfloat16 would round away.
+        with torch.autocast(queries.device.type, enabled=False):
+            similarity = functional.normalize(queries.float(), dim=-1) @ functional.normalize(self.slots, dim=-1).T
+            weights = (similarity / self.temperature).softmax(-1)
+            if self.threshold > 0:
+                threshold = weights.amax(-1, keepdim=True).clamp_max(self.threshold)
+                weights = functional.normalize(weights * (weights >= threshold), p=1, dim=-1)
+            return weights @ self.slots, weights
 
 
 def entropy(weights: Tensor) -> Tensor:
@@ -146,7 +148,7 @@ class MemoryAutoencoder(GradientModel):
         read, weights = self.read(features)
         return Output(self.decoder(read), flat_latent(features), {"attention_entropy": entropy(weights).mean(1)})
 
-    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: float) -> tuple[Tensor, Tensor]:
+    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: Tensor) -> tuple[Tensor, Tensor]:
         read, weights = self.read(add_noise(self.encoder(images), latent_noise_scale))
         return self.decoder(read), self.entropy_weight * entropy(weights).sum(1).mean() / images[0].numel()
 

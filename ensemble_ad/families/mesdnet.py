@@ -138,7 +138,7 @@ class Mesdnet(GradientModel):
         joined = flat_latent(latent, cnn_map, mean)
         return Output(reconstruction, joined, {"kl": gaussian_kl(mean, log_variance)}, parts)
 
-    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: float) -> tuple[Tensor, Tensor]:
+    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: Tensor) -> tuple[Tensor, Tensor]:
         fcn_map, cnn_map = self.fcn_map(self.fcn(images.flatten(1))), self.cnn(images)
         mean, log_variance = self.posterior(self.vae(images))
         joined = _side_by_side(fcn_map, cnn_map, sample(mean, log_variance))
@@ -153,7 +153,7 @@ class Mesdnet(GradientModel):
 
 def consistency(fcn_map: Tensor, cnn_map: Tensor) -> Tensor:
     """Mean squared difference of two feature maps' (B, C, H, W) means over all places, a scalar."""
-    return functional.mse_loss(fcn_map.mean((2, 3)), cnn_map.mean((2, 3)))
+    return functional.mse_loss(fcn_map.float().mean((2, 3)), cnn_map.float().mean((2, 3)))
 
 
 def _side_by_side(*maps: Tensor) -> Tensor:

@@ -123,7 +123,7 @@ class MultiEncoderAutoencoder(GradientModel):
         parts = {str(i): flat_latent(latent) for i, latent in enumerate(latents, 1)}
         return Output(self.decoder(self._join(latents)), flat_latent(*latents), {}, parts)
 
-    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: float) -> tuple[Tensor, Tensor]:
+    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: Tensor) -> tuple[Tensor, Tensor]:
         joined = self._join([encoder(images) for encoder in self.encoders])
         return self.decoder(add_noise(joined, latent_noise_scale)), torch.zeros((), device=images.device)
 

@@ -206,6 +206,7 @@ FAMILY = Family(
         learning_rate=(1e-3, 1e-3),
         weight_decay=(0.0, 0.0),
         batch_size=(256,),
+        gpu_batch_size=(256,),
         warmup_ratio=(0.0, 0.0),
         # It shrinks components whose variance is about its square, and those worth shrinking have some units.
         noise_scale=(0.0, 2.0),

@@ -138,15 +138,15 @@ class ResnetAutoencoder(GradientModel):
         # The classifier says how clean a reconstruction looks, so its negative says how anomalous the image is.
         return Output(reconstruction, latent, {"logit": -self.classifier(reconstruction).mean(1)})
 
-    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: float) -> tuple[Tensor, Tensor]:
+    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: Tensor) -> tuple[Tensor, Tensor]:
         latent = self.encode(images)
         reconstruction = self.decode(latent)
         if self.classifier is None:
             if latent_noise_scale > 0:
                 reconstruction = self.decode(add_noise(latent, latent_noise_scale))
             return reconstruction, torch.zeros((), device=images.device)
-        clean = self.classifier(reconstruction)
-        noisy = self.classifier(self.decode(add_noise(latent, latent_noise_scale)))
+        clean = self.classifier(reconstruction).float()
+        noisy = self.classifier(self.decode(add_noise(latent, latent_noise_scale))).float()
         bce = functional.binary_cross_entropy_with_logits
         loss = bce(clean, torch.ones_like(clean)) + bce(noisy, torch.zeros_like(noisy))
         return reconstruction, self.classifier_weight * loss

@@ -129,11 +129,11 @@ class ResnetAuxAutoencoder(GradientModel):
         columns = {"first_rss": root_sum_squares(images, first), "decoder_gap": root_sum_squares(first, second)}
         return Output(second, latent, columns)
 
-    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: float) -> tuple[Tensor, Tensor]:
+    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: Tensor) -> tuple[Tensor, Tensor]:
         latent = add_noise(self.encoder(images), latent_noise_scale)
         reconstruction = self.decoder(latent)
         target = reconstruction if self.architecture.auxiliary_target == "reconstruction" else images
-        return reconstruction, functional.mse_loss(self.auxiliary(latent.detach()), target.detach())
+        return reconstruction, functional.mse_loss(self.auxiliary(latent.detach()).float(), target.detach().float())
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> ResnetAuxArchitecture:

@@ -87,6 +87,7 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     Returns:
         float (B,), the sum over an image's numbers.
     """
+    mean, log_variance = mean.float(), log_variance.float()  # also where the maps were computed in bfloat16
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).sum(1)
 
 
@@ -95,9 +96,9 @@ def sample(mean: Tensor, log_variance: Tensor) -> Tensor:
     return mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
 
 
-def warmed_up(weight: float, warmup: float, progress: float) -> float:
-    """`weight`, less where `progress` has not reached `warmup`."""
-    return weight * min(1.0, progress / warmup) if warmup > 0 else weight
+def warmed_up(weight: float, warmup: float, progress: Tensor) -> Tensor | float:
+    """`weight`, less where `progress`, (), has not reached `warmup`."""
+    return weight * (progress / warmup).clamp_max(1.0) if warmup > 0 else weight
 
 
 class VariationalAutoencoder(GradientModel):
@@ -115,7 +116,7 @@ class VariationalAutoencoder(GradientModel):
         mean, log_variance = self.posterior(self.encoder(images))
         return Output(self.decoder(mean), flat_latent(mean), {"kl": gaussian_kl(mean, log_variance)})
 
-    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: float) -> tuple[Tensor, Tensor]:
+    def training_pass(self, images: Tensor, latent_noise_scale: float, progress: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.posterior(self.encoder(images))
         reconstruction = self.decoder(add_noise(sample(mean, log_variance), latent_noise_scale))
         weight = warmed_up(self.architecture.kl_weight, self.architecture.kl_warmup, progress)
