@@ -3,8 +3,8 @@
     python benchmarks/parity.py --data data --labels labels.csv --studies parity
     python benchmarks/parity.py --data data --labels labels.csv --studies parity --device cuda
 
-Members are trained by `fit_member`, as `ensad tune` does it; epoch and kind of error are chosen without labels, which are
-read at the end. Compared, for each of a few models and three seeds:
+Members are trained by `fit_member`, as `ensad tune` does it; epoch and kind of error are chosen without labels, which
+are read at the end. Compared, for each of a few models and three seeds:
 
     exact        float32, a whole batch at a time; on CUDA without a graph
     bf16         bfloat16
