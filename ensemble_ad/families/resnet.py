@@ -185,6 +185,7 @@ FAMILY = Family(
             architecture=ResnetArchitecture(),
             source="published 'resnet + noise + classifier' solution of the ML2022 homework 8 contest, 0.81 on Kaggle",
             crop=(196 / 256, 196 / 256),
+            via=256,
             training={
                 "loss": "mse",
                 "noise_scale": 0.0,
