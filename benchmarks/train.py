@@ -130,7 +130,7 @@ def build(case: Case) -> GradientModel:
 def cropped(images: np.ndarray, crop: bool) -> np.ndarray:
     if not crop:
         return images
-    return apply(images, Preprocess(crop=(CROP, CROP), size=(SIDE, SIDE), channels=3))
+    return apply(images, Preprocess(crop=(CROP, CROP), size=(SIDE, SIDE), channels=3, via=256))
 
 
 def held_out_loss(model: nn.Module, case: Case) -> float:

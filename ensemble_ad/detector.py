@@ -146,10 +146,10 @@ class AutoencoderDetector(NormalTrained):
         layout = Layout.fitted(array, self.image_shape)
         images = layout.images(array)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        kind, architecture, crop, settings = self._settings(seed)
+        kind, architecture, crop, via, settings = self._settings(seed)
         if kind.transductive:
             raise ValueError(f"{kind.name} is trained on the unlabelled test images, which fit(X) does not have")
-        preprocess = _preprocess(kind, layout, crop)
+        preprocess = _preprocess(kind, layout, crop, via)
         device = choose_device(self.device)
         held_out, rows = hold_out(len(images), self.holdout, seed)
         prepared = _to_device(images, preprocess, device)
@@ -199,7 +199,8 @@ class AutoencoderDetector(NormalTrained):
         state: dict[str, Any] = super().__getstate__()
         return state
 
-    def _settings(self, seed: int) -> tuple[Family, Architecture, tuple[float, float], TrainSettings]:
+    def _settings(self, seed: int) -> tuple[Family, Architecture, tuple[float, float], int | None, TrainSettings]:
+        via: int | None = None
         if self.family in FAMILIES:
             kind = family(self.family)
             start = _Start(kind.start[0])
@@ -209,7 +210,8 @@ class AutoencoderDetector(NormalTrained):
             training = {**training, "epochs": min(self.epochs or 20, kind.ranges.most_epochs or 10**9)}
         else:
             kind, published = preset(self.family)
-            architecture, crop, training = published.architecture, published.crop, dict(published.training)
+            architecture, crop, via = published.architecture, published.crop, published.via
+            training = dict(published.training)
         if self.epochs is not None:
             training["epochs"] = self.epochs
         if self.architecture is not None:
@@ -217,14 +219,10 @@ class AutoencoderDetector(NormalTrained):
                 raise ValueError(f"the architecture of {kind.name} must be a {kind.architecture.__name__}")
             architecture = self.architecture
         if self.crop is not None:
-            crop = (self.crop, self.crop)
+            crop, via = (self.crop, self.crop), None
         precision = choose_precision(AUTO, choose_device(self.device))
-        return (
-            kind,
-            architecture,
-            crop,
-            TrainSettings(**{**training, "precision": precision, **(self.training or {}), "seed": seed}),
-        )
+        settings = TrainSettings(**{**training, "precision": precision, **(self.training or {}), "seed": seed})
+        return kind, architecture, crop, via, settings
 
 
 def hold_out(n: int, share: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -252,10 +250,10 @@ def offset(reference: Floats, alarm_rate: float) -> float:
     return -float(np.sort(reference)[position - 1])
 
 
-def _preprocess(kind: Family, layout: Layout, crop: tuple[float, float]) -> Preprocess:
+def _preprocess(kind: Family, layout: Layout, crop: tuple[float, float], via: int | None) -> Preprocess:
     multiple = kind.side_multiple
     side = -(-max(16, layout.side) // multiple) * multiple
-    return Preprocess(crop=crop, size=(side, side), channels=layout.channels)
+    return Preprocess(crop=crop, size=(side, side), channels=layout.channels, via=via)
 
 
 def _to_device(images: Images, preprocess: Preprocess, device: torch.device) -> torch.Tensor:

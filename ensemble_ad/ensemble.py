@@ -85,30 +85,13 @@ def blend_members(
     """
     started = time.perf_counter()
     names: list[str] = []
-    references: list[Columns] = []
-    tests: list[Columns] = []
     weights: list[float] = []
     for i, term in enumerate(terms):
-        of_term = [(member, kind) for member in term.members for kind in columns_of(member, columns)]
-        for member in term.members:
-            reference, test = member.vectors()
-            if not len(test):
-                raise DataError(
-                    f"{member.key} was made without test images, so there is nothing to blend; put them into "
-                    "testingset.npy or test/ and tune again"
-                )
-            if references and (len(reference), len(test)) != (len(references[0]), len(tests[0])):
-                raise StorageError(
-                    f"{member.key} has scores of {len(reference)} and {len(test)} images, the others of "
-                    f"{len(references[0])} and {len(tests[0])}; it is of another data set, remove {member.folder}"
-                )
-            chosen = [member.columns.index(kind) for kind in columns_of(member, columns)]
-            references.append(reference[:, chosen])
-            tests.append(test[:, chosen])
-        names += [f"{member.key}/{kind}" for member, kind in of_term]
+        of_term = [f"{member.key}/{kind}" for member in term.members for kind in columns_of(member, columns)]
+        names += of_term
         if term_weights is not None:
             weights += [term_weights[i] / len(of_term)] * len(of_term)
-    reference_columns, test_columns = np.concatenate(references, axis=1), np.concatenate(tests, axis=1)
+    reference_columns, test_columns = _stacked([member for term in terms for member in term.members], columns)
     made = blend_scores(
         reference_columns,
         test_columns,
@@ -147,6 +130,37 @@ def blend_members(
         name = f"{'+'.join(term.text.replace(':', '') for term in terms)[:80]}-{digest}"
     state = made.state()
     return saved_blend.save_blend(studies, name, info, {"test": state.pop("scores"), **state})
+
+
+def _stacked(members: Sequence[Member], choice: str) -> tuple[Columns, Columns]:
+    """float32 (n, m) and (k, m) of the chosen kinds of all members; read one by one into the one place they have."""
+    chosen = [[member.columns.index(kind) for kind in columns_of(member, choice)] for member in members]
+    width, done = sum(map(len, chosen)), 0
+    sides: tuple[Columns, Columns] | None = None
+    for member, kinds in zip(members, chosen, strict=True):
+        found = member.vectors()
+        reference, test = found
+        if not len(test):
+            raise DataError(
+                f"{member.key} was made without test images, so there is nothing to blend; put them into "
+                "testingset.npy or test/ and tune again"
+            )
+        if sides is None:
+            sides = (
+                np.empty((len(reference), width), dtype=np.float32, order="F"),
+                np.empty((len(test), width), dtype=np.float32, order="F"),
+            )
+        if (len(reference), len(test)) != (len(sides[0]), len(sides[1])):
+            raise StorageError(
+                f"{member.key} has scores of {len(reference)} and {len(test)} images, the others of "
+                f"{len(sides[0])} and {len(sides[1])}; it is of another data set, remove {member.folder}"
+            )
+        for side, values in zip(sides, found, strict=True):
+            side[:, done : done + len(kinds)] = values[:, kinds]
+        done += len(kinds)
+    if sides is None:
+        raise UsageError("--members stands for no member; name at least one")
+    return sides
 
 
 def crossfit_share(reference: npt.NDArray[np.floating], test: npt.NDArray[np.floating]) -> Estimate | None:

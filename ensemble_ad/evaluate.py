@@ -2,16 +2,18 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from ensemble_ad import storage
 from ensemble_ad.cache import Member
 from ensemble_ad.errors import StorageError
 from ensemble_ad.saved_blend import SavedBlend
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PARTIAL_FPR = 0.1
 
@@ -23,7 +25,7 @@ def evaluate_scores(
     transductive: Collection[str] = (),
     bootstrap: int = 0,
     seed: int = 0,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """AUC of every score, with its interval and whether it can be told from the best.
 
     The intervals and tests cover which images were drawn. They do not cover training (another seed, another model) nor
@@ -46,7 +48,9 @@ def evaluate_scores(
         DataError: for labels of one class, another length, or a NaN.
         UsageError: for a bootstrap of one resample or fewer than none.
     """
-    # Imported here, since the comparison table needs this module and not scipy.
+    # Imported here, since the comparison table needs this module and waits for neither.
+    import pandas as pd
+
     from ensemble_ad import statistics
 
     names = list(scores)
@@ -84,7 +88,7 @@ def main_scores(members: Sequence[Member], blends: Sequence[SavedBlend]) -> dict
     return scores
 
 
-def save_evaluation(studies: Path, fingerprint: str, labels: Path, table: pd.DataFrame) -> None:
+def save_evaluation(studies: Path, fingerprint: str, labels: Path, table: "pd.DataFrame") -> None:
     """Remember an evaluation, so that `ensad compare` shows it; the labels themselves are not kept.
 
     Rows of an earlier evaluation by the same labels stay, except `ties_best`, which holds among the rows of one only.

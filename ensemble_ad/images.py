@@ -2,7 +2,8 @@
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import mmap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,8 @@ CHANNELS = (1, 3)
 _LFS_POINTER = b"version https://git-lfs"
 _NPY_MAGIC = b"\x93NUMPY"
 _BLOCK = 4096
+_DECODED = 256
+_GREY = ("1", "L", "LA")
 
 Images = npt.NDArray[np.uint8]
 
@@ -82,9 +85,16 @@ class Dataset:
 
 
 def blocks(images: Images) -> Iterator[Images]:
-    """Contiguous runs of images, small enough to hold, whatever the size of the whole."""
+    """Contiguous runs of images, small enough to hold, whatever the size of the whole.
+
+    What was read of a memory map would count as this process's memory for as long as it is mapped, so it is given back
+    after each run; a later look finds it in the system's cache.
+    """
     for start in range(0, len(images), _BLOCK):
         yield np.ascontiguousarray(images[start : start + _BLOCK])
+        mapped = getattr(images, "_mmap", None)
+        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and not images.flags.writeable:
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def load_dataset(data: Path, *, image_cache: Path, test_optional: bool = False) -> Dataset:
@@ -172,8 +182,12 @@ def _map(path: Path) -> Images:
     return opened
 
 
-def keep_array(path: Path, make: Callable[[], Images]) -> Images:
+def keep_blocks(path: Path, make: Callable[[], tuple[tuple[int, ...], Iterable[Images]]]) -> Images:
     """Open the array at `path` as a memory map; where there is none, or a damaged one, `make` it and write it first.
+
+    Args:
+        path: a .npy file.
+        make: gives the array's shape, and its images in runs, which are written as they come: none but one is held.
 
     Raises:
         StorageError: if it cannot be written.
@@ -182,9 +196,12 @@ def keep_array(path: Path, make: Callable[[], Images]) -> Images:
         # A copy that broke off leaves a file that is too short.
         with contextlib.suppress(ValueError, EOFError, OSError):
             return _map(path)
-    made = make()
+    shape, runs = make()
     with storage.whole_file(path) as part, part.open("wb") as file:
-        np.save(file, made)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for run in runs:
+            file.write(np.ascontiguousarray(run).data)
     return _map(path)
 
 
@@ -237,7 +254,7 @@ def open_folder(folder: Path, image_cache: Path) -> ImageSet:
         raise DataError(f"{folder} must hold images (PNG, JPEG, ...), but holds none that Pillow reads")
     ids = tuple(p.relative_to(folder).as_posix() for p in paths)
     content = storage.json_hash([storage.file_hash(p) for p in paths])
-    images = keep_array(image_cache / f"folder-{content}.npy", lambda: _decode(paths, ids, folder))
+    images = keep_blocks(image_cache / f"folder-{content}.npy", lambda: _decode(paths, ids, folder))
     return ImageSet(images=images, ids=ids, source=folder)
 
 
@@ -257,24 +274,43 @@ def read_picture(path: Path) -> Images:
             if image.mode in ("I", "F") or image.mode.startswith("I;16"):
                 raise ValueError("more than 8 bits a channel; convert it to 8 bits")
             upright = ImageOps.exif_transpose(image)
-            return np.asarray(upright.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+            return np.asarray(upright.convert("L" if image.mode in _GREY else "RGB"))
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         why = _one_line(error)
         raise DataError(f"{path} cannot be read as an image ({why}); mend or remove it") from error
 
 
-def _decode(paths: Sequence[Path], ids: Sequence[str], folder: Path) -> Images:
-    decoded: list[Images] = []
-    for path in paths:
-        decoded.append(read_picture(path))
-        if decoded[-1].shape[:2] != decoded[0].shape[:2]:
-            raise DataError(
-                f"all images of {folder} must have one size, but {ids[0]} is {_size(decoded[0])} "
-                f"and {ids[len(decoded) - 1]} is {_size(decoded[-1])}"
-            )
-    if any(image.ndim == 3 for image in decoded):
-        decoded = [image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2) for image in decoded]
-    return _check_images(np.stack(decoded), folder)
+def has_colour(path: Path) -> bool:
+    """Whether `read_picture` gives three channels; only the picture's header is read, and False if even that fails."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return image.mode not in _GREY
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+        return False
+
+
+def _decode(paths: Sequence[Path], ids: Sequence[str], folder: Path) -> tuple[tuple[int, ...], Iterator[Images]]:
+    """The shape of all pictures as one array, and its runs, decoded as they are asked for."""
+    first = read_picture(paths[0])
+    coloured = any(has_colour(path) for path in paths)
+    empty = np.empty((1, *first.shape[:2], 3 if coloured else 1), dtype=np.uint8)
+    _check_images(empty, folder)
+
+    def runs() -> Iterator[Images]:
+        for start in range(0, len(paths), _DECODED):
+            some = [first if path is paths[0] else read_picture(path) for path in paths[start : start + _DECODED]]
+            for name, picture in zip(ids[start:], some, strict=False):
+                if picture.shape[:2] != first.shape[:2]:
+                    raise DataError(
+                        f"all images of {folder} must have one size, but {ids[0]} is {_size(first)} "
+                        f"and {name} is {_size(picture)}"
+                    )
+            with_channels = [picture if picture.ndim == 3 else picture[..., None] for picture in some]
+            yield np.stack([np.broadcast_to(picture, empty.shape[1:]) for picture in with_channels])
+
+    return (len(paths), *empty.shape[1:]), runs()
 
 
 def _size(image: Images) -> str:

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import isclose, sqrt
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ensemble_ad.cache import Member, list_members, load_data_record
 from ensemble_ad.errors import StorageError
 from ensemble_ad.evaluate import load_evaluation
 from ensemble_ad.saved_blend import LEVEL, QUANTILE, SavedBlend, Share, list_blends
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = dict[str, Any]
 COLUMNS = {
     "kind": "string",
     "family": "string",
@@ -62,7 +64,7 @@ _SURE = 3.0  # standard errors below 0.5 that make a member surely inverted, as 
 
 def comparison(
     studies: str | Path = "studies", blend: str | None = None, anomaly_share: float | None = None
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Everything that was tried, best first.
 
     Args:
@@ -102,8 +104,27 @@ def tabulate(
     blends: Sequence[SavedBlend],
     blend: str | None = None,
     anomaly_share: float | None = None,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """The table of `comparison`, of these members and blends (the latest last)."""
+    return as_frame(table_rows(studies, members, blends, blend, anomaly_share))
+
+
+def table_rows(
+    studies: Path,
+    members: Sequence[Member],
+    blends: Sequence[SavedBlend],
+    blend: str | None = None,
+    anomaly_share: float | None = None,
+) -> list[Row]:
+    """The rows of `tabulate`, in its order, for who need not wait for pandas.
+
+    What is read is small: each member's and blend's JSON (before this), evaluations, and the record of a data set where
+    a member may be constant. Error vectors and weights are not opened, so damage to them is not seen here: their
+    checksums are verified whenever a blend, an evaluation or a score uses them.
+
+    Returns:
+        A mapping a row: its `name` and the columns of `COLUMNS`; None where something is not known, the time a text.
+    """
     shown = next((b for b in reversed(blends) if blend in (None, b.name)), None)
     weights: dict[str, float] = {}
     for column, weight in (shown.weights if shown else {}).items():
@@ -114,7 +135,7 @@ def tabulate(
     constant_errors = _constant_errors(studies, members)
     data_sets = {member.data for member in members} | {saved.data for saved in blends}
     evaluations = {data: load_evaluation(studies, data) for data in data_sets}
-    rows = {
+    rows: dict[str, Row] = {
         member.key: _member_row(member)
         | {"weight": weights.get(member.key), "correlation": correlations.get(member.key)}
         for member in members
@@ -125,11 +146,19 @@ def tabulate(
         row |= {key: judged.get(key) for key in ("auc", "auc_low", "auc_high", "ties_best")}
         row |= _estimated(row, shares.get(row["data"]))
         row["flag"] = _flag(row, constant_errors.get(row["data"]))
-    cells = {column: [row.get(column) for row in rows.values()] for column in COLUMNS}
-    created = [str(row["created"]) for row in rows.values()]
+    found = [{"name": name} | {column: row.get(column) for column in COLUMNS} for name, row in rows.items()]
+    return sorted(found, key=lambda row: [(row[c] is None, -(row[c] or 0.0)) for c in ("auc", "separation")])
+
+
+def as_frame(rows: Sequence[Row]) -> "pd.DataFrame":
+    """The rows of `table_rows` as `comparison` gives them."""
+    import pandas as pd
+
+    cells: dict[str, list[Any]] = {column: [row[column] for row in rows] for column in COLUMNS}
+    created = [str(row["created"]) for row in rows]
     cells["created"] = list(pd.to_datetime(created, format="ISO8601", utc=True, errors="coerce"))
-    table = pd.DataFrame(cells, index=pd.Index(list(rows), dtype="string", name="name"), dtype=object).astype(COLUMNS)
-    return table.sort_values(["auc", "separation"], ascending=False, na_position="last", kind="stable")
+    index = pd.Index([row["name"] for row in rows], dtype="string", name="name")
+    return pd.DataFrame(cells, index=index, dtype=object).astype(COLUMNS)
 
 
 def _shares(
@@ -258,7 +287,7 @@ class _Shown:
         return _Shown(header=self.header, cells=cells, left=self.left)
 
 
-def render_text(table: pd.DataFrame, *, markdown: bool = False, width: int = WIDTH) -> str:
+def render_text(table: "Sequence[Row] | pd.DataFrame", *, markdown: bool = False, width: int = WIDTH) -> str:
     """The table for people: the columns that fit `width` characters, aligned, or more of them as a Markdown table.
 
     Before any evaluation the estimated AUC takes the place of the AUC. Names and origins that are too long for the
@@ -266,23 +295,20 @@ def render_text(table: pd.DataFrame, *, markdown: bool = False, width: int = WID
     (transductive, flags, the share of anomalies) has columns of its own in Markdown.
 
     Args:
-        table: as `comparison` gives it.
+        table: as `comparison` or `table_rows` gives it.
         markdown: write a Markdown table, whatever its width.
         width: characters a line, of the text.
     """
-    columns = {"name": table.index.tolist(), **{column: table[column].tolist() for column in _PRINTED}}
-    rows: list[dict[str, Any]] = [
-        dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)
-    ]
-    evaluated = any(not pd.isna(row["auc"]) for row in rows)
-    estimated = any(not pd.isna(row["estimated_auc_low"]) for row in rows)
-    marks = [("^" if r["transductive"] is True else "", "" if pd.isna(r["flag"]) else "!") for r in rows]
+    rows = table if isinstance(table, Sequence) else _rows_of(table)
+    evaluated = any(row["auc"] is not None for row in rows)
+    estimated = any(row["estimated_auc_low"] is not None for row in rows)
+    marks = [("^" if r["transductive"] else "", "!" if r["flag"] else "") for r in rows]
     if markdown:
         marks = [("", "")] * len(rows)
     name = _Shown(header="name", cells=[f"{r['name']}{m}" for r, (m, _) in zip(rows, marks, strict=True)], left=True)
     source = _Shown(header="from", cells=[_word(row["source"]) for row in rows], left=True)
     auc = [
-        _Shown(header="AUC", cells=[_number(r["auc"]) + ("*" if r["ties_best"] is True else "") for r in rows]),
+        _Shown(header="AUC", cells=[_number(r["auc"]) + ("*" if r["ties_best"] else "") for r in rows]),
         _Shown(header="95% interval", cells=[_interval(row["auc_low"], row["auc_high"]) for row in rows]),
     ]
     implied = [
@@ -291,13 +317,13 @@ def render_text(table: pd.DataFrame, *, markdown: bool = False, width: int = WID
     ]
     rest = [
         _Shown(header="sep.", cells=[_number(r["separation"]) + m for r, (_, m) in zip(rows, marks, strict=True)]),
-        _Shown(header="weight", cells=["" if pd.isna(r["weight"]) else f"{r['weight']:.3f}" for r in rows]),
+        _Shown(header="weight", cells=["" if r["weight"] is None else f"{r['weight']:.3f}" for r in rows]),
         _Shown(header="labels", cells=[_word(row["labels_used"]).partition(":")[0] for row in rows]),
     ]
     more = [
         _Shown(header="column", cells=[_word(row["column"]) for row in rows]),
-        _Shown(header="corr.", cells=["" if pd.isna(r["correlation"]) else f"{r['correlation']:.3f}" for r in rows]),
-        _Shown(header="crop", cells=["" if pd.isna(row["crop"]) else f"{row['crop']:.2f}" for row in rows]),
+        _Shown(header="corr.", cells=["" if r["correlation"] is None else f"{r['correlation']:.3f}" for r in rows]),
+        _Shown(header="crop", cells=["" if row["crop"] is None else f"{row['crop']:.2f}" for row in rows]),
         _Shown(header="seconds", cells=[f"{row['seconds']:.0f}" for row in rows]),
     ]
     first = auc if evaluated or not estimated else implied
@@ -308,7 +334,7 @@ def render_text(table: pd.DataFrame, *, markdown: bool = False, width: int = WID
         shown += [
             _Shown(header="share", cells=[_number(row["estimated_share"]) for row in rows]),
             _Shown(header="flag", cells=[_word(row["flag"]) for row in rows]),
-            _Shown(header="transductive", cells=["yes" if row["transductive"] is True else "" for row in rows]),
+            _Shown(header="transductive", cells=["yes" if row["transductive"] else "" for row in rows]),
         ]
         lines = [f"| {' | '.join(cells)} |" for cells in zip(*((c.header, *c.cells) for c in shown), strict=True)]
         lines.insert(1, f"|{'---|' * len(shown)}")
@@ -317,6 +343,14 @@ def render_text(table: pd.DataFrame, *, markdown: bool = False, width: int = WID
     lines = ["  ".join(cells) for cells in zip(*(column.aligned() for column in shown), strict=True)]
     notes = _notes(rows, {column.header for column in shown})
     return "\n".join(line.rstrip() for line in [*lines, *notes]) + "\n"
+
+
+def _rows_of(table: "pd.DataFrame") -> list[Row]:
+    """The rows of a table for people, with None for what pandas marks as missing."""
+    cells = table[list(_PRINTED)].astype(object)
+    known = cells.where(cells.notna(), None)
+    columns = {"name": table.index.tolist(), **{column: known[column].tolist() for column in _PRINTED}}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _fitting(shown: list[_Shown], wider: list[list[_Shown]], width: int) -> list[_Shown]:
@@ -340,16 +374,16 @@ def _total(shown: Sequence[_Shown]) -> int:
 
 def _notes(rows: Sequence[Mapping[str, Any]], headers: set[str]) -> list[str]:
     notes = []
-    if "AUC" in headers and any(row["ties_best"] is True for row in rows):
+    if "AUC" in headers and any(row["ties_best"] for row in rows):
         notes.append("* cannot be told from the best (DeLong's paired test, Holm-corrected, 5%)")
-    if any(row["transductive"] is True for row in rows):
+    if any(row["transductive"] for row in rows):
         notes.append("^ transductive: trained on the unlabelled test images too")
-    flags = sorted({str(row["flag"]) for row in rows if not pd.isna(row["flag"])})
+    flags = sorted({str(row["flag"]) for row in rows if row["flag"]})
     if flags:
         means = {CONSTANT: "one score for all images", INVERTED: "test images score below normal ones"}
         notes.append("! " + "; ".join(f"{flag}: {means[flag]}" for flag in flags))
     if "est. AUC" in headers:
-        shares = {(row["estimated_share"], row["share_source"]) for row in rows if not pd.isna(row["estimated_share"])}
+        shares = {(row["estimated_share"], row["share_source"]) for row in rows if row["estimated_share"] is not None}
         said = " and ".join(f"{_article(source)} {share:.1%} anomalies" for share, source in sorted(shares))
         notes.append(f"est. AUC: estimated, no labels, from sep. with {said}")
     # The line that every reader needs stands last.
@@ -361,12 +395,12 @@ def _article(source: str) -> str:
 
 
 def _word(value: Any) -> str:
-    return "" if pd.isna(value) else str(value)
+    return "" if value is None else str(value)
 
 
 def _interval(low: Any, high: Any) -> str:
-    return "-" if pd.isna(low) else f"{low:.3f}-{high:.3f}"
+    return "-" if low is None else f"{low:.3f}-{high:.3f}"
 
 
 def _number(value: Any) -> str:
-    return "-" if pd.isna(value) else f"{value:.3f}"
+    return "-" if value is None else f"{value:.3f}"

@@ -15,7 +15,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import ensemble_ad as ea
-from ensemble_ad import tables
+from ensemble_ad import cli, tables
 from ensemble_ad.cli import main
 from ensemble_ad.tables import COLUMNS
 
@@ -68,6 +68,8 @@ def test_the_group_lists_every_command_and_the_exit_codes(run_ensad):
     for name, command in main.commands.items():
         assert f"  {name} " in result.stdout
         assert command.short_help in " ".join(result.stdout.split())
+        assert command.name == name
+        assert command.short_help == cli.COMMANDS[name]
     assert "Exit codes: 0 done, 2 wrong usage, 3 unusable data, 4 storage trouble, 130 interrupted" in " ".join(
         result.stdout.split()
     )
@@ -91,7 +93,7 @@ def test_ctrl_c_is_one_line_and_exit_code_130(run_ensad, studies, monkeypatch):
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt  # as Python does when the key is pressed
 
-    monkeypatch.setattr(tables, "tabulate", interrupted)
+    monkeypatch.setattr(tables, "table_rows", interrupted)
     result = run_ensad("compare")
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "Error: interrupted\n")
 
@@ -100,7 +102,7 @@ def test_a_refusal_of_the_system_that_nobody_foresaw_is_one_line_too(run_ensad, 
     def refused(*arguments: object) -> None:
         raise PermissionError(13, "Permission denied", "studies/members")  # root is never refused, so it is said for it
 
-    monkeypatch.setattr(tables, "tabulate", refused)
+    monkeypatch.setattr(tables, "table_rows", refused)
     result = run_ensad("compare")
     assert (result.exit_code, result.stdout) == (4, "")
     assert result.stderr == "Error: cannot use studies/members: Permission denied; look at that path\n"
@@ -319,6 +321,18 @@ def _in_a_process(folder, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", _RUN, *arguments], cwd=folder, capture_output=True, text=True, check=False
     )
+
+
+def test_the_groups_help_imports_no_command_and_a_command_only_its_own(tmp_path):
+    code = """
+import sys
+from ensemble_ad.cli import COMMANDS, main
+main(sys.argv[1:], standalone_mode=False)
+print(*(name for name in COMMANDS if {f"ensemble_ad.cli.{name}", f"ensemble_ad.cli.{name}_"} & sys.modules.keys()))
+"""
+    for arguments, loaded in ((("--help",), ""), (("import", "--help"), "import"), (("blend", "--help"), "blend")):
+        command = [sys.executable, "-c", code, *arguments]
+        assert subprocess.check_output(command, cwd=tmp_path, text=True).splitlines()[-1] == loaded
 
 
 @pytest.mark.parametrize("command", [(), ("blend",), ("evaluate",), ("compare",), ("submit",)], ids=" ".join)

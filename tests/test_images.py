@@ -195,9 +195,9 @@ def pictures(tmp_path, photos):
 
 @pytest.fixture
 def count_decodes(monkeypatch):
-    """The paths that Pillow opened, in a list that grows."""
-    opened, real = [], Image.open
-    monkeypatch.setattr(Image, "open", lambda path: opened.append(path) or real(path))
+    """The paths that were decoded, in a list that grows."""
+    opened, real = [], images.read_picture
+    monkeypatch.setattr(images, "read_picture", lambda path: opened.append(path) or real(path))
     return opened
 
 
@@ -244,6 +244,17 @@ def test_pictures_are_decoded_once(pictures, tmp_path, count_decodes):
     assert first.ids == second.ids
 
 
+@pytest.mark.parametrize("coloured", [0, 5])
+def test_a_folder_is_written_in_runs_whichever_of_its_pictures_has_colour(tmp_path, photos, monkeypatch, coloured):
+    monkeypatch.setattr(images, "_DECODED", 2)
+    folder, pixels = tmp_path / "mixed", photos(6, 24, 3)
+    folder.mkdir()
+    for i, each in enumerate(pixels):
+        Image.fromarray(each if i == coloured else each[..., 0]).save(folder / f"{i}.png")
+    expected = [each if i == coloured else each[..., :1].repeat(3, axis=2) for i, each in enumerate(pixels)]
+    np.testing.assert_array_equal(open_folder(folder, tmp_path / "cache").images, np.stack(expected))
+
+
 def test_the_cache_of_a_folder_goes_by_content_not_by_place_or_time(pictures, tmp_path, count_decodes):
     open_folder(pictures, tmp_path / "cache")
     moved = pictures.rename(tmp_path / "elsewhere")
@@ -287,7 +298,7 @@ def test_an_unusable_folder_is_refused_and_leaves_no_cache(pictures, tmp_path, p
     spoil(pictures, photos(1, 24, 3)[0])
     with pytest.raises(DataError, match=message):
         open_folder(pictures, tmp_path / "cache")
-    assert not (tmp_path / "cache").exists()
+    assert not list((tmp_path / "cache").glob("*"))
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 """Crop and resize: Pillow's, done once, found again by content."""
 
+import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torchvision.transforms import functional
 
 from ensemble_ad import preprocess as module
 from ensemble_ad.errors import StorageError, UsageError
@@ -35,6 +39,43 @@ def test_pixels_are_pillows_within_one_grey_level(photos, side, crop, size):
     difference = np.abs(result.astype(int) - _pillow(pixels, crop, size))
     assert difference.max() <= 1
     assert difference.mean() < 0.25
+
+
+def _pillows_chain(pixels: np.ndarray, via: int, kept: int, size: int) -> np.ndarray:
+    """Resize, crop the middle, resize back, as the published notebooks do it on one picture after another."""
+    edge = round((via - kept) / 2)
+    result = []
+    for each in pixels:
+        picture = Image.fromarray(each[..., 0] if each.shape[2] == 1 else each)
+        larger = picture.resize((via, via), Image.Resampling.BILINEAR)
+        cropped = larger.crop((edge, edge, edge + kept, edge + kept))
+        result.append(np.asarray(cropped.resize((size, size), Image.Resampling.BILINEAR)))
+    return np.stack(result).reshape(len(pixels), size, size, pixels.shape[3])
+
+
+def _torchvisions_chain(pixels: np.ndarray, via: int, kept: int, size: int) -> np.ndarray:
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    cropped = functional.center_crop(functional.resize(images, [via, via], antialias=True), [kept, kept])
+    return functional.resize(cropped, [size, size], antialias=True).permute(0, 2, 3, 1).numpy()
+
+
+CHAINS = [(64, 256, 196, 64), (64, 256, 128, 64), (33, 128, 101, 48), (96, 64, 48, 32), (28, 256, 256, 32)]
+
+
+@pytest.mark.parametrize(("side", "via", "kept", "size"), CHAINS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_chain_is_one_matrix_and_gives_the_pixels_of_the_published_chain(photos, side, via, kept, size, channels):
+    pixels = photos(8, side, channels)
+    settings = Preprocess(crop=(kept / via, kept / via), size=(size, size), channels=channels, via=via)
+    result = apply(pixels, settings).astype(int)
+    chain, on_tensors = (make(pixels, via, kept, size) for make in (_pillows_chain, _torchvisions_chain))
+    of_pillow, of_torchvision = np.abs(result - chain), np.abs(result - on_tensors)
+    assert (of_pillow.max(), of_torchvision.max()) <= (2, 1)
+    assert (of_pillow.mean(), of_torchvision.mean()) <= (0.25, 0.1)
+    # The crop alone is another image, so the chain has to be named.
+    if kept < via:
+        alone = apply(pixels, Preprocess(crop=settings.crop, size=settings.size, channels=channels)).astype(int)
+        assert np.abs(alone - chain).max() > 4
 
 
 def test_one_channel_is_resized_as_pillow_does_it(photos):
@@ -82,6 +123,7 @@ def test_one_of_three_equal_channels_is_kept_and_one_is_repeated_to_three(photos
         ({"size": (15, 64)}, r"16 to 256 pixels a side, not to \(15, 64\)"),
         ({"size": (64, 257)}, r"not to \(64, 257\)"),
         ({"channels": 2}, "1 or 3, not 2"),
+        ({"via": 8}, "via 16 to 1024 pixels a side, not via 8"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):
@@ -93,6 +135,10 @@ def test_settings_survive_json():
     settings = Preprocess(crop=(0.75, 196 / 256), size=(32, 48), channels=3)
     assert Preprocess.from_json(settings.as_json()) == settings
     assert settings.shape == (3, 32, 48)
+    assert "via" not in settings.as_json()
+    chain = Preprocess(crop=(0.75, 0.75), size=(32, 32), channels=1, via=256)
+    assert Preprocess.from_json(chain.as_json()) == chain
+    assert chain.as_json()["via"] == 256
 
 
 HALF = Preprocess(crop=(0.5, 0.5), size=(32, 32), channels=3)
@@ -113,9 +159,9 @@ def photo_set(tmp_path, photos):
 
 @pytest.fixture
 def count_applied(monkeypatch):
-    """What `apply` was called with, in a list that grows."""
-    calls, real = [], module.apply
-    monkeypatch.setattr(module, "apply", lambda *arguments: calls.append(arguments) or real(*arguments))
+    """What `applied` was called with, in a list that grows."""
+    calls, real = [], module.applied
+    monkeypatch.setattr(module, "applied", lambda *arguments: calls.append(arguments) or real(*arguments))
     return calls
 
 
@@ -141,7 +187,33 @@ def test_one_changed_pixel_is_not_found_in_the_cache(tmp_path, photo_set, photos
     np.testing.assert_array_equal(result, apply(changed, HALF))
 
 
-@pytest.mark.parametrize("other", [{"crop": (0.5, 0.75)}, {"size": (32, 16)}, {"channels": 1}], ids=str)
+def test_a_time_and_another_way_to_store_the_pixels_change_nothing(tmp_path, photo_set, photos, count_applied):
+    first = photo_set("a.npy")
+    cached(first, HALF, tmp_path / "cache")
+    os.utime(first.source, (1, 1))
+    in_memory = ImageSet(images=np.asfortranarray(photos(4, 64, 3)), ids=first.ids, source=Path("elsewhere"))
+    for again in (photo_set("a.npy"), in_memory):
+        cached(again, HALF, tmp_path / "cache")
+    assert len(count_applied) == 1
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_no_more_than_a_block_is_held_while_the_cache_is_written(tmp_path, photo_set, photos, monkeypatch):
+    monkeypatch.setattr("ensemble_ad.images._BLOCK", 64)
+    images = photo_set("many.npy", np.tile(photos(64, 64, 3), (40, 1, 1, 1)))
+    _ = images.fingerprint
+    settings = Preprocess(crop=(0.75, 0.75), size=(64, 64), channels=3)
+    tracemalloc.start()
+    result = cached(images, settings, tmp_path / "cache")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(result[:64], apply(images.images[:64], settings))
+    assert result.shape == (2560, 64, 64, 3)
+    # 31 MB of images; a block of 64 is 0.8 MB, and a few of its size are worked on as float32.
+    assert peak < result.nbytes / 3
+
+
+@pytest.mark.parametrize("other", [{"crop": (0.5, 0.75)}, {"size": (32, 16)}, {"channels": 1}, {"via": 128}], ids=str)
 def test_other_settings_have_a_place_of_their_own_in_the_cache(tmp_path, photo_set, other):
     images, settings = photo_set("a.npy"), Preprocess(**{**vars(HALF), **other})
     cached(images, HALF, tmp_path / "cache")

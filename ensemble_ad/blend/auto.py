@@ -120,7 +120,7 @@ def mixture(learnt: float) -> dict[str, float]:
 
 def _scored(part: Part, ranks: Numbers) -> Floats:
     """A part's score of rows whose pooled ranks are known: nothing is looked up twice."""
-    return part.combine(lambda j: reshaped(part.normaliser.name, ranks[:, j].astype(np.float64)), len(ranks))
+    return part.of_normalised(ranks, lambda column: reshaped(part.normaliser.name, column.astype(np.float64)))
 
 
 @dataclass(frozen=True, kw_only=True)

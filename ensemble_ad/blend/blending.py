@@ -14,7 +14,7 @@ from ensemble_ad.blend.guard import Evidence, guards
 from ensemble_ad.blend.methods import AUTO, Method, find_method
 from ensemble_ad.blend.normalise import POOLED, normalise
 from ensemble_ad.blend.result import Blend, Part, total_score
-from ensemble_ad.blend.weight import WEIGHERS, Pool
+from ensemble_ad.blend.weight import WEIGHERS, Pool, varying
 from ensemble_ad.errors import DataError, UsageError
 from ensemble_ad.statistics import Estimate, estimate_share, separation, separation_many
 from ensemble_ad.statistics.estimate import probability_estimate
@@ -125,7 +125,7 @@ def blend_scores(
         test_rows=len(high),
         names=called,
         member=pooled,
-        varies=(low != high[0]).any(axis=0) | (high != high[0]).any(axis=0),
+        varies=varying(Pool(reference=low, test=high)),
         separation=judged,
         out_of_fold=out_of_fold,
         share=_share(rule),
@@ -172,8 +172,8 @@ def _fit_method(
         parts=(part,),
         weights=weights,
         method=name,
-        reference=part.combine(lambda j: a[:, j], len(a)),
-        test=part.combine(lambda j: b[:, j], len(b)),
+        reference=part.of_normalised(a),
+        test=part.of_normalised(b),
     )
 
 
@@ -246,8 +246,8 @@ def _checked_names(names: Sequence[str] | None, low: Numbers, high: Numbers) -> 
     if len(called) != columns:
         raise DataError(f"names has to hold one name a member, got {len(called)} for {columns} members: align them")
     for what, array in (("reference", low), ("test", high)):
-        bad = (~np.isfinite(array)).sum(axis=0)
-        if bad.any():
+        if not (np.isfinite(array.min()) and np.isfinite(array.max())):
+            bad = (~np.isfinite(array)).sum(axis=0)
             column = int(np.argmax(bad > 0))
             raise DataError(
                 f"scores have to be finite, {what} has {bad[column]} that are not in column {column} "

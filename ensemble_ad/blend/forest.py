@@ -7,6 +7,7 @@ scikit-learn's in the tests.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int32]
 Numbers = NDArray[np.floating]
 
+_TABLE_NUMBERS = 1 << 24  # rows x columns up to which both sides are copied into one table, which is faster
 _ROWS_AT_ONCE = 1_000  # times the trees: the walk's arrays stay within a processor's cache
 
 
@@ -89,15 +91,14 @@ def grow(
         monotone: Refuse splits (and bound later ones) so that no tree falls in any column.
         seed: Of all random choices.
     """
-    table = np.ascontiguousarray(np.concatenate([negative, positive]), dtype=np.float64)
-    columns = table.shape[1]
+    look_up = _table(negative, positive)
+    columns = negative.shape[1]
     tried = candidates or min(4, max(1, round(columns**0.5)))
     chance = np.cumsum(np.full(columns, 1 / columns) if column_chance is None else column_chance)[:-1]
     n0, n1 = min(len(negative), rows_a_tree), min(len(positive), rows_a_tree)
     mass = np.concatenate([np.full(len(negative), 0.5 / n0), np.full(len(positive), 0.5 / n1)])
     hit = np.concatenate([np.zeros(len(negative)), mass[len(negative) :]])
     rng = np.random.default_rng(seed)
-    flat = table.ravel()
     row = np.concatenate([_drawn(rng, len(negative), n0, len(positive), n1) for _ in range(trees)])
     node = np.repeat(np.arange(trees), n0 + n1)  # local to the level, always sorted
     value = np.full(trees, 0.5)
@@ -115,7 +116,7 @@ def grow(
         best_left, best_right = np.zeros(count), np.zeros(count)
         for _ in range(tried):
             feature = np.searchsorted(chance, rng.random(count), side="right")
-            values = flat[row * columns + feature[node]]
+            values = look_up(row, feature[node])
             low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
             threshold = low + rng.random(count) * (high - low)
             goes_left = values <= threshold[node]
@@ -141,7 +142,7 @@ def grow(
         allocated += 2 * int(split.sum())
         stays = split[node]
         row, node = row[stays], node[stays]
-        right_side = flat[row * columns + best_feature[node]] > best_threshold[node]
+        right_side = look_up(row, best_feature[node]) > best_threshold[node]
         node = 2 * position[node] + right_side
         row, node = _grouped(row, node, right_side, 2 * int(split.sum()))
         middle = (best_left + best_right) / 2
@@ -157,6 +158,22 @@ def grow(
         importance=gained / gained.sum() if gained.sum() > 0 else np.full(columns, 1 / columns),
         trees=trees,
     )
+
+
+def _table(negative: Numbers, positive: Numbers) -> Callable[[NDArray[np.int64], NDArray[np.int64]], Floats]:
+    """Looks up the numbers at rows (the positive ones follow the negative) and columns, (r,) each, as float64."""
+    columns = negative.shape[1]
+    if (len(negative) + len(positive)) * columns <= _TABLE_NUMBERS:
+        flat = np.ascontiguousarray(np.concatenate([negative, positive]), dtype=np.float64).ravel()
+        return lambda row, column: flat[row * columns + column]
+
+    def look_up(row: NDArray[np.int64], column: NDArray[np.int64]) -> Floats:
+        found, first = np.empty(len(row)), row < len(negative)
+        found[first] = negative[row[first], column[first]]
+        found[~first] = positive[row[~first] - len(negative), column[~first]]
+        return found
+
+    return look_up
 
 
 def _drawn(rng: np.random.Generator, negatives: int, n0: int, positives: int, n1: int) -> NDArray[np.int64]:

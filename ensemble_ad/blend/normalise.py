@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
-from ensemble_ad.statistics.ranks import midranks
+from ensemble_ad.statistics.ranks import sorted_midranks
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.floating]
@@ -78,6 +77,8 @@ def _from_counts(name: str, below: Floats, upto: Floats, total: float) -> Floats
 def reshaped(name: str, share: Floats) -> Floats:
     """What normaliser `name` makes of a rank in (0, 1)."""
     if name == "gauss":
+        from scipy.special import ndtri  # a tenth of a second, which the methods on ranks need not wait for
+
         normal: Floats = ndtri(share)
         return normal
     if name == "pooled-tail":
@@ -160,25 +161,36 @@ def normalise(name: str, reference: Numbers, test: Numbers) -> tuple[FrozenNorma
 
     Returns:
         The frozen normaliser, and reference (n, m) and test (k, m) normalised, in Fortran order (columns contiguous).
-        They are float64 up to 50,000 rows in all and float32 above, where memory counts.
+        They are float64 up to 50,000 rows in all and float32 above, where memory counts: they are the one copy that is
+        made of the scores.
     """
-    frozen = NORMALISERS[name](reference, test)
-    rows = len(reference) + len(test)
+    rows, columns = len(reference) + len(test), reference.shape[1]
     dtype = np.float64 if rows <= _EXACT_ROWS else np.float32
-    out = np.empty((rows, reference.shape[1]), dtype=dtype, order="F")
-    pooled = name in POOLED
-    width = max(1, _CHUNK_NUMBERS // rows)
-    for start in range(0, reference.shape[1], width):
-        part = slice(start, start + width)
-        if pooled:
-            together = np.concatenate([reference[:, part], test[:, part]]).T
-            middle = midranks(together) - 0.5
-            out[:, part] = _from_counts(name, middle, middle, float(rows)).T
-        else:
-            for column in range(start, min(start + width, reference.shape[1])):
-                out[: len(reference), column] = frozen.transform_column(reference[:, column], column)
-                out[len(reference) :, column] = frozen.transform_column(test[:, column], column)
+    out = np.empty((rows, columns), dtype=dtype, order="F")
+    if name in POOLED:
+        frozen = _rank_together(name, reference, test, out)
+    else:
+        frozen = NORMALISERS[name](reference, test)
+        for column in range(columns):
+            out[: len(reference), column] = frozen.transform_column(reference[:, column], column)
+            out[len(reference) :, column] = frozen.transform_column(test[:, column], column)
     return frozen, out[: len(reference)], out[len(reference) :]
+
+
+def _rank_together(name: str, reference: Numbers, test: Numbers, out: Numbers) -> FrozenNormaliser:
+    """`_ranked` of both, and what it makes of them in `out`, by one sort of each column."""
+    rows, columns = out.shape
+    kept = _kept_positions(rows)
+    base = np.empty((len(kept), columns), dtype=np.result_type(reference, test), order="F")
+    width = max(1, _CHUNK_NUMBERS // rows)
+    for start in range(0, columns, width):
+        part = slice(start, start + width)
+        ordered, share = sorted_midranks(np.concatenate([reference[:, part], test[:, part]]).T)
+        base[:, part] = ordered[:, kept].T
+        share -= 0.5
+        share /= rows
+        out[:, part] = reshaped(name, np.clip(share, 0.5 / rows, 1 - 0.5 / rows, out=share)).T
+    return FrozenNormaliser(name=name, base=base, count=np.append(0.0, kept + 1.0))
 
 
 def _ranked(name: str, *blocks: Numbers) -> FrozenNormaliser:

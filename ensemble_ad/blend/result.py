@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 Numbers = NDArray[np.floating]
 
 _FORMAT = 1
+_BLOCK_NUMBERS = 1 << 22  # rows x members that are combined at a time: 32 MB as float64, however many rows there are
 _FOREST_ARRAYS = ("feature", "threshold", "child", "value", "importance")
 
 
@@ -59,9 +60,24 @@ class Part:
         result: Floats = self.share * ((combined - self.centre) / self.scale)
         return result
 
+    def of_normalised(self, table: Numbers, reshape: Callable[[Numbers], Numbers] = lambda column: column) -> Floats:
+        """Scores (r,) of rows (r, m) that are normalised, or become so by `reshape` of a member's column."""
+        out = np.empty(len(table))
+        for place in _row_blocks(table):
+            block = table[place]
+            out[place] = self.combine(lambda j, block=block: reshape(block[:, j]), len(block))  # type: ignore[misc]
+        return out
+
 
 def total_score(parts: tuple[Part, ...], rows: Numbers) -> Floats:
     """The sum of the parts' scores of raw rows (r, m) -> (r,); parts on one base of ranks look it up once."""
+    total = np.zeros(len(rows))
+    for place in _row_blocks(rows):
+        total[place] = _block_score(parts, rows[place])
+    return total
+
+
+def _block_score(parts: tuple[Part, ...], rows: Numbers) -> Floats:
     known: dict[tuple[int, int], tuple[Floats, Floats]] = {}
     total = np.zeros(len(rows))
     for part in parts:
@@ -76,6 +92,12 @@ def total_score(parts: tuple[Part, ...], rows: Numbers) -> Floats:
 
         total += part.combine(column, len(rows))
     return total
+
+
+def _row_blocks(table: Numbers) -> Iterator[slice]:
+    height = max(1, _BLOCK_NUMBERS // table.shape[1])
+    for start in range(0, len(table), height):
+        yield slice(start, start + height)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +141,8 @@ class Blend:
                 f"new rows have to hold the blend's {len(self.weights)} members in columns, got shape {rows.shape}: "
                 f"pass the errors of {', '.join(self.names[:5])}{', ...' if len(self.names) > 5 else ''} in that order"
             )
-        finite = np.isfinite(rows)
-        if not finite.all():
-            column = int(np.argwhere(~finite)[0][1])
+        if not (np.isfinite(rows.min(initial=0)) and np.isfinite(rows.max(initial=0))):
+            column = int(np.argwhere(~np.isfinite(rows))[0][1])
             raise DataError(f"scores have to be finite, member {self.names[column]!r} is not: recompute it")
         return total_score(self.parts, rows)
 

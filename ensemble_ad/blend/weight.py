@@ -215,8 +215,9 @@ WEIGHERS: dict[str, Callable[[Pool], Floats]] = {
 
 def varying(pool: Pool) -> NDArray[np.bool_]:
     """(m,) True for members that are not constant over reference and test."""
-    first = pool.test[0]
-    varies: NDArray[np.bool_] = (pool.reference != first).any(axis=0) | (pool.test != first).any(axis=0)
+    # Extremes are one row each; comparing with the first row would make a table of truth values.
+    least = np.minimum(pool.reference.min(axis=0), pool.test.min(axis=0))
+    varies: NDArray[np.bool_] = least != np.maximum(pool.reference.max(axis=0), pool.test.max(axis=0))
     return varies
 
 
@@ -240,27 +241,36 @@ def thinned(pool: Pool, rows: int) -> Pool:
 def _greedy_counts(reference: Numbers, test: Numbers, steps: int) -> Floats:
     members = reference.shape[1]
     counts, best_counts, best = np.zeros(members), np.zeros(members), -1.0
-    low, high = np.zeros(len(reference)), np.zeros(len(test))
+    sums = np.zeros(len(reference) + len(test))
+    low, high = sums[: len(reference)], sums[len(reference) :]
     # A constant member moves all sums alike, which looks like a gain where a bin's edge is crossed.
     usable = np.flatnonzero(varying(Pool(reference=reference, test=test)))
     if not len(usable):
         return counts
     value = np.full(members, -1.0)
+    trial, bins = np.empty(len(sums)), np.empty(len(sums), dtype=np.intp)
     for step in range(steps):
         scale = (_BINS - 1) / (step + 1)
         for j in usable:
-            value[j] = _binned_separation((low + reference[:, j]) * scale, (high + test[:, j]) * scale)
+            np.add(low, reference[:, j], out=trial[: len(low)])
+            np.add(high, test[:, j], out=trial[len(low) :])
+            np.multiply(trial, scale, out=trial)
+            np.copyto(bins, trial, casting="unsafe")
+            value[j] = _binned_separation(bins[: len(low)], bins[len(low) :])
         chosen = int(np.argmax(value))
-        low, high = low + reference[:, chosen], high + test[:, chosen]
+        low += reference[:, chosen]
+        high += test[:, chosen]
         counts[chosen] += 1
         if value[chosen] > best + 1e-9:
             best, best_counts = value[chosen], counts.copy()
     return best_counts
 
 
-def _binned_separation(reference: Floats, test: Floats) -> float:
-    """Separation of scores in [0, 16383], those within one unit counted as tied: a fifth of the time of sorting."""
-    low = np.bincount(reference.astype(np.int32), minlength=_BINS)
-    high = np.bincount(test.astype(np.int32), minlength=_BINS)
-    below = np.cumsum(low) - low / 2
-    return float(high @ below) / (len(reference) * len(test))
+def _binned_separation(reference: NDArray[np.intp], test: NDArray[np.intp]) -> float:
+    """Separation of whole numbers in [0, 16383], equal ones tied: a tenth of the time of sorting.
+
+    Twice the number of reference images below each bin, ties one half, is a whole number, so the sum is exact.
+    """
+    counted = np.bincount(reference, minlength=_BINS)
+    below = 2 * np.cumsum(counted) - counted
+    return int(below[test].sum()) / (2 * len(reference) * len(test))

@@ -1,30 +1,73 @@
 """The command line: a file a command, thin; here they come together and errors become exit codes.
 
-No module here imports more than click at its top: `ensad --help` is quick and only commands that train load torch.
+A command's module is imported when the command is called, and no module here imports more than click at its top:
+`ensad --help` is quick and only commands that train load torch.
 """
 
 import errno
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
+from keyword import iskeyword
 from typing import Any
 
 import click
 
-from ensemble_ad.cli.audit import audit
-from ensemble_ad.cli.blend import blend
-from ensemble_ad.cli.compare import compare
-from ensemble_ad.cli.data import data
-from ensemble_ad.cli.demo import demo
-from ensemble_ad.cli.evaluate import evaluate
-from ensemble_ad.cli.export import export
-from ensemble_ad.cli.families import families
-from ensemble_ad.cli.import_ import import_
-from ensemble_ad.cli.pull import pull
-from ensemble_ad.cli.score import score
-from ensemble_ad.cli.submit import submit
-from ensemble_ad.cli.train import train
-from ensemble_ad.cli.tune import tune
-from ensemble_ad.config import FILE, read_defaults
 from ensemble_ad.errors import EnsadError, Interrupted, StorageError
 from ensemble_ad.version import __version__
+
+COMMANDS = {
+    "demo": "The whole job on bundled images, in two minutes.",
+    "data": "Look at the data.",
+    "families": "List families, presets, their sources and search spaces.",
+    "tune": "Run an Optuna study of a family.",
+    "train": "Train one published system.",
+    "blend": "Blend cached members into one anomaly score.",
+    "evaluate": "AUC of blends and members, with labels.",
+    "compare": "Print the table of everything that was tried.",
+    "audit": "How well the choices without labels did.",
+    "submit": "Write the CSV to hand in.",
+    "score": "Score new images with a saved blend.",
+    "export": "Write a blend as one file for another machine.",
+    "import": "Load an exported blend, or another detector's scores.",
+    "pull": "Fetch the members that other machines have made.",
+}
+"""In the order of `ensad --help`, with their `short_help` (a test holds them together): it imports none of them.
+
+A command is the function of its name in the module of its name, with an underscore after it for a word of Python's.
+"""
+
+
+class _Commands(MutableMapping[str, click.Command]):
+    """The commands of `COMMANDS`, each imported when it is asked for, and what is added besides."""
+
+    def __init__(self) -> None:
+        self._names = list(COMMANDS)
+        self._loaded: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self._loaded:
+            if name not in COMMANDS:
+                raise KeyError(name)
+            place = f"{name}_" if iskeyword(name) else name
+            self._loaded[name] = getattr(import_module(f"ensemble_ad.cli.{place}"), place)
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._names += [] if name in self._names else [name]
+        self._loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        self._names.remove(name)
+        self._loaded.pop(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
 
 
 class _CleanExit(click.ClickException):
@@ -41,7 +84,7 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             if ctx.parent is None:  # the demo runs commands inside its own, and they are to be what it shows
-                ctx.default_map = read_defaults(FILE, self._options())
+                ctx.default_map = self._defaults()
             return super().invoke(ctx)
         except EnsadError as error:
             raise _CleanExit(error) from error
@@ -56,6 +99,17 @@ class _Group(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, COMMANDS.get(name) or self.commands[name].get_short_help_str()) for name in self.commands]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def _defaults(self) -> dict[str, Any]:
+        from ensemble_ad.config import FILE, read_defaults
+
+        # Only a file that is there has to be held against the options of all commands.
+        return read_defaults(FILE, self._options()) if FILE.exists() else {}
 
     def _options(self) -> dict[str, dict[str, str]]:
         commands: dict[str, click.Command] = {}
@@ -76,7 +130,9 @@ def _keys(command: click.Command) -> dict[str, str]:
     }
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Group, commands=_Commands(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="ensad")
 def main() -> None:
     """Turn normal images and unlabelled test images into one anomaly score an image.
@@ -92,9 +148,3 @@ def main() -> None:
     Settings come from flags, then ENSAD_* environment variables, then ensad.toml in this folder.
     Exit codes: 0 done, 2 wrong usage, 3 unusable data, 4 storage trouble, 130 interrupted, 1 anything else.
     """
-
-
-for command in (
-    demo, data, families, tune, train, blend, evaluate, compare, audit, submit, score, export, import_, pull,
-):  # fmt: skip
-    main.add_command(command)

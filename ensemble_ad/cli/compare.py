@@ -54,7 +54,7 @@ def compare(
     from ensemble_ad.cache import list_members
     from ensemble_ad.errors import UsageError
     from ensemble_ad.saved_blend import list_blends, load_blend
-    from ensemble_ad.tables import WIDTH, render_text, tabulate
+    from ensemble_ad.tables import WIDTH, as_frame, render_text, table_rows
 
     if blend is not None:
         load_blend(studies, blend)
@@ -64,31 +64,33 @@ def compare(
     blends, broken_blends = list_blends(studies)
     for problem in (*broken_members, *broken_blends):
         say.warn(problem)
-    table = tabulate(studies, members, blends, blend, anomaly_share)
-    unexplained = int((table["estimated_share"].notna() & table["estimated_auc_low"].isna()).sum())
+    rows = table_rows(studies, members, blends, blend, anomaly_share)
+    unexplained = sum(row["estimated_share"] is not None and row["estimated_auc_low"] is None for row in rows)
     if unexplained:
         say(
-            f"{unexplained} of {len(table)} rows have no estimated AUC: none, or every one, explains their "
+            f"{unexplained} of {len(rows)} rows have no estimated AUC: none, or every one, explains their "
             "separation at this share of anomalies; it is another, or the test's normal images differ from the "
             "training images"
         )
-    if table.empty:
+    if not rows:
         say(f"nothing was tried yet in {studies}; run `ensad tune --family fcn --trials 50`")
     if kind == "parquet":
         with storage.whole_file(output) as part:  # type: ignore[arg-type]
-            table.to_parquet(part)
+            as_frame(rows).to_parquet(part)
         return
     if kind == "csv":
-        text = table.to_csv()
+        text = as_frame(rows).to_csv()
     elif kind == "json":
-        text = table.reset_index().to_json(
-            orient="records", date_format="iso", date_unit="us", double_precision=15, indent=1
+        text = (
+            as_frame(rows)
+            .reset_index()
+            .to_json(orient="records", date_format="iso", date_unit="us", double_precision=15, indent=1)
         )
         text += "\n"
     else:
         in_terminal = output is None and sys.stdout.isatty()
         width = max(WIDTH, shutil.get_terminal_size().columns) if in_terminal else WIDTH
-        text = render_text(table, markdown=kind == "markdown", width=width)
+        text = render_text(rows, markdown=kind == "markdown", width=width)
     if output is None:
         click.echo(text, nl=False)
     else:

@@ -76,6 +76,7 @@ def train(
             crop=published.crop,
             size=published.size or (dataset.side, dataset.side),
             channels=dataset.channels,
+            via=published.via,
         ),
         training=training,
         objective="separation",

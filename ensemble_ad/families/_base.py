@@ -230,6 +230,7 @@ class Preset:
         source: who published it.
         crop: fraction of the side that the crop keeps, (height, width).
         size: what the crop is resized to, (height, width); None keeps the images' own.
+        via: side that the image is resized to before the crop; None crops it as it is.
         training: what it sets of `train_settings.TrainSettings`.
     """
 
@@ -237,6 +238,7 @@ class Preset:
     source: str
     crop: tuple[float, float] = (1.0, 1.0)
     size: tuple[int, int] | None = None
+    via: int | None = None
     training: Mapping[str, Any]
 
 

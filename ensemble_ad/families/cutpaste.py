@@ -20,7 +20,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import resnet18
 
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families._base import (
@@ -88,6 +87,8 @@ def _cnn(shape: Shape, architecture: CutpasteArchitecture) -> tuple[nn.Module, i
 
 
 def _resnet18(shape: Shape) -> tuple[nn.Module, int]:
+    from torchvision.models import resnet18  # here, since it takes 160 MB and a second
+
     network: nn.Module = resnet18(weights=None)
     if shape[0] != 3:
         network.conv1 = nn.Conv2d(shape[0], 64, 7, 2, 3, bias=False)

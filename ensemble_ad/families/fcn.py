@@ -162,6 +162,7 @@ FAMILY = Family(
             architecture=FcnArchitecture(widths=(4096, 2048, 1024, 256, 128), activation="prelu", batch_norm=True),
             source=_WRITE_UP,
             crop=(196 / 256, 196 / 256),
+            via=256,
             training={
                 **_PUBLISHED,
                 "epochs": 100,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models.resnet import BasicBlock
 
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families._base import Architecture, Family, GradientModel, Output, Preset, Sampler, Shape, add_noise
@@ -52,11 +51,15 @@ class ResnetArchitecture(Architecture):
         return ResnetAutoencoder(shape, self)
 
 
-def _block(channels_in: int, channels: int, stride: int = 1) -> BasicBlock:
+def _block(channels_in: int, channels: int, stride: int = 1) -> nn.Module:
+    # Importing torchvision takes 160 MB and a second, which no other family needs.
+    from torchvision.models.resnet import BasicBlock
+
     shortcut = None
     if stride != 1 or channels_in != channels:
         shortcut = nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
-    return BasicBlock(channels_in, channels, stride, shortcut)
+    block: nn.Module = BasicBlock(channels_in, channels, stride, shortcut)
+    return block
 
 
 def _upsample(channels_in: int, channels: int) -> list[nn.Module]:
@@ -185,6 +188,7 @@ FAMILY = Family(
             architecture=ResnetArchitecture(),
             source="published 'resnet + noise + classifier' solution of the ML2022 homework 8 contest, 0.81 on Kaggle",
             crop=(196 / 256, 196 / 256),
+            via=256,
             training={
                 "loss": "mse",
                 "noise_scale": 0.0,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import exp, log, sqrt
-
-from scipy.special import ndtri
+from statistics import NormalDist
 
 from ensemble_ad.errors import UsageError
 
@@ -65,7 +64,7 @@ def two_sided_quantile(level: float) -> float:
     """z such that a standard normal lies within +-z with probability `level`; UsageError unless 0 < level < 1."""
     if not 0.0 < level < 1.0:
         raise UsageError(f"a confidence level lies between 0 and 1, got {level}: pass for example 0.95")
-    return float(ndtri(0.5 + level / 2))
+    return NormalDist().inv_cdf(0.5 + level / 2)
 
 
 def probability_estimate(value: float, variance: float, smaller: int, level: float, method: str) -> Estimate:

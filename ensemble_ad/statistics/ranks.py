@@ -16,6 +16,11 @@ def midranks(rows: NDArray[np.floating]) -> Floats:
     The same numbers as `scipy.stats.rankdata(rows, axis=1)`, ten times faster (0.05 s against 0.5 s for 100 x
     20,000) since numpy's vectorised argsort does the work, and without importing scipy.stats.
     """
+    return sorted_midranks(rows)[1]
+
+
+def sorted_midranks(rows: NDArray[np.floating]) -> tuple[NDArray[np.floating], Floats]:
+    """Each row of an (m, n) array sorted, and its `midranks`: one sort gives both."""
     count, length = rows.shape
     order = np.argsort(rows, axis=1)
     ordered = np.take_along_axis(rows, order, axis=1)
@@ -24,12 +29,12 @@ def midranks(rows: NDArray[np.floating]) -> Floats:
     ranks = np.empty((count, length))
     if fresh.all():
         np.put_along_axis(ranks, order, np.arange(1.0, length + 1)[None, :], axis=1)
-        return ranks
+        return ordered, ranks
     starts = np.flatnonzero(fresh)
     sizes = np.diff(np.append(starts, count * length))
     middle = starts % length + (sizes + 1) / 2
     np.put_along_axis(ranks, order, np.repeat(middle, sizes).reshape(count, length), axis=1)
-    return ranks
+    return ordered, ranks
 
 
 def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
@@ -38,6 +43,34 @@ def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
     centred = ranks - ranks.mean(axis=1, keepdims=True)
     scale = float(np.sqrt((centred**2).sum(axis=1).prod()))
     return float(centred[0] @ centred[1]) / scale if scale > 0 else float("nan")
+
+
+def placement_moments(negative: NDArray[np.floating], positive: NDArray[np.floating]) -> tuple[float, float, float]:
+    """What an AUC and its error are made of, without placing single images: two sorts and a search.
+
+    Args:
+        negative: (n0,) scores of the negatives.
+        positive: (n1,) scores of the positives.
+
+    Returns:
+        The AUC (exact before its one rounding), and the variances (n - 1 below) of the positives' and the negatives'
+        components as `placements` has them; nan for a single image of a class.
+    """
+    n0, n1 = len(negative), len(positive)
+    few, many = (np.sort(negative), np.sort(positive)) if n0 <= n1 else (np.sort(positive), np.sort(negative))
+    left, right = np.searchsorted(many, few, side="left"), np.searchsorted(many, few, side="right")
+    # Twice the number of the others below each image, ties one half, so that all of it is whole numbers.
+    of_few = left + right
+    counted = np.bincount(left, minlength=len(many) + 1) + np.bincount(right, minlength=len(many) + 1)
+    of_many = np.cumsum(counted[:-1])
+    wins = int(of_few.sum()) if n1 < n0 else 2 * n0 * n1 - int(of_few.sum())
+    variance_few, variance_many = _variance(of_few) / (2 * len(many)) ** 2, _variance(of_many) / (2 * len(few)) ** 2
+    of_positive, of_negative = (variance_few, variance_many) if n1 < n0 else (variance_many, variance_few)
+    return wins / (2 * n0 * n1), of_positive, of_negative
+
+
+def _variance(counts: NDArray[np.int64]) -> float:
+    return float(counts.var(ddof=1)) if len(counts) > 1 else float("nan")
 
 
 def placements(negative: NDArray[np.floating], positive: NDArray[np.floating]) -> tuple[Floats, Floats]:
@@ -56,7 +89,8 @@ def placements(negative: NDArray[np.floating], positive: NDArray[np.floating]) -
     together = np.concatenate([negative, positive], axis=1)
     order = np.argsort(together, axis=1)
     ordered = np.take_along_axis(together, order, axis=1)
-    positives_to_here = np.cumsum(order >= n0, axis=1, dtype=np.float64)
+    is_positive = order >= n0
+    positives_to_here = np.cumsum(is_positive, axis=1, dtype=np.int32).astype(np.float64)
     negatives_to_here = np.arange(1.0, n0 + n1 + 1) - positives_to_here
     fresh = np.ones(order.shape, dtype=bool)
     np.not_equal(ordered[:, 1:], ordered[:, :-1], out=fresh[:, 1:])
@@ -64,13 +98,13 @@ def placements(negative: NDArray[np.floating], positive: NDArray[np.floating]) -
         # Within a group of ties the counts below are the mean of those before the group and those at its end.
         starts = np.flatnonzero(fresh)
         ends = np.append(starts[1:], fresh.size) - 1
-        for counts, is_class in ((positives_to_here, order >= n0), (negatives_to_here, order < n0)):
+        for counts, is_class in ((positives_to_here, is_positive), (negatives_to_here, ~is_positive)):
             before = counts.ravel()[starts] - is_class.ravel()[starts]
             middle = (before + counts.ravel()[ends]) / 2
             counts[...] = np.repeat(middle, ends - starts + 1).reshape(count, -1)
     # Row by row, each class in its original order: positions in `order` are unique, so a scatter is enough.
     placed = np.empty(order.shape)
-    np.put_along_axis(placed, order, np.where(order >= n0, negatives_to_here, positives_to_here), axis=1)
+    np.put_along_axis(placed, order, np.where(is_positive, negatives_to_here, positives_to_here), axis=1)
     return placed[:, n0:] / n0, 1.0 - placed[:, :n0] / n1
 
 
@@ -91,8 +125,8 @@ def as_scores(values: ArrayLike, name: str, ndim: int) -> NDArray[np.floating]:
         raise DataError(f"{name} has to have {ndim} dimension(s) ({want}), got shape {array.shape}: reshape it")
     if array.size == 0:
         raise DataError(f"{name} is empty, shape {array.shape}: at least one image is needed")
-    bad = np.isnan(array)
-    if bad.any():
+    if np.isnan(array.min()):  # a NaN is every minimum, and needs no second array to be found
+        bad = np.isnan(array)
         first = np.argwhere(bad)[0]
         where = f"row {first[0]}" if ndim == 1 else f"column {first[1]}, row {first[0]}"
         raise DataError(f"{name} must not contain NaN, got {int(bad.sum())} (first: {where}): drop or recompute them")
