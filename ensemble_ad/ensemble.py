@@ -12,7 +12,7 @@ from ensemble_ad import saved_blend, storage
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.auto import fit_auto
 from ensemble_ad.blend.result import total_score
-from ensemble_ad.cache import Member
+from ensemble_ad.cache import DamagedError, Member, load_data_record
 from ensemble_ad.errors import DataError, StorageError, UsageError
 from ensemble_ad.saved_blend import LEVEL, SavedBlend
 from ensemble_ad.selection import Term
@@ -88,6 +88,7 @@ def blend_members(
     references: list[Columns] = []
     tests: list[Columns] = []
     weights: list[float] = []
+    rows = _rows(studies, terms[0].members[0])
     for i, term in enumerate(terms):
         of_term = [(member, kind) for member in term.members for kind in columns_of(member, columns)]
         for member in term.members:
@@ -97,10 +98,11 @@ def blend_members(
                     f"{member.key} was made without test images, so there is nothing to blend; put them into "
                     "testingset.npy or test/ and tune again"
                 )
-            if references and (len(reference), len(test)) != (len(references[0]), len(tests[0])):
-                raise StorageError(
-                    f"{member.key} has scores of {len(reference)} and {len(test)} images, the others of "
-                    f"{len(references[0])} and {len(tests[0])}; it is of another data set, remove {member.folder}"
+            if (len(reference), len(test)) != rows:
+                raise DamagedError(
+                    f"{member.key} has scores of {len(reference)} and {len(test)} images, and its data set {rows[0]} "
+                    f"and {rows[1]}; it is of another data set",
+                    member,
                 )
             chosen = [member.columns.index(kind) for kind in columns_of(member, columns)]
             references.append(reference[:, chosen])
@@ -147,6 +149,16 @@ def blend_members(
         name = f"{'+'.join(term.text.replace(':', '') for term in terms)[:80]}-{digest}"
     state = made.state()
     return saved_blend.save_blend(studies, name, info, {"test": state.pop("scores"), **state})
+
+
+def _rows(studies: Path, member: Member) -> tuple[int, int]:
+    """Held-out and test images of a member's data set: by its record, or by the member where that cannot be read."""
+    try:
+        record = load_data_record(studies, member.data)
+    except StorageError:
+        reference, test = member.vectors()
+        return len(reference), len(test)
+    return record.n_reference, len(record.ids)
 
 
 def crossfit_share(reference: npt.NDArray[np.floating], test: npt.NDArray[np.floating]) -> Estimate | None:

@@ -1,7 +1,8 @@
 """CSV files with an id column: labels, sample submissions, submissions."""
 
 import csv
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,9 @@ import numpy.typing as npt
 from ensemble_ad.errors import DataError
 
 ID = "ID"
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# What spreadsheets take for a formula, and may run; a number is none.
+_FORMULA = re.compile(r"(?!\s*[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?\s*$)\s*[=+\-@|%]")
 
 
 class IdTable(NamedTuple):
@@ -57,6 +61,39 @@ def read_id_table(path: Path, value: str) -> IdTable:
     if not ids:
         raise DataError(f"{path} must have a row an image, but has none")
     return IdTable(ids, values)
+
+
+def is_formula(cell: str) -> bool:
+    """Whether a spreadsheet may take a cell of a CSV file for a formula, which could run programs.
+
+    >>> [is_formula(cell) for cell in ("=1+1", "@SUM(1)", "-a.png", "-1.5", "a=b.png")]
+    [True, True, True, False, False]
+    """
+    return _FORMULA.match(cell) is not None
+
+
+def is_text(cell: str) -> bool:
+    """Whether a file, a terminal and a CSV file take it: no control characters, and nothing that is not Unicode."""
+    return _NO_TEXT.search(cell) is None
+
+
+def check_cells(cells: Iterable[str], what: str) -> None:
+    """Refuse ids that must be written as they are, and that are no text or that a spreadsheet may take for formulas.
+
+    Args:
+        cells: the ids.
+        what: they are ids of, for the message.
+
+    Raises:
+        DataError: naming the first.
+    """
+    bad = next((cell for cell in cells if is_formula(cell) or not is_text(cell)), None)
+    if bad is not None and not is_text(bad):
+        raise DataError(f"an id must be text without control characters, but {what} has {bad[:80]!a}; rename it")
+    if bad is not None:
+        raise DataError(
+            f"an id must not begin as a spreadsheet's formula, with = + - or @, but {what} has {bad[:80]!r}; rename it"
+        )
 
 
 def check_same_ids(path: Path, ids: Sequence[str], expected: Sequence[str]) -> None:

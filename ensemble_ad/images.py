@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ensemble_ad import storage
 from ensemble_ad.errors import DataError
+from ensemble_ad.id_table import check_cells
 
 SIDES = (16, 256)
 CHANNELS = (1, 3)
@@ -227,7 +228,7 @@ def open_folder(folder: Path, image_cache: Path) -> ImageSet:
     Grey pictures give one channel, any colour among them gives three. An id is a picture's path inside the folder.
 
     Raises:
-        DataError: for no pictures, an unreadable one, or pictures of different sizes.
+        DataError: for no pictures, an unreadable one, pictures of different sizes, or names that a spreadsheet runs.
     """
     from PIL import Image
 
@@ -236,6 +237,7 @@ def open_folder(folder: Path, image_cache: Path) -> ImageSet:
     if not paths:
         raise DataError(f"{folder} must hold images (PNG, JPEG, ...), but holds none that Pillow reads")
     ids = tuple(p.relative_to(folder).as_posix() for p in paths)
+    check_cells(ids, str(folder))
     content = storage.json_hash([storage.file_hash(p) for p in paths])
     images = keep_array(image_cache / f"folder-{content}.npy", lambda: _decode(paths, ids, folder))
     return ImageSet(images=images, ids=ids, source=folder)

@@ -1,5 +1,6 @@
 """Scores that another program made, as a member: two CSV files in, and `--members NAME` finds them."""
 
+import csv
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from ensemble_ad import cache, storage
 from ensemble_ad.errors import DataError, UsageError
-from ensemble_ad.id_table import ID, IdTable, read_id_table
+from ensemble_ad.id_table import ID, IdTable, check_cells, read_id_table
 from ensemble_ad.images import Dataset
 from ensemble_ad.split import split_rows
 from ensemble_ad.statistics import separation
@@ -43,12 +44,17 @@ def write_template(path: Path, dataset: Dataset) -> int:
 
     Raises:
         UsageError: if the file exists.
+        DataError: if a spreadsheet would take an id for a formula.
         StorageError: if it cannot be written.
     """
     ids = reference_ids(dataset)
+    check_cells(ids, "the training set")
     try:
-        with storage.whole_file(path, overwrite=False) as part:
-            part.write_text(f"{ID},{SCORE}\n" + "".join(f"{name},\n" for name in ids), encoding="utf-8")
+        with (
+            storage.whole_file(path, overwrite=False) as part,
+            part.open("w", newline="", encoding="utf-8") as file,
+        ):
+            csv.writer(file, lineterminator="\n").writerows([(ID, SCORE), *((name, "") for name in ids)])
     except FileExistsError:
         raise UsageError(f"{path} exists already; name another file") from None
     return len(ids)
@@ -96,6 +102,7 @@ def import_scores(
     identity = {"data": dataset.fingerprint, "family": name, "scores": values, "labels": labels}
     key = f"{name}-{storage.json_hash(identity)[:12]}"
     judged = separation(held_out, tested)
+    cache.discard_damaged(studies, key)
     cache.save_data_record(studies, record)
     info = {
         "origin": ORIGIN,

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import exp, log, sqrt
 from pathlib import Path
 from statistics import NormalDist
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ensemble_ad import storage
+from ensemble_ad.array_file import read_arrays
 from ensemble_ad.cache import is_key
 from ensemble_ad.errors import EnsadError, StorageError, UsageError
 
@@ -203,7 +205,10 @@ class SavedBlend:
         Raises:
             StorageError: if the file is missing or damaged.
         """
-        return np.asarray(self._arrays()["test"], dtype=np.float64)
+        scores = self._arrays().get("test")
+        if scores is None or scores.dtype.kind not in "fiu" or scores.ndim != 1 or not np.isfinite(scores).all():
+            raise StorageError(f"{self.folder / 'scores.npz'} must hold one finite score an image; blend again")
+        return scores.astype(np.float64)
 
     def rule(self) -> "Blend":
         """The blend as it was made, to score rows of new images with its frozen normaliser and weights.
@@ -213,15 +218,18 @@ class SavedBlend:
         """
         from ensemble_ad.blend import Blend
 
-        arrays = self._arrays()
-        return Blend.from_state({"scores": arrays.pop("test"), **arrays})
+        scores, arrays = self.scores(), self._arrays()
+        try:
+            return Blend.from_state({**arrays, "scores": scores})
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+            why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise StorageError(f"{self.folder / 'scores.npz'} holds no rule ({why}); blend again") from error
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         path = self.folder / "scores.npz"
         if storage.file_hash(path) != self.info["checksum"]:
             raise StorageError(f"{path} is damaged: its checksum differs; blend again")
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+        return read_arrays(path)
 
 
 def save_blend(studies: Path, name: str, info: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> SavedBlend:
@@ -250,8 +258,8 @@ def save_blend(studies: Path, name: str, info: Mapping[str, Any], arrays: Mappin
             value = {
                 "format": FORMAT,
                 "name": name,
-                "created": _now(),
-                "blended": _now(),
+                "created": _after_all(studies),
+                "blended": _after_all(studies),
                 "identity": identity,
                 "checksum": storage.file_hash(part / "scores.npz"),
                 **info,
@@ -263,12 +271,17 @@ def save_blend(studies: Path, name: str, info: Mapping[str, Any], arrays: Mappin
     # Blending again makes a blend the latest one, which is what `ensad submit` hands in. The time is inside the file,
     # since copying a folder to another machine need not keep file times.
     later = {key: info[key] for key in _REFRESHED if key in info}
-    storage.write_json(folder / "blend.json", {**blend.info, **later, "blended": _now()})
+    storage.write_json(folder / "blend.json", {**blend.info, **later, "blended": _after_all(studies)})
     return load_blend(studies, name)
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
+def _after_all(studies: Path) -> str:
+    """The time, or just after the latest blend's where a clock was set back: the last one made is what is handed in."""
+    times = [datetime.now(UTC)]
+    for blend in list_blends(studies)[0]:
+        with suppress(ValueError, TypeError, OverflowError):
+            times.append(datetime.fromisoformat(blend.info["blended"]).astimezone(UTC) + timedelta(microseconds=1))
+    return max(times).isoformat(timespec="microseconds")
 
 
 def check_name(name: str) -> None:
