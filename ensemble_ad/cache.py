@@ -49,6 +49,7 @@ _OPTIONAL: dict[str, Any] = {
     "objectives": dict,
     "transductive": bool,
 }
+_RECORD = {"ids": list, "n_train": int, "n_reference": int, "shape": list, "source": str}
 Scores = npt.NDArray[np.float32]
 
 
@@ -376,7 +377,13 @@ def load_data_record(studies: Path, fingerprint: str) -> DataRecord:
     value = storage.read_json(path, most=storage.MOST_IDS)
     try:
         if (value["format"], value["fingerprint"]) != (FORMAT, fingerprint):
-            raise KeyError(f"format {value['format']}, fingerprint {value['fingerprint']}")
+            raise KeyError(f"format {str(value['format'])[:20]}, fingerprint {str(value['fingerprint'])[:40]}")
+        if not storage.fits(value, _RECORD) or not all(isinstance(n, int) and 0 < n < _MOST for n in value["shape"]):
+            raise TypeError("ids, numbers or shape are none")
+        if not all(isinstance(name, str) for name in value["ids"]) or len(set(value["ids"])) < len(value["ids"]):
+            raise TypeError("its ids are not distinct names")
+        if min(value["n_train"], value["n_reference"]) < 0 or len(value["shape"]) != 3:
+            raise TypeError("numbers or shape cannot be")
         return DataRecord(
             fingerprint=value["fingerprint"],
             ids=tuple(value["ids"]),

@@ -17,6 +17,7 @@ from ensemble_ad import storage
 from ensemble_ad.array_file import read_arrays
 from ensemble_ad.cache import is_key
 from ensemble_ad.errors import EnsadError, StorageError, UsageError
+from ensemble_ad.id_table import is_text
 
 if TYPE_CHECKING:
     from ensemble_ad.blend import Blend
@@ -26,6 +27,7 @@ LEVEL = 0.95
 QUANTILE = NormalDist().inv_cdf(0.5 + LEVEL / 2)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
 _NUMBER = (int, float)
+_MOST, _LONGEST = 1e300, 10_000
 # What later commands read of `blend.json`, and what it has to be.
 _KINDS: dict[str, Any] = {
     "data": str,
@@ -319,7 +321,7 @@ def load_blend(studies: Path, name: str) -> SavedBlend:
     share = info.get("share") or {"value": 0, "standard_error": 0}
     if not storage.fits(info, later) or not storage.fits(share, {"value": _NUMBER, "standard_error": _NUMBER}):
         raise problem
-    if not all(storage.fits(value, _NUMBER) for value in info.get("correlation", {}).values()):
+    if not _is_plain(info):
         raise problem
     blend = SavedBlend(name=name, folder=folder, info=info)
     try:
@@ -327,6 +329,20 @@ def load_blend(studies: Path, name: str) -> SavedBlend:
     except UsageError:
         raise problem from None
     return blend
+
+
+def _is_plain(info: Mapping[str, Any]) -> bool:
+    """Whether numbers are numbers, names names, and what a table shows text without control characters."""
+    numbers = (*info["weights"].values(), *info.get("correlation", {}).values())
+    names = (*info["families"], *info["weights"], *info.get("correlation", {}))
+    texts = (info["method"], info["labels_used"], info["created"], info["blended"], info["data"], info["checksum"],
+             info.get("explanation", ""), *names)  # fmt: skip
+    return (
+        all(storage.fits(number, _NUMBER) and abs(number) < _MOST for number in numbers)
+        and all(isinstance(text, str) and is_text(text) and len(text) < _LONGEST for text in texts)
+        and all(isinstance(key, str) and is_key(key) for key in info["members"])
+        and len(info["members"]) > 0
+    )
 
 
 def list_blends(studies: Path) -> tuple[list[SavedBlend], list[str]]:
