@@ -43,9 +43,10 @@ _KINDS: dict[str, Any] = {
     "created": str,
 }
 # The same of what not every member has.
+_TRIAL = {"number": int}
 _OPTIONAL: dict[str, Any] = {
     "separation": {"value": _NUMBER, "standard_error": _NUMBER},
-    "trial": {"number": int},
+    "trial": _TRIAL,
     "objectives": dict,
     "transductive": bool,
 }
@@ -173,6 +174,9 @@ class DamagedError(StorageError):
     def __init__(self, text: str, member: Member) -> None:
         super().__init__(text)
         self.key, self.folder = member.key, member.folder
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a worker's error travels to who started it
+        return DamagedError, (str(self), Member(key=self.key, folder=self.folder, info={}))
 
     def set_aside(self) -> str:
         """Move the member to where nothing reads it, and tell of it; where that is not possible, tell of that."""
@@ -304,7 +308,7 @@ def _is_plain(info: Mapping[str, Any]) -> bool:
              recipe["data"])  # fmt: skip
     crop, size = recipe["preprocess"]["crop"][:1], recipe["preprocess"]["size"][:1]
     counts = (recipe["training"]["epochs"], info["best_epoch"], info["parameters"], *(n for n in size if n is not None),
-              (info.get("trial") or {"number": 0}).get("number", 0))  # fmt: skip
+              *(trial["number"] for trial in (info.get("trial"),) if storage.fits(trial, _TRIAL)))  # fmt: skip
     return (
         all(text is None or (isinstance(text, str) and is_text(text) and len(text) < 300) for text in texts)
         and (len(crop), len(size)) == (1, 1)

@@ -252,7 +252,7 @@ def read_picture(path: Path) -> Images:
     Raises:
         DataError: if it cannot be decoded or has more than 8 bits a channel.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as image:
@@ -260,8 +260,8 @@ def read_picture(path: Path) -> Images:
                 raise ValueError("more than 8 bits a channel; convert it to 8 bits")
             upright = ImageOps.exif_transpose(image)
             return np.asarray(upright.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        why = _one_line(error)
+    except Exception as error:  # of a damaged file Pillow lets SyntaxError, struct's and others through
+        why = _one_line(error)[:300]
         raise DataError(f"{path} cannot be read as an image ({why}); mend or remove it") from error
 
 

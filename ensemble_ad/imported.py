@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ensemble_ad import cache, storage
 from ensemble_ad.errors import DataError, UsageError
-from ensemble_ad.id_table import ID, IdTable, check_cells, read_id_table
+from ensemble_ad.id_table import ID, IdTable, check_cells, read_id_table, shown
 from ensemble_ad.images import Dataset
 from ensemble_ad.split import split_rows
 from ensemble_ad.statistics import separation
@@ -150,8 +150,8 @@ def _scores(
     missing, unknown = [name for name in wanted if name not in by_id], sorted(by_id.keys() - set(known))
     for problem, some in ((f"lacks {len(missing)}", missing), (f"has {len(unknown)} unknown ids", unknown)):
         if some:
-            shown = ", ".join(map(repr, some[:_SHOWN])) + (", ..." if len(some) > _SHOWN else "")
-            raise DataError(f"{path} must have a row of each of the {len(wanted)} {what}, but {problem} ({shown})")
+            first = ", ".join(map(shown, some[:_SHOWN])) + (", ..." if len(some) > _SHOWN else "")
+            raise DataError(f"{path} must have a row of each of the {len(wanted)} {what}, but {problem} ({first})")
     values = np.empty(len(wanted), dtype=np.float32)
     for row, name in enumerate(wanted):
         try:
@@ -161,5 +161,7 @@ def _scores(
         except ValueError:
             values[row] = np.nan
         if not np.isfinite(values[row]):
-            raise DataError(f"{path}: a score must be a finite number, but the one of {name!r} is {by_id[name]!r}")
+            raise DataError(
+                f"{path}: a score must be a finite number, but the one of {shown(name)} is {shown(by_id[name])}"
+            )
     return values

@@ -318,7 +318,7 @@ def load_blend(studies: Path, name: str) -> SavedBlend:
     if not storage.fits(info, _KINDS) or info.get("format") != FORMAT or info.get("name") != name:
         raise problem
     later = {key: kind for key, kind in _LATER_KINDS.items() if key in info}
-    share = info.get("share") or {"value": 0, "standard_error": 0}
+    share = {"value": 0, "standard_error": 0} if info.get("share") is None else info["share"]
     if not storage.fits(info, later) or not storage.fits(share, {"value": _NUMBER, "standard_error": _NUMBER}):
         raise problem
     if not _is_plain(info):

@@ -162,7 +162,8 @@ def read_json(path: Path, *, most: int = MOST_JSON) -> Any:
         StorageError: if the file is missing, unreadable, larger than `most` bytes or not such JSON.
     """
     with clear_errors(path, "read"), path.open("rb") as file:
-        text = file.read(most + 1)
+        size = os.fstat(file.fileno()).st_size
+        text = file.read(min(size, most) + 1)  # a read allocates what it asks for
     if len(text) > most:
         raise StorageError(f"{path} must have {most} bytes at most; it is damaged or not ours, remove it")
     try:

@@ -124,7 +124,7 @@ def _parse(path: Path, where: str, url: str | None) -> sqlalchemy.URL:
     except Exception as error:
         raise _cannot_open(where, error) from None
     if kind not in ("sqlite", "postgresql") or (kind == "sqlite" and parsed.database in (None, "", ":memory:")):
-        raise StorageError(f"cannot open {where}: it must be sqlite:///FILE or postgresql://..., not {kind!r}")
+        raise StorageError(f"cannot open {where}: it must be sqlite:///FILE or postgresql://...")
     return parsed
 
 
@@ -147,10 +147,16 @@ def reading(studies: Path, url: str | None) -> Iterator[optuna.storages.RDBStora
             yield None
             return
         parsed = parsed.set(database=f"file:{quote(str(file.absolute()))}", query={"mode": "ro", "uri": "true"})
+    else:
+        try:
+            engine = sqlalchemy.create_engine(parsed, poolclass=sqlalchemy.NullPool)
+        except ImportError:
+            raise _no_driver() from None
+        if not _has_tables(engine, where):
+            yield None
+            return
     try:
         backend = optuna.storages.RDBStorage(parsed.render_as_string(hide_password=False), skip_table_creation=True)
-    except ImportError:
-        raise _no_driver() from None
     except Exception as error:
         raise _cannot_open(where, error) from None
     try:
