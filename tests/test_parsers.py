@@ -282,6 +282,7 @@ def evaluated(studies):
     names = [folder.name for folder in (studies / "members").iterdir()]
     row = {"auc": 0.8, "auc_low": 0.7, "auc_high": 0.9, "ties_best": True, "p_best": None}
     path = studies / "evaluations" / record.name
+    storage.make_folder(path.parent)
     return path, {"labels": "l.csv", "labels_hash": "x", "rows": dict.fromkeys(sorted([*names, "both"]), row)}
 
 
@@ -289,7 +290,6 @@ def evaluated(studies):
 @given(data=st.data())
 def test_evaluations(studies, evaluated, data):
     path, sound = evaluated
-    path.parent.mkdir(exist_ok=True)
     written(path, data.draw(altered(sound)))
     try:
         evaluate.load_evaluation(studies, path.stem)
@@ -533,3 +533,59 @@ def test_storage_urls(tmp_path, url):
             assert backend is None
     except (StorageError, UsageError) as error:
         one_line(error, secret="hunter2")
+
+
+# What the fuzzing found, before it was mended
+
+
+FOUND = {
+    "a trial that is a number": ("members/*/member.json", {"trial": 1}),
+    "a weight that is none": ("blends/both/blend.json", {"weights": {"fcn-0123456789ab/rss": None}}),
+    "a share of nothing": ("blends/both/blend.json", {"share": {}}),
+    "ids that are none": ("data/*.json", {"ids": [None]}),
+    "an AUC that is a table": ("evaluations/*.json", {"rows": {"both": {"auc": {"x": []}}}}),
+}
+
+
+@pytest.mark.parametrize("kind", FOUND)
+def test_what_was_found_in_json(studies, evaluated, kind):
+    pattern, changes = FOUND[kind]
+    storage.write_json(*evaluated)
+    path = sorted(studies.glob(pattern))[0]
+    written(path, {**storage.read_json(path), **changes})
+    try:
+        table_of(studies)
+        cache.load_data_record(studies, evaluated[0].stem)
+    except StorageError as error:
+        one_line(error)
+    else:
+        members, problems = cache.list_members(studies)
+        assert (len(members), len(problems) + len(list_blends(studies)[1])) in ((3, 1), (4, 1))
+
+
+def test_a_png_of_which_pillow_says_syntax_error(tmp_path, picture):
+    at = picture.index(b"IDAT")
+    (tmp_path / "a.png").write_bytes(picture[: at - 4] + bytes(4) + picture[at:])
+    with pytest.raises(DataError, match=r"a\.png cannot be read as an image \(broken PNG file"):
+        read_picture(tmp_path / "a.png")
+
+
+def test_a_zip_that_begins_before_its_file(tmp_path, exported):
+    (tmp_path / "bad.zip").write_bytes(exported[1:])
+    with pytest.raises(DataError, match="must be a zip or folder that `ensad export` wrote"):
+        import_blend(tmp_path / "away", tmp_path / "bad.zip")
+
+
+def test_an_id_of_5000_characters_does_not_fill_the_screen(tmp_path):
+    (tmp_path / "a.csv").write_text("ID,label\n" + "".join(f"{'0' * 5000 if i == '7' else i},0\n" for i in IDS))
+    with pytest.raises(DataError, match=r"1 missing \('7'\) and 1 unknown \('0{80}'\.\.\.\)"):
+        read_labels(tmp_path / "a.csv", IDS)
+
+
+def test_a_password_in_the_place_of_a_storage_is_not_repeated(tmp_path):
+    with (
+        pytest.raises(StorageError, match="must be sqlite:///FILE or postgresql://") as caught,
+        reading(tmp_path, "hunter2://x"),
+    ):
+        pass
+    assert "hunter2" not in str(caught.value)
