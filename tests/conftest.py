@@ -16,7 +16,7 @@ from ensemble_ad.cli import main
 
 N_TRAIN, N_TEST = 200, 120
 # For `tests/test_parsers.py`, which has the command.
-settings.register_profile("fuzz", max_examples=20_000, deadline=None, print_blob=True)
+settings.register_profile("fuzz", max_examples=8_000, deadline=None, print_blob=True)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from ensemble_ad.blend import blend_scores
 from ensemble_ad.statistics import auc, separation
 
 # Small whole numbers, so that there are ties everywhere; every method that gives each image a rank and learns nothing.
+# The last chooses by folds, which go by position.
 RANKED = ("mean", "median", "max", "top", "best-separation")
 few = settings(max_examples=40, deadline=None)
 
@@ -35,7 +36,7 @@ def test_a_monotone_transform_leaves_a_rank_blend_alone(sides, method, bend):
 
 
 @few
-@given(sides=tables((2, 15), (1, 4)), method=st.sampled_from(RANKED), seed=st.integers(0, 99))
+@given(sides=tables((2, 15), (1, 4)), method=st.sampled_from(RANKED[:-1]), seed=st.integers(0, 99))
 def test_permuting_images_permutes_scores_and_permuting_the_reference_does_nothing(sides, method, seed):
     reference, test = sides
     rng = np.random.default_rng(seed)
