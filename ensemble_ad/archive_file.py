@@ -1,6 +1,7 @@
 """A zip or folder of plain files from elsewhere: what is in it, read no further than it says that there is."""
 
 import stat
+import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ensemble_ad import storage
-from ensemble_ad.errors import DataError
+from ensemble_ad.errors import DataError, EnsadError
 
 _MOST_FILES = 10_000
 # Exported archives are not compressed; one that grows more than this on unpacking is none.
@@ -27,7 +28,7 @@ class Archive:
 
     def read(self, name: str, most: int) -> bytes:
         """The content of a small file."""
-        with self._open(name) as file:
+        with _reading(self.path), self._open(name) as file:
             content = file.read(most + 1)
         if len(content) > most:
             raise DataError(f"{self.path} holds {name} of more than {most} bytes")
@@ -37,10 +38,15 @@ class Archive:
         """Write a file to `target`, no more than the `size` told of it, and verify its checksum."""
         target.parent.mkdir(parents=True, exist_ok=True)
         left = int(told["size"])
-        with storage.clear_errors(target, "write"), self._open(name) as file, target.open("wb") as out:
-            while left > 0 and (block := file.read(min(_BLOCK, left))):
-                out.write(block)
-                left -= len(block)
+        with _reading(self.path), self._open(name) as file:
+            with storage.clear_errors(target, "write"), target.open("wb") as out:
+                while left > 0:
+                    with _reading(self.path):
+                        block = file.read(min(_BLOCK, left))
+                    if not block:
+                        break
+                    out.write(block)
+                    left -= len(block)
             more = file.read(1)
         if left or more or storage.file_hash(target) != told["checksum"]:
             raise DataError(f"{self.path} is damaged: {name} is not what its checksum says; export it again")
@@ -66,8 +72,23 @@ def open_archive(path: Path) -> Iterator[Archive]:
         with zipfile.ZipFile(path) as opened:
             check_zip(path, opened.infolist())
             yield Archive(path, {i.filename: i.file_size for i in opened.infolist()}, lambda name: opened.open(name))
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, zipfile.LargeZipFile) as error:
-        raise DataError(f"{path} must be a zip or folder that `ensad export` wrote: {error}") from error
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, zipfile.LargeZipFile, ValueError, struct.error) as error:
+        raise DataError(f"{path} must be a zip or folder that `ensad export` wrote: {_why(error)}") from error
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn whatever reading a foreign zip can raise into one line."""
+    try:
+        yield
+    except EnsadError:
+        raise
+    except Exception as error:  # zlib's, and the system's where the zip leads before its own beginning
+        raise DataError(f"{path} must be a zip or folder that `ensad export` wrote: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def check_zip(path: Path, entries: list[zipfile.ZipInfo]) -> None:

@@ -6,8 +6,7 @@ environment, checksums), `vectors.npz` (float32 `reference` (n, m) and `test` (k
 """
 
 import re
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ensemble_ad import storage
+from ensemble_ad.array_file import read_arrays
 from ensemble_ad.errors import StorageError
+from ensemble_ad.id_table import is_text
 
 FORMAT = 1
 FILES = ("member.json", "vectors.npz", "weights.safetensors")
+_COLUMN = re.compile(r"[A-Za-z0-9_.+-]{1,100}")
 _KEY = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}")
 _NUMBER = (int, float)
+_MOST = 1 << 53
 # What later commands read of `member.json`, and what it has to be.
 _KINDS: dict[str, Any] = {
     "recipe": {
@@ -39,6 +42,15 @@ _KINDS: dict[str, Any] = {
     "checksums": dict,
     "created": str,
 }
+# The same of what not every member has.
+_TRIAL = {"number": int}
+_OPTIONAL: dict[str, Any] = {
+    "separation": {"value": _NUMBER, "standard_error": _NUMBER},
+    "trial": _TRIAL,
+    "objectives": dict,
+    "transductive": bool,
+}
+_RECORD = {"ids": list, "n_train": int, "n_reference": int, "shape": list, "source": str}
 Scores = npt.NDArray[np.float32]
 
 
@@ -118,15 +130,18 @@ class Member:
         path = self.folder / "vectors.npz"
         self._verify(path)
         try:
-            # Opened here, since numpy leaves a file open that turns out not to be a zip.
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                reference, test = file["reference"], file["test"]
-        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
-            raise StorageError(f"{path} is not a member's error vectors: {error}") from error
+            arrays = read_arrays(path)
+            reference, test = arrays["reference"], arrays["test"]
+        except KeyError as error:
+            raise DamagedError(f"{path} is not a member's error vectors: it lacks {error}", self) from error
+        except StorageError as error:
+            raise DamagedError(f"{path} is not a member's error vectors: {error}", self) from error
         if not (reference.ndim == test.ndim == 2 and reference.shape[1] == test.shape[1] == len(self.columns)):
-            raise StorageError(
-                f"{path} must have {len(self.columns)} columns, but has {reference.shape} and {test.shape}"
+            raise DamagedError(
+                f"{path} must have {len(self.columns)} columns, but has {reference.shape} and {test.shape}", self
             )
+        if not all(side.dtype == np.float32 and np.isfinite(side).all() for side in (reference, test)):
+            raise DamagedError(f"{path} must hold finite numbers of 32 bits, and does not", self)
         return reference, test
 
     def weights_path(self) -> Path:
@@ -140,8 +155,36 @@ class Member:
         return path
 
     def _verify(self, path: Path) -> None:
+        if not path.exists():
+            raise DamagedError(f"cannot read {path}: No such file or directory; run the study again", self)
         if storage.file_hash(path) != self.info["checksums"].get(path.name):
-            raise StorageError(f"{path} is damaged: its checksum differs; remove {self.folder} and run the study again")
+            raise DamagedError(
+                f"{path} is damaged: its checksum differs; remove {self.folder} and run the study again", self
+            )
+
+
+class DamagedError(StorageError):
+    """A member whose files are not what they should be.
+
+    Attributes:
+        key: its name.
+        folder: where it lies.
+    """
+
+    def __init__(self, text: str, member: Member) -> None:
+        super().__init__(text)
+        self.key, self.folder = member.key, member.folder
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a worker's error travels to who started it
+        return DamagedError, (str(self), Member(key=self.key, folder=self.folder, info={}))
+
+    def set_aside(self) -> str:
+        """Move the member to where nothing reads it, and tell of it; where that is not possible, tell of that."""
+        try:
+            aside = storage.set_aside(self.folder)
+        except StorageError as error:
+            return f"{self}; left out ({error})"
+        return f"{self}; left out and set aside as {aside.name}"
 
 
 def save_member(
@@ -218,23 +261,95 @@ def load_member(studies: Path, key: str) -> Member:
     """Read a member's `member.json`.
 
     Raises:
-        StorageError: if there is none, it is damaged, or it is of a format that this version does not know.
+        DamagedError: if it is damaged or not a member's.
+        StorageError: if there is none, or it is of a format that this version does not know.
     """
     folder = _folder(studies, key)
     path = folder / "member.json"
-    info = storage.read_json(path)
+    unread = Member(key=key, folder=folder, info={})
+    try:
+        info = storage.read_json(path)
+    except StorageError as error:
+        if path.is_file() and not isinstance(error.__cause__, OSError):
+            raise DamagedError(str(error), unread) from error
+        raise
     if not isinstance(info, dict) or info.get("key") != key:
-        raise StorageError(f"{path} is not the member {key}; remove {folder}")
+        raise DamagedError(f"{path} is not the member {key}; remove {folder}", unread)
     if info.get("format") != FORMAT:
         raise StorageError(
-            f"{path} has format {info.get('format')}, and this version reads {FORMAT}; use the ensad that wrote it"
+            f"{path} has format {str(info.get('format'))[:20]}, and this version reads {FORMAT}; "
+            "use the ensad that wrote it"
         )
     unfit = [name for name, kind in _KINDS.items() if not storage.fits(info, {name: kind})]
-    if not unfit and info["objective"]["column"] not in info["columns"]:
-        unfit = ["columns"]
+    if not unfit and not (_belongs_together(info) and _is_plain(info)):
+        unfit = ["columns"] if not _belongs_together(info) else ["texts and numbers to show"]
     if unfit:
-        raise StorageError(f"{path} lacks {', '.join(unfit)}, or has them otherwise than a member; remove {folder}")
+        raise DamagedError(
+            f"{path} lacks {', '.join(unfit)}, or has them otherwise than a member; remove {folder}", unread
+        )
     return Member(key=key, folder=folder, info=info)
+
+
+def _belongs_together(info: Mapping[str, Any]) -> bool:
+    """Whether columns are distinct names, the objective's among them, and the family the key's."""
+    columns, key = info["columns"], str(info["key"])
+    return (
+        all(isinstance(name, str) and _COLUMN.fullmatch(name) for name in columns)
+        and len(set(columns)) == len(columns)
+        and info["objective"]["column"] in columns
+        and info["recipe"]["family"] == key.rpartition("-")[0]
+    )
+
+
+def _is_plain(info: Mapping[str, Any]) -> bool:
+    """Whether what a table shows of a member is short text without control characters, and numbers or nothing."""
+    recipe, objective = info["recipe"], info["objective"]
+    texts = (info.get("preset"), info.get("origin"), recipe["labels"], objective["name"], info["created"],
+             recipe["data"])  # fmt: skip
+    crop, size = recipe["preprocess"]["crop"][:1], recipe["preprocess"]["size"][:1]
+    counts = [recipe["training"]["epochs"], info["best_epoch"], info["parameters"], *(n for n in size if n is not None)]
+    trial = info.get("trial")
+    if trial is not None and storage.fits(trial, _TRIAL):
+        counts.append(trial["number"])
+    return (
+        all(text is None or (isinstance(text, str) and is_text(text) and len(text) < 300) for text in texts)
+        and (len(crop), len(size)) == (1, 1)
+        and storage.fits(crop[0], (*_NUMBER, type(None)))
+        and all(isinstance(count, int) and abs(count) <= _MOST for count in counts)
+        and all(storage.fits(info[name], kind) for name, kind in _OPTIONAL.items() if info.get(name) is not None)
+    )
+
+
+def discard_damaged(studies: Path, key: str) -> str | None:
+    """Set the member aside if it is there and damaged, so that it can be made again.
+
+    Returns:
+        What was done; None if there is no such member, or it is sound.
+
+    Raises:
+        StorageError: if it is of a format that this version does not know, which is left as it is.
+    """
+    if not has_member(studies, key):
+        return None
+    try:
+        member = load_member(studies, key)
+        member.vectors()
+        member.weights_path()
+    except DamagedError as error:
+        return error.set_aside()
+    return None
+
+
+def sound_members(members: Sequence[Member]) -> tuple[list[Member], list[str]]:
+    """Those of `members` whose error vectors are what they should be; the others are set aside, a line about each."""
+    sound, problems = [], []
+    for member in members:
+        try:
+            member.vectors()
+            sound.append(member)
+        except DamagedError as error:
+            problems.append(error.set_aside())
+    return sound, problems
 
 
 def list_members(studies: Path) -> tuple[list[Member], list[str]]:
@@ -255,7 +370,7 @@ def save_data_record(studies: Path, record: DataRecord) -> None:
     """Write the record of a data set beside its members."""
     path = studies / "data" / f"{record.fingerprint}.json"
     value = {"format": FORMAT, **{name: getattr(record, name) for name in DataRecord.__dataclass_fields__}}
-    storage.write_json(path, value)
+    storage.write_json(path, value, most=storage.MOST_IDS)
 
 
 def load_data_record(studies: Path, fingerprint: str) -> DataRecord:
@@ -265,10 +380,16 @@ def load_data_record(studies: Path, fingerprint: str) -> DataRecord:
         StorageError: if it is missing or damaged.
     """
     path = studies / "data" / f"{fingerprint}.json"
-    value = storage.read_json(path)
+    value = storage.read_json(path, most=storage.MOST_IDS)
     try:
         if (value["format"], value["fingerprint"]) != (FORMAT, fingerprint):
-            raise KeyError(f"format {value['format']}, fingerprint {value['fingerprint']}")
+            raise KeyError(f"format {str(value['format'])[:20]}, fingerprint {str(value['fingerprint'])[:40]}")
+        if not storage.fits(value, _RECORD) or not all(isinstance(n, int) and 0 < n < _MOST for n in value["shape"]):
+            raise TypeError("ids, numbers or shape are none")
+        if not all(isinstance(name, str) for name in value["ids"]) or len(set(value["ids"])) < len(value["ids"]):
+            raise TypeError("its ids are not distinct names")
+        if min(value["n_train"], value["n_reference"]) < 0 or len(value["shape"]) != 3:
+            raise TypeError("numbers or shape cannot be")
         return DataRecord(
             fingerprint=value["fingerprint"],
             ids=tuple(value["ids"]),

@@ -8,13 +8,13 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble_ad import cache, storage
 from ensemble_ad.errors import StorageError
+
+if TYPE_CHECKING:  # who only looks on at a study need not wait for torch
+    from torch import Tensor
 
 SECONDS_BETWEEN = 10.0
 """The least time between two checkpoints, so that a model whose epochs are quick is not slowed."""
@@ -31,7 +31,7 @@ class State(NamedTuple):
         values: JSON.
     """
 
-    tensors: Mapping[str, Tensor]
+    tensors: "Mapping[str, Tensor]"
     values: Mapping[str, Any]
 
 
@@ -86,6 +86,7 @@ class Checkpoint:
         Raises:
             StorageError: if it cannot be written.
         """
+        import torch
         from safetensors.torch import save
 
         tensors = {

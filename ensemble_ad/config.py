@@ -14,6 +14,7 @@ from ensemble_ad.errors import UsageError
 FILE = Path("ensad.toml")
 # At the top of the file they would hold for a study too, which shall see labels only where they are named for it.
 _ONLY_IN_TABLES = {"labels"}
+_SECRET = {"storage", "artifacts"}
 
 
 def read_defaults(path: Path, options: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -65,5 +66,7 @@ def read_defaults(path: Path, options: Mapping[str, Mapping[str, str]]) -> dict[
 def _text(path: Path, key: str, value: Any) -> str:
     """A value as it would be typed, for click to read and refuse as it does a flag's."""
     if not isinstance(value, str | int | float):
-        raise UsageError(f"{path} must set {key!r} to text, a number or true/false, not {value!r}")
+        # The value of a storage's URL may hold a password.
+        shown = "what it is" if key in _SECRET else repr(value)[:80]
+        raise UsageError(f"{path} must set {key!r} to text, a number or true/false, not {shown}")
     return str(value)

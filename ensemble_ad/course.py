@@ -19,13 +19,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ensemble_ad import cache, checkpoint, lease, statistics
 from ensemble_ad.auto_objective import Circumstances, Finished, first_objective, guard
+from ensemble_ad.errors import StorageError
+from ensemble_ad.failures import MOST_KILLS, REASON
 from ensemble_ad.objective import AUTO, objective
 from ensemble_ad.selection import best_first
 from ensemble_ad.study_storage import StudyStorage
+from ensemble_ad.version import __version__
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-MOST_KILLS = 10
-"""A trial whose process was killed so often is given up: it may be what kills it, by its memory say."""
+FORMAT = 1
+"""Of what a study says besides what Optuna keeps of it: the users' attributes of study and trials."""
 _STARTUP_TRIALS = 5
 _MOVED = "moved"
 
@@ -80,6 +83,7 @@ class Course:
     study: optuna.Study = field(init=False)
     auto: bool = field(init=False)
     _before: optuna.Study | None = field(default=None, init=False)
+    _ended: frozenset[int] = field(default=frozenset(), init=False)
 
     def begin(self) -> None:
         """Open the study where it stands."""
@@ -89,18 +93,21 @@ class Course:
                 self.objective, reason = ("separation", "") if self.transductive else first_objective(self.known)
             self.study = self._open(self.objective)
             self._notice_move()
+            self._ended = frozenset(trial.number for trial in self._ended_trials())
         if reason:
             self.watcher.moved(self.objective, reason)
 
     def next_trial(self, wanted: int) -> optuna.Trial | None:
         """Start a trial, in this worker's turn; None where enough are finished or running."""
         self._notice_move()
-        self._take_over()
-        self._reconsider()
-        trials = self.trials()
-        if trials.finished + trials.running >= wanted:
+        # Read as rarely as can be: it takes most of a turn, which no two workers have at once.
+        trials = self._take_over()
+        if self._reconsider(trials):
+            trials = self._trials()
+        count = self._count(trials)
+        if count.finished + count.running >= wanted:
             return None
-        return self._ask()
+        return self._ask(trials)
 
     def follow(self) -> None:
         """Notice what others did to the study; enough for who only looks on."""
@@ -118,19 +125,23 @@ class Course:
 
     def trials(self) -> Trials:
         """How far the study is."""
-        here = self.study.get_trials(deepcopy=False)
-        running = sum(trial.state == TrialState.RUNNING for trial in here)
+        return self._count(self._trials())
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
+    def _count(self, trials: Sequence[FrozenTrial]) -> Trials:
+        running = sum(trial.state == TrialState.RUNNING for trial in trials)
         if self._before is not None:
             running += len(self._before.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-        return Trials(sum(trial.state in FINISHED for trial in here), running)
+        return Trials(sum(trial.state in FINISHED for trial in trials), running)
 
-    def _ask(self) -> optuna.Trial:
-        """Start the first trial that waits, or a new one.
+    def _ask(self, trials: Sequence[FrozenTrial]) -> optuna.Trial:
+        """Start the first of `trials` that waits, or a new one.
 
         What a trial draws depends on the seed, its place in the order and the trials before, and on nothing that a kill
         or the number of workers would change.
         """
-        trials = self.study.get_trials(deepcopy=False)
         waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
         place = None if waiting is None else waiting.user_attrs.get("place")
         if place is None:
@@ -158,31 +169,56 @@ class Course:
         trial.set_user_attr("worker", self.worker)
         return trial
 
-    def _take_over(self) -> None:
-        """Queue the trials of workers that died or were interrupted, under their own parameters."""
-        for study in (self.study, self._before):
+    def _take_over(self) -> list[FrozenTrial]:
+        """Queue the trials of workers that died or were interrupted, under their own parameters.
+
+        Returns:
+            The study's trials as they are then.
+        """
+        trials: list[FrozenTrial] = []
+        for study in (self._before, self.study):
             if study is None:
                 continue
-            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                worker = trial.user_attrs.get("worker")
-                # A trial gets its worker in the turn in which it is started: whose has none, died in that turn.
-                if worker is None or lease.is_over(self.studies, worker):
-                    study.tell(trial.number, state=TrialState.FAIL)
-                    if worker is not None:
-                        lease.forget(self.studies, worker)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                optuna.storages.fail_stale_trials(study)
-            self._queue_again(study)
-        if self._before is not None:
-            self._take_along(self._before)
+            trials = study.get_trials(deepcopy=False)
+            if self._end_dead(study, trials):
+                trials = study.get_trials(deepcopy=False)
+            if self._queue_again(study, trials):
+                trials = study.get_trials(deepcopy=False)
+        if self._before is not None and self._take_along(self._before):
+            trials = self._trials()
+        return trials
 
-    def _queue_again(self, study: optuna.Study) -> None:
+    def _end_dead(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> bool:
+        """Fail the trials whose worker is dead, or whose heartbeat has stopped, as Optuna's `fail_stale_trials` does.
+
+        But not those of workers that are known to live: where a clock was set forward, every heartbeat looks old.
+        """
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        stale = set(self.storage.backend._get_stale_trial_ids(study._study_id)) if running else set()
+        changed = False
+        for trial in running:
+            worker = trial.user_attrs.get("worker")
+            # A trial gets its worker in the turn in which it is started: whose has none, died in that turn.
+            if worker is None or lease.is_over(self.studies, worker):
+                study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+                if worker is not None:
+                    lease.forget(self.studies, worker)
+            elif trial._trial_id not in stale:
+                continue
+            elif lease.is_alive(self.studies, worker):
+                self.storage.backend.record_heartbeat(trial._trial_id)
+                continue
+            else:
+                study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            changed = True
+        return changed
+
+    def _queue_again(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> bool:
         """Queue what failed without a reason of its own, unless it is queued already."""
-        trials = study.get_trials(deepcopy=False)
+        changed = False
         queued = {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
         for trial in trials:
-            if trial.state != TrialState.FAIL or "reason" in trial.user_attrs or trial.number in queued:
+            if trial.state != TrialState.FAIL or REASON in trial.user_attrs or trial.number in queued:
                 continue
             given_up = len(trial.system_attrs.get("retry_history", ())) >= MOST_KILLS
             key = trial.user_attrs.get("key")
@@ -199,29 +235,32 @@ class Course:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 optuna.storages.RetryHeartbeatStaleTrialCallback()(study, again)
+            changed = True
+        return changed
 
-    def _reconsider(self) -> None:
-        """Move `auto` from `separation` to `both` where a guard fires."""
+    def _reconsider(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Move `auto` from `separation` to `both` where a guard fires; whether one did."""
         if not self.auto or self.objective != "separation" or self.transductive:
-            return
-        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            return False
+        complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
         reason = guard([Finished.of(self._objectives(trial)) for trial in complete], self.known)
         if reason:
             both = self._open("both")
             self._take_along(self.study, both)
             self.study.set_user_attr(_MOVED, reason)
             self._notice_move()
+        return bool(reason)
 
     def _notice_move(self) -> None:
         """Follow a study that this worker or another has moved."""
         if self.auto and self.objective == "separation" and _MOVED in (attrs := self.study.user_attrs):
             self._before, self.objective = self.study, "both"
-            self.study = self._open("both")
+            self.study, self._ended = self._open("both"), frozenset()
             self.watcher.moved("both", attrs[_MOVED])
 
-    def _take_along(self, before: optuna.Study, after: optuna.Study | None = None) -> None:
-        """Copy the finished trials of `before`, and queue those that it has queued."""
-        after = after or self.study
+    def _take_along(self, before: optuna.Study, after: optuna.Study | None = None) -> bool:
+        """Copy the finished trials of `before`, and queue those that it has queued; whether there were any."""
+        after, changed = after or self.study, False
         taken = {trial.user_attrs.get("taken_from") for trial in after.get_trials(deepcopy=False)}
         for trial in before.get_trials(deepcopy=False):
             if trial.number in taken or trial.state not in (*FINISHED, TrialState.WAITING):
@@ -240,6 +279,8 @@ class Course:
                     system_attrs={n: v for n, v in trial.system_attrs.items() if waits and n == "fixed_params"},
                 )
             )
+            changed = True
+        return changed
 
     def _objectives(self, trial: FrozenTrial) -> Mapping[str, Any]:
         """What the objectives say of a completed trial; studies of older versions have it in the members alone."""
@@ -248,7 +289,7 @@ class Course:
 
     def _open(self, objective_name: str) -> optuna.Study:
         name = f"{self.name}-{objective_name}" if self.auto and objective_name != "separation" else self.name
-        return optuna.create_study(
+        study = optuna.create_study(
             study_name=name,
             storage=self.storage.backend,
             directions=[objective(objective_name).direction] * (2 if objective_name == "both" else 1),
@@ -257,10 +298,21 @@ class Course:
                 n_startup_trials=_STARTUP_TRIALS, n_warmup_steps=max(1, self.epochs // 5)
             ),
         )
+        attrs = study.user_attrs
+        if "format" not in attrs:
+            study.set_user_attr("format", FORMAT)
+            study.set_user_attr("version", __version__)
+        elif attrs["format"] != FORMAT:
+            raise StorageError(
+                f"the study {name} in {self.storage.where} has format {str(attrs['format'])[:20]} (ensemble_ad "
+                f"{str(attrs.get('version'))[:20]}), and this version, {__version__}, reads {FORMAT}; use the ensad "
+                "that wrote it, or another --studies or --storage"
+            )
+        return study
 
     def consensus(self) -> npt.NDArray[np.float64] | None:
         """Mean rank of the test images over the finished trials, for the objective of that name."""
-        if self.objective != "consensus" or not (members := self.members()):
+        if self.objective != "consensus" or not (members := cache.sound_members(self.members())[0]):
             return None
         columns = [member.vectors()[1][:, member.columns.index(member.main_column)] for member in members]
         ranks: npt.NDArray[np.float64] = statistics.midranks(np.stack(columns).astype(np.float64)).mean(axis=0)
@@ -282,6 +334,20 @@ class Course:
     def failed(self) -> list[FrozenTrial]:
         """The trials that failed, those that were interrupted or killed and are queued again among them."""
         return self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+
+    def failures_in_a_row(self) -> list[str]:
+        """Why the latest trials failed, the last one's reason first, up to one that did not; of this run alone."""
+        reasons = []
+        for trial in reversed([trial for trial in self._ended_trials() if trial.number not in self._ended]):
+            if REASON not in trial.user_attrs:
+                break
+            reasons.append(str(trial.user_attrs[REASON]))
+        return reasons
+
+    def _ended_trials(self) -> list[FrozenTrial]:
+        """Finished ones and failed ones, without those that were killed or stopped and are done again."""
+        trials = self.study.get_trials(deepcopy=False)
+        return [trial for trial in trials if trial.state in FINISHED or REASON in trial.user_attrs]
 
     def best(self) -> cache.Member | None:
         """The best of `members`."""

@@ -12,7 +12,7 @@ from ensemble_ad import saved_blend, storage
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.auto import fit_auto
 from ensemble_ad.blend.result import total_score
-from ensemble_ad.cache import Member
+from ensemble_ad.cache import DamagedError, Member, load_data_record
 from ensemble_ad.errors import DataError, StorageError, UsageError
 from ensemble_ad.saved_blend import LEVEL, SavedBlend
 from ensemble_ad.selection import Term
@@ -86,12 +86,13 @@ def blend_members(
     started = time.perf_counter()
     names: list[str] = []
     weights: list[float] = []
+    rows = _rows(studies, terms[0].members[0])
     for i, term in enumerate(terms):
         of_term = [f"{member.key}/{kind}" for member in term.members for kind in columns_of(member, columns)]
         names += of_term
         if term_weights is not None:
             weights += [term_weights[i] / len(of_term)] * len(of_term)
-    reference_columns, test_columns = _stacked([member for term in terms for member in term.members], columns)
+    reference_columns, test_columns = _stacked([member for term in terms for member in term.members], columns, rows)
     made = blend_scores(
         reference_columns,
         test_columns,
@@ -132,11 +133,11 @@ def blend_members(
     return saved_blend.save_blend(studies, name, info, {"test": state.pop("scores"), **state})
 
 
-def _stacked(members: Sequence[Member], choice: str) -> tuple[Columns, Columns]:
+def _stacked(members: Sequence[Member], choice: str, rows: tuple[int, int]) -> tuple[Columns, Columns]:
     """float32 (n, m) and (k, m) of the chosen kinds of all members; read one by one into the one place they have."""
     chosen = [[member.columns.index(kind) for kind in columns_of(member, choice)] for member in members]
     width, done = sum(map(len, chosen)), 0
-    sides: tuple[Columns, Columns] | None = None
+    sides: list[Columns] = []
     for member, kinds in zip(members, chosen, strict=True):
         found = member.vectors()
         reference, test = found
@@ -145,22 +146,27 @@ def _stacked(members: Sequence[Member], choice: str) -> tuple[Columns, Columns]:
                 f"{member.key} was made without test images, so there is nothing to blend; put them into "
                 "testingset.npy or test/ and tune again"
             )
-        if sides is None:
-            sides = (
-                np.empty((len(reference), width), dtype=np.float32, order="F"),
-                np.empty((len(test), width), dtype=np.float32, order="F"),
+        if (len(reference), len(test)) != rows:
+            raise DamagedError(
+                f"{member.key} has scores of {len(reference)} and {len(test)} images, and its data set {rows[0]} "
+                f"and {rows[1]}; it is of another data set",
+                member,
             )
-        if (len(reference), len(test)) != (len(sides[0]), len(sides[1])):
-            raise StorageError(
-                f"{member.key} has scores of {len(reference)} and {len(test)} images, the others of "
-                f"{len(sides[0])} and {len(sides[1])}; it is of another data set, remove {member.folder}"
-            )
+        sides = sides or [np.empty((n, width), dtype=np.float32, order="F") for n in rows]
         for side, values in zip(sides, found, strict=True):
             side[:, done : done + len(kinds)] = values[:, kinds]
         done += len(kinds)
-    if sides is None:
-        raise UsageError("--members stands for no member; name at least one")
-    return sides
+    return sides[0], sides[1]
+
+
+def _rows(studies: Path, member: Member) -> tuple[int, int]:
+    """Held-out and test images of a member's data set: by its record, or by the member where that cannot be read."""
+    try:
+        record = load_data_record(studies, member.data)
+    except StorageError:
+        reference, test = member.vectors()
+        return len(reference), len(test)
+    return record.n_reference, len(record.ids)
 
 
 def crossfit_share(reference: npt.NDArray[np.floating], test: npt.NDArray[np.floating]) -> Estimate | None:

@@ -3,11 +3,20 @@
 A message is one line: the rule, the value that broke it, and what to do about it.
 """
 
+import re
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
 
 class EnsadError(Exception):
     """Base of every error that is the user's to mend; the command line prints it and exits with `exit_code`."""
 
     exit_code = 1
+
+    def __init__(self, message: str, *more: object) -> None:
+        # It may quote a stranger's file, and is to be one line that every terminal and file takes.
+        text = " ".join(message.split("\n")).encode("utf-8", "backslashreplace").decode()
+        super().__init__(_CONTROL.sub(lambda found: repr(found[0])[1:-1], text), *more)
 
 
 class UsageError(EnsadError):

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PARTIAL_FPR = 0.1
+# What the comparison table reads of an evaluation's row.
+_NUMBER = (int, float, type(None))
+_ROW: dict[str, Any] = {"auc": _NUMBER, "auc_low": _NUMBER, "auc_high": _NUMBER, "ties_best": (bool, type(None))}
 
 
 def evaluate_scores(
@@ -113,9 +116,13 @@ def load_evaluation(studies: Path, fingerprint: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     value: dict[str, Any] = storage.read_json(path)
-    if not storage.fits(value, {"rows": dict}) or not all(isinstance(row, dict) for row in value["rows"].values()):
+    if not storage.fits(value, {"rows": dict}) or not all(_is_row(row) for row in value["rows"].values()):
         raise StorageError(f"{path} is not an evaluation; remove it and run `ensad evaluate` again")
     return value
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, dict) and all(storage.fits(row.get(name), kind) for name, kind in _ROW.items())
 
 
 def _path(studies: Path, fingerprint: str) -> Path:

@@ -1,7 +1,8 @@
 """CSV files with an id column: labels, sample submissions, submissions."""
 
 import csv
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,10 @@ import numpy.typing as npt
 from ensemble_ad.errors import DataError
 
 ID = "ID"
+_SHOWN = 80
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# What spreadsheets take for a formula, and may run; a number is none.
+_FORMULA = re.compile(r"(?!\s*[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?\s*$)\s*[=+\-@|%]")
 
 
 class IdTable(NamedTuple):
@@ -50,13 +55,51 @@ def read_id_table(path: Path, value: str) -> IdTable:
             raise DataError(f"{path} line {number} must have {len(header)} cells, but has {len(row)}")
         name = row[id_at].strip()
         if name in seen:
-            raise DataError(f"{path} must name each id once, but {name!r} comes again on line {number}")
+            raise DataError(f"{path} must name each id once, but {shown(name)} comes again on line {number}")
         seen.add(name)
         ids.append(name)
         values.append(row[value_at].strip())
     if not ids:
         raise DataError(f"{path} must have a row an image, but has none")
     return IdTable(ids, values)
+
+
+def shown(cell: str) -> str:
+    """A cell in a message: quoted, and cut where it is long."""
+    return repr(cell) if len(cell) <= _SHOWN else f"{cell[:_SHOWN]!r}..."
+
+
+def is_formula(cell: str) -> bool:
+    """Whether a spreadsheet may take a cell of a CSV file for a formula, which could run programs.
+
+    >>> [is_formula(cell) for cell in ("=1+1", "@SUM(1)", "-a.png", "-1.5", "a=b.png")]
+    [True, True, True, False, False]
+    """
+    return _FORMULA.match(cell) is not None
+
+
+def is_text(cell: str) -> bool:
+    """Whether a file, a terminal and a CSV file take it: no control characters, and nothing that is not Unicode."""
+    return _NO_TEXT.search(cell) is None
+
+
+def check_cells(cells: Iterable[str], what: str) -> None:
+    """Refuse ids that must be written as they are, and that are no text or that a spreadsheet may take for formulas.
+
+    Args:
+        cells: the ids.
+        what: they are ids of, for the message.
+
+    Raises:
+        DataError: naming the first.
+    """
+    bad = next((cell for cell in cells if is_formula(cell) or not is_text(cell)), None)
+    if bad is not None and not is_text(bad):
+        raise DataError(f"an id must be text without control characters, but {what} has {bad[:80]!a}; rename it")
+    if bad is not None:
+        raise DataError(
+            f"an id must not begin as a spreadsheet's formula, with = + - or @, but {what} has {bad[:80]!r}; rename it"
+        )
 
 
 def check_same_ids(path: Path, ids: Sequence[str], expected: Sequence[str]) -> None:
@@ -69,7 +112,7 @@ def check_same_ids(path: Path, ids: Sequence[str], expected: Sequence[str]) -> N
     missing = [name for name in expected if name not in have]
     extra = [name for name in ids if name not in want]
     problems = [
-        f"{len(some)} {what} ({', '.join(map(repr, some[:3]))}{', ...' if len(some) > 3 else ''})"
+        f"{len(some)} {what} ({', '.join(map(shown, some[:3]))}{', ...' if len(some) > 3 else ''})"
         for what, some in (("missing", missing), ("unknown", extra))
         if some
     ]
@@ -91,7 +134,9 @@ def read_labels(path: Path, ids: Sequence[str]) -> npt.NDArray[np.int8]:
     by_id = dict(zip(table.ids, table.values, strict=True))
     bad = next((name for name in ids if by_id[name] not in ("0", "1", "0.0", "1.0")), None)
     if bad is not None:
-        raise DataError(f"{path}: a label must be 0 (normal) or 1 (anomaly), but the one of {bad!r} is {by_id[bad]!r}")
+        raise DataError(
+            f"{path}: a label must be 0 (normal) or 1 (anomaly), but the one of {shown(bad)} is {shown(by_id[bad])}"
+        )
     label = np.array([float(by_id[name]) for name in ids]).astype(np.int8)
     if label.min() == label.max():
         raise DataError(f"{path} must hold both classes, but every label is {label[0]}; an AUC needs both")

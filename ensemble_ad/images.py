@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ensemble_ad import storage
 from ensemble_ad.errors import DataError
+from ensemble_ad.id_table import check_cells
 
 SIDES = (16, 256)
 CHANNELS = (1, 3)
@@ -244,7 +245,7 @@ def open_folder(folder: Path, image_cache: Path) -> ImageSet:
     Grey pictures give one channel, any colour among them gives three. An id is a picture's path inside the folder.
 
     Raises:
-        DataError: for no pictures, an unreadable one, or pictures of different sizes.
+        DataError: for no pictures, an unreadable one, pictures of different sizes, or names that a spreadsheet runs.
     """
     from PIL import Image
 
@@ -253,6 +254,7 @@ def open_folder(folder: Path, image_cache: Path) -> ImageSet:
     if not paths:
         raise DataError(f"{folder} must hold images (PNG, JPEG, ...), but holds none that Pillow reads")
     ids = tuple(p.relative_to(folder).as_posix() for p in paths)
+    check_cells(ids, str(folder))
     content = storage.json_hash([storage.file_hash(p) for p in paths])
     images = keep_blocks(image_cache / f"folder-{content}.npy", lambda: _decode(paths, ids, folder))
     return ImageSet(images=images, ids=ids, source=folder)
@@ -267,7 +269,7 @@ def read_picture(path: Path) -> Images:
     Raises:
         DataError: if it cannot be decoded or has more than 8 bits a channel.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as image:
@@ -275,8 +277,8 @@ def read_picture(path: Path) -> Images:
                 raise ValueError("more than 8 bits a channel; convert it to 8 bits")
             upright = ImageOps.exif_transpose(image)
             return np.asarray(upright.convert("L" if image.mode in _GREY else "RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        why = _one_line(error)
+    except Exception as error:  # of a damaged file Pillow lets SyntaxError, struct's and others through
+        why = _one_line(error)[:300]
         raise DataError(f"{path} cannot be read as an image ({why}); mend or remove it") from error
 
 

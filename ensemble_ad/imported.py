@@ -1,5 +1,6 @@
 """Scores that another program made, as a member: two CSV files in, and `--members NAME` finds them."""
 
+import csv
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from ensemble_ad import cache, storage
 from ensemble_ad.errors import DataError, UsageError
-from ensemble_ad.id_table import ID, IdTable, read_id_table
+from ensemble_ad.id_table import ID, IdTable, check_cells, read_id_table, shown
 from ensemble_ad.images import Dataset
 from ensemble_ad.split import split_rows
 from ensemble_ad.statistics import separation
@@ -43,12 +44,17 @@ def write_template(path: Path, dataset: Dataset) -> int:
 
     Raises:
         UsageError: if the file exists.
+        DataError: if a spreadsheet would take an id for a formula.
         StorageError: if it cannot be written.
     """
     ids = reference_ids(dataset)
+    check_cells(ids, "the training set")
     try:
-        with storage.whole_file(path, overwrite=False) as part:
-            part.write_text(f"{ID},{SCORE}\n" + "".join(f"{name},\n" for name in ids), encoding="utf-8")
+        with (
+            storage.whole_file(path, overwrite=False) as part,
+            part.open("w", newline="", encoding="utf-8") as file,
+        ):
+            csv.writer(file, lineterminator="\n").writerows([(ID, SCORE), *((name, "") for name in ids)])
     except FileExistsError:
         raise UsageError(f"{path} exists already; name another file") from None
     return len(ids)
@@ -96,6 +102,7 @@ def import_scores(
     identity = {"data": dataset.fingerprint, "family": name, "scores": values, "labels": labels}
     key = f"{name}-{storage.json_hash(identity)[:12]}"
     judged = separation(held_out, tested)
+    cache.discard_damaged(studies, key)
     cache.save_data_record(studies, record)
     info = {
         "origin": ORIGIN,
@@ -143,8 +150,8 @@ def _scores(
     missing, unknown = [name for name in wanted if name not in by_id], sorted(by_id.keys() - set(known))
     for problem, some in ((f"lacks {len(missing)}", missing), (f"has {len(unknown)} unknown ids", unknown)):
         if some:
-            shown = ", ".join(map(repr, some[:_SHOWN])) + (", ..." if len(some) > _SHOWN else "")
-            raise DataError(f"{path} must have a row of each of the {len(wanted)} {what}, but {problem} ({shown})")
+            first = ", ".join(map(shown, some[:_SHOWN])) + (", ..." if len(some) > _SHOWN else "")
+            raise DataError(f"{path} must have a row of each of the {len(wanted)} {what}, but {problem} ({first})")
     values = np.empty(len(wanted), dtype=np.float32)
     for row, name in enumerate(wanted):
         try:
@@ -154,5 +161,7 @@ def _scores(
         except ValueError:
             values[row] = np.nan
         if not np.isfinite(values[row]):
-            raise DataError(f"{path}: a score must be a finite number, but the one of {name!r} is {by_id[name]!r}")
+            raise DataError(
+                f"{path}: a score must be a finite number, but the one of {shown(name)} is {shown(by_id[name])}"
+            )
     return values

@@ -49,16 +49,26 @@ def lease(studies: Path) -> Iterator[str]:
 
 def is_over(studies: Path, worker: str) -> bool:
     """Whether a worker is known to be dead: it ran on this machine, and nothing locks its file any more."""
+    return _is_locked(studies, worker) is False
+
+
+def is_alive(studies: Path, worker: str) -> bool:
+    """Whether a worker is known to live: it runs on this machine and keeps its file locked."""
+    return _is_locked(studies, worker) is True
+
+
+def _is_locked(studies: Path, worker: str) -> bool | None:
+    """None where that cannot be known from here."""
     path = _path(studies, worker)
     if worker.partition(".")[0] != _host() or not path.exists():
-        return False
+        return None
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        return False
+        return True
     lock.release()
-    return True
+    return False
 
 
 def forget(studies: Path, worker: str) -> None:

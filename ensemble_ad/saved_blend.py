@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import exp, log, sqrt
 from pathlib import Path
 from statistics import NormalDist
@@ -13,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ensemble_ad import storage
+from ensemble_ad.array_file import read_arrays
 from ensemble_ad.cache import is_key
 from ensemble_ad.errors import EnsadError, StorageError, UsageError
+from ensemble_ad.id_table import is_text
 
 if TYPE_CHECKING:
     from ensemble_ad.blend import Blend
@@ -24,6 +27,7 @@ LEVEL = 0.95
 QUANTILE = NormalDist().inv_cdf(0.5 + LEVEL / 2)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
 _NUMBER = (int, float)
+_MOST, _LONGEST = 1e300, 10_000
 # What later commands read of `blend.json`, and what it has to be.
 _KINDS: dict[str, Any] = {
     "data": str,
@@ -203,7 +207,10 @@ class SavedBlend:
         Raises:
             StorageError: if the file is missing or damaged.
         """
-        return np.asarray(self._arrays()["test"], dtype=np.float64)
+        scores = self._arrays().get("test")
+        if scores is None or scores.dtype.kind not in "fiu" or scores.ndim != 1 or not np.isfinite(scores).all():
+            raise StorageError(f"{self.folder / 'scores.npz'} must hold one finite score an image; blend again")
+        return scores.astype(np.float64)
 
     def rule(self) -> "Blend":
         """The blend as it was made, to score rows of new images with its frozen normaliser and weights.
@@ -213,15 +220,18 @@ class SavedBlend:
         """
         from ensemble_ad.blend import Blend
 
-        arrays = self._arrays()
-        return Blend.from_state({"scores": arrays.pop("test"), **arrays})
+        scores, arrays = self.scores(), self._arrays()
+        try:
+            return Blend.from_state({**arrays, "scores": scores})
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+            why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise StorageError(f"{self.folder / 'scores.npz'} holds no rule ({why}); blend again") from error
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         path = self.folder / "scores.npz"
         if storage.file_hash(path) != self.info["checksum"]:
             raise StorageError(f"{path} is damaged: its checksum differs; blend again")
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+        return read_arrays(path)
 
 
 def save_blend(studies: Path, name: str, info: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> SavedBlend:
@@ -250,8 +260,8 @@ def save_blend(studies: Path, name: str, info: Mapping[str, Any], arrays: Mappin
             value = {
                 "format": FORMAT,
                 "name": name,
-                "created": _now(),
-                "blended": _now(),
+                "created": _after_all(studies),
+                "blended": _after_all(studies),
                 "identity": identity,
                 "checksum": storage.file_hash(part / "scores.npz"),
                 **info,
@@ -263,12 +273,17 @@ def save_blend(studies: Path, name: str, info: Mapping[str, Any], arrays: Mappin
     # Blending again makes a blend the latest one, which is what `ensad submit` hands in. The time is inside the file,
     # since copying a folder to another machine need not keep file times.
     later = {key: info[key] for key in _REFRESHED if key in info}
-    storage.write_json(folder / "blend.json", {**blend.info, **later, "blended": _now()})
+    storage.write_json(folder / "blend.json", {**blend.info, **later, "blended": _after_all(studies)})
     return load_blend(studies, name)
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
+def _after_all(studies: Path) -> str:
+    """The time, or just after the latest blend's where a clock was set back: the last one made is what is handed in."""
+    times = [datetime.now(UTC)]
+    for blend in list_blends(studies)[0]:
+        with suppress(ValueError, TypeError, OverflowError):
+            times.append(datetime.fromisoformat(blend.info["blended"]).astimezone(UTC) + timedelta(microseconds=1))
+    return max(times).isoformat(timespec="microseconds")
 
 
 def check_name(name: str) -> None:
@@ -303,10 +318,10 @@ def load_blend(studies: Path, name: str) -> SavedBlend:
     if not storage.fits(info, _KINDS) or info.get("format") != FORMAT or info.get("name") != name:
         raise problem
     later = {key: kind for key, kind in _LATER_KINDS.items() if key in info}
-    share = info.get("share") or {"value": 0, "standard_error": 0}
+    share = {"value": 0, "standard_error": 0} if info.get("share") is None else info["share"]
     if not storage.fits(info, later) or not storage.fits(share, {"value": _NUMBER, "standard_error": _NUMBER}):
         raise problem
-    if not all(storage.fits(value, _NUMBER) for value in info.get("correlation", {}).values()):
+    if not _is_plain(info):
         raise problem
     blend = SavedBlend(name=name, folder=folder, info=info)
     try:
@@ -314,6 +329,20 @@ def load_blend(studies: Path, name: str) -> SavedBlend:
     except UsageError:
         raise problem from None
     return blend
+
+
+def _is_plain(info: Mapping[str, Any]) -> bool:
+    """Whether numbers are numbers, names names, and what a table shows text without control characters."""
+    numbers = (*info["weights"].values(), *info.get("correlation", {}).values())
+    names = (*info["families"], *info["weights"], *info.get("correlation", {}))
+    texts = (info["method"], info["labels_used"], info["created"], info["blended"], info["data"], info["checksum"],
+             info.get("explanation", ""), *names)  # fmt: skip
+    return (
+        all(storage.fits(number, _NUMBER) and abs(number) < _MOST for number in numbers)
+        and all(isinstance(text, str) and is_text(text) and len(text) < _LONGEST for text in texts)
+        and all(isinstance(key, str) and is_key(key) for key in info["members"])
+        and len(info["members"]) > 0
+    )
 
 
 def list_blends(studies: Path) -> tuple[list[SavedBlend], list[str]]:

@@ -9,17 +9,24 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
+from ensemble_ad.id_table import check_cells
+
 Write = Callable[[Sequence[str], npt.NDArray[np.float64], npt.NDArray[np.bool_]], None]
 """Takes ids, float64 (n,) scores and bool (n,) alarms."""
 
 
 @contextmanager
 def write_csv(file: TextIO, about: Mapping[str, Any]) -> Iterator[Write]:
-    """The columns ID,score,alarm, a row an image; `about` is left out."""
+    """The columns ID,score,alarm, a row an image; `about` is left out.
+
+    Raises:
+        DataError: for an id that a spreadsheet would take for a formula; JSON takes it.
+    """
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(("ID", "score", "alarm"))
 
     def write(ids: Sequence[str], scores: npt.NDArray[np.float64], alarms: npt.NDArray[np.bool_]) -> None:
+        check_cells(ids, "a picture, whose scores --format json would take,")
         writer.writerows(zip(ids, map(repr, scores.tolist()), map(int, alarms.tolist()), strict=True))
 
     yield write

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from urllib.parse import quote
 
 import optuna
 import sqlalchemy
@@ -100,14 +101,8 @@ def open_storage(studies: Path, url: str | None) -> StudyStorage:
     if url is None and path.exists() and not os.access(path, os.R_OK | os.W_OK):
         raise StorageError(f"cannot write to {path}: permission denied; make it writable or name another folder")
     where = str(path) if url is None else "the storage named by --storage"
-    try:
-        parsed = sqlalchemy.make_url(url or f"sqlite:///{path}")
-        kind = parsed.get_backend_name()
-    except Exception as error:
-        raise _cannot_open(where, error) from None
-    if kind not in ("sqlite", "postgresql") or (kind == "sqlite" and parsed.database in (None, "", ":memory:")):
-        raise StorageError(f"cannot open {where}: it must be sqlite:///FILE or postgresql://..., not {kind!r}")
-    if kind == "sqlite":
+    parsed = _parse(path, where, url)
+    if parsed.get_backend_name() == "sqlite":
         file = Path(str(parsed.database))
         lock = file.with_name(f".{file.name}.lock")
         with _file_turn(lock, where):
@@ -119,7 +114,57 @@ def open_storage(studies: Path, url: str | None) -> StudyStorage:
         with _server_turn(engine, where):
             return StudyStorage(backend=_open(parsed, where), lock=None, where=where)
     except ImportError:
-        raise UsageError("--storage postgresql://... needs psycopg: pip install 'ensemble-ad[postgres]'") from None
+        raise _no_driver() from None
+
+
+def _parse(path: Path, where: str, url: str | None) -> sqlalchemy.URL:
+    try:
+        parsed = sqlalchemy.make_url(url or f"sqlite:///{path}")
+        kind = parsed.get_backend_name()
+    except Exception as error:
+        raise _cannot_open(where, error) from None
+    if kind not in ("sqlite", "postgresql") or (kind == "sqlite" and parsed.database in (None, "", ":memory:")):
+        raise StorageError(f"cannot open {where}: it must be sqlite:///FILE or postgresql://...")
+    return parsed
+
+
+def _no_driver() -> UsageError:
+    return UsageError("--storage postgresql://... needs psycopg: pip install 'ensemble-ad[postgres]'")
+
+
+@contextmanager
+def reading(studies: Path, url: str | None) -> Iterator[optuna.storages.RDBStorage | None]:
+    """A storage to look into, be its folder read-only; None where there is none yet, and then none is made.
+
+    Raises:
+        StorageError, UsageError: as for `open_storage`.
+    """
+    where = str(studies / "studies.db") if url is None else "the storage named by --storage"
+    parsed = _parse(studies / "studies.db", where, url)
+    if parsed.get_backend_name() == "sqlite":
+        file = Path(str(parsed.database))
+        if not file.exists():
+            yield None
+            return
+        parsed = parsed.set(database=f"file:{quote(str(file.absolute()))}", query={"mode": "ro", "uri": "true"})
+    else:
+        try:
+            engine = sqlalchemy.create_engine(parsed, poolclass=sqlalchemy.NullPool)
+        except ImportError:
+            raise _no_driver() from None
+        if not _has_tables(engine, where):
+            yield None
+            return
+    try:
+        backend = optuna.storages.RDBStorage(parsed.render_as_string(hide_password=False), skip_table_creation=True)
+    except Exception as error:
+        raise _cannot_open(where, error) from None
+    try:
+        yield backend
+    except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError) as error:
+        raise _cannot_open(where, error) from None
+    finally:
+        backend.engine.dispose()
 
 
 def _open(url: sqlalchemy.URL, where: str) -> optuna.storages.RDBStorage:
@@ -141,6 +186,11 @@ def _open(url: sqlalchemy.URL, where: str) -> optuna.storages.RDBStorage:
 
 
 def _cannot_open(where: str, error: Exception) -> StorageError:
+    if isinstance(error, RuntimeError) and "compatible with the table schema" in str(error):
+        return StorageError(
+            f"cannot open {where}: another version of Optuna wrote it than {optuna.__version__}, which is here; use "
+            "the one that wrote it, or name another --storage; nothing was changed"
+        )
     return StorageError(f"cannot open {where}: {type(error).__name__}; it is not an Optuna storage that can be used")
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ensemble_ad import storage
 from ensemble_ad.errors import DataError, StorageError
-from ensemble_ad.id_table import ID, check_same_ids, read_id_table
+from ensemble_ad.id_table import ID, check_cells, check_same_ids, read_id_table
 
 SCORE = "score"
 
@@ -35,7 +35,8 @@ def write_submission(
         now: the time in the file's name.
 
     Raises:
-        DataError: for NaN or infinite scores, a count that differs, unknown ids, or scores that are all equal.
+        DataError: for NaN or infinite scores, a count that differs, unknown ids, ids that a spreadsheet would run, or
+            scores that are all equal.
         StorageError: if the file cannot be written.
     """
     if len(scores) != len(ids):
@@ -55,6 +56,7 @@ def write_submission(
                 "use the test set that belongs to it"
             )
         check_same_ids(sample, order, ids)
+    check_cells(order, "the test set")
     by_id = dict(zip(ids, scores.tolist(), strict=True))
     stem = f"{now:%Y%m%d-%H%M%S}-{name}"
     for attempt in range(1, 1000):

@@ -4,7 +4,9 @@ Any number of workers, processes that run `tune` here or on other machines, may 
 """
 
 import math
+import re
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from ensemble_ad import cache, storage
 from ensemble_ad.artifacts import Artifacts
 from ensemble_ad.course import FINISHED, Course
 from ensemble_ad.errors import EnsadError, Interrupted, StorageError
+from ensemble_ad.failures import REASON, STOPPED
 from ensemble_ad.fit import AfterEpoch, Help, PseudoImages, fit_member
 from ensemble_ad.images import Dataset
 from ensemble_ad.judge import Resumed
@@ -32,8 +35,7 @@ from ensemble_ad.train import DivergedError, Epoch
 _FAILURES_IN_A_ROW = 10
 # Seconds between two looks at what the other workers do, where there is nothing to start.
 _LEAST_WAIT, _MOST_WAIT = 0.2, 5.0
-# What one draw of hyperparameters can do wrong without the next one doing it too.
-_FAILS_THE_TRIAL = (DivergedError, RuntimeError, ValueError, MemoryError)
+_DIGITS = re.compile(r"\d+")
 
 
 class Watcher(Protocol):
@@ -162,7 +164,6 @@ class _Work:
     watcher: Watcher
     label: npt.NDArray[np.int8] | None
     store: Artifacts | None
-    failures: int = 0
     pseudo: PseudoImages | None = None
 
     def run(self) -> None:
@@ -195,6 +196,7 @@ class _Work:
             if self.pseudo is None and not self.plan.kind.transductive:
                 self.pseudo = PseudoImages.of(self.plan.dataset)
             self._fetch(recipe)
+            damaged = cache.discard_damaged(self.studies, recipe.key)
             was_cached = cache.has_member(self.studies, recipe.key)
             member = fit_member(
                 self.plan.dataset,
@@ -212,7 +214,7 @@ class _Work:
             trial.set_user_attr("objectives", member.info["objectives"])
             trial.set_user_attr("value", member.value)
             study.tell(trial, course.told(member))
-            state = "cached" if was_cached else "complete"
+            state, note = "cached" if was_cached else "complete", damaged or ""
         except KeyboardInterrupt:
             study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
             raise self._interrupted() from None
@@ -222,26 +224,45 @@ class _Work:
         except optuna.exceptions.UpdateFinishedTrialError:
             # This machine was silent for so long, asleep perhaps, that another worker has taken the trial over.
             state = "lost"
-        except StorageError as error:
+        except (StorageError, OSError) as error:
             # Not the trial's fault: it is queued again, once what is wrong is mended.
-            trial.set_user_attr("stopped", str(error))
-            study.tell(trial, state=TrialState.FAIL)
+            self._fail(trial, STOPPED, str(error))
             raise
-        except _FAILS_THE_TRIAL as error:
-            state, note = "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            trial.set_user_attr("reason", note)
-            study.tell(trial, state=TrialState.FAIL)
+        except optuna.exceptions.OptunaError:
+            raise
         except EnsadError as error:
-            # Not the trial's fault, and the next one would meet it too.
-            trial.set_user_attr("reason", str(error))
-            study.tell(trial, state=TrialState.FAIL)
-            raise
-        self.failures = self.failures + 1 if note else 0
+            diverged = isinstance(error, DivergedError)
+            state, note = "failed", _in_one_line(error) if diverged else str(error)
+            self._fail(trial, REASON, note)
+            if not diverged:  # not the trial's fault, and the next one would meet it too
+                raise
+        except Exception as error:  # what one draw of parameters can meet without the next one meeting it
+            state, note = "failed", _in_one_line(error)
+            self._fail(trial, REASON, note)
         best = course.best()
         value = member.value if state in ("complete", "cached") else None
         self.watcher.trial(trial.number, state, value, None if best is None else best.value, note)
-        if self.failures == _FAILURES_IN_A_ROW:
-            raise EnsadError(f"stopped: {self.failures} trials in a row failed, the last with {note}")
+        if state == "failed":
+            self._stop_where_all_fail()
+
+    def _fail(self, trial: optuna.Trial, name: str, why: str) -> None:
+        try:
+            trial.set_user_attr(name, why)
+            self.course.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return  # another worker has taken it over
+
+    def _stop_where_all_fail(self) -> None:
+        reasons = self.course.failures_in_a_row()
+        if len(reasons) < _FAILURES_IN_A_ROW:
+            return
+        # Alike but for numbers, such as the epoch in which a loss became NaN.
+        alike = [_DIGITS.sub("#", reason) for reason in reasons]
+        common, times = Counter(alike).most_common(1)[0]
+        raise EnsadError(
+            f"stopped: {len(reasons)} trials in a row failed, {times} of them with {reasons[alike.index(common)]}; "
+            "mend that and run the same command again; `ensad compare --failed` lists them"
+        )
 
     def _fetch(self, recipe: Recipe) -> None:
         """Fetch what another machine has made already: this member, or all where the objective needs them."""
@@ -282,3 +303,7 @@ class _Work:
             f"interrupted: {self.course.trials().finished} finished trials of {self.course.study.study_name} are kept, "
             "and the running one will be gone on with; run the same command to go on"
         )
+
+
+def _in_one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

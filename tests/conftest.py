@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from filelock import FileLock
+from hypothesis import settings
 
 from ensemble_ad.bundled import write_digits
 from ensemble_ad.cli import main
 
 N_TRAIN, N_TEST = 200, 120
+# For `tests/test_parsers.py`, which has the command.
+settings.register_profile("fuzz", max_examples=8_000, deadline=None, print_blob=True)
 
 
 @pytest.fixture(scope="session")

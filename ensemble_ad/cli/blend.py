@@ -62,7 +62,7 @@ def blend(
       ensad blend --members fcn:3,resnet:all --method mean --name flat
       ensad blend --members fcn,resnet --weights 2,1
     """
-    from ensemble_ad.cache import list_members
+    from ensemble_ad.cache import DamagedError, list_members
     from ensemble_ad.cli._table import print_table
     from ensemble_ad.ensemble import blend_members
     from ensemble_ad.errors import UsageError
@@ -76,23 +76,29 @@ def blend(
     usable, others = of_one_data_set(cached, dataset)
     if others:
         say.warn(f"blending members of data set {usable[0].data[:8]}; {others} of other data sets are left out")
-    terms = select(usable, members or ",".join(sorted({member.family for member in usable})))
+    while True:
+        terms = select(usable, members or ",".join(sorted({member.family for member in usable})))
+        try:
+            made = blend_members(
+                studies,
+                terms,
+                method=method,
+                columns=columns,
+                term_weights=None if weights is None else parse_weights(weights, len(terms)),
+                anomaly_share=anomaly_share,
+                name=name,
+                seed=seed,
+            )
+            break
+        except DamagedError as error:  # its family's next best takes its place
+            say.warn(error.set_aside())
+            usable = [member for member in usable if member.key != error.key]
     for term in terms:
         if term.left_out:
             say.warn(
                 f"{term.left_out} members of {term.text} were judged by another objective than its newest and are left "
                 "out; name them by key to blend them"
             )
-    made = blend_members(
-        studies,
-        terms,
-        method=method,
-        columns=columns,
-        term_weights=None if weights is None else parse_weights(weights, len(terms)),
-        anomaly_share=anomaly_share,
-        name=name,
-        seed=seed,
-    )
     say(str(made.info["explanation"]))
     say(f"saved as {made.name} in {made.folder}")
     rows = sorted(made.weights.items(), key=lambda item: -item[1])

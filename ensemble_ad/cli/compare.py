@@ -1,10 +1,15 @@
 """`ensad compare`."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ensemble_ad.cli import _options
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FORMATS = ("text", "csv", "json", "parquet", "markdown")
 
@@ -23,6 +28,9 @@ _FORMATS = ("text", "csv", "json", "parquet", "markdown")
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to write to.  [default: stdout]",
 )
+@click.option("--failed", is_flag=True, help="The trials that failed instead, with the reason of each.")
+@click.option("--storage", envvar="ENSAD_STORAGE",
+              help="For --failed: Optuna storage URL.  [default: SQLite in the studies' folder]")  # fmt: skip
 @_options.studies
 @_options.verbosity
 def compare(
@@ -30,6 +38,8 @@ def compare(
     blend: str | None,
     anomaly_share: float | None,
     output: Path | None,
+    failed: bool,
+    storage: str | None,
     studies: Path,
     say: _options.Say,
 ) -> None:
@@ -40,26 +50,35 @@ def compare(
     no labels; the implied AUC is too high where no member sees some anomalies, and wrong where the test's normal images
     differ from the training images. A wide terminal shows more columns, a file all of them.
 
+    With --failed: trials whose training diverged, found no memory or raised something (failed), that a full disk or the
+    like stopped and that the next `ensad tune` does again (stopped), and whose process was killed ten times (given up).
+
     \b
     Example:
       ensad compare
       ensad compare --anomaly-share 0.5
       ensad compare --format csv > table.csv
       ensad compare --format parquet -o table.parquet
+      ensad compare --failed
     """
+    from ensemble_ad.errors import UsageError
+
+    if kind == "parquet" and output is None:
+        raise UsageError("parquet is not text; name a file with -o FILE")
+    if failed:
+        if blend is not None or anomaly_share is not None:
+            raise UsageError("--failed shows trials, which have no blend; leave --blend and --anomaly-share out")
+        _failed(kind, output, studies, storage, say)
+        return
     import shutil
     import sys
 
-    from ensemble_ad import storage
     from ensemble_ad.cache import list_members
-    from ensemble_ad.errors import UsageError
     from ensemble_ad.saved_blend import list_blends, load_blend
     from ensemble_ad.tables import WIDTH, as_frame, render_text, table_rows
 
     if blend is not None:
         load_blend(studies, blend)
-    if kind == "parquet" and output is None:
-        raise UsageError("parquet is not text; name a file with -o FILE")
     members, broken_members = list_members(studies)
     blends, broken_blends = list_blends(studies)
     for problem in (*broken_members, *broken_blends):
@@ -74,25 +93,49 @@ def compare(
         )
     if not rows:
         say(f"nothing was tried yet in {studies}; run `ensad tune --family fcn --trials 50`")
+    in_terminal = output is None and sys.stdout.isatty()
+    width = max(WIDTH, shutil.get_terminal_size().columns) if in_terminal else WIDTH
+    _write(lambda: as_frame(rows), kind, output, lambda markdown: render_text(rows, markdown=markdown, width=width))
+
+
+def _failed(kind: str, output: Path | None, studies: Path, url: str | None, say: _options.Say) -> None:
+    from ensemble_ad.failures import failures, render_text
+
+    table = failures(studies, url)
+    if table.empty:
+        say("no trial has failed")
+    frame = table.set_index("study")
+    _write(lambda: frame, kind, output, lambda markdown: render_text(table, markdown=markdown))
+
+
+def _write(frame: "Callable[[], pd.DataFrame]", kind: str, output: Path | None, render: Callable[[bool], str]) -> None:
+    """Write a table; its frame is asked for only where it is needed, since pandas takes longer to load than a table."""
+    from ensemble_ad import storage
+
     if kind == "parquet":
         with storage.whole_file(output) as part:  # type: ignore[arg-type]
-            as_frame(rows).to_parquet(part)
+            frame().to_parquet(part)
         return
     if kind == "csv":
-        text = as_frame(rows).to_csv()
+        text = _without_formulas(frame()).to_csv()
     elif kind == "json":
-        text = (
-            as_frame(rows)
-            .reset_index()
-            .to_json(orient="records", date_format="iso", date_unit="us", double_precision=15, indent=1)
-        )
-        text += "\n"
+        table = frame().reset_index()
+        text = table.to_json(orient="records", date_format="iso", date_unit="us", double_precision=15, indent=1) + "\n"
     else:
-        in_terminal = output is None and sys.stdout.isatty()
-        width = max(WIDTH, shutil.get_terminal_size().columns) if in_terminal else WIDTH
-        text = render_text(rows, markdown=kind == "markdown", width=width)
+        text = render(kind == "markdown")
     if output is None:
         click.echo(text, nl=False)
     else:
         with storage.whole_file(output) as part:
             part.write_text(text, encoding="utf-8")
+
+
+def _without_formulas(table: "pd.DataFrame") -> "pd.DataFrame":
+    """The table with an apostrophe before what a spreadsheet would take for a formula; members come from strangers."""
+    from ensemble_ad.id_table import is_formula
+
+    def plain(cell: object) -> object:
+        return f"'{cell}" if isinstance(cell, str) and is_formula(cell) else cell
+
+    columns = {name: table[name].map(plain) for name in table.columns if table[name].dtype == "string"}
+    return table.assign(**columns)

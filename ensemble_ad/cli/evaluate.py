@@ -38,7 +38,7 @@ def evaluate(
       ensad evaluate --labels labels.csv
       ensad evaluate --labels labels.csv --blend fcn+resnet-1a2b3c --bootstrap 1000
     """
-    from ensemble_ad.cache import list_members, load_data_record
+    from ensemble_ad.cache import list_members, load_data_record, sound_members
     from ensemble_ad.cli._table import print_table
     from ensemble_ad.errors import UsageError
     from ensemble_ad.evaluate import evaluate_scores, main_scores, save_evaluation
@@ -56,6 +56,10 @@ def evaluate(
     label = read_labels(path, load_data_record(studies, fingerprint).ids)
     chosen = [m for m in members if m.data == fingerprint and (blend is None or m.key in blends[0].info["members"])]
     of_data = [b for b in blends if b.data == fingerprint]
+    sound, problems = sound_members(chosen)
+    for problem in problems:
+        say.warn(problem)
+    chosen = sound
     transductive = {m.key for m in chosen if m.info.get("transductive")} | {b.name for b in of_data if b.transductive}
     table = evaluate_scores(label, main_scores(chosen, of_data), transductive=transductive, bootstrap=bootstrap)
     save_evaluation(studies, fingerprint, path, table)

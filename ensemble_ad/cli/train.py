@@ -47,6 +47,7 @@ def train(
     from dataclasses import replace
 
     from ensemble_ad import storage
+    from ensemble_ad.cache import discard_damaged
     from ensemble_ad.families import preset as look_up
     from ensemble_ad.fit import Help, PseudoImages, check_transductive, fit_member
     from ensemble_ad.images import load_dataset
@@ -98,6 +99,9 @@ def train(
             f"{epoch.images_per_second:,.0f} images/s"
         )
 
+    damaged = discard_damaged(studies, recipe.key)
+    if damaged:
+        say.warn(damaged)
     member = fit_member(
         dataset,
         recipe,

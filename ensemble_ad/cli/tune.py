@@ -110,7 +110,7 @@ def tune(
     settings = TuneSettings(
         family=family, trials=trials, timeout=timeout, epochs=epochs, objective=name, device=device,
         precision=precision, seed=seed, subset=subset, size=size, max_width=max_width, prune=prune, storage=storage,
-        artifacts=artifacts, labels_hash=None if labels is None else f"{labels.name}:{files.file_hash(labels)[:12]}",
+        artifacts=artifacts, labels_hash=None if labels is None else _hash(labels),
         flips=flips, transductive=transductive, anomaly_share=anomaly_share,
     )  # fmt: skip
     try:
@@ -129,7 +129,7 @@ def tune(
     say(
         f"{result.study}: {result.finished} finished trials, {result.pruned} of them pruned"
         + (f", which saved {result.saved:.0%} of the epochs" if result.pruned else "")
-        + (f", {result.failed} failed" if result.failed else "")
+        + (f", {result.failed} failed (see `ensad compare --failed`)" if result.failed else "")
     )
     if result.best is None:
         say.warn("no trial was completed; raise --trials or --timeout")
@@ -151,3 +151,11 @@ def tune(
     else:
         say("there are no test images to blend scores of: put them into testingset.npy or test/ and tune again")
     click.echo(result.best.key)
+
+
+def _hash(labels: Path) -> str:
+    from ensemble_ad import storage
+
+    # The table shows the name, and control characters in it would be no text.
+    name = "".join(c if c.isprintable() else "_" for c in labels.name)
+    return f"{name}:{storage.file_hash(labels)[:12]}"
