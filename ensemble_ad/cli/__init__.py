@@ -11,13 +11,16 @@ import click
 from ensemble_ad.cli.audit import audit
 from ensemble_ad.cli.blend import blend
 from ensemble_ad.cli.compare import compare
+from ensemble_ad.cli.dashboard import dashboard
 from ensemble_ad.cli.data import data
 from ensemble_ad.cli.demo import demo
 from ensemble_ad.cli.evaluate import evaluate
 from ensemble_ad.cli.export import export
 from ensemble_ad.cli.families import families
 from ensemble_ad.cli.import_ import import_
+from ensemble_ad.cli.latent import latent
 from ensemble_ad.cli.pull import pull
+from ensemble_ad.cli.report import report
 from ensemble_ad.cli.score import score
 from ensemble_ad.cli.submit import submit
 from ensemble_ad.cli.train import train
@@ -95,6 +98,7 @@ def main() -> None:
 
 
 for command in (
-    demo, data, families, tune, train, blend, evaluate, compare, audit, submit, score, export, import_, pull,
+    demo, data, families, tune, train, blend, evaluate, compare, report, latent, audit, submit, score, export, import_,
+    pull, dashboard,
 ):  # fmt: skip
     main.add_command(command)

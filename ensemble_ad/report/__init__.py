@@ -1,0 +1,6 @@
+"""`ensad report`: what it says is collected apart from how it is drawn."""
+
+from ensemble_ad.report.collect import Sources, collect
+from ensemble_ad.report.contents import Contents
+
+__all__ = ["Contents", "Sources", "collect"]
