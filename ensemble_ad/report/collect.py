@@ -94,7 +94,7 @@ def collect(blend: SavedBlend, sources: Sources) -> Contents:
         searches=searched,
         gallery=shown,
         latents=latents,
-        making=making(blend, members, record, labels),
+        making=making(blend, members, record, labels, searched),
         notes=tuple(notes),
     )
 

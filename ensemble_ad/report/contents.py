@@ -212,6 +212,7 @@ class Search:
         trials: in their order.
         importance: a share a parameter, of the first objective (fANOVA); empty where there is too little to tell.
         slices: the most important parameter first.
+        epochs: the most that a trial could train; None where that is not known.
         note: what a reader must know; "" mostly.
     """
 
@@ -222,7 +223,13 @@ class Search:
     trials: tuple[Trial, ...]
     importance: Mapping[str, float]
     slices: tuple[Slice, ...]
+    epochs: int | None = None
     note: str = ""
+
+    @property
+    def finished(self) -> int:
+        """Completed and pruned trials."""
+        return sum(trial.state != "failed" for trial in self.trials)
 
     def best_so_far(self, direction: int = 0) -> Floats:
         """The best value of the completed trials up to each trial, float64 (n,); NaN before the first."""

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ensemble_ad.cache import DataRecord, Member
 from ensemble_ad.ensemble import columns_of
-from ensemble_ad.report.contents import LabelUse, Making
+from ensemble_ad.report.contents import LabelUse, Making, Search
 from ensemble_ad.saved_blend import SavedBlend
 from ensemble_ad.version import __version__
 
@@ -23,6 +23,7 @@ def making(
     members: Sequence[Member],
     record: DataRecord,
     labels: LabelUse,
+    searched: Sequence[Search],
 ) -> Making:
     """Collect it.
 
@@ -31,9 +32,10 @@ def making(
         members: of the blend.
         record: of their data set.
         labels: what the report read.
+        searched: the studies that they came from.
     """
     table = pd.DataFrame([_row(member) for member in members])
-    return Making(facts=_facts(blend, members, record, labels), commands=_commands(blend, members, record, labels),
+    return Making(facts=_facts(blend, members, record, labels), commands=_commands(blend, members, record, labels, searched),
                   members=table)  # fmt: skip
 
 
@@ -62,7 +64,6 @@ def _facts(blend: SavedBlend, members: Sequence[Member], record: DataRecord, lab
     info = blend.info
     seconds = sum(float(m.info["seconds"]["train"]) + float(m.info["seconds"]["score"]) for m in members)
     side, _, channels = record.shape
-    share = blend.share
     return {
         "Data": f"{record.n_train:,} training images, {record.n_reference:,} of them held out as reference; "
         f"{len(record.ids):,} test images; {side}x{side}, {channels} channel{'s' if channels > 1 else ''}",
@@ -72,15 +73,21 @@ def _facts(blend: SavedBlend, members: Sequence[Member], record: DataRecord, lab
         f"normaliser {info.get('normaliser', _UNKNOWN)}",
         "Labels that its making used": str(info["labels_used"]),
         "Labels that this report used": labels.said,
-        "Share of anomalies": "unknown"
-        if share is None
-        else f"{share.value:.1%}, {share.source}" + ("" if share.given else f" (standard error {share.standard_error:.1%})"),
+        "Share of anomalies": _share(blend),
         "Trained on test images": "yes, a member of it (without their labels)" if blend.transductive else "no",
         "Time": f"{_span(seconds)} to train and score the members, {float(info['seconds']):.1f} s to blend",
         "Blended": str(info["blended"])[:19].replace("T", " ") + " UTC",
         "Report": f"written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by ensemble_ad {__version__}, "
         f"Python {platform.python_version()}" + "".join(f", {name} {found}" for name, found in _versions().items()),
     }  # fmt: skip
+
+
+def _share(blend: SavedBlend) -> str:
+    share = blend.share
+    if share is None:
+        return "unknown"
+    error = "" if share.given else f" (standard error {share.standard_error:.1%})"
+    return f"{share.value:.1%}, {share.source}{error}"
 
 
 def _versions() -> dict[str, str]:
@@ -99,11 +106,17 @@ def _span(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _commands(blend: SavedBlend, members: Sequence[Member], record: DataRecord, labels: LabelUse) -> tuple[str, ...]:
-    """The commands that lead here, by the members' recipes; folders, device and `--epochs` of a study are not stored."""
+def _commands(
+    blend: SavedBlend,
+    members: Sequence[Member],
+    record: DataRecord,
+    labels: LabelUse,
+    searched: Sequence[Search],
+) -> tuple[str, ...]:
+    """The commands that lead here, by the members' recipes and studies; folders and the device are left out."""
     commands: dict[str, None] = {}
     for member in members:
-        commands[_command(member, members, record)] = None
+        commands[_command(member, searched, record)] = None
     info = blend.info
     line = f"ensad blend --members {','.join(map(str, info.get('terms', [m.key for m in members])))}"
     asked = str(info.get("asked_method", "auto"))
@@ -127,7 +140,7 @@ def _commands(blend: SavedBlend, members: Sequence[Member], record: DataRecord, 
     return tuple(commands)
 
 
-def _command(member: Member, members: Sequence[Member], record: DataRecord) -> str:
+def _command(member: Member, searched: Sequence[Search], record: DataRecord) -> str:
     info, recipe = member.info, member.info["recipe"]
     if info.get("origin"):
         return f"ensad import scores.csv --reference held_out.csv --name {member.family}"
@@ -139,11 +152,11 @@ def _command(member: Member, members: Sequence[Member], record: DataRecord) -> s
     if not info.get("trial"):
         return f"ensad train --preset {info.get('preset')} --epochs {training['epochs']}{ending}"
     study = str(info["trial"]["study"])
-    trials = 1 + max(
-        int(m.info["trial"]["number"]) for m in members if (m.info.get("trial") or {}).get("study") == study
-    )
+    search = next((each for each in searched if each.study in (study, f"{study}-both")), None)
+    trials = f" --trials {search.finished}" if search else ""
+    epochs = f" --epochs {search.epochs}" if search and search.epochs else ""
     asked = study.removeprefix(f"{member.family}-").partition("-")[0]
     objective = "" if asked == "auto" else " --labels labels.csv" if asked == "labels" else f" --objective {asked}"
     size = recipe["preprocess"]["size"][0]
     side = "" if size == record.shape[0] else f" --size {size}"
-    return f"ensad tune --family {member.family} --trials {trials}{objective}{side}{ending}"
+    return f"ensad tune --family {member.family}{trials}{epochs}{objective}{side}{ending}"

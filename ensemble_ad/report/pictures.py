@@ -1,4 +1,4 @@
-"""Which test images to show, what each family makes of them, and what is in its bottleneck. Only here torch is needed."""
+"""Which test images to show, what each family makes of them, and its bottleneck. Only here torch is needed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What Optuna's studies say: history, importance of hyperparameters, slices; of the members alone where none is left."""
+"""What Optuna's studies say: history, importance of hyperparameters, slices; by the members where no study is left."""
 
 import logging
 import warnings
@@ -90,11 +90,8 @@ def _of_study(study: "optuna.Study", members: Sequence[Member], seed: int) -> Se
     complete = [trial for trial in trials if trial.state == "complete"]
     if not complete:
         return None
-    logs = {
-        name: bool(getattr(kind, "log", False))
-        for frozen in study.get_trials(deepcopy=False)
-        for name, kind in frozen.distributions.items()
-    }
+    kinds = {name: kind for frozen in study.get_trials(deepcopy=False) for name, kind in frozen.distributions.items()}
+    logs = {name: bool(getattr(kind, "log", False)) for name, kind in kinds.items()}
     importance = _importance(study, seed) if len(complete) >= LEAST_TRIALS else {}
     objectives = _objectives(study.study_name, members, len(study.directions))
     return Search(
@@ -105,6 +102,7 @@ def _of_study(study: "optuna.Study", members: Sequence[Member], seed: int) -> Se
         trials=tuple(trials),
         importance=importance,
         slices=_slices(complete, list(importance), logs),
+        epochs=getattr(kinds.get("epochs"), "high", None),
         note="" if importance else f"importance needs {LEAST_TRIALS} completed trials of more than one value",
     )
 
