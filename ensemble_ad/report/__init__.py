@@ -2,5 +2,6 @@
 
 from ensemble_ad.report.collect import Sources, collect
 from ensemble_ad.report.contents import Contents
+from ensemble_ad.report.render import render
 
-__all__ = ["Contents", "Sources", "collect"]
+__all__ = ["Contents", "Sources", "collect", "render"]

@@ -34,9 +34,11 @@ def making(
         labels: what the report read.
         searched: the studies that they came from.
     """
-    table = pd.DataFrame([_row(member) for member in members])
-    return Making(facts=_facts(blend, members, record, labels), commands=_commands(blend, members, record, labels, searched),
-                  members=table)  # fmt: skip
+    return Making(
+        facts=_facts(blend, members, record, labels),
+        commands=_commands(blend, members, record, labels, searched),
+        members=pd.DataFrame([_row(member) for member in members]),
+    )
 
 
 def _row(member: Member) -> dict[str, Any]:
