@@ -113,11 +113,11 @@ def slice_chart(search: Search, part: Slice) -> Markup:
     """A hyperparameter beside the objective."""
     title = f"{part.parameter} beside {search.objectives[0]}, {len(part.values)} trials"
     if part.numeric:
-        values = np.array([float(value) for value in part.values])  # type: ignore[arg-type]
+        values = np.array([float(value) for value in part.values])
         across = axis(values, part.parameter, log=part.log)
         places: Floats = values
     else:
-        words = tuple(dict.fromkeys(sorted(map(str, part.values))))
+        words = tuple(map(str, sorted(set(part.values), key=lambda v: (isinstance(v, str), v))))
         across = Axis(low=-0.5, high=len(words) - 0.5, label=part.parameter, words=words)
         places = np.array([float(words.index(str(value))) for value in part.values])
     chart = Chart(across, axis(part.objective, ""), title, width=300, height=200, ticks=4)

@@ -74,7 +74,7 @@ def collect(blend: SavedBlend, sources: Sources) -> Contents:
             notes.append(why)
         else:
             chosen = pictures.choose(scores["blend"], pictures.disagreement(found.main), labels.label, sources.pictures)
-            some = pictures.representatives(members, blend.weights)
+            some = pictures.representatives(members)
             shown, missing = pictures.gallery(
                 dataset, record, chosen, scores["blend"], found.main, labels.label, some, sources.device
             )

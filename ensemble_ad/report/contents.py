@@ -187,17 +187,21 @@ class Slice:
         values: of the completed trials that have it, numbers or words.
         objective: their first objective's values.
         log: whether it was drawn on a log scale.
+        choice: whether it was chosen from a list.
     """
 
     parameter: str
     values: tuple[object, ...]
     objective: Floats
     log: bool
+    choice: bool = False
 
     @property
     def numeric(self) -> bool:
-        """Whether the values are numbers, so that they have an axis."""
-        return all(isinstance(value, int | float) and not isinstance(value, bool) for value in self.values)
+        """Whether the values are numbers of a range, so that they have an axis."""
+        return not self.choice and all(
+            isinstance(value, int | float) and not isinstance(value, bool) for value in self.values
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +246,7 @@ class View:
     """What one family does to one image.
 
     Attributes:
-        family, key: the family, and the member of it that counts most in the blend.
+        family, key: the family, and the best member of it that is in the blend.
         rank: the share of test images that score lower by that member's main column.
         reconstruction: uint8 (h, w, c); None of a family that makes none.
         error: float64 (h, w), the mean absolute error over the channels in grey levels.

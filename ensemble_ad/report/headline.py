@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from ensemble_ad.cache import Member
 from ensemble_ad.report.contents import Floats, Headline, Judged, LabelUse
+from ensemble_ad.report.pictures import separation_of
 from ensemble_ad.saved_blend import SavedBlend
 from ensemble_ad.statistics import Estimate, auc, compare_auc
 
@@ -21,7 +22,7 @@ def headline(
         equal: the separation of the equal mean.
     """
     separation = blend.info["separation"]
-    chosen = max(members, key=_separation)
+    chosen = max(members, key=separation_of)
     judged = [
         _judge("blend", blend.name, blend, labels, scores["blend"], _pair(separation)),
         _judge("chosen", chosen.key, blend, labels, scores[chosen.key], _pair(chosen.info.get("separation"))),
@@ -50,11 +51,6 @@ def headline(
 
 def _column(judged: Judged) -> str:
     return "equal" if judged.role == "equal" else judged.name
-
-
-def _separation(member: Member) -> float:
-    found = member.info.get("separation")
-    return float(found["value"]) if found else float("-inf")
 
 
 def _pair(separation: Mapping[str, float] | None) -> tuple[float, float] | None:

@@ -69,22 +69,22 @@ def choose(score: Floats, disputed: Floats, label: Label | None, count: int) -> 
     return {name: [int(row) for row in rows] for name, rows in groups.items()}
 
 
-def representatives(members: Sequence[Member], weights: Mapping[str, float]) -> list[Member]:
-    """Of each family the member that counts most in the blend, the heaviest family first; imported ones are left out.
+def representatives(members: Sequence[Member]) -> list[Member]:
+    """Of each family the member with the best separation, the best family first; imported ones are left out.
 
-    Args:
-        members: of the blend.
-        weights: of each column, `<member key>/<error kind>`.
+    Not the one that counts most in the blend: a weak member may count because it differs, and its pictures mislead.
     """
-    weight: dict[str, float] = {}
-    for column, value in weights.items():
-        key = column.partition("/")[0]
-        weight[key] = weight.get(key, 0.0) + value
     chosen: dict[str, Member] = {}
-    for member in sorted(members, key=lambda m: (-weight.get(m.key, 0.0), -m.sort_value, m.key)):
+    for member in sorted(members, key=lambda m: (-separation_of(m), m.key)):
         if member.info.get("origin") is None:
             chosen.setdefault(member.family, member)
     return list(chosen.values())
+
+
+def separation_of(member: Member) -> float:
+    """Of its main column, without labels; minus infinity where it is not known."""
+    found = member.info.get("separation")
+    return float(found["value"]) if found else float("-inf")
 
 
 def gallery(

@@ -14,6 +14,7 @@ from ensemble_ad.report.svg import DASH, MINUS
 from ensemble_ad.report.tiles import data_uri, error_pixels
 
 MOST_WEIGHTS = 12
+MOST_IMPORTANT = 8
 _RATES = (0.01, 0.05, 0.1, 0.2, 0.5)
 _ROLES = {
     "blend": "This blend",
@@ -61,6 +62,7 @@ def _context(contents: Contents) -> dict[str, Any]:
         "claims": claims(contents),
         "roles": _ROLES,
         "ends": ends,
+        "differences": any(judged.difference for judged in headline.judged),
         "interval": charts.interval,
         "columns": headings,
         "rows": rows,
@@ -83,9 +85,10 @@ def _context(contents: Contents) -> dict[str, Any]:
         "sections": _sections(contents),
         "uri": data_uri,
         "errors": lambda view: error_pixels(view.error, scales[view.family]),
-        "f3": lambda value: DASH if value is None else f"{value:.3f}",
+        "f3": lambda value: DASH if value is None else f"{value:.3f}".replace("-", MINUS),
         "signed": lambda value: f"{value:+.3f}".replace("-", MINUS),
         "percent": _percent,
+        "place": lambda rank: f"place {round((1 - rank) * contents.histogram.count['test'] + 0.5):,}",
         "n": lambda value: f"{value:,}",
         "style": Markup(_text("style.css")),  # ours, and holds no "</style"
         "script": Markup(_text("page.js")),
@@ -93,6 +96,8 @@ def _context(contents: Contents) -> dict[str, Any]:
 
 
 def _percent(share: float) -> str:
+    if 0 < share < 0.001 or 0.999 < share < 1:
+        return "below 0.1%" if share < 0.5 else "above 99.9%"
     shown = f"{100 * share:.1f}" if share > 0.98 or share < 0.02 else f"{100 * share:.0f}"
     return f"{shown}%"
 
@@ -127,19 +132,23 @@ def claims(contents: Contents) -> list[str]:
     """The blend against its best member and equal weights, a sentence each."""
     first, *others = contents.headline.judged
     found = []
+    untested = False
     for other in others:
-        name = {"chosen": f"its best member by separation, {other.name},", "equal": "equal weights",
-                "hindsight": f"{other.name}, the member that these labels say is best,"}[other.role]  # fmt: skip
+        name = {
+            "chosen": f"its best member by separation, {other.name},",
+            "equal": "equal weights",
+            "hindsight": f"{other.name}, the member that these labels say is best,",
+        }[other.role]
         if other.difference is not None:
             found.append(_difference(name, other))
         elif first.value is not None and other.value is not None and first.measured == other.measured:
-            more = "more" if first.value >= other.value else "less"
-            kind = "" if first.measured else " by estimate"
-            found.append(
-                f"{abs(first.value - other.value):.3f} {more} AUC{kind} than {name.rstrip(',')}; the intervals below "
-                "are each score's own, not of that difference."
-            )
-    if not first.measured:
+            more = "above" if first.value >= other.value else "below"
+            kind = "" if first.measured else "By estimate "
+            found.append(f"{kind}{abs(first.value - other.value):.3f} {more} {name.rstrip(',')}.")
+            untested = True
+    if untested:
+        found.append("These differences carry no interval: a paired test needs the labels (--labels).")
+    if first.low is None:
         found.append(contents.headline.estimate[0].upper() + contents.headline.estimate[1:] + ".")
     return found
 
@@ -195,7 +204,7 @@ def _captions(contents: Contents) -> dict[str, str]:
         )
         found["precision_recall"] = (
             f"Average precision {curves.average_precision:.3f}; guessing gives {curves.anomaly_share:.3f}, the share "
-            "of anomalies. Band as on the left."
+            "of anomalies. Band likewise."
         )
     return found
 
@@ -239,10 +248,14 @@ def _search(search: Search) -> dict[str, Any]:
         done = search.best_so_far(i)
         first = next(t.number for t, value in zip(search.trials, done, strict=True) if value == done[-1])
         captions.append(f"Best {name} {best[i]:.4f}, first reached by trial {first}.")
+    important = [*search.importance.items()][:MOST_IMPORTANT]
+    rest = [*search.importance.values()][MOST_IMPORTANT:]
     return {
         "of": search,
         "summary": f"{search.study}: {', '.join(counts)} trials; best {search.objectives[0]} {best[0]:.3f}",
         "histories": histories,
+        "importance": important,
+        "others": f" {len(rest)} others together have {_percent(sum(rest))}." if rest else "",
         "captions": captions,
         "slices": [(part.parameter, charts.slice_chart(search, part)) for part in search.slices],
     }

@@ -91,7 +91,6 @@ def _of_study(study: "optuna.Study", members: Sequence[Member], seed: int) -> Se
     if not complete:
         return None
     kinds = {name: kind for frozen in study.get_trials(deepcopy=False) for name, kind in frozen.distributions.items()}
-    logs = {name: bool(getattr(kind, "log", False)) for name, kind in kinds.items()}
     importance = _importance(study, seed) if len(complete) >= LEAST_TRIALS else {}
     objectives = _objectives(study.study_name, members, len(study.directions))
     return Search(
@@ -101,7 +100,7 @@ def _of_study(study: "optuna.Study", members: Sequence[Member], seed: int) -> Se
         maximize=tuple(direction.name == "MAXIMIZE" for direction in study.directions),
         trials=tuple(trials),
         importance=importance,
-        slices=_slices(complete, list(importance), logs),
+        slices=_slices(complete, list(importance), kinds),
         epochs=getattr(kinds.get("epochs"), "high", None),
         note="" if importance else f"importance needs {LEAST_TRIALS} completed trials of more than one value",
     )
@@ -162,7 +161,7 @@ def _of_members(name: str, members: Sequence[Member]) -> Search:
     )
 
 
-def _slices(complete: Sequence[Trial], order: Sequence[str], logs: Mapping[str, bool]) -> tuple[Slice, ...]:
+def _slices(complete: Sequence[Trial], order: Sequence[str], kinds: Mapping[str, Any]) -> tuple[Slice, ...]:
     """The parameters of more than one value, those of `order` first, then as they come."""
     names = list(dict.fromkeys([*order, *(name for trial in complete for name in trial.parameters)]))
     found = []
@@ -171,5 +170,7 @@ def _slices(complete: Sequence[Trial], order: Sequence[str], logs: Mapping[str, 
         values: tuple[Any, ...] = tuple(trial.parameters[name] for trial in having)
         if len(set(values)) > 1:
             objective = np.array([trial.values[0] for trial in having])
-            found.append(Slice(parameter=name, values=values, objective=objective, log=logs.get(name, False)))
+            log = bool(getattr(kinds.get(name), "log", False))
+            choice = hasattr(kinds.get(name), "choices")
+            found.append(Slice(parameter=name, values=values, objective=objective, log=log, choice=choice))
     return tuple(found[:MOST_SLICES])

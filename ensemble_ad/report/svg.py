@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 from ensemble_ad.report.contents import Floats
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 12, 12, 40
 _MOST_POINTS = 400
 
 
@@ -44,11 +44,12 @@ class Axis:
         if self.words:
             return list(enumerate(self.words))
         if self.log:
-            powers = range(ceil(log10(self.low) - 1e-9), floor(log10(self.high) + 1e-9) + 1)
-            if len(powers) >= 2:
-                every = ceil(len(powers) / most)
-                return [(10.0**p, _plain(10.0**p)) for p in powers[::every]]
-            return [(end, _plain(end)) for end in (self.low, self.high)]
+            powers = range(floor(log10(self.low)), ceil(log10(self.high)) + 1)
+            for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+                found = [k * 10.0**p for p in powers for k in steps if self.low <= k * 10.0**p <= self.high]
+                if len(found) >= 2:
+                    return [(value, _plain(value)) for value in found[:: ceil(len(found) / most)]]
+            return [(self.low, _plain(self.low))]
         step = _step(self.high - self.low, most)
         first = ceil(self.low / step - 1e-9)
         last = floor(self.high / step + 1e-9)
@@ -67,7 +68,9 @@ def _step(span: float, most: int) -> float:
 
 
 def _plain(value: float) -> str:
-    return f"{value:g}" if 1e-4 <= abs(value) < 1e5 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+    if 1e-3 <= abs(value) < 1e5:
+        return f"{value:.6g}"
+    return f"{value:.2g}" if 1e-4 <= abs(value) < 1e5 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def axis(values: Floats, label: str, *, log: bool = False, zero: bool = False) -> Axis:
