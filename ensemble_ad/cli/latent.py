@@ -81,6 +81,6 @@ def latent(
         tiles.append((caption, opening.decode(opening.scaled(z, each))[0]))
     tiles += [(f"{share:.0%} noise", opening.decode(opening.mixed(z, share, seed))[0]) for share in shares]
     write_sheet(output, tiles)
-    say(f"{member} has {opening.elements} latent elements; elements are scaled one column at a time")
-    say("next: ensad report")
+    say(f"{member} has the latent elements 0 to {opening.elements - 1}")
+    say("next: ensad report, which has such a sheet of each family")
     click.echo(output)

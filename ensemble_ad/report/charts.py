@@ -113,7 +113,7 @@ def slice_chart(search: Search, part: Slice) -> Markup:
     """A hyperparameter beside the objective."""
     title = f"{part.parameter} beside {search.objectives[0]}, {len(part.values)} trials"
     if part.numeric:
-        values = np.array([float(value) for value in part.values])
+        values = np.array([float(value) for value in part.values])  # type: ignore[arg-type]
         across = axis(values, part.parameter, log=part.log)
         places: Floats = values
     else:
