@@ -217,6 +217,7 @@ class Search:
         importance: a share a parameter, of the first objective (fANOVA); empty where there is too little to tell.
         slices: the most important parameter first.
         epochs: the most that a trial could train; None where that is not known.
+        widest: the widest layer that a trial could have; None likewise.
         note: what a reader must know; "" mostly.
     """
 
@@ -228,6 +229,7 @@ class Search:
     importance: Mapping[str, float]
     slices: tuple[Slice, ...]
     epochs: int | None = None
+    widest: int | None = None
     note: str = ""
 
     @property

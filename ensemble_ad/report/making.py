@@ -157,8 +157,9 @@ def _command(member: Member, searched: Sequence[Search], record: DataRecord) -> 
     search = next((each for each in searched if each.study in (study, f"{study}-both")), None)
     trials = f" --trials {search.finished}" if search else ""
     epochs = f" --epochs {search.epochs}" if search and search.epochs else ""
+    width = f" --max-width {search.widest}" if search and search.widest else ""
     asked = study.removeprefix(f"{member.family}-").partition("-")[0]
     objective = "" if asked == "auto" else " --labels labels.csv" if asked == "labels" else f" --objective {asked}"
     size = recipe["preprocess"]["size"][0]
     side = "" if size == record.shape[0] else f" --size {size}"
-    return f"ensad tune --family {member.family}{trials}{epochs}{objective}{side}{ending}"
+    return f"ensad tune --family {member.family}{trials}{epochs}{objective}{side}{width}{ending}"

@@ -102,6 +102,7 @@ def _of_study(study: "optuna.Study", members: Sequence[Member], seed: int) -> Se
         importance=importance,
         slices=_slices(complete, list(importance), kinds),
         epochs=getattr(kinds.get("epochs"), "high", None),
+        widest=max(getattr(kinds.get("width"), "choices", ()), default=None),
         note="" if importance else f"importance needs {LEAST_TRIALS} completed trials of more than one value",
     )
 
