@@ -265,6 +265,17 @@ def test_how_it_was_made_has_commands_that_are_real(contents, run_ensad):
     assert set(made.members["member"]) == set(contents.correlations.names[:-1])
 
 
+def test_the_table_has_the_aucs_of_the_labels_that_were_named(contents, label, main, studies_folder):
+    table = contents.table
+    assert set(table.index) == {*main, "both"}
+    assert table["auc"].is_monotonic_decreasing
+    for name, row in table.iterrows():
+        score = main.get(name, load_blend(studies_folder, "both").scores())
+        assert row["auc"] == pytest.approx(roc_auc_score(label, score))
+    assert table.iloc[0]["ties_best"]
+    assert not (studies_folder / "evaluations").exists()  # a report stores nothing
+
+
 # What the page has of it
 
 

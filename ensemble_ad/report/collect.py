@@ -1,13 +1,20 @@
 """From a studies' folder to what a report says."""
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from ensemble_ad.alarm import crossfit_reference
 from ensemble_ad.blend import blend_scores
-from ensemble_ad.cache import list_members, load_data_record, load_member
+from ensemble_ad.cache import Member, list_members, load_data_record, load_member
+from ensemble_ad.errors import StorageError
+from ensemble_ad.evaluate import evaluate_scores, main_scores
 from ensemble_ad.report import crew, pictures
-from ensemble_ad.report.contents import Contents, Floats, Gallery, LatentSheet
+from ensemble_ad.report.contents import Contents, Floats, Gallery, LabelUse, LatentSheet
 from ensemble_ad.report.curves import curves, histogram
 from ensemble_ad.report.headline import headline
 from ensemble_ad.report.labels import find_labels
@@ -85,7 +92,7 @@ def collect(blend: SavedBlend, sources: Sources) -> Contents:
     return Contents(
         headline=first,
         labels=labels,
-        table=tabulate(studies, of_data, blends, blend.name),
+        table=_table(studies, of_data, blends, blend, labels),
         histogram=histogram(groups),
         curves=drawn,
         weights=crew.weights(blend, members, found, labels.label),
@@ -99,10 +106,28 @@ def collect(blend: SavedBlend, sources: Sources) -> Contents:
     )
 
 
+def _table(
+    studies: Path, members: Sequence[Member], blends: Sequence[SavedBlend], blend: SavedBlend, labels: LabelUse
+) -> pd.DataFrame:
+    """The comparison table; where labels may be read, with the AUCs by them of all whose scores can be read."""
+    table = tabulate(studies, members, blends, blend.name)
+    if labels.label is None:
+        return table
+    scores: dict[str, Floats] = {}
+    for member in members:
+        with contextlib.suppress(StorageError):
+            scores |= main_scores([member], [])
+    for saved in blends:
+        with contextlib.suppress(StorageError):
+            scores |= main_scores([], [saved])
+    judged = evaluate_scores(labels.label, scores)
+    for column in ("auc", "auc_low", "auc_high", "ties_best"):
+        table[column] = judged[column].reindex(table.index).astype(table[column].dtype)
+    return table.sort_values(["auc", "separation"], ascending=False, na_position="last", kind="stable")
+
+
 def _reference(blend: SavedBlend, found: crew.Columns) -> Floats:
     """Scores of the held-out normal images by rules that were fitted without them; see `alarm.crossfit_reference`."""
-    import numpy as np
-
     method = str(blend.info.get("asked_method", "auto"))
     return crossfit_reference(
         found.reference,
