@@ -20,7 +20,7 @@ from ensemble_ad.preprocess import apply
 from ensemble_ad.report import Sources, collect, render
 from ensemble_ad.report.searches import _importance
 from ensemble_ad.report.svg import Axis
-from ensemble_ad.report.tiles import data_uri, error_pixels
+from ensemble_ad.report.tiles import FINENESS, data_uri, error_pixels
 from ensemble_ad.saved_blend import load_blend
 from ensemble_ad.train import to_input
 
@@ -339,12 +339,21 @@ def test_the_page_shows_the_numbers_that_were_collected(contents, text):
     assert text.count("decoded with 50% noise") == len(contents.latents)
 
 
+def test_a_page_that_becomes_too_large_gets_smaller_pictures(contents, text):
+    size = len(text.encode())
+    assert len(render(contents, most=size).encode()) == size
+    smaller = render(contents, most=1)
+    assert smaller.count("<img") == text.count("<img")
+
+
 def test_names_are_escaped(studies_folder, contents):
     from dataclasses import replace
 
-    spoilt = replace(contents, explanation="<script>alert(1)</script>", notes=("<b>x</b>",))
-    assert "<script>alert" not in render(spoilt)
-    assert "<b>x</b>" not in render(spoilt)
+    judged = tuple(replace(each, name=f"<i>{each.role}</i>") for each in contents.headline.judged)
+    headline = replace(contents.headline, judged=judged)
+    text = render(replace(contents, explanation="<script>alert(1)</script>", notes=("<b>x</b>",), headline=headline))
+    assert not re.search("<script>alert|<b>x|<i>", text)
+    assert "<code>&lt;i&gt;chosen&lt;/i&gt;</code>" in text
 
 
 # What is missing
@@ -499,6 +508,15 @@ def test_an_error_map_grows_brighter_with_the_error():
     assert luma[0] < 3
     assert (colours[-1] == colours[-5]).all()
     assert (error_pixels(np.zeros((2, 2)), 0.0) == error_pixels(np.zeros((2, 2)), 1.0)).all()
+
+
+def test_a_coarser_picture_takes_less(photos):
+    picture = photos(1, 128, 3)[0]
+    sizes = [len(data_uri(picture, fineness)) for fineness in FINENESS]
+    assert sizes[0] > 1.5 * sizes[1] > 2 * sizes[2]
+    # 24 pictures in each of five groups, of all nine families that reconstruct, and their latents.
+    tiles = 24 * 5 * (1 + 2 * 9) + 9 * 2 * (2 + 3 + 9)
+    assert tiles * sizes[2] < 4_000_000
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -36,7 +36,7 @@ SHOTS = (
     ("report-latents", 1200, 860, "dark", "#latents"),
     ("report-phone", 390, 844, "light", None),
 )
-_COLOURS = 96
+_COLOURS = 200
 
 
 def chromium() -> str | None:
@@ -73,7 +73,7 @@ def take(opened: Any, page: Path, folder: Path) -> list[Path]:
         path = folder / f"{name}.png"
         tab.screenshot(path=path)
         with Image.open(path) as shot:
-            few = shot.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+            few = shot.convert("RGB").quantize(_COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         few.save(path, optimize=True)
         written.append(path)
         context.close()

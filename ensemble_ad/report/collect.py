@@ -112,6 +112,10 @@ def _table(
     """The comparison table; where labels may be read, with the AUCs by them of all whose scores can be read."""
     table = tabulate(studies, members, blends, blend.name)
     if labels.label is None:
+        if not labels.evaluated:  # of other rows than the blend there may be AUCs: then they are not used either
+            for column in ("auc", "auc_low", "auc_high", "ties_best"):
+                table[column] = pd.Series(pd.NA, index=table.index, dtype=table[column].dtype)
+            table = table.sort_values("separation", ascending=False, na_position="last", kind="stable")
         return table
     scores: dict[str, Floats] = {}
     for member in members:

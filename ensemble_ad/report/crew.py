@@ -11,6 +11,8 @@ from ensemble_ad.report.contents import Correlations, Floats, Weight
 from ensemble_ad.saved_blend import SavedBlend
 from ensemble_ad.statistics import auc_many, midranks, separation_many
 
+MOST_CORRELATED = 40
+
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
@@ -70,7 +72,7 @@ def weights(
 
 
 def correlations(blend: SavedBlend, members: Sequence[Member], found: Columns) -> Correlations:
-    """Rank correlations of members, by family and then by weight, and of the blend, which comes last."""
+    """Rank correlations of the 40 heaviest members, by family and then by weight, and of the blend, which is last."""
     weight: dict[str, float] = {}
     for name, value in blend.weights.items():
         key = name.partition("/")[0]
@@ -79,6 +81,8 @@ def correlations(blend: SavedBlend, members: Sequence[Member], found: Columns) -
     for member in members:
         heaviest[member.family] = max(heaviest.get(member.family, 0.0), weight[member.key])
     ordered = sorted(members, key=lambda m: (-heaviest[m.family], m.family, -weight[m.key], m.key))
+    heavy = sorted(ordered, key=lambda m: -weight[m.key])[:MOST_CORRELATED]
+    ordered = [member for member in ordered if member in heavy]
     ranks = midranks(np.stack([*(found.main[member.key] for member in ordered), blend.scores()]))
     with np.errstate(invalid="ignore", divide="ignore"):
         matrix = np.atleast_2d(np.corrcoef(ranks))

@@ -8,11 +8,12 @@ import numpy as np
 from markupsafe import Markup
 
 from ensemble_ad.report import charts
-from ensemble_ad.report.contents import Contents, Curve, Gallery, Judged, LatentSheet, Search, View
+from ensemble_ad.report.contents import Contents, Curve, Gallery, LatentSheet, Search, View
 from ensemble_ad.report.listing import listing, notes
 from ensemble_ad.report.svg import DASH, MINUS
-from ensemble_ad.report.tiles import data_uri, error_pixels
+from ensemble_ad.report.tiles import FINENESS, Fineness, data_uri, error_pixels
 
+MOST_BYTES = 4_900_000
 MOST_WEIGHTS = 12
 MOST_IMPORTANT = 8
 _RATES = (0.01, 0.05, 0.1, 0.2, 0.5)
@@ -21,6 +22,11 @@ _ROLES = {
     "chosen": "Best member by separation",
     "hindsight": "Best member by AUC, in hindsight",
     "equal": "Equal weights of the same columns",
+}
+_CLAIMED = {
+    "chosen": "its best member by separation, <code>{}</code>",
+    "hindsight": "the member that these labels say is best, <code>{}</code>",
+    "equal": "equal weights",
 }
 _CURVES = {"blend": "this blend", "chosen": "best member", "hindsight": "best member", "equal": "equal weights"}
 _GROUPS = {
@@ -38,18 +44,25 @@ _QUANTILE_NAMES = {
 }
 
 
-def render(contents: Contents) -> str:
-    """The page, as UTF-8 HTML."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-                                     lstrip_blocks=True)  # fmt: skip
-    return environment.from_string(_text("page.html")).render(_context(contents))
+def render(contents: Contents, most: int = MOST_BYTES) -> str:
+    """The page, as HTML that takes no more than `most` bytes of UTF-8 as far as smaller pictures can see to that."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(_text("page.html"))
+    page = ""
+    for fineness in FINENESS:
+        page = template.render(_context(contents, fineness))
+        if len(page.encode()) <= most:
+            break
+    return page
 
 
 def _text(name: str) -> str:
     return (resources.files("ensemble_ad.report") / "page" / name).read_text(encoding="utf-8")
 
 
-def _context(contents: Contents) -> dict[str, Any]:
+def _context(contents: Contents, fineness: Fineness) -> dict[str, Any]:
     headline = contents.headline
     ends = charts.scale_of(headline)
     headings, rows = listing(contents.table)
@@ -83,10 +96,10 @@ def _context(contents: Contents) -> dict[str, Any]:
         "latents": _latents(contents.latents),
         "made": contents.making.members,
         "sections": _sections(contents),
-        "uri": data_uri,
+        "uri": lambda pixels: data_uri(pixels, fineness),
         "errors": lambda view: error_pixels(view.error, scales[view.family]),
         "f3": lambda value: DASH if value is None else f"{value:.3f}".replace("-", MINUS),
-        "signed": lambda value: f"{value:+.3f}".replace("-", MINUS),
+        "signed": _signed,
         "percent": _percent,
         "place": lambda rank: f"place {round((1 - rank) * contents.histogram.count['test'] + 0.5):,}",
         "n": lambda value: f"{value:,}",
@@ -128,40 +141,44 @@ def _lede(contents: Contents) -> str:
     )
 
 
-def claims(contents: Contents) -> list[str]:
+def claims(contents: Contents) -> list[Markup]:
     """The blend against its best member and equal weights, a sentence each."""
     first, *others = contents.headline.judged
     found = []
     untested = False
     for other in others:
-        name = {
-            "chosen": f"its best member by separation, {other.name},",
-            "equal": "equal weights",
-            "hindsight": f"{other.name}, the member that these labels say is best,",
-        }[other.role]
+        name = Markup(_CLAIMED[other.role]).format(other.name)
         if other.difference is not None:
-            found.append(_difference(name, other))
+            found.append(_difference(name, other.difference))
         elif first.value is not None and other.value is not None and first.measured == other.measured:
             more = "above" if first.value >= other.value else "below"
-            kind = "" if first.measured else "By estimate "
-            found.append(f"{kind}{abs(first.value - other.value):.3f} {more} {name.rstrip(',')}.")
+            apart = f"{abs(first.value - other.value):.3f}"
+            found.append(Markup("{}{} {} {}.").format("" if first.measured else "By estimate ", apart, more, name))
             untested = True
     if untested:
-        found.append("These differences carry no interval: a paired test needs the labels (--labels).")
+        found.append(Markup("These differences carry no interval: a paired test needs the labels (--labels)."))
     if first.low is None:
-        found.append(contents.headline.estimate[0].upper() + contents.headline.estimate[1:] + ".")
+        words = contents.headline.estimate
+        found.append(Markup("{}.").format(words[0].upper() + words[1:]))
     return found
 
 
-def _difference(name: str, other: Judged) -> str:
-    assert other.difference is not None
-    value, low, high, p = other.difference
+def _difference(name: Markup, difference: tuple[float, float, float, float]) -> Markup:
+    value, low, high, p = difference
     if low <= 0 <= high:
-        return f"Cannot be told from {name.rstrip(',')}: {value:+.3f} [{low:+.3f}, {high:+.3f}].".replace("-", MINUS)
+        return Markup("Cannot be told from {}: {} [{}, {}].").format(name, *map(_signed, (value, low, high)))
     more = "better" if value > 0 else "worse"
-    chance = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    chance = (
+        "p\N{NO-BREAK SPACE}<\N{NO-BREAK SPACE}0.001" if p < 0.001 else f"p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{p:.3f}"
+    )
     near, far = sorted((abs(low), abs(high)))
-    return f"{abs(value):.3f} {more} than {name} with 95% confidence between {near:.3f} and {far:.3f} ({chance})."
+    return Markup("{:.3f} {} than {}: {:.3f} to {:.3f} with 95% confidence ({}).").format(
+        abs(value), more, name, near, far, chance
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", MINUS)
 
 
 def _charts(contents: Contents) -> dict[str, Markup | None]:
@@ -221,6 +238,8 @@ def _correlated(contents: Contents) -> str:
     members = found.matrix[:-1, :-1]
     n = len(members)
     text = "Spearman's rank correlation of members' scores over the test images; the blend stands last."
+    if n < contents.headline.members:
+        text += f" Only the {n} members that count most are shown."
     if n > 1:
         apart = np.where(np.eye(n, dtype=bool), np.nan, members)
         if np.isfinite(apart).any():

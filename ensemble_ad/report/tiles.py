@@ -2,15 +2,14 @@
 
 import base64
 import io
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ensemble_ad.report.contents import Floats, Pixels
 
-MOST_SIDE = 96
 _LOSSLESS_SIDE = 32
-_QUALITY = 80
 # Dark violet over red to pale yellow, ever brighter, so that it reads without hue: after matplotlib's "inferno".
 _RAMP = np.array(
     [(0, 0, 4), (31, 12, 72), (85, 15, 109), (136, 34, 106), (186, 54, 85), (227, 89, 51), (249, 140, 10),
@@ -18,15 +17,28 @@ _RAMP = np.array(
 )  # fmt: skip
 
 
-def data_uri(pixels: Pixels) -> str:
-    """A WebP of uint8 (h, w, 1 or 3), no side above 96 pixels; small pictures without loss."""
+class Fineness(NamedTuple):
+    """How fine pictures are: the longest side in pixels, and WebP's quality."""
+
+    side: int
+    quality: int
+
+
+FINENESS = (Fineness(96, 80), Fineness(64, 70), Fineness(40, 60))
+"""From the finest, for pages that become too large."""
+
+
+def data_uri(pixels: Pixels, fineness: Fineness = FINENESS[0]) -> str:
+    """A WebP of uint8 (h, w, 1 or 3), shrunk to the fineness's side; small pictures are kept without loss."""
     from PIL import Image
 
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
-    if max(picture.size) > MOST_SIDE:
-        picture.thumbnail((MOST_SIDE, MOST_SIDE), Image.Resampling.LANCZOS)
+    if max(picture.size) > fineness.side:
+        picture.thumbnail((fineness.side, fineness.side), Image.Resampling.LANCZOS)
     packed = io.BytesIO()
-    picture.save(packed, format="WEBP", quality=_QUALITY, method=6, lossless=max(picture.size) <= _LOSSLESS_SIDE)
+    picture.save(
+        packed, format="WEBP", quality=fineness.quality, method=6, lossless=max(picture.size) <= _LOSSLESS_SIDE
+    )
     return "data:image/webp;base64," + base64.b64encode(packed.getvalue()).decode()
 
 
