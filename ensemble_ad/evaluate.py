@@ -102,7 +102,8 @@ def save_evaluation(studies: Path, fingerprint: str, labels: Path, table: "pd.Da
     if earlier is not None and earlier.get("labels_hash") == labels_hash:
         kept = {name: {**row, "ties_best": None, "p_best": None} for name, row in earlier["rows"].items()}
         rows = {**kept, **rows}
-    value = {"labels": labels.name, "labels_hash": labels_hash, "rows": rows}
+    # The path, so that `ensad report` can draw curves by the same labels; it reads no file of another hash.
+    value = {"labels": labels.name, "path": str(labels.resolve()), "labels_hash": labels_hash, "rows": rows}
     storage.write_json(_path(studies, fingerprint), value)
 
 

@@ -16,7 +16,7 @@ from torchvision.transforms import functional as published
 from ensemble_ad import families, transductive
 from ensemble_ad.ensemble import _SHARED_KINDS
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families import FAMILIES
+from ensemble_ad.families import FAMILIES, Decoder
 from ensemble_ad.families._base import (
     ClosedFormModel,
     CrossFittedModel,
@@ -164,6 +164,19 @@ def test_a_pass_keeps_shape_dtype_and_range(family, shape):
     for values in output.columns.values():
         assert values.shape == (5,)
         assert torch.isfinite(values).all()
+
+
+@EVERY_FAMILY
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 32, 64)], ids=str)
+@torch.inference_mode()
+def test_what_reconstructs_can_be_looked_into_and_decodes_its_own_latent_to_the_reconstruction(family, shape):
+    model = small(family).build(shape).eval()
+    assert isinstance(model, Decoder) is family.reconstructs
+    if family.reconstructs:
+        images = torch.rand(5, *shape) * 2 - 1
+        latent = model.encode(images)
+        assert len(latent) == 5
+        torch.testing.assert_close(model.decode(latent), model(images).reconstruction, rtol=0, atol=0)
 
 
 @EVERY_FAMILY

@@ -20,7 +20,7 @@ ORDER = (
     "selection", "checkpoint", "judge", "fit", "lease", "study_storage", "failures", "artifacts", "course", "plan",
     "tune", "workers",
     "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "submit", "alarm", "imported",
-    "score_file", "scoring", "archive", "image_rows", "detector", "blended_detector", "cli",
+    "score_file", "scoring", "archive", "image_rows", "detector", "blended_detector", "latent", "report", "cli",
     "__main__",
 )  # fmt: skip
 WITHOUT_TORCH = (

@@ -58,7 +58,12 @@ def test_from_tuning_to_handing_in_no_label_is_opened(tmp_path, data, objective)
 
 def test_no_label_is_opened_right_of_the_cache(tmp_path, data, studies):
     assert (data / "labels.csv").exists()
-    for command in ("blend --members fcn,resnet --name again --anomaly-share 0.5", "compare", "submit"):
+    for command in (
+        "blend --members fcn,resnet --name again --anomaly-share 0.5",
+        "compare",
+        "report --pictures 0",
+        "submit",
+    ):
         result = _watched(tmp_path, command)
         assert result.returncode == 0, (command, result.stderr)
 

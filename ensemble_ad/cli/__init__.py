@@ -24,12 +24,15 @@ COMMANDS = {
     "blend": "Blend cached members into one anomaly score.",
     "evaluate": "AUC of blends and members, with labels.",
     "compare": "Print the table of everything that was tried.",
+    "report": "Write one HTML page about a blend.",
+    "latent": "Change a model's bottleneck and see what it decodes.",
     "audit": "How well the choices without labels did.",
     "submit": "Write the CSV to hand in.",
     "score": "Score new images with a saved blend.",
     "export": "Write a blend as one file for another machine.",
     "import": "Load an exported blend, or another detector's scores.",
     "pull": "Fetch the members that other machines have made.",
+    "dashboard": "Start Optuna's dashboard on the studies.",
 }
 """In the order of `ensad --help`, with their `short_help` (a test holds them together): it imports none of them.
 

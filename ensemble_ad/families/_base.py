@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,20 @@ class Model(nn.Module, ABC):
         Args:
             images: float (B, C, H, W) in [-1, 1].
         """
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """The part of a model with a bottleneck by which one looks into it; a model that reconstructs has it.
+
+    `decode(encode(images))` is the reconstruction that `forward` gives in evaluation mode.
+    """
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1] to bottlenecks as the decoder takes them: (B, d), or (B, d, h, w) of maps."""
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Bottlenecks, of the shape that `encode` gives, to images (B, C, H, W)."""
 
 
 class GradientModel(Model):

@@ -66,13 +66,23 @@ class CnnAutoencoder(GradientModel):
             widening = [nn.Linear(architecture.bottleneck, features), nn.ReLU(), nn.Unflatten(1, map_shape)]
             self.decoder = nn.Sequential(*widening, *self.decoder)
 
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) to bottlenecks, (B, d) where a linear layer squeezes them, else maps (B, d, h, w)."""
+        latent: Tensor = self.encoder(images)
+        return latent
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Bottlenecks, as `encode` gives them, to images (B, C, H, W)."""
+        images: Tensor = self.decoder(latent)
+        return images
+
     def forward(self, images: Tensor) -> Output:
-        latent = self.encoder(images)
-        return Output(self.decoder(latent), flat_latent(latent), {})
+        latent = self.encode(images)
+        return Output(self.decode(latent), flat_latent(latent), {})
 
     def training_pass(self, images: Tensor, latent_noise_scale: float, progress: Tensor) -> tuple[Tensor, Tensor]:
-        latent = add_noise(self.encoder(images), latent_noise_scale)
-        return self.decoder(latent), torch.zeros((), device=images.device)
+        latent = add_noise(self.encode(images), latent_noise_scale)
+        return self.decode(latent), torch.zeros((), device=images.device)
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> CnnArchitecture:

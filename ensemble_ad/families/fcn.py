@@ -84,13 +84,23 @@ class FcnAutoencoder(GradientModel):
         self.decoder = linear_stack(forth[::-1], activation=activation, batch_norm=batch_norm)
         self.decoder.append(nn.Tanh())
 
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) to bottlenecks (B, d)."""
+        latent: Tensor = self.encoder(images.flatten(1))
+        return latent
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Bottlenecks (B, d) to images (B, C, H, W)."""
+        images: Tensor = self.decoder(latent).unflatten(1, self.shape)
+        return images
+
     def forward(self, images: Tensor) -> Output:
-        latent = self.encoder(images.flatten(1))
-        return Output(self.decoder(latent).unflatten(1, self.shape), latent, {})
+        latent = self.encode(images)
+        return Output(self.decode(latent), latent, {})
 
     def training_pass(self, images: Tensor, latent_noise_scale: float, progress: Tensor) -> tuple[Tensor, Tensor]:
-        latent = add_noise(self.encoder(images.flatten(1)), latent_noise_scale)
-        return self.decoder(latent).unflatten(1, self.shape), torch.zeros((), device=images.device)
+        latent = add_noise(self.encode(images), latent_noise_scale)
+        return self.decode(latent), torch.zeros((), device=images.device)
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> FcnArchitecture:

@@ -143,13 +143,23 @@ class MemoryAutoencoder(GradientModel):
         read, weights = self.memory(features.flatten(2).transpose(1, 2))
         return read.transpose(1, 2).unflatten(2, features.shape[2:]), weights
 
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) to queries, feature maps (B, d, h, w), of one place where the encoder is "fcn"."""
+        features: Tensor = self.encoder(images)
+        return features
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Queries (B, d, h, w) to images (B, C, H, W), through what the memory has for them."""
+        images: Tensor = self.decoder(self.read(latent)[0])
+        return images
+
     def forward(self, images: Tensor) -> Output:
-        features = self.encoder(images)
+        features = self.encode(images)
         read, weights = self.read(features)
         return Output(self.decoder(read), flat_latent(features), {"attention_entropy": entropy(weights).mean(1)})
 
     def training_pass(self, images: Tensor, latent_noise_scale: float, progress: Tensor) -> tuple[Tensor, Tensor]:
-        read, weights = self.read(add_noise(self.encoder(images), latent_noise_scale))
+        read, weights = self.read(add_noise(self.encode(images), latent_noise_scale))
         return self.decoder(read), self.entropy_weight * entropy(weights).sum(1).mean() / images[0].numel()
 
 

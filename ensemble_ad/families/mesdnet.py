@@ -129,11 +129,21 @@ class Mesdnet(GradientModel):
             self.decoder.append(_activated(nn.ConvTranspose2d(after, after, 4, 2, 1), after))
         self.decoder.extend([nn.Conv2d(architecture.decoder_channels[-1], shape[0], 3, 1, 1), nn.Tanh()])
 
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) to the three encoders' feature maps side by side, (B, d, h, w), before they are fused."""
+        fcn_map, mean = self.fcn_map(self.fcn(images.flatten(1))), self.posterior(self.vae(images))[0]
+        return _side_by_side(fcn_map, self.cnn(images), mean)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Feature maps (B, d, h, w) side by side to images (B, C, H, W)."""
+        images: Tensor = self.decoder(self.fusion(latent))
+        return images
+
     def forward(self, images: Tensor) -> Output:
         latent = self.fcn(images.flatten(1))
         cnn_map = self.cnn(images)
         mean, log_variance = self.posterior(self.vae(images))
-        reconstruction = self.decoder(self.fusion(_side_by_side(self.fcn_map(latent), cnn_map, mean)))
+        reconstruction = self.decode(_side_by_side(self.fcn_map(latent), cnn_map, mean))
         parts = {"fcn": latent, "cnn": flat_latent(cnn_map), "vae": flat_latent(mean)}
         joined = flat_latent(latent, cnn_map, mean)
         return Output(reconstruction, joined, {"kl": gaussian_kl(mean, log_variance)}, parts)
@@ -142,7 +152,7 @@ class Mesdnet(GradientModel):
         fcn_map, cnn_map = self.fcn_map(self.fcn(images.flatten(1))), self.cnn(images)
         mean, log_variance = self.posterior(self.vae(images))
         joined = _side_by_side(fcn_map, cnn_map, sample(mean, log_variance))
-        reconstruction = self.decoder(self.fusion(add_noise(joined, latent_noise_scale)))
+        reconstruction = self.decode(add_noise(joined, latent_noise_scale))
         divergence = gaussian_kl(mean, log_variance).mean() / images[0].numel()
         difference = consistency(fcn_map, cnn_map) / images.numel()
         return (

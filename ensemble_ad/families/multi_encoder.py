@@ -118,14 +118,23 @@ class MultiEncoderAutoencoder(GradientModel):
             self.decoder = linear_stack((sum(sizes), architecture.decoder_width, pixels))
             self.decoder.extend([nn.Tanh(), nn.Unflatten(1, shape)])
 
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) to the encoders' bottlenecks side by side: (B, d), or maps (B, d, h, w)."""
+        return self._join([encoder(images) for encoder in self.encoders])
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Joined bottlenecks, as `encode` gives them, to images (B, C, H, W)."""
+        images: Tensor = self.decoder(latent)
+        return images
+
     def forward(self, images: Tensor) -> Output:
         latents = [encoder(images) for encoder in self.encoders]
         parts = {str(i): flat_latent(latent) for i, latent in enumerate(latents, 1)}
-        return Output(self.decoder(self._join(latents)), flat_latent(*latents), {}, parts)
+        return Output(self.decode(self._join(latents)), flat_latent(*latents), {}, parts)
 
     def training_pass(self, images: Tensor, latent_noise_scale: float, progress: Tensor) -> tuple[Tensor, Tensor]:
-        joined = self._join([encoder(images) for encoder in self.encoders])
-        return self.decoder(add_noise(joined, latent_noise_scale)), torch.zeros((), device=images.device)
+        joined = add_noise(self.encode(images), latent_noise_scale)
+        return self.decode(joined), torch.zeros((), device=images.device)
 
     def _join(self, latents: list[Tensor]) -> Tensor:
         return torch.cat(latents if self.convolutional else [latent.flatten(1) for latent in latents], dim=1)

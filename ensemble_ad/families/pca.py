@@ -82,6 +82,7 @@ class LinearAutoencoder(ClosedFormModel):
 
     def __init__(self, shape: Shape, architecture: PcaArchitecture) -> None:
         super().__init__()
+        self.shape = shape
         pixels = shape[0] * shape[1] * shape[2]
         kept = min(architecture.components, pixels)
         self.mean = nn.Parameter(torch.zeros(pixels))
@@ -89,10 +90,19 @@ class LinearAutoencoder(ClosedFormModel):
         self.scale = nn.Parameter(torch.zeros(kept))
         self.gain = nn.Parameter(torch.zeros(kept))
 
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) to white numbers (B, k)."""
+        latent: Tensor = (images.flatten(1) - self.mean) @ self.components.T * self.scale
+        return latent
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """White numbers (B, k) to images (B, C, H, W)."""
+        images: Tensor = self.mean + (latent * self.gain) @ self.components
+        return images.clamp(-1, 1).reshape(len(latent), *self.shape)
+
     def forward(self, images: Tensor) -> Output:
-        latent = (images.flatten(1) - self.mean) @ self.components.T * self.scale
-        reconstruction = self.mean + (latent * self.gain) @ self.components
-        return Output(reconstruction.clamp(-1, 1).reshape(images.shape), latent, {})
+        latent = self.encode(images)
+        return Output(self.decode(latent), latent, {})
 
     @torch.no_grad()
     def solve(self, batches: Iterable[Tensor], noise_scale: float, latent_noise_scale: float) -> float:

@@ -123,14 +123,24 @@ class ResnetAuxAutoencoder(GradientModel):
         self.decoder = _decoder(map_shape, bottleneck, shape[0], width)
         self.auxiliary = _decoder(map_shape, bottleneck, shape[0], width)
 
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) to bottlenecks (B, d)."""
+        latent: Tensor = self.encoder(images)
+        return latent
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Bottlenecks (B, d) to images (B, C, H, W) by the auxiliary decoder, whose output is the reconstruction."""
+        images: Tensor = self.auxiliary(latent)
+        return images
+
     def forward(self, images: Tensor) -> Output:
-        latent = self.encoder(images)
-        first, second = self.decoder(latent), self.auxiliary(latent)
+        latent = self.encode(images)
+        first, second = self.decoder(latent), self.decode(latent)
         columns = {"first_rss": root_sum_squares(images, first), "decoder_gap": root_sum_squares(first, second)}
         return Output(second, latent, columns)
 
     def training_pass(self, images: Tensor, latent_noise_scale: float, progress: Tensor) -> tuple[Tensor, Tensor]:
-        latent = add_noise(self.encoder(images), latent_noise_scale)
+        latent = add_noise(self.encode(images), latent_noise_scale)
         reconstruction = self.decoder(latent)
         target = reconstruction if self.architecture.auxiliary_target == "reconstruction" else images
         return reconstruction, functional.mse_loss(self.auxiliary(latent.detach()).float(), target.detach().float())

@@ -112,13 +112,23 @@ class VariationalAutoencoder(GradientModel):
         self.posterior = GaussianMap(channels[-2], channels[-1], rectified=architecture.rectified)
         self.decoder = doubling(channels[::-1], batch_norm=architecture.batch_norm)
 
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) to the means of their posteriors, (B, d, h, w)."""
+        mean: Tensor = self.posterior(self.encoder(images))[0]
+        return mean
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Means or draws (B, d, h, w) to images (B, C, H, W)."""
+        images: Tensor = self.decoder(latent)
+        return images
+
     def forward(self, images: Tensor) -> Output:
         mean, log_variance = self.posterior(self.encoder(images))
-        return Output(self.decoder(mean), flat_latent(mean), {"kl": gaussian_kl(mean, log_variance)})
+        return Output(self.decode(mean), flat_latent(mean), {"kl": gaussian_kl(mean, log_variance)})
 
     def training_pass(self, images: Tensor, latent_noise_scale: float, progress: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.posterior(self.encoder(images))
-        reconstruction = self.decoder(add_noise(sample(mean, log_variance), latent_noise_scale))
+        reconstruction = self.decode(add_noise(sample(mean, log_variance), latent_noise_scale))
         weight = warmed_up(self.architecture.kl_weight, self.architecture.kl_warmup, progress)
         return reconstruction, weight * gaussian_kl(mean, log_variance).mean() / images[0].numel()
 

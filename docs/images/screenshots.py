@@ -1,0 +1,86 @@
+"""Takes the pictures of the report that the README and the documentation show.
+
+    ensad report -o report.html
+    python docs/images/screenshots.py report.html docs/images
+
+The ones here are of a blend on 64x64 grey faces (LFW as normal images, see benchmarks/faces64.md), made by
+
+    ensad tune --family pca --trials 6 --size 32
+    ensad tune --family fcn --trials 8 --epochs 12 --size 32
+    ensad tune --family cnn --trials 6 --epochs 8 --size 32
+    ensad tune --family resnet --trials 4 --epochs 6 --size 32
+    ensad blend --members fcn,cnn,pca,resnet --name faces
+    ensad evaluate --labels labels.csv
+
+Needs playwright and a Chromium (`apt-get install chromium`).
+"""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+# Name, width and height of the window, theme, and what is scrolled to its top.
+SHOTS = (
+    ("report-light", 1200, 860, "light", None),
+    ("report-dark", 1200, 860, "dark", "#scores"),
+    ("report-pictures", 1200, 860, "light", "#pictures"),
+    ("report-latents", 1200, 860, "dark", "#latents"),
+    ("report-phone", 390, 844, "light", None),
+)
+_COLOURS = 200
+
+
+def chromium() -> str | None:
+    """The path of a Chromium or Chrome; None where there is none."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@contextmanager
+def browser() -> Iterator[Any]:
+    """A headless one."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+def take(opened: Any, page: Path, folder: Path) -> list[Path]:
+    """Write a PNG of few colours for each of SHOTS."""
+    written = []
+    for name, width, height, theme, place in SHOTS:
+        context = opened.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+        tab = context.new_page()
+        tab.goto(page.resolve().as_uri())
+        if place is not None:
+            # At once, without the glide that the page has for people.
+            tab.evaluate(
+                "place => document.querySelector(place)?.scrollIntoView({block: 'start', behavior: 'instant'})", place
+            )
+            tab.wait_for_timeout(200)
+        path = folder / f"{name}.png"
+        tab.screenshot(path=path)
+        with Image.open(path) as shot:
+            few = shot.convert("RGB").quantize(_COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
+        written.append(path)
+        context.close()
+    return written
+
+
+if __name__ == "__main__":
+    with browser() as found:
+        for made in take(found, Path(sys.argv[1]), Path(sys.argv[2])):
+            print(made, made.stat().st_size)

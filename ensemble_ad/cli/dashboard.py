@@ -1,0 +1,42 @@
+"""`ensad dashboard`."""
+
+from pathlib import Path
+
+import click
+
+from ensemble_ad.cli import _options
+
+
+@click.command(short_help="Start Optuna's dashboard on the studies.")
+@click.option("--storage", envvar="ENSAD_STORAGE", help="Optuna storage URL.  [default: SQLite in the studies' folder]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
+@_options.studies
+@_options.verbosity
+def dashboard(storage: str | None, host: str, port: int, studies: Path, say: _options.Say) -> None:
+    """Serve optuna-dashboard on the storage that `ensad tune` writes, until Ctrl-C.
+
+    \b
+    Example:
+      ensad dashboard
+      ensad dashboard --storage postgresql://user@server/studies --port 8090
+    """
+    from importlib.util import find_spec
+
+    from ensemble_ad.errors import StorageError, UsageError
+
+    if find_spec("optuna_dashboard") is None:
+        raise UsageError("ensad dashboard needs optuna-dashboard: pip install 'ensemble-ad[dashboard]'")
+    database = studies / "studies.db"
+    if storage is None and not database.exists():
+        raise UsageError(f"there is no study in {studies}; run `ensad tune --family fcn --trials 50` first")
+    from optuna_dashboard import run_server
+
+    from ensemble_ad.study_storage import open_storage
+
+    opened = open_storage(studies, storage)
+    say(f"Optuna's dashboard of {opened.where} at http://{host}:{port}/ until Ctrl-C")
+    try:
+        run_server(opened.backend, host=host, port=port)
+    except OSError as error:
+        raise StorageError(f"cannot listen at {host}:{port}: {error.strerror}; name another with --port") from error

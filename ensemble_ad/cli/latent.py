@@ -1,0 +1,86 @@
+"""`ensad latent`."""
+
+from pathlib import Path
+
+import click
+
+from ensemble_ad.cli import _options
+
+
+@click.command(short_help="Change a model's bottleneck and see what it decodes.")
+@click.option("--member", required=True, help="Key of the member; `ensad compare` lists them.")
+@click.option("--image", default="0", show_default=True, help="ID of a test image.")
+@click.option("--scale", help="Elements of the latent and a factor each, as in 0:3,2:5.")
+@click.option("--noise", default="0.2,0.5,0.8", show_default=True, help="Shares of noise to mix in, of 0 to 1.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("latent.png"),
+    show_default=True,
+    help="PNG to write.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@_options.data
+@_options.studies
+@_options.verbosity
+def latent(
+    member: str,
+    image: str,
+    scale: str | None,
+    noise: str,
+    seed: int,
+    output: Path,
+    device: str,
+    data: Path,
+    studies: Path,
+    say: _options.Say,
+) -> None:
+    """Show a test image, its reconstruction, and what is decoded when its latent is changed.
+
+    Elements are counted from 0 in the flattened bottleneck. Without --scale the three whose doubling changes the
+    reconstruction most are tripled, one at a time; with it, all that are named are scaled at once. A share s of noise
+    gives (1 - s) z + s noise, noise being a draw of what the bottleneck holds of normal images. The PNG's path is
+    printed on stdout.
+
+    \b
+    Example:
+      ensad latent --member fcn-0123456789ab --image 17
+      ensad latent --member fcn-0123456789ab --image 17 --scale 0:3,2:5 --noise 0.2,0.5,0.8 -o out.png
+    """
+    from ensemble_ad.latent import parse_noise, parse_scale
+
+    factors = None if scale is None else parse_scale(scale)
+    shares = parse_noise(noise)
+
+    from ensemble_ad.cache import has_member, load_member
+    from ensemble_ad.errors import UsageError
+    from ensemble_ad.images import load_dataset
+    from ensemble_ad.latent import NORMAL_IMAGES, bottleneck, open_member, write_sheet
+    from ensemble_ad.split import split_rows
+    from ensemble_ad.train import choose_device
+
+    if not has_member(studies, member):
+        raise UsageError(f"there is no member {member!r} in {studies}; `ensad compare` lists those there are")
+    cached = load_member(studies, member)
+    opened = open_member(cached, choose_device(device))
+    dataset = load_dataset(data, image_cache=studies / "preprocessed")
+    if dataset.fingerprint != cached.data:
+        raise UsageError(f"{data} holds other images than {member} was made of; name its data with --data")
+    if image not in dataset.test.ids:
+        raise UsageError(f"there is no test image {image!r}; ids are {dataset.test.ids[0]} to {dataset.test.ids[-1]}")
+    held_out = split_rows(len(dataset.train), dataset.fingerprint).reference[:NORMAL_IMAGES]
+    opening = bottleneck(opened, dataset.train.images[held_out])
+    picture = dataset.test.images[dataset.test.ids.index(image)]
+    z = opening.encode(picture)
+    changed = [{element: 3.0} for element in opening.telling(z, 3)] if factors is None else [factors]
+    tiles = [(f"test image {image}", opened.seen(picture[None])[0]), ("reconstruction", opening.decode(z)[0])]
+    for each in changed:
+        caption = "\n".join(f"element {element} x {factor:g}" for element, factor in each.items())
+        tiles.append((caption, opening.decode(opening.scaled(z, each))[0]))
+    tiles += [(f"{share:.0%} noise", opening.decode(opening.mixed(z, share, seed))[0]) for share in shares]
+    write_sheet(output, tiles)
+    say(f"{member} has the latent elements 0 to {opening.elements - 1}")
+    say("next: ensad report, which has such a sheet of each family")
+    click.echo(output)

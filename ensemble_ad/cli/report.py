@@ -1,0 +1,74 @@
+"""`ensad report`."""
+
+from pathlib import Path
+
+import click
+
+from ensemble_ad.cli import _options
+
+
+@click.command(short_help="Write one HTML page about a blend.")
+@click.option("--blend", help="Which blend.  [default: the latest]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="HTML file to write; one that is there is replaced.  [default: report-BLEND.html]",
+)
+@_options.labels
+@click.option(
+    "--pictures",
+    type=click.IntRange(0, 24),
+    default=6,
+    show_default=True,
+    help="Test images in each group of pictures; 0 leaves pictures and latents out, and torch with them.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap's bands and the latents' noise.")
+@click.option("--storage", envvar="ENSAD_STORAGE", help="Optuna storage URL.  [default: SQLite in the studies' folder]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@_options.data
+@_options.studies
+@_options.verbosity
+def report(
+    blend: str | None,
+    output: Path | None,
+    labels: Path | None,
+    pictures: int,
+    seed: int,
+    storage: str | None,
+    device: str,
+    data: Path,
+    studies: Path,
+    say: _options.Say,
+) -> None:
+    """Write a report of a blend, by default the latest, as one HTML file that needs no network.
+
+    It holds how good the blend is and how sure that is, the table of everything tried, score distributions, weights,
+    correlations, Optuna's searches, pictures with reconstructions and error maps, latents, and how it was made. Labels
+    are used where you name them with --labels, or where `ensad evaluate` was run and its file of labels is still there,
+    unchanged; else AUCs are estimates, and marked so. What is missing, such as the images, is left out, and the page
+    says so. The file's path is printed on stdout.
+
+    \b
+    Example:
+      ensad report
+      ensad report --blend both -o both.html
+      ensad report --labels labels.csv --pictures 12
+    """
+    from ensemble_ad import storage as files
+    from ensemble_ad.report import Sources, collect, render
+    from ensemble_ad.saved_blend import latest_blend, load_blend
+
+    chosen = latest_blend(studies) if blend is None else load_blend(studies, blend)
+    sources = Sources(
+        studies=studies, data=data, labels=labels, storage=storage, pictures=pictures, seed=seed, device=device
+    )
+    page = collect(chosen, sources)
+    for note in page.notes:
+        say.warn(note)
+    text = render(page)
+    path = output or Path(f"report-{chosen.name}.html")
+    with files.whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+    say(f"{len(text.encode()) / 1e6:.1f} MB; open it in a browser")
+    click.echo(path)
