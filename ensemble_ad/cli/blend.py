@@ -26,7 +26,7 @@ from ensemble_ad.cli import _options
 @click.option("--dataset", help="Beginning of a data fingerprint, if members of several data sets are cached.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @_options.studies
-@_options.verbosity
+@_options.output
 def blend(
     members: str | None,
     method: str,
@@ -63,6 +63,7 @@ def blend(
       ensad blend --members fcn,resnet --weights 2,1
     """
     from ensemble_ad.cache import list_members
+    from ensemble_ad.cli._progress import busy
     from ensemble_ad.cli._table import print_table
     from ensemble_ad.ensemble import blend_members
     from ensemble_ad.errors import UsageError
@@ -83,23 +84,40 @@ def blend(
                 f"{term.left_out} members of {term.text} were judged by another objective than its newest and are left "
                 "out; name them by key to blend them"
             )
-    made = blend_members(
-        studies,
-        terms,
-        method=method,
-        columns=columns,
-        term_weights=None if weights is None else parse_weights(weights, len(terms)),
-        anomaly_share=anomaly_share,
-        name=name,
-        seed=seed,
-    )
+    term_weights = None if weights is None else parse_weights(weights, len(terms))
+    with busy(say, "weighting"):
+        made = blend_members(
+            studies,
+            terms,
+            method=method,
+            columns=columns,
+            term_weights=term_weights,
+            anomaly_share=anomaly_share,
+            name=name,
+            seed=seed,
+        )
     say(str(made.info["explanation"]))
     say(f"saved as {made.name} in {made.folder}")
     rows = sorted(made.weights.items(), key=lambda item: -item[1])
-    print_table(("column", "weight"), [(column, f"{weight:.4f}") for column, weight in rows])
+    if not say.as_json:
+        print_table(("column", "weight"), [(column, f"{weight:.4f}") for column, weight in rows])
     if made.transductive:
         say("transductive: a member was trained on the unlabelled test images too")
     separation = made.info["separation"]
     say(f"separation {separation['value']:.4f} (standard error {separation['standard_error']:.4f})")
     say(made.estimate_in_words())
-    say("next: ensad submit, or ensad evaluate --labels FILE")
+    share = made.share
+    implied = share and share.implied_auc(separation["value"], separation["standard_error"])
+    say.result(
+        name=made.name,
+        folder=made.folder,
+        method=made.info["method"],
+        explanation=made.info["explanation"],
+        weights=dict(rows),
+        separation={key: separation[key] for key in ("value", "standard_error")},
+        share=None if share is None else vars(share),
+        estimated_auc=None if implied is None else vars(implied),
+        transductive=made.transductive,
+        labels_used=made.info["labels_used"],
+    )
+    say.next("ensad submit", "ensad evaluate --labels FILE")

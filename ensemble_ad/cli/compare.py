@@ -24,7 +24,7 @@ _FORMATS = ("text", "csv", "json", "parquet", "markdown")
     help="File to write to.  [default: stdout]",
 )
 @_options.studies
-@_options.verbosity
+@_options.output
 def compare(
     kind: str,
     blend: str | None,
@@ -58,7 +58,7 @@ def compare(
 
     if blend is not None:
         load_blend(studies, blend)
-    if kind == "parquet" and output is None:
+    if kind == "parquet" and output is None and not say.as_json:
         raise UsageError("parquet is not text; name a file with -o FILE")
     members, broken_members = list_members(studies)
     blends, broken_blends = list_blends(studies)
@@ -74,10 +74,9 @@ def compare(
         )
     if not rows:
         say(f"nothing was tried yet in {studies}; run `ensad tune --family fcn --trials 50`")
-    if kind == "parquet":
-        with storage.whole_file(output) as part:  # type: ignore[arg-type]
-            as_frame(rows).to_parquet(part)
-        return
+    if say.as_json:
+        say.result(rows=as_frame(rows), output=output)
+    text = ""
     if kind == "csv":
         text = as_frame(rows).to_csv()
     elif kind == "json":
@@ -87,12 +86,21 @@ def compare(
             .to_json(orient="records", date_format="iso", date_unit="us", double_precision=15, indent=1)
         )
         text += "\n"
-    else:
+    elif kind != "parquet":
         in_terminal = output is None and sys.stdout.isatty()
         width = max(WIDTH, shutil.get_terminal_size().columns) if in_terminal else WIDTH
         text = render_text(rows, markdown=kind == "markdown", width=width)
     if output is None:
-        click.echo(text, nl=False)
+        say.result(text.removesuffix("\n"))
     else:
         with storage.whole_file(output) as part:
-            part.write_text(text, encoding="utf-8")
+            if kind == "parquet":
+                as_frame(rows).to_parquet(part)
+            else:
+                part.write_text(text, encoding="utf-8")
+    if not rows:
+        say.next("ensad tune --family fcn --trials 50")
+    elif not blends:
+        say.next("ensad blend")
+    else:
+        say.next("ensad submit", *(["ensad evaluate --labels FILE"] if all(row["auc"] is None for row in rows) else []))

@@ -12,7 +12,7 @@ from ensemble_ad.cli import _options
 @click.command(short_help="The whole job on bundled images, in two minutes.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("ensad-demo"), show_default=True,
               help="Folder for its data, studies and submissions.")  # fmt: skip
-@_options.verbosity
+@_options.output
 @click.pass_context
 def demo(ctx: click.Context, out: Path, say: _options.Say) -> None:
     """Tune, blend, evaluate and submit on scikit-learn's handwritten digits, offline, on two cores.
@@ -29,6 +29,7 @@ def demo(ctx: click.Context, out: Path, say: _options.Say) -> None:
 
     from ensemble_ad.bundled import NORMAL_DIGITS, write_digits
     from ensemble_ad.cli import main
+    from ensemble_ad.cli._output import current, restore
     from ensemble_ad.storage import make_folder
 
     started = time.perf_counter()
@@ -49,14 +50,21 @@ def demo(ctx: click.Context, out: Path, say: _options.Say) -> None:
         f"submit {at} --submissions {submissions}",
         f"compare --studies {studies}",
     )
+    extra = ["--quiet"] if say.level < 0 else ["--verbose"] * say.level
+    extra += ["--json"] if say.as_json else []
+    steps = []
     for line in lines:
         say(f"\n$ ensad {line}")
-        extra = ["--quiet"] if say.level < 0 else ["--verbose"] * say.level
         with main.make_context("ensad", [*shlex.split(line), *extra], parent=ctx.parent) as inner:
             main.invoke(inner)
+        done = current(ctx)
+        steps.append({"command": f"ensad {line}", "result": done.fields, "warnings": done.warnings})
+    restore(ctx, say)
     say(
         f"\ndone in {time.perf_counter() - started:.0f} s; images in {data}, "
         f"studies and members in {studies}, CSV in {submissions}"
     )
+    say.result(data=out / "data", studies=out / "studies", submissions=out / "submissions", steps=steps)
     say("on your own data, with trainingset.npy and testingset.npy in data/:")
     say("  ensad tune --family fcn --trials 50\n  ensad blend --members fcn,resnet\n  ensad submit")
+    say.next(f"ensad score {data}/testingset.npy --studies {studies}")

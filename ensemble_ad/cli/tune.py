@@ -36,7 +36,7 @@ from ensemble_ad.cli import _options
               help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`.")  # fmt: skip
 @_options.data
 @_options.studies
-@_options.verbosity
+@_options.output
 def tune(
     family: str,
     trials: int,
@@ -131,8 +131,17 @@ def tune(
         + (f", which saved {result.saved:.0%} of the epochs" if result.pruned else "")
         + (f", {result.failed} failed" if result.failed else "")
     )
+    say.result(
+        study=result.study,
+        finished=result.finished,
+        pruned=result.pruned,
+        failed=result.failed,
+        key=None if result.best is None else result.best.key,
+        objective=None if result.best is None else result.best.info["objective"],
+    )
     if result.best is None:
         say.warn("no trial was completed; raise --trials or --timeout")
+        say.next(f"ensad tune --family {family} --trials {trials + 10}")
         return
     best = result.best.info["objective"]
     say(
@@ -147,7 +156,8 @@ def tune(
             "add training images, or trust the order of trials little"
         )
     if len(dataset.test):
-        say(f"next: ensad blend --members {family}")
+        say.next(f"ensad blend --members {family}")
     else:
         say("there are no test images to blend scores of: put them into testingset.npy or test/ and tune again")
-    click.echo(result.best.key)
+        say.next("ensad data check")
+    say.result(result.best.key)
