@@ -4,16 +4,23 @@ from pathlib import Path
 
 import click
 
-from ensemble_ad.cli import _options
+from ensemble_ad.cli import _completion, _options
 
 
 @click.command(short_help="Blend cached members into one anomaly score.")
 @click.option(
     "--members",
     default=None,
+    shell_complete=_completion.members,
     help="Families, `family:count` or keys, e.g. fcn,resnet:3.  [default: every family]",
 )
-@click.option("--method", default="auto", show_default=True, help="How to weight and combine; listed below.")
+@click.option(
+    "--method",
+    shell_complete=_completion.methods,
+    default="auto",
+    show_default=True,
+    help="How to weight and combine; listed below.",
+)
 @click.option("--weights", help="One number a term of --members, instead of a method.")
 @click.option("--columns", type=click.Choice(["main", "all"]), default="main", show_default=True,
               help="Each member's best error kind and its classifier's logit, or every kind.")  # fmt: skip

@@ -4,14 +4,18 @@ from pathlib import Path
 
 import click
 
-from ensemble_ad.cli import _options
+from ensemble_ad.cli import _completion, _options
 
 _FORMATS = ("text", "csv", "json", "parquet", "markdown")
 
 
 @click.command(short_help="Print the table of everything that was tried.")
 @click.option("--format", "kind", type=click.Choice(_FORMATS), default="text", show_default=True)
-@click.option("--blend", help="Whose weights and share of anomalies to show.  [default: the latest blend]")
+@click.option(
+    "--blend",
+    shell_complete=_completion.blends,
+    help="Whose weights and share of anomalies to show.  [default: the latest blend]",
+)
 @click.option(
     "--anomaly-share",
     type=click.FloatRange(0, 1, min_open=True),

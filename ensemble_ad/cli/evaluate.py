@@ -4,12 +4,16 @@ from pathlib import Path
 
 import click
 
-from ensemble_ad.cli import _options
+from ensemble_ad.cli import _completion, _options
 
 
 @click.command(short_help="AUC of blends and members, with labels.")
 @_options.labels
-@click.option("--blend", help="Evaluate this blend and its members only.  [default: all of the latest blend's data]")
+@click.option(
+    "--blend",
+    shell_complete=_completion.blends,
+    help="Evaluate this blend and its members only.  [default: all of the latest blend's data]",
+)
 @click.option(
     "--bootstrap",
     type=click.IntRange(0),

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from ensemble_ad.cli import _options
+from ensemble_ad.cli import _completion, _options
 
 
 @click.command(short_help="Write a blend as one file for another machine.")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_completion.blends)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="A zip, or a folder to make.  [default: NAME.zip]"
 )

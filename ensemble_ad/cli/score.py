@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from ensemble_ad.cli import _options
+from ensemble_ad.cli import _completion, _options
 
 
 @click.command(short_help="Score new images with a saved blend.")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--blend", help="Which blend.  [default: the latest]")
+@click.option("--blend", shell_complete=_completion.blends, help="Which blend.  [default: the latest]")
 @click.option(
     "--alarm-rate",
     type=float,

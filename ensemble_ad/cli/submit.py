@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from ensemble_ad.cli import _options
+from ensemble_ad.cli import _completion, _options
 
 
 @click.command(short_help="Write the CSV to hand in.")
-@click.option("--blend", help="Which blend.  [default: the latest]")
+@click.option("--blend", shell_complete=_completion.blends, help="Which blend.  [default: the latest]")
 @click.option(
     "--sample",
     type=click.Path(dir_okay=False, path_type=Path),

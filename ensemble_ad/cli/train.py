@@ -4,11 +4,13 @@ from pathlib import Path
 
 import click
 
-from ensemble_ad.cli import _options
+from ensemble_ad.cli import _completion, _options
 
 
 @click.command(short_help="Train one published system.")
-@click.option("--preset", required=True, help="Its name; `ensad families` lists them.")
+@click.option(
+    "--preset", required=True, shell_complete=_completion.presets, help="Its name; `ensad families` lists them."
+)
 @click.option("--epochs", type=int, help="Instead of the published number.")
 @click.option("--batch-size", type=int, help="Instead of the published size.")
 @click.option("--transductive", is_flag=True, help="Allow a system that is trained on the unlabelled test images.")

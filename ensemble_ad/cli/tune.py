@@ -4,16 +4,22 @@ from pathlib import Path
 
 import click
 
-from ensemble_ad.cli import _options
+from ensemble_ad.cli import _completion, _options
 
 
 @click.command(short_help="Run an Optuna study of a family.")
-@click.option("--family", required=True, help="Family of models; `ensad families` lists them.")
+@click.option(
+    "--family",
+    required=True,
+    shell_complete=_completion.families,
+    help="Family of models; `ensad families` lists them.",
+)
 @click.option("--trials", type=int, default=50, show_default=True, help="Finished trials in all; a rerun tops up.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds after which no new trial starts.")
 @click.option("--epochs", type=int, default=20, show_default=True, help="The most that a trial trains.")
-@click.option("--objective", help="What a trial is judged by: auto, separation, synthetic, both, consensus, loss or "
-              "labels.  [default: auto]")  # fmt: skip
+@click.option("--objective", shell_complete=_completion.objectives,
+              help="What a trial is judged by: auto, separation, synthetic, both, consensus, loss or labels.  "
+              "[default: auto]")  # fmt: skip
 @click.option("--labels", type=click.Path(dir_okay=False, path_type=Path),
               help="CSV file with the columns ID,label, 1 = anomaly, to judge trials by.")  # fmt: skip
 @click.option("--anomaly-share", type=float, help="What you know of the share of anomalies in the test set.")
