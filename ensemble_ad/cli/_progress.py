@@ -28,7 +28,7 @@ class _Watcher:
     def study(self, name: str, finished: int, wanted: int) -> None:
         self._wanted = wanted
         self._done = finished
-        self._say(f"{name}: {finished} of {wanted} trials finished")
+        self._line(f"{name}: {finished} of {wanted} trials finished")
         if self._bar is not None:
             self._bar.start_task(self._task)
             self._bar.update(self._task, total=wanted, completed=min(finished, wanted), description=name)
@@ -60,12 +60,17 @@ class _Watcher:
         text = f"trial {number} {state}: value {shown}, best {self._best}" + (f" ({note})" if note else "")
         if self._bar is not None:
             self._bar.update(self._task, completed=min(self._done, self._wanted))
-            self._bar.console.print(text, highlight=False)
-        else:
-            self._say(text)
+        self._line(text)
 
     def moved(self, objective: str, reason: str) -> None:
-        self._say(f"trials are judged by {objective}: {reason}")
+        self._line(f"trials are judged by {objective}: {reason}")
+
+    def _line(self, text: str) -> None:
+        """A line that stays, above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+        else:
+            self._say(text)
 
 
 @contextmanager

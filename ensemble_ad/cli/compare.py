@@ -94,6 +94,9 @@ def compare(
         in_terminal = output is None and sys.stdout.isatty()
         width = max(WIDTH, shutil.get_terminal_size().columns) if in_terminal else WIDTH
         text = render_text(rows, markdown=kind == "markdown", width=width)
+        if in_terminal and kind == "text":
+            header, line, rest = text.partition("\n")
+            text = click.style(header, bold=True) + line + rest
     if output is None:
         say.result(text.removesuffix("\n"))
     else:
