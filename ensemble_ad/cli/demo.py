@@ -12,9 +12,10 @@ from ensemble_ad.cli import _options
 @click.command(short_help="The whole job on bundled images, in two minutes.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("ensad-demo"), show_default=True,
               help="Folder for its data, studies and submissions.")  # fmt: skip
+@click.option("--only-data", is_flag=True, help="Write the images and stop.")
 @_options.output
 @click.pass_context
-def demo(ctx: click.Context, out: Path, say: _options.Say) -> None:
+def demo(ctx: click.Context, out: Path, only_data: bool, say: _options.Say) -> None:
     """Tune, blend, evaluate and submit on scikit-learn's handwritten digits, offline, on two cores.
 
     The digits 0 to 4 are normal, 5 to 9 are the anomalies. What runs are the same commands that you would type; each is
@@ -24,6 +25,7 @@ def demo(ctx: click.Context, out: Path, say: _options.Say) -> None:
     Example:
       ensad demo
       ensad demo --out /tmp/demo
+      ensad demo --only-data --out .
     """
     import time
 
@@ -36,6 +38,10 @@ def demo(ctx: click.Context, out: Path, say: _options.Say) -> None:
     data, studies, submissions = (shlex.quote(str(out / name)) for name in ("data", "studies", "submissions"))
     write_digits(make_folder(out / "data"))
     say(f"{data}: scikit-learn's handwritten digits; {min(NORMAL_DIGITS)} to {max(NORMAL_DIGITS)} are normal")
+    if only_data:
+        say.result(str(out / "data"), data=out / "data")
+        say.next("ensad data check" + ("" if out == Path() else f" --data {data}"))
+        return
     # The whole path of a user's command: parsing, defaults, errors. Only its folders are the demo's own, and what the
     # user has set elsewhere is left out, so that what runs is what is shown.
     for name in [name for name in os.environ if name.startswith("ENSAD_")]:
