@@ -24,6 +24,7 @@ exclude_patterns = [".*", "*.egg-info", "build", "data", "ensad-demo", "ensemble
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 
 myst_heading_anchors = 3
+smartquotes = False
 highlight_language = "text"
 default_role = "literal"  # docstrings have `names` in single backticks
 autodoc_member_order = "bysource"

@@ -12,8 +12,14 @@ _MEMBERS += "\n   :exclude-members: fit_predict, get_metadata_routing, set_fit_r
 _OPTIONAL = re.compile(r"^([a-z-]+)\?\n", re.MULTILINE)
 _LONG = (
     (re.compile(r"TypeAliasForwardRef\('(\w+)'\)"), r"\1"),
-    (re.compile(r"_Buffer \| .*? \| _NestedSequence\[complex \| bytes \| str\]"), "ArrayLike"),
-    (re.compile(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[(\w+)\]\]"), r"NDArray[\1]"),
+    (
+        re.compile(r"[~\w.]*_Buffer \| .*? \| [~\w.]*_NestedSequence\[complex \| bytes \| str\]"),
+        "~numpy.typing.ArrayLike",
+    ),
+    (
+        re.compile(r"[~\w.]*\bndarray\[tuple\[[~\w.]*\bAny, \.\.\.\], [~\w.]*\bdtype\[([~\w.]+)\]\]"),
+        r"~numpy.typing.NDArray[\1]",
+    ),
 )
 _MARK = re.compile(r"<!-- generated: (\w+) -->")
 
@@ -23,14 +29,15 @@ def fill_in(app, docname, source):
     source[0] = _MARK.sub(lambda mark: _PAGES[mark[1]](), source[0])
     if docname == app.config.root_doc:
         # A page with a question mark is listed once it is there.
-        there = lambda page: page[1] + "\n" if (Path(app.confdir) / f"{page[1]}.md").exists() else ""  # noqa: E731
-        source[0] = _OPTIONAL.sub(there, source[0])
+        source[0] = _OPTIONAL.sub(
+            lambda page: f"{page[1]}\n" * (Path(app.confdir) / f"{page[1]}.md").exists(), source[0]
+        )
 
 
 def readable(app, what, name, thing, options, signature, returns):
     """Sphinx calls this for every signature: what numpy spells out on half a page gets its name back."""
-    for pattern, name in _LONG:
-        signature, returns = (text and pattern.sub(name, text) for text in (signature, returns))
+    for pattern, short in _LONG:
+        signature, returns = (text and pattern.sub(short, text) for text in (signature, returns))
     return signature, returns
 
 
