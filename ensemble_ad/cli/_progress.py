@@ -40,7 +40,7 @@ class _Watcher:
         )
         if epoch.parts > self._parts:
             self._parts = epoch.parts
-            self._say(epoch.memory_note)
+            self._line(epoch.memory_note)
         if self._bar is not None:
             within = min(self._done + epoch.number / epochs, self._wanted)
             # 80 columns hold the bar, the count, the time left and this.
@@ -67,10 +67,7 @@ class _Watcher:
 
     def _line(self, text: str) -> None:
         """A line that stays, above the bar."""
-        if self._bar is not None:
-            self._bar.console.print(text, highlight=False, markup=False)
-        else:
-            self._say(text)
+        _line(self._say, self._bar, text)
 
 
 @contextmanager
