@@ -33,7 +33,7 @@ autodoc_typehints_format = "short"
 autodoc_class_signature = "separated"
 autodoc_type_aliases = {"npt.ArrayLike": "ArrayLike", "ArrayLike": "ArrayLike"}
 napoleon_google_docstring, napoleon_numpy_docstring = True, False
-napoleon_use_ivar = True
+napoleon_use_ivar, napoleon_use_rtype = True, False
 
 html_theme = "furo"
 html_title = f"ensemble_ad {release}"

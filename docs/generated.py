@@ -71,7 +71,7 @@ def cli() -> str:
     """Every command's own `--help`, as Markdown."""
     from ensemble_ad.cli import main
 
-    root = click.Context(main, info_name="ensad", max_content_width=100, terminal_width=100)
+    root = click.Context(main, info_name="ensad", terminal_width=78, max_content_width=78)
     parts = ["## ensad", _help(main, root)]
     for name in main.list_commands(root):
         command = main.get_command(root, name)
