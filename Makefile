@@ -1,11 +1,13 @@
 # Two commands on a fresh machine with Python 3.11 or newer, pip and make:
 #   make demo   makes the environment and runs the whole job on bundled real images
 #   make test   makes the environment and passes lint, types and tests
+# and
+#   make docs   builds the site into build/site
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint types unit bench bench-gpu clean
+.PHONY: install demo test lint types unit docs bench bench-gpu clean
 
 install: $(VENV)/.installed
 
@@ -55,5 +57,9 @@ ifneq ($(FACES),)
 	$(BIN)/python benchmarks/parity.py --device cuda $(WITH_FACES) --labels $(FACES)/labels.csv --studies $$(mktemp -d)
 endif
 
+docs: install
+	$(BIN)/sphinx-build -W --keep-going -q -c docs . build/site
+	@echo "open build/site/index.html"
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf build/site $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -7,7 +7,7 @@ storage says which artifact is its member. What arrives is checked before it app
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,6 +76,7 @@ class Artifacts:
         *,
         study_names: Iterable[str] | None = None,
         key: str | None = None,
+        tick: Callable[[int, str], None] = lambda done, now: None,
     ) -> tuple[list[str], list[str]]:
         """Fetch the members that are not in `studies`.
 
@@ -84,6 +85,7 @@ class Artifacts:
             studies: the studies' folder.
             study_names: of these studies only.
             key: that member only.
+            tick: told of how many were fetched, and which came last.
 
         Returns:
             The keys of what was fetched, and a line about each artifact that is not what it should be.
@@ -102,6 +104,7 @@ class Artifacts:
                     try:
                         self._fetch(found, meta.artifact_id, studies)
                         fetched.append(found)
+                        tick(len(fetched), found)
                     except ArtifactNotFound:
                         problems.append(f"{found} was to be in the artifact store, and is not")
                     except _NotAMember as error:

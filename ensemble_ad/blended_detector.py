@@ -1,7 +1,7 @@
 """Several detectors as one: fitted to normal images, weighted by `blend_scores` without labels."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +63,7 @@ class BlendedDetector(NormalTrained):
 
     def __init__(
         self,
-        members: Sequence[Any] = ("fcn", "pca"),
+        members: Sequence[object] = ("fcn", "pca"),
         *,
         method: str = "auto",
         alarm_rate: float = 0.01,
@@ -76,23 +76,23 @@ class BlendedDetector(NormalTrained):
         self.holdout = holdout
         self.random_state = random_state
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
+    def get_params(self, deep: bool = True) -> dict[str, object]:
         """The parameters by name; with `deep` those of named members too, `<member>` and `<member>__<parameter>`."""
-        found: dict[str, Any] = super().get_params(deep=False)
+        found = super().get_params(deep=False)
         for name, member in self._pairs().items() if deep else ():
             found[name] = member
             if hasattr(member, "get_params") and not isinstance(member, type):
                 found |= {f"{name}__{key}": value for key, value in member.get_params(deep=True).items()}
         return found
 
-    def set_params(self, **params: Any) -> Self:
+    def set_params(self, **params: object) -> Self:
         """Set parameters by name, `<member>` and `<member>__<parameter>` of named members too.
 
         Raises:
             ValueError: for an unknown name.
         """
         if "members" in params:
-            self.members = params.pop("members")
+            super().set_params(members=params.pop("members"))
         own: dict[str, Any] = {}
         for key, value in params.items():
             name, _, inner = key.partition("__")
@@ -183,7 +183,7 @@ def _named(members: Sequence[Any]) -> list[tuple[str, Any]]:
     return named
 
 
-def _is_pair(member: Any) -> bool:
+def _is_pair(member: object) -> TypeGuard[tuple[str, Any]]:
     return isinstance(member, tuple) and len(member) == 2 and isinstance(member[0], str)
 
 

@@ -7,7 +7,7 @@ anomalous.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,23 @@ _LATENT_IMAGES = 2000
 Floats = npt.NDArray[np.float64]
 
 
-class NormalTrained(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
+if TYPE_CHECKING:
+
+    class _Estimator:
+        """What scikit-learn gives an outlier detector, for type checkers: it has no types of its own."""
+
+        def get_params(self, deep: bool = True) -> dict[str, object]: ...
+        def set_params(self, **params: object) -> Self: ...
+        def fit_predict(self, X: npt.ArrayLike, y: object = None) -> npt.NDArray[np.int64]: ...
+        def __getstate__(self) -> dict[str, object]: ...
+
+else:
+
+    class _Estimator(OutlierMixin, BaseEstimator):
+        """scikit-learn's base of an outlier detector."""
+
+
+class NormalTrained(_Estimator, ABC):
     """What detectors share that are fitted to normal images: all but `fit` and `anomaly_score`."""
 
     offset_: float
@@ -106,7 +122,7 @@ class AutoencoderDetector(NormalTrained):
         family: str = "fcn",
         *,
         epochs: int | None = None,
-        training: Mapping[str, Any] | None = None,
+        training: Mapping[str, object] | None = None,
         architecture: Architecture | None = None,
         crop: float | None = None,
         column: str = "auto",
@@ -192,12 +208,11 @@ class AutoencoderDetector(NormalTrained):
             scores.append(found[self.column_][: len(part)])
         return np.concatenate(scores).astype(np.float64)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         # A model that was pickled on a GPU could only be read where there is one.
         if hasattr(self, "model_"):
             self.model_.cpu()
-        state: dict[str, Any] = super().__getstate__()
-        return state
+        return super().__getstate__()
 
     def _settings(self, seed: int) -> tuple[Family, Architecture, tuple[float, float], int | None, TrainSettings]:
         via: int | None = None

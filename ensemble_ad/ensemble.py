@@ -129,7 +129,7 @@ def blend_members(
     if name is None:
         digest = storage.json_hash([info["data"], info["method"], info["normaliser"], info["weights"]])[:6]
         name = f"{'+'.join(term.text.replace(':', '') for term in terms)[:80]}-{digest}"
-    state = made.state()
+    state = {key: np.asarray(value) for key, value in made.state().items()}
     return saved_blend.save_blend(studies, name, info, {"test": state.pop("scores"), **state})
 
 

@@ -44,6 +44,17 @@ def check_sources(sources: Sequence[Path], shape: Shape) -> None:
             conform(open_array(source)[:1], shape, str(source))
 
 
+def count(sources: Sequence[Path]) -> int:
+    """How many images `stream` is going to give, if all can be read."""
+    found = 0
+    for source in sources:
+        if source.is_dir():
+            found += sum(1 for _ in _pictures(source))
+        else:
+            found += len(open_array(source)) if source.suffix == ".npy" else 1
+    return found
+
+
 def stream(sources: Sequence[Path], shape: Shape, *, block: int = BLOCK) -> Iterator[Block]:
     """Read images, never more than `block` of them at a time.
 
@@ -102,8 +113,8 @@ def conform(images: Images, shape: Shape, name: str) -> Images:
 
 
 def _of_array(source: Path, shape: Shape, block: int, prefix: str) -> Iterator[Block]:
-    count = len(open_array(source))
-    for start in range(0, count, block):
+    total = len(open_array(source))
+    for start in range(0, total, block):
         # Mapped anew each time: what was read of a map that stays open counts as this process's memory.
         part = np.array(open_array(source)[start : start + block])
         ids = [f"{prefix}{row}" for row in range(start, start + len(part))]

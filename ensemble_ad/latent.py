@@ -26,7 +26,7 @@ from ensemble_ad.images import Images
 from ensemble_ad.imported import is_imported
 from ensemble_ad.preprocess import Preprocess, apply
 from ensemble_ad.recipe import RECIPE_VERSION, Recipe
-from ensemble_ad.train import to_input
+from ensemble_ad.step import to_input
 
 NORMAL_IMAGES = 256
 _BATCH = 64

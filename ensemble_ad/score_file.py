@@ -39,14 +39,23 @@ def write_json(file: TextIO, about: Mapping[str, Any]) -> Iterator[Write]:
     file.write(head[:-1] + (", " if about else "") + '"images": [')
     separator = "\n"
 
-    def write(ids: Sequence[str], scores: npt.NDArray[np.float64], alarms: npt.NDArray[np.bool_]) -> None:
+    def write(row: Mapping[str, Any]) -> None:
         nonlocal separator
-        for name, score, alarm in zip(ids, scores.tolist(), alarms.tolist(), strict=True):
-            file.write(separator + json.dumps({"ID": name, "score": score, "alarm": alarm}, allow_nan=False))
-            separator = ",\n"
+        file.write(separator + json.dumps(dict(row), allow_nan=False))
+        separator = ",\n"
 
-    yield write
+    yield by_rows(write)
     file.write("\n]}\n")
+
+
+def by_rows(write_row: Callable[[Mapping[str, Any]], None]) -> Write:
+    """A `Write` that gives what it takes to `write_row`, an image at a time, as {"ID", "score", "alarm"}."""
+
+    def write(ids: Sequence[str], scores: npt.NDArray[np.float64], alarms: npt.NDArray[np.bool_]) -> None:
+        for name, score, alarm in zip(ids, scores.tolist(), alarms.tolist(), strict=True):
+            write_row({"ID": name, "score": score, "alarm": alarm})
+
+    return write
 
 
 WRITERS: dict[str, Callable[[TextIO, Mapping[str, Any]], AbstractContextManager[Write]]] = {

@@ -128,7 +128,7 @@ class BlendScorer:
         return self.rule.score(_snapped(self.vectors(conform(block, self.shape, "an image")), self.rule))
 
     def vectors(self, images: Images) -> Rows:
-        """Error vectors of uint8 (n, *shape), float32 (n, m) in the order of `rule.names`.
+        """Error vectors of uint8 `(n, *shape)`, float32 (n, m) in the order of `rule.names`.
 
         A column that the blend gives no weight is left at 0.
         """

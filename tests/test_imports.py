@@ -28,7 +28,8 @@ WITHOUT_TORCH = (
     "selection", "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "submit",
     "image_stream", "alarm", "score_file", "archive_file", "array_file", "archive", "image_rows",
     "pseudo_anomalies", "synthetic", "objective", "auto_objective",
-    "cli/__init__", "cli/_options", "cli/_table", "cli/audit", "cli/blend", "cli/compare", "cli/data",
+    "cli/__init__", "cli/_completion", "cli/_options", "cli/_output", "cli/_table",
+    "cli/audit", "cli/blend", "cli/compare", "cli/data",
     "cli/evaluate", "cli/submit",
 )  # fmt: skip
 

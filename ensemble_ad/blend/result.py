@@ -146,10 +146,10 @@ class Blend:
             raise DataError(f"scores have to be finite, member {self.names[column]!r} is not: recompute it")
         return total_score(self.parts, rows)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, NDArray[np.generic] | str]:
         """All of the blend as numpy arrays and one JSON string (`json`), for npz or safetensors; no pickle."""
         normalisers: list[FrozenNormaliser] = []
-        arrays: dict[str, Any] = {"scores": self.scores, "weights": self.weights}
+        arrays: dict[str, NDArray[np.generic]] = {"scores": self.scores, "weights": self.weights}
         described = []
         for index, part in enumerate(self.parts):
             position = next((i for i, known in enumerate(normalisers) if known is part.normaliser), len(normalisers))
@@ -193,7 +193,7 @@ class Blend:
         return {"json": json.dumps(text), **arrays}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Blend:
+    def from_state(cls, state: Mapping[str, object]) -> Blend:
         """The blend that gave this `state()`; the string may have become a numpy string or bytes on the way.
 
         Raises:
@@ -204,7 +204,7 @@ class Blend:
         raw = state["json"]
         raw = raw.item() if isinstance(raw, np.ndarray) and raw.ndim == 0 else raw
         raw = raw.tobytes() if isinstance(raw, np.ndarray) else raw
-        text = json.loads(raw)
+        text: dict[str, Any] = json.loads(raw)  # type: ignore[arg-type]
         if text["format"] > _FORMAT:
             raise DataError(
                 f"this version reads blends up to format {_FORMAT}, got {text['format']}: update ensemble_ad"
@@ -241,7 +241,7 @@ class Blend:
         )
 
 
-def _forest(state: Mapping[str, Any], part: int, trees: int) -> Forest | None:
+def _forest(state: Mapping[str, object], part: int, trees: int) -> Forest | None:
     if not trees:
         return None
     arrays = {name: np.asarray(state[f"part{part}.{name}"]) for name in _FOREST_ARRAYS}

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from ensemble_ad.cli._output import documented
 from ensemble_ad.errors import EnsadError, Interrupted, StorageError
 from ensemble_ad.version import __version__
 
@@ -84,6 +85,7 @@ class _CleanExit(click.ClickException):
 class _Group(click.Group):
     """Turns the program's own errors, and Ctrl-C, into clean exits."""
 
+    @documented
     def invoke(self, ctx: click.Context) -> Any:
         try:
             if ctx.parent is None:  # the demo runs commands inside its own, and they are to be what it shows
@@ -149,5 +151,6 @@ def main() -> None:
       ensad submit                            write the CSV to hand in
 
     Settings come from flags, then ENSAD_* environment variables, then ensad.toml in this folder.
+    With --json a command prints one JSON document, also of an error.
     Exit codes: 0 done, 2 wrong usage, 3 unusable data, 4 storage trouble, 130 interrupted, 1 anything else.
     """

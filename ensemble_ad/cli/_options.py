@@ -1,12 +1,15 @@
-"""Options that several commands have, and what is said on which stream."""
+"""Options that several commands have."""
 
 import functools
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from ensemble_ad.cli._output import Say, start
+
+__all__ = ["Say", "data", "labels", "output", "studies", "submissions", "verbosity"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -41,39 +44,19 @@ precision = click.option(
 )
 
 
-class Say:
-    """Human text, on stderr: nothing with -q, more with -v."""
-
-    def __init__(self, level: int) -> None:
-        self.level = level
-
-    def __call__(self, text: str = "") -> None:
-        """Say what most want to read."""
-        if self.level >= 0:
-            click.echo(text, err=True)
-
-    def detail(self, text: str) -> None:
-        """Say what is only for -v."""
-        if self.level >= 1:
-            click.echo(text, err=True)
-
-    def warn(self, text: str) -> None:
-        """Say what even -q wants to read."""
-        click.echo(f"warning: {text}", err=True)
-
-    @property
-    def live(self) -> bool:
-        """Whether a progress bar can be drawn."""
-        return self.level >= 0 and sys.stderr.isatty()
-
-
 def verbosity(command: Command) -> Command:
     """Give a command -q and -v, and pass it `say`."""
 
     @click.option("-q", "--quiet", is_flag=True, help="Say nothing but results, warnings and errors.")
     @click.option("-v", "--verbose", count=True, help="Say more.")
     @functools.wraps(command)
-    def wrapped(*args: Any, quiet: bool, verbose: int, **kwargs: Any) -> Any:
-        return command(*args, say=Say(-1 if quiet else verbose), **kwargs)
+    def wrapped(*args: Any, quiet: bool, verbose: int, as_json: bool = False, **kwargs: Any) -> Any:
+        return command(*args, say=start(-1 if quiet else verbose, as_json=as_json), **kwargs)
 
     return wrapped  # type: ignore[return-value]
+
+
+def output(command: Command) -> Command:
+    """Give a command -q, -v and --json, and pass it `say`, by which it gives its result."""
+    as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, also of an error.")
+    return as_json(verbosity(command))

@@ -1,4 +1,4 @@
-"""How a study looks while it runs: a bar in a terminal, a line a trial in a pipe."""
+"""How long work looks: a bar in a terminal; in a pipe a line a trial or epoch, or nothing."""
 
 import logging
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class _Watcher:
     def study(self, name: str, finished: int, wanted: int) -> None:
         self._wanted = wanted
         self._done = finished
-        self._say(f"{name}: {finished} of {wanted} trials finished")
+        self._line(f"{name}: {finished} of {wanted} trials finished")
         if self._bar is not None:
             self._bar.start_task(self._task)
             self._bar.update(self._task, total=wanted, completed=min(finished, wanted), description=name)
@@ -40,7 +40,7 @@ class _Watcher:
         )
         if epoch.parts > self._parts:
             self._parts = epoch.parts
-            self._say(epoch.memory_note)
+            self._line(epoch.memory_note)
         if self._bar is not None:
             within = min(self._done + epoch.number / epochs, self._wanted)
             # 80 columns hold the bar, the count, the time left and this.
@@ -60,12 +60,14 @@ class _Watcher:
         text = f"trial {number} {state}: value {shown}, best {self._best}" + (f" ({note})" if note else "")
         if self._bar is not None:
             self._bar.update(self._task, completed=min(self._done, self._wanted))
-            self._bar.console.print(text, highlight=False)
-        else:
-            self._say(text)
+        self._line(text)
 
     def moved(self, objective: str, reason: str) -> None:
-        self._say(f"trials are judged by {objective}: {reason}")
+        self._line(f"trials are judged by {objective}: {reason}")
+
+    def _line(self, text: str) -> None:
+        """A line that stays, above the bar."""
+        _line(self._say, self._bar, text)
 
 
 @contextmanager
@@ -75,15 +77,72 @@ def watch(say: Say) -> Iterator[_Watcher]:
     if not say.live:
         yield _Watcher(say, None)
         return
+    with _bar() as bar:
+        yield _Watcher(say, bar)
+
+
+class Steps:
+    """A bar of steps, or none; see `counted`."""
+
+    def __init__(self, say: Say, bar: "Progress | None", total: int | None) -> None:
+        self._say = say
+        self._bar = bar
+        if bar is not None:
+            self._task = bar.add_task("", total=total, now="")
+
+    def done(self, count: int, now: str) -> None:
+        """How many steps are done, and what to show beside the bar."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=count, now=now)
+
+    def line(self, text: str) -> None:
+        """A line that stays, above the bar."""
+        _line(self._say, self._bar, text)
+
+
+@contextmanager
+def counted(say: Say, total: int | None) -> Iterator[Steps]:
+    """A bar of `total` steps, None where their number is not known; outside a terminal nothing is drawn."""
+    if not say.live:
+        yield Steps(say, None, total)
+        return
+    with _bar() as bar:
+        yield Steps(say, bar, total)
+
+
+@contextmanager
+def busy(say: Say, text: str) -> Iterator[None]:
+    """A turning wheel and the seconds so far beside `text`; outside a terminal nothing is drawn."""
+    if not say.live:
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as wheel:
+        wheel.add_task(text, total=None)
+        yield
+
+
+def _bar() -> "Progress":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Column
 
-    columns = (
+    # 80 columns hold the bar, the count, the time left and what a study says beside them.
+    return Progress(
         BarColumn(bar_width=8),
         MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=5)),
         TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True, min_width=5)),
         TextColumn("{task.fields[now]}", table_column=Column(no_wrap=True)),
+        console=Console(stderr=True),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        yield _Watcher(say, bar)
+
+
+def _line(say: Say, bar: "Progress | None", text: str) -> None:
+    # click writes past what rich has put in the place of stderr, onto the bar's own line.
+    if bar is None:
+        say(text)
+    else:
+        bar.console.print(text, highlight=False, markup=False)

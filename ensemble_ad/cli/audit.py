@@ -11,7 +11,7 @@ from ensemble_ad.cli import _options
 @_options.labels
 @_options.data
 @_options.studies
-@_options.verbosity
+@_options.output
 def audit(labels: Path | None, data: Path, studies: Path, say: _options.Say) -> None:
     """Hold the choices that were made without labels against labels, after the fact.
 
@@ -27,6 +27,7 @@ def audit(labels: Path | None, data: Path, studies: Path, say: _options.Say) -> 
     """
     from ensemble_ad.audit import audit_blends, audit_studies
     from ensemble_ad.cache import list_members, load_data_record
+    from ensemble_ad.cli._progress import busy
     from ensemble_ad.cli._table import print_table
     from ensemble_ad.errors import UsageError
     from ensemble_ad.id_table import read_labels
@@ -42,11 +43,15 @@ def audit(labels: Path | None, data: Path, studies: Path, say: _options.Say) -> 
     members, _ = of_one_data_set(cached, None)
     path = labels or data / "labels.csv"
     label = read_labels(path, load_data_record(studies, members[0].data).ids)
-    of_studies = audit_studies(label, members)
-    of_blends = audit_blends(label, {m.key: m for m in members}, [b for b in blends if b.data == members[0].data])
+    of_data = [b for b in blends if b.data == members[0].data]
+    with busy(say, "holding the choices against the labels"):
+        of_studies = audit_studies(label, members)
+        of_blends = audit_blends(label, {m.key: m for m in members}, of_data)
+    say.result(labels=path, studies=of_studies.rename_axis("study"), blends=of_blends.rename_axis("blend"))
     for table, what in ((of_studies, "study"), (of_blends, "blend")):
         rows = [(str(name), *map(_cell, row.index, row)) for name, row in table.iterrows()]
-        print_table((what, *table.columns), rows)
+        if not say.as_json:
+            print_table((what, *table.columns), rows)
     known = of_studies["rank_correlation"].dropna()
     if len(known):
         say(
@@ -55,6 +60,7 @@ def audit(labels: Path | None, data: Path, studies: Path, say: _options.Say) -> 
         )
     else:
         say("no study has three trials of more than one AUC, so no objective can be audited")
+    say.next("ensad compare")
 
 
 def _cell(column: object, value: object) -> str:

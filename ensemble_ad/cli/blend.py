@@ -4,16 +4,23 @@ from pathlib import Path
 
 import click
 
-from ensemble_ad.cli import _options
+from ensemble_ad.cli import _completion, _options
 
 
 @click.command(short_help="Blend cached members into one anomaly score.")
 @click.option(
     "--members",
     default=None,
+    shell_complete=_completion.members,
     help="Families, `family:count` or keys, e.g. fcn,resnet:3.  [default: every family]",
 )
-@click.option("--method", default="auto", show_default=True, help="How to weight and combine; listed below.")
+@click.option(
+    "--method",
+    shell_complete=_completion.methods,
+    default="auto",
+    show_default=True,
+    help="How to weight and combine; listed below.",
+)
 @click.option("--weights", help="One number a term of --members, instead of a method.")
 @click.option("--columns", type=click.Choice(["main", "all"]), default="main", show_default=True,
               help="Each member's best error kind and its classifier's logit, or every kind.")  # fmt: skip
@@ -26,7 +33,7 @@ from ensemble_ad.cli import _options
 @click.option("--dataset", help="Beginning of a data fingerprint, if members of several data sets are cached.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @_options.studies
-@_options.verbosity
+@_options.output
 def blend(
     members: str | None,
     method: str,
@@ -63,6 +70,7 @@ def blend(
       ensad blend --members fcn,resnet --weights 2,1
     """
     from ensemble_ad.cache import DamagedError, list_members
+    from ensemble_ad.cli._progress import busy
     from ensemble_ad.cli._table import print_table
     from ensemble_ad.ensemble import blend_members
     from ensemble_ad.errors import UsageError
@@ -79,16 +87,17 @@ def blend(
     while True:
         terms = select(usable, members or ",".join(sorted({member.family for member in usable})))
         try:
-            made = blend_members(
-                studies,
-                terms,
-                method=method,
-                columns=columns,
-                term_weights=None if weights is None else parse_weights(weights, len(terms)),
-                anomaly_share=anomaly_share,
-                name=name,
-                seed=seed,
-            )
+            with busy(say, "weighting"):
+                made = blend_members(
+                    studies,
+                    terms,
+                    method=method,
+                    columns=columns,
+                    term_weights=None if weights is None else parse_weights(weights, len(terms)),
+                    anomaly_share=anomaly_share,
+                    name=name,
+                    seed=seed,
+                )
             break
         except DamagedError as error:  # its family's next best takes its place
             say.warn(error.set_aside())
@@ -102,10 +111,25 @@ def blend(
     say(str(made.info["explanation"]))
     say(f"saved as {made.name} in {made.folder}")
     rows = sorted(made.weights.items(), key=lambda item: -item[1])
-    print_table(("column", "weight"), [(column, f"{weight:.4f}") for column, weight in rows])
+    if not say.as_json:
+        print_table(("column", "weight"), [(column, f"{weight:.4f}") for column, weight in rows])
     if made.transductive:
         say("transductive: a member was trained on the unlabelled test images too")
     separation = made.info["separation"]
     say(f"separation {separation['value']:.4f} (standard error {separation['standard_error']:.4f})")
     say(made.estimate_in_words())
-    say("next: ensad submit, or ensad evaluate --labels FILE")
+    share = made.share
+    implied = share and share.implied_auc(separation["value"], separation["standard_error"])
+    say.result(
+        name=made.name,
+        folder=made.folder,
+        method=made.info["method"],
+        explanation=made.info["explanation"],
+        weights=dict(rows),
+        separation={key: separation[key] for key in ("value", "standard_error")},
+        share=None if share is None else vars(share),
+        estimated_auc=None if implied is None else vars(implied),
+        transductive=made.transductive,
+        labels_used=made.info["labels_used"],
+    )
+    say.next("ensad submit", "ensad evaluate --labels FILE")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ensemble_ad.cli import _options
+from ensemble_ad.cli import _completion, _options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +16,11 @@ _FORMATS = ("text", "csv", "json", "parquet", "markdown")
 
 @click.command(short_help="Print the table of everything that was tried.")
 @click.option("--format", "kind", type=click.Choice(_FORMATS), default="text", show_default=True)
-@click.option("--blend", help="Whose weights and share of anomalies to show.  [default: the latest blend]")
+@click.option(
+    "--blend",
+    shell_complete=_completion.blends,
+    help="Whose weights and share of anomalies to show.  [default: the latest blend]",
+)
 @click.option(
     "--anomaly-share",
     type=click.FloatRange(0, 1, min_open=True),
@@ -32,7 +36,7 @@ _FORMATS = ("text", "csv", "json", "parquet", "markdown")
 @click.option("--storage", envvar="ENSAD_STORAGE",
               help="For --failed: Optuna storage URL.  [default: SQLite in the studies' folder]")  # fmt: skip
 @_options.studies
-@_options.verbosity
+@_options.output
 def compare(
     kind: str,
     blend: str | None,
@@ -63,7 +67,7 @@ def compare(
     """
     from ensemble_ad.errors import UsageError
 
-    if kind == "parquet" and output is None:
+    if kind == "parquet" and output is None and not say.as_json:
         raise UsageError("parquet is not text; name a file with -o FILE")
     if failed:
         if blend is not None or anomaly_share is not None:
@@ -95,7 +99,19 @@ def compare(
         say(f"nothing was tried yet in {studies}; run `ensad tune --family fcn --trials 50`")
     in_terminal = output is None and sys.stdout.isatty()
     width = max(WIDTH, shutil.get_terminal_size().columns) if in_terminal else WIDTH
-    _write(lambda: as_frame(rows), kind, output, lambda markdown: render_text(rows, markdown=markdown, width=width))
+
+    def render(markdown: bool) -> str:
+        text = render_text(rows, markdown=markdown, width=width)
+        header, line, rest = text.partition("\n")
+        return click.style(header, bold=True) + line + rest if in_terminal and not markdown else text
+
+    _write(lambda: as_frame(rows), kind, output, render, say)
+    if not rows:
+        say.next("ensad tune --family fcn --trials 50")
+    elif not blends:
+        say.next("ensad blend")
+    else:
+        say.next("ensad submit", *(["ensad evaluate --labels FILE"] if all(row["auc"] is None for row in rows) else []))
 
 
 def _failed(kind: str, output: Path | None, studies: Path, url: str | None, say: _options.Say) -> None:
@@ -105,28 +121,36 @@ def _failed(kind: str, output: Path | None, studies: Path, url: str | None, say:
     if table.empty:
         say("no trial has failed")
     frame = table.set_index("study")
-    _write(lambda: frame, kind, output, lambda markdown: render_text(table, markdown=markdown))
+    _write(lambda: frame, kind, output, lambda markdown: render_text(table, markdown=markdown), say)
 
 
-def _write(frame: "Callable[[], pd.DataFrame]", kind: str, output: Path | None, render: Callable[[bool], str]) -> None:
+def _write(
+    frame: "Callable[[], pd.DataFrame]",
+    kind: str,
+    output: Path | None,
+    render: Callable[[bool], str],
+    say: _options.Say,
+) -> None:
     """Write a table; its frame is asked for only where it is needed, since pandas takes longer to load than a table."""
     from ensemble_ad import storage
 
-    if kind == "parquet":
-        with storage.whole_file(output) as part:  # type: ignore[arg-type]
-            frame().to_parquet(part)
-        return
+    if say.as_json:
+        say.result(rows=frame(), output=output)
+    text = ""
     if kind == "csv":
         text = _without_formulas(frame()).to_csv()
     elif kind == "json":
         table = frame().reset_index()
         text = table.to_json(orient="records", date_format="iso", date_unit="us", double_precision=15, indent=1) + "\n"
-    else:
+    elif kind != "parquet":
         text = render(kind == "markdown")
     if output is None:
-        click.echo(text, nl=False)
-    else:
-        with storage.whole_file(output) as part:
+        say.result(text.removesuffix("\n"))
+        return
+    with storage.whole_file(output) as part:
+        if kind == "parquet":
+            frame().to_parquet(part)
+        else:
             part.write_text(text, encoding="utf-8")
 
 

@@ -15,7 +15,7 @@ def data() -> None:
 @data.command(short_help="Shapes, duplicates, leakage, what a submission needs.")
 @_options.data
 @_options.studies
-@_options.verbosity
+@_options.output
 def check(data: Path, studies: Path, say: _options.Say) -> None:
     """Print what is in the data folder; exit with 3 if something would make a study worthless.
 
@@ -24,13 +24,24 @@ def check(data: Path, studies: Path, say: _options.Say) -> None:
       ensad data check --data data
     """
     from ensemble_ad.check import check as run
+    from ensemble_ad.cli._progress import busy
     from ensemble_ad.errors import DataError
     from ensemble_ad.images import load_dataset
 
-    findings = run(load_dataset(data, image_cache=studies / "preprocessed"), data)
+    with busy(say, f"reading {data}"):
+        dataset = load_dataset(data, image_cache=studies / "preprocessed")
+        findings = run(dataset, data)
+    say.result(
+        fingerprint=dataset.fingerprint,
+        training_images=len(dataset.train),
+        test_images=len(dataset.test),
+        side=dataset.side,
+        channels=dataset.channels,
+        findings=[vars(finding) for finding in findings],
+    )
     for finding in findings:
-        click.echo(f"{finding.level:8}{finding.text}")
+        say.result(f"{finding.level:8}{finding.text}")
     errors = sum(finding.level == "error" for finding in findings)
     if errors:
         raise DataError(f"{errors} of these would make a study worthless; mend the data first")
-    say("next: ensad tune --family fcn --trials 50")
+    say.next("ensad tune --family fcn --trials 50")

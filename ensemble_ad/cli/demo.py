@@ -12,9 +12,10 @@ from ensemble_ad.cli import _options
 @click.command(short_help="The whole job on bundled images, in two minutes.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("ensad-demo"), show_default=True,
               help="Folder for its data, studies and submissions.")  # fmt: skip
-@_options.verbosity
+@click.option("--only-data", is_flag=True, help="Write the images and stop.")
+@_options.output
 @click.pass_context
-def demo(ctx: click.Context, out: Path, say: _options.Say) -> None:
+def demo(ctx: click.Context, out: Path, only_data: bool, say: _options.Say) -> None:
     """Tune, blend, evaluate and submit on scikit-learn's handwritten digits, offline, on two cores.
 
     The digits 0 to 4 are normal, 5 to 9 are the anomalies. What runs are the same commands that you would type; each is
@@ -24,17 +25,23 @@ def demo(ctx: click.Context, out: Path, say: _options.Say) -> None:
     Example:
       ensad demo
       ensad demo --out /tmp/demo
+      ensad demo --only-data --out .
     """
     import time
 
     from ensemble_ad.bundled import NORMAL_DIGITS, write_digits
     from ensemble_ad.cli import main
+    from ensemble_ad.cli._output import current, restore
     from ensemble_ad.storage import make_folder
 
     started = time.perf_counter()
     data, studies, submissions = (shlex.quote(str(out / name)) for name in ("data", "studies", "submissions"))
     write_digits(make_folder(out / "data"))
     say(f"{data}: scikit-learn's handwritten digits; {min(NORMAL_DIGITS)} to {max(NORMAL_DIGITS)} are normal")
+    if only_data:
+        say.result(str(out / "data"), data=out / "data")
+        say.next("ensad data check" + ("" if out == Path() else f" --data {data}"))
+        return
     # The whole path of a user's command: parsing, defaults, errors. Only its folders are the demo's own, and what the
     # user has set elsewhere is left out, so that what runs is what is shown.
     for name in [name for name in os.environ if name.startswith("ENSAD_")]:
@@ -49,14 +56,21 @@ def demo(ctx: click.Context, out: Path, say: _options.Say) -> None:
         f"submit {at} --submissions {submissions}",
         f"compare --studies {studies}",
     )
+    extra = ["--quiet"] if say.level < 0 else ["--verbose"] * say.level
+    extra += ["--json"] if say.as_json else []
+    steps = []
     for line in lines:
         say(f"\n$ ensad {line}")
-        extra = ["--quiet"] if say.level < 0 else ["--verbose"] * say.level
         with main.make_context("ensad", [*shlex.split(line), *extra], parent=ctx.parent) as inner:
             main.invoke(inner)
+        done = current(ctx)
+        steps.append({"command": f"ensad {line}", "result": done.fields, "warnings": done.warnings})
+    restore(ctx, say)
     say(
         f"\ndone in {time.perf_counter() - started:.0f} s; images in {data}, "
         f"studies and members in {studies}, CSV in {submissions}"
     )
+    say.result(data=out / "data", studies=out / "studies", submissions=out / "submissions", steps=steps)
     say("on your own data, with trainingset.npy and testingset.npy in data/:")
     say("  ensad tune --family fcn --trials 50\n  ensad blend --members fcn,resnet\n  ensad submit")
+    say.next(f"ensad score {data}/testingset.npy --studies {studies}")

@@ -4,12 +4,16 @@ from pathlib import Path
 
 import click
 
-from ensemble_ad.cli import _options
+from ensemble_ad.cli import _completion, _options
 
 
 @click.command(short_help="AUC of blends and members, with labels.")
 @_options.labels
-@click.option("--blend", help="Evaluate this blend and its members only.  [default: all of the latest blend's data]")
+@click.option(
+    "--blend",
+    shell_complete=_completion.blends,
+    help="Evaluate this blend and its members only.  [default: all of the latest blend's data]",
+)
 @click.option(
     "--bootstrap",
     type=click.IntRange(0),
@@ -19,7 +23,7 @@ from ensemble_ad.cli import _options
 )
 @_options.data
 @_options.studies
-@_options.verbosity
+@_options.output
 def evaluate(
     labels: Path | None, blend: str | None, bootstrap: int, data: Path, studies: Path, say: _options.Say
 ) -> None:
@@ -39,6 +43,7 @@ def evaluate(
       ensad evaluate --labels labels.csv --blend fcn+resnet-1a2b3c --bootstrap 1000
     """
     from ensemble_ad.cache import list_members, load_data_record, sound_members
+    from ensemble_ad.cli._progress import busy
     from ensemble_ad.cli._table import print_table
     from ensemble_ad.errors import UsageError
     from ensemble_ad.evaluate import evaluate_scores, main_scores, save_evaluation
@@ -61,7 +66,9 @@ def evaluate(
         say.warn(problem)
     chosen = sound
     transductive = {m.key for m in chosen if m.info.get("transductive")} | {b.name for b in of_data if b.transductive}
-    table = evaluate_scores(label, main_scores(chosen, of_data), transductive=transductive, bootstrap=bootstrap)
+    scores = main_scores(chosen, of_data)
+    with busy(say, f"judging {len(scores)} rows by {len(label)} labels"):
+        table = evaluate_scores(label, scores, transductive=transductive, bootstrap=bootstrap)
     save_evaluation(studies, fingerprint, path, table)
     anomalies = int(label.sum())
     say(f"{anomalies} anomalies and {len(label) - anomalies} normal images, by {path}")
@@ -70,19 +77,24 @@ def evaluate(
     if bootstrap:
         more |= {"boot. low": "bootstrap_low", "boot. high": "bootstrap_high"}
     more |= {"pAUC": "partial_auc"}
-    left_out = print_table(
-        ("name", *first, "p", "transductive", *more),
-        [
-            (
-                str(name),
-                *(f"{row[column]:.4f}" for column in first.values()),
-                "best" if i == 0 else f"{row['p_best']:.2g}",
-                "yes" if row["transductive"] else "-",
-                *(f"{row[column]:.4f}" for column in more.values()),
-            )
-            for i, (name, row) in enumerate(table.iterrows())
-        ],
-        keep=3 + len(first),
+    say.result(labels=path, anomalies=anomalies, normal=len(label) - anomalies, rows=table)
+    left_out = (
+        0
+        if say.as_json
+        else print_table(
+            ("name", *first, "p", "transductive", *more),
+            [
+                (
+                    str(name),
+                    *(f"{row[column]:.4f}" for column in first.values()),
+                    "best" if i == 0 else f"{row['p_best']:.2g}",
+                    "yes" if row["transductive"] else "-",
+                    *(f"{row[column]:.4f}" for column in more.values()),
+                )
+                for i, (name, row) in enumerate(table.iterrows())
+            ],
+            keep=3 + len(first),
+        )
     )
     if left_out:
         say(f"{', '.join([*more][-left_out:])} left out for lack of room; widen the terminal, or pipe to a file")
@@ -90,4 +102,4 @@ def evaluate(
     unsure = int(((table["auc_low"] <= 0.5) & (table["auc_high"] >= 0.5)).sum())
     say(f"{int(table['ties_best'].sum())} of {len(table)} cannot be told from the best, {unsure} not from chance")
     say("intervals and p: which images were drawn; not training again, nor having chosen among many")
-    say("next: ensad compare")
+    say.next("ensad compare", "ensad audit --labels FILE")

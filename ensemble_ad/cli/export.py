@@ -1,19 +1,20 @@
 """`ensad export`."""
 
+import shlex
 from pathlib import Path
 
 import click
 
-from ensemble_ad.cli import _options
+from ensemble_ad.cli import _completion, _options
 
 
 @click.command(short_help="Write a blend as one file for another machine.")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_completion.blends)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="A zip, or a folder to make.  [default: NAME.zip]"
 )
 @_options.studies
-@_options.verbosity
+@_options.output
 def export(name: str | None, output: Path | None, studies: Path, say: _options.Say) -> None:
     """Write the blend NAME, by default the latest, with its models, as a zip or folder that `ensad import` loads.
 
@@ -25,6 +26,7 @@ def export(name: str | None, output: Path | None, studies: Path, say: _options.S
       ensad export both -o /media/stick/both.zip
     """
     from ensemble_ad.archive import export_blend
+    from ensemble_ad.cli._progress import busy
     from ensemble_ad.errors import UsageError
     from ensemble_ad.saved_blend import latest_blend, load_blend
     from ensemble_ad.scoring import load_blend as load_scorer
@@ -36,6 +38,7 @@ def export(name: str | None, output: Path | None, studies: Path, say: _options.S
     except UsageError as error:
         probed = None
         say.warn(f"this blend cannot score new images, here or elsewhere: {error}")
-    path = export_blend(studies, blend, output or Path(f"{blend.name}.zip"), probe=probed)
-    say(f"next, on the other machine: ensad import {path.name}; ensad score IMAGES --blend {blend.name}")
-    click.echo(path)
+    with busy(say, f"writing {blend.name}"):
+        path = export_blend(studies, blend, output or Path(f"{blend.name}.zip"), probe=probed)
+    say.result(str(path), path=path, blend=blend.name, scores_new_images=probed is not None)
+    say.next(f"ensad import {shlex.quote(path.name)}", where="on the other machine")

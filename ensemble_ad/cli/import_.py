@@ -1,5 +1,6 @@
 """`ensad import`."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @_options.data
 @_options.studies
-@_options.verbosity
+@_options.output
 def import_(
     source: Path | None,
     name: str | None,
@@ -59,7 +60,8 @@ def import_(
 
         count = write_template(template, _load(data, studies))
         say(f"{count} training images are held out; train on the others, and fill in the column score")
-        click.echo(template)
+        say.result(str(template), template=template, images=count)
+        say.next(f"ensad import SCORES.csv --reference {shlex.quote(str(template))} --name NAME")
     elif source is None:
         raise UsageError("SOURCE is missing: a .csv file of scores, or a zip or folder that `ensad export` wrote")
     elif source.suffix.lower() == ".csv":
@@ -82,17 +84,20 @@ def import_(
             labels_used=labels_used,
         )
         say(f"separation {member.value:.4f}")
-        say(f"next: ensad blend --members {name},fcn")
-        click.echo(member.key)
+        say.result(member.key, key=member.key, separation=member.info["separation"])
+        say.next(f"ensad blend --members {name},fcn")
     else:
         if reference is not None:
             raise UsageError("--reference goes with a .csv file of scores")
         from ensemble_ad.archive import import_blend
+        from ensemble_ad.cli._progress import busy
         from ensemble_ad.scoring import check_probe
 
-        blend = import_blend(studies, source, name=name, check=check_probe)
-        say(f"{len(blend.info['members'])} members; next: ensad score IMAGES --blend {blend.name}")
-        click.echo(blend.name)
+        with busy(say, f"reading {source}"):
+            blend = import_blend(studies, source, name=name, check=check_probe)
+        say(f"{len(blend.info['members'])} members")
+        say.result(blend.name, blend=blend.name, members=blend.info["members"])
+        say.next(f"ensad score IMAGES --blend {blend.name}")
 
 
 def _load(data: Path, studies: Path) -> "Dataset":

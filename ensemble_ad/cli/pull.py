@@ -12,7 +12,7 @@ from ensemble_ad.cli import _options
 @click.option("--artifacts", envvar="ENSAD_ARTIFACTS", required=True, help="Where members travel: file:///FOLDER or "
               "s3://BUCKET.")  # fmt: skip
 @_options.studies
-@_options.verbosity
+@_options.output
 def pull(storage: str, artifacts: str, studies: Path, say: _options.Say) -> None:
     """Fetch the members of all studies in a storage that are not in the studies' folder yet.
 
@@ -23,12 +23,14 @@ def pull(storage: str, artifacts: str, studies: Path, say: _options.Say) -> None
       ensad pull --storage postgresql://user@host/ensad --artifacts s3://bucket
     """
     from ensemble_ad.artifacts import Artifacts
+    from ensemble_ad.cli._progress import counted
     from ensemble_ad.study_storage import open_storage
 
     store = Artifacts(artifacts)
-    fetched, problems = store.pull(open_storage(studies, storage).backend, studies)
+    with counted(say, None) as steps:
+        fetched, problems = store.pull(open_storage(studies, storage).backend, studies, tick=steps.done)
     for problem in problems:
         say.warn(problem)
     say(f"{len(fetched)} members fetched")
-    for key in fetched:
-        click.echo(key)
+    say.result("\n".join(fetched) or None, members=fetched, problems=problems)
+    say.next("ensad blend", "ensad compare")

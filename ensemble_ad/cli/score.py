@@ -2,15 +2,16 @@
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ensemble_ad.cli import _options
+from ensemble_ad.cli import _completion, _options
 
 
 @click.command(short_help="Score new images with a saved blend.")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--blend", help="Which blend.  [default: the latest]")
+@click.option("--blend", shell_complete=_completion.blends, help="Which blend.  [default: the latest]")
 @click.option(
     "--alarm-rate",
     type=float,
@@ -27,7 +28,7 @@ from ensemble_ad.cli import _options
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @_options.studies
-@_options.verbosity
+@_options.output
 def score(
     images: tuple[Path, ...],
     blend: str | None,
@@ -55,29 +56,39 @@ def score(
     import time
 
     from ensemble_ad import storage
-    from ensemble_ad.image_stream import check_sources, stream
-    from ensemble_ad.score_file import WRITERS
+    from ensemble_ad.cli._progress import busy, counted
+    from ensemble_ad.image_stream import check_sources, count, stream
+    from ensemble_ad.score_file import WRITERS, by_rows
     from ensemble_ad.scoring import load_blend
 
-    scorer = load_blend(blend, studies, device=device)
-    threshold = scorer.threshold(alarm_rate)
+    with busy(say, "loading the models"):
+        scorer = load_blend(blend, studies, device=device)
+        threshold = scorer.threshold(alarm_rate)
     check_sources(images, scorer.shape)
     say(f"{scorer.blend.name}: alarm above {threshold:.4f}, which {alarm_rate:g} of normal images exceed")
     if scorer.blend.transductive:
         say("a member was trained on the test images: those score otherwise here than in the blend; new ones are fine")
+    about: dict[str, Any] = {"blend": scorer.blend.name, "alarm_rate": alarm_rate, "threshold": threshold}
+    say.result(**about, output=output)
     started, total, alarms = time.perf_counter(), 0, 0
     with ExitStack() as stack:
-        if output is None:
-            file = sys.stdout
-        else:
+        steps = stack.enter_context(counted(say, count(images) if say.live else None))
+        if output is not None:
             part = stack.enter_context(storage.whole_file(output))
             file = stack.enter_context(part.open("w", encoding="utf-8", newline=""))
-        about = {"blend": scorer.blend.name, "alarm_rate": alarm_rate, "threshold": threshold}
-        with WRITERS[kind](file, about) as write:
-            for block in stream(images, scorer.shape):
-                scores = scorer.score(block.images)
-                write(block.ids, scores, scores > threshold)
-                total, alarms = total + len(scores), alarms + int((scores > threshold).sum())
-        file.flush()
+            write = stack.enter_context(WRITERS[kind](file, about))
+        elif say.as_json:
+            write = by_rows(stack.enter_context(say.listed("images")))
+        else:
+            write = stack.enter_context(WRITERS[kind](sys.stdout, about))
+        for block in stream(images, scorer.shape):
+            scores = scorer.score(block.images)
+            write(block.ids, scores, scores > threshold)
+            total, alarms = total + len(scores), alarms + int((scores > threshold).sum())
+            rate = total / (time.perf_counter() - started)
+            steps.done(total, f"{alarms} alarms {rate:,.0f} images/s")
+    sys.stdout.flush()
     rate = total / (time.perf_counter() - started)
+    say.result(image_count=total, alarm_count=alarms)
     say(f"{total} images, {alarms} alarms, {rate:,.0f} images/s")
+    say.next(f"ensad export {scorer.blend.name}")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from ensemble_ad.cli import _options
+from ensemble_ad.cli import _completion, _options
 
 
 @click.command(short_help="Write the CSV to hand in.")
-@click.option("--blend", help="Which blend.  [default: the latest]")
+@click.option("--blend", shell_complete=_completion.blends, help="Which blend.  [default: the latest]")
 @click.option(
     "--sample",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -19,7 +19,7 @@ from ensemble_ad.cli import _options
 @_options.data
 @_options.studies
 @_options.submissions
-@_options.verbosity
+@_options.output
 def submit(
     blend: str | None,
     sample: Path | None,
@@ -58,5 +58,7 @@ def submit(
     path = write_submission(submissions, chosen.name, chosen.scores(), record.ids, sample=sample, now=datetime.now())
     say(f"{len(record.ids)} scores of {chosen.name}, ids from {sample or 'the test images'}")
     say("to hand it in, paste:")
-    say(f"  kaggle competitions submit -c {competition} -f {shlex.quote(str(path))} -m {shlex.quote(chosen.name)}")
-    click.echo(path)
+    paste = f"kaggle competitions submit -c {competition} -f {shlex.quote(str(path))} -m {shlex.quote(chosen.name)}"
+    say(f"  {paste}")
+    say.result(str(path), path=path, images=len(record.ids), blend=chosen.name, sample=sample, paste=paste)
+    say.next("ensad compare")

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import click
 
-from ensemble_ad.cli import _options
+from ensemble_ad.cli import _completion, _options
 
 
 @click.command(short_help="Train one published system.")
-@click.option("--preset", required=True, help="Its name; `ensad families` lists them.")
+@click.option(
+    "--preset", required=True, shell_complete=_completion.presets, help="Its name; `ensad families` lists them."
+)
 @click.option("--epochs", type=int, help="Instead of the published number.")
 @click.option("--batch-size", type=int, help="Instead of the published size.")
 @click.option("--transductive", is_flag=True, help="Allow a system that is trained on the unlabelled test images.")
@@ -19,7 +21,7 @@ from ensemble_ad.cli import _options
 @_options.precision
 @_options.data
 @_options.studies
-@_options.verbosity
+@_options.output
 def train(
     preset: str,
     epochs: int | None,
@@ -48,6 +50,7 @@ def train(
 
     from ensemble_ad import storage
     from ensemble_ad.cache import discard_damaged
+    from ensemble_ad.cli._progress import counted
     from ensemble_ad.families import preset as look_up
     from ensemble_ad.fit import Help, PseudoImages, check_transductive, fit_member
     from ensemble_ad.images import load_dataset
@@ -87,30 +90,41 @@ def train(
         flips=flips,
     )
 
-    parts = 1
-
-    def after_epoch(epoch: Epoch, judgement: Judgement) -> None:
-        nonlocal parts
-        if epoch.parts > parts:
-            parts = epoch.parts
-            say(epoch.memory_note)
-        say(
-            f"epoch {epoch.number}/{training.epochs} loss {epoch.loss:.4f} separation {judgement.value:.4f} "
-            f"{epoch.images_per_second:,.0f} images/s"
-        )
-
     damaged = discard_damaged(studies, recipe.key)
     if damaged:
         say.warn(damaged)
-    member = fit_member(
-        dataset,
-        recipe,
-        studies=studies,
-        device=place,
-        after_epoch=after_epoch,
-        help=Help(pseudo=None if family.transductive else PseudoImages.of(dataset)),
-        notes={"preset": preset},
-    )
+    parts, best = 1, 0.0
+    with counted(say, training.epochs) as steps:
+
+        def after_epoch(epoch: Epoch, judgement: Judgement) -> None:
+            nonlocal parts, best
+            if epoch.parts > parts:
+                parts = epoch.parts
+                steps.line(epoch.memory_note)
+            best = max(best, judgement.value)
+            text = (
+                f"loss {epoch.loss:.4f} separation {judgement.value:.4f} best {best:.4f} "
+                f"{epoch.images_per_second:,.0f} images/s"
+            )
+            steps.done(epoch.number, text)
+            if not say.live:
+                say(f"epoch {epoch.number}/{training.epochs} {text}")
+
+        member = fit_member(
+            dataset,
+            recipe,
+            studies=studies,
+            device=place,
+            after_epoch=after_epoch,
+            help=Help(pseudo=None if family.transductive else PseudoImages.of(dataset)),
+            notes={"preset": preset},
+        )
     say(f"separation {member.value:.4f} by {member.main_column}, epoch {member.info['best_epoch']}")
-    say(f"next: ensad blend --members {member.key}")
-    click.echo(member.key)
+    say.result(
+        member.key,
+        key=member.key,
+        preset=preset,
+        best_epoch=member.info["best_epoch"],
+        objective=member.info["objective"],
+    )
+    say.next(f"ensad blend --members {member.key}")

@@ -4,16 +4,22 @@ from pathlib import Path
 
 import click
 
-from ensemble_ad.cli import _options
+from ensemble_ad.cli import _completion, _options
 
 
 @click.command(short_help="Run an Optuna study of a family.")
-@click.option("--family", required=True, help="Family of models; `ensad families` lists them.")
+@click.option(
+    "--family",
+    required=True,
+    shell_complete=_completion.families,
+    help="Family of models; `ensad families` lists them.",
+)
 @click.option("--trials", type=int, default=50, show_default=True, help="Finished trials in all; a rerun tops up.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds after which no new trial starts.")
 @click.option("--epochs", type=int, default=20, show_default=True, help="The most that a trial trains.")
-@click.option("--objective", help="What a trial is judged by: auto, separation, synthetic, both, consensus, loss or "
-              "labels.  [default: auto]")  # fmt: skip
+@click.option("--objective", shell_complete=_completion.objectives,
+              help="What a trial is judged by: auto, separation, synthetic, both, consensus, loss or labels.  "
+              "[default: auto]")  # fmt: skip
 @click.option("--labels", type=click.Path(dir_okay=False, path_type=Path),
               help="CSV file with the columns ID,label, 1 = anomaly, to judge trials by.")  # fmt: skip
 @click.option("--anomaly-share", type=float, help="What you know of the share of anomalies in the test set.")
@@ -36,7 +42,7 @@ from ensemble_ad.cli import _options
               help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`.")  # fmt: skip
 @_options.data
 @_options.studies
-@_options.verbosity
+@_options.output
 def tune(
     family: str,
     trials: int,
@@ -131,8 +137,17 @@ def tune(
         + (f", which saved {result.saved:.0%} of the epochs" if result.pruned else "")
         + (f", {result.failed} failed (see `ensad compare --failed`)" if result.failed else "")
     )
+    say.result(
+        study=result.study,
+        finished=result.finished,
+        pruned=result.pruned,
+        failed=result.failed,
+        key=None if result.best is None else result.best.key,
+        objective=None if result.best is None else result.best.info["objective"],
+    )
     if result.best is None:
         say.warn("no trial was completed; raise --trials or --timeout")
+        say.next(f"ensad tune --family {family} --trials {trials + 10}")
         return
     best = result.best.info["objective"]
     say(
@@ -147,10 +162,11 @@ def tune(
             "add training images, or trust the order of trials little"
         )
     if len(dataset.test):
-        say(f"next: ensad blend --members {family}")
+        say.next(f"ensad blend --members {family}")
     else:
         say("there are no test images to blend scores of: put them into testingset.npy or test/ and tune again")
-    click.echo(result.best.key)
+        say.next("ensad data check")
+    say.result(result.best.key)
 
 
 def _hash(labels: Path) -> str:

@@ -199,7 +199,7 @@ FAMILY = Family(
             "loss": "mse",
         },
     ),
-    presets={f"multi-{name}": _preset(name) for name in _COMBINATIONS},
+    presets={"multi-fcn": _preset("fcn"), "multi-cnn": _preset("cnn"), "multi-mixed": _preset("mixed")},
     side_multiple=_STRIDE,
     widths=(64, 128, 256, 512, 1024),
     cpu_width=256,

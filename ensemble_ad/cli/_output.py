@@ -1,0 +1,180 @@
+"""What a command says and on which stream: text for people, or one JSON document for scripts (`--json`)."""
+
+import functools
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from ensemble_ad.version import __version__
+
+FORMAT = 1
+"""Of the document; it rises when a field changes its meaning or goes, not when one is added."""
+
+_KEY = "ensemble_ad.say"
+_KINDS = {2: "usage", 3: "data", 4: "storage", 130: "interrupted"}
+Invoke = TypeVar("Invoke", bound=Callable[..., Any])
+
+
+class Say:
+    """Human text goes to stderr: nothing with -q, more with -v. The result goes to stdout, as text or as JSON."""
+
+    def __init__(self, level: int, *, as_json: bool = False, command: str = "") -> None:
+        self.level = level
+        self.as_json = as_json
+        self.command = command
+        self.fields: dict[str, Any] = {}
+        self.warnings: list[str] = []
+        self.following: list[str] = []
+        self._written: set[str] | None = None
+
+    def __call__(self, text: str = "") -> None:
+        """Say what most want to read."""
+        if self.level >= 0:
+            click.echo(text, err=True)
+
+    def detail(self, text: str) -> None:
+        """Say what is only for -v."""
+        if self.level >= 1:
+            click.echo(text, err=True)
+
+    def warn(self, text: str) -> None:
+        """Say what even -q wants to read."""
+        self.warnings.append(text)
+        click.echo(f"warning: {text}", err=True)
+
+    def next(self, *commands: str, where: str = "") -> None:
+        """Hint at what to run next, one command or several to choose from; words in capitals are for the reader.
+
+        The folders that this command was given on its command line go along, unless it is said for another place.
+        """
+        self.following = [command if where else self._with_folders(command) for command in commands]
+        self(f"next{where and ', ' + where}: {', or '.join(self.following)}")
+
+    def result(self, text: str | None = None, **fields: Any) -> None:
+        """Give a part of the result.
+
+        Args:
+            text: what stdout gets without `--json`.
+            fields: what the document's `result` gets; see `plain`.
+        """
+        self.fields |= fields
+        if text is not None and not self.as_json:
+            click.echo(text)
+
+    @contextmanager
+    def listed(self, name: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+        """Write the document's beginning and a list of objects as they come, `name` of the result, in bounded memory.
+
+        Only with `--json`. Fields of the result that are given later stand behind the list.
+        """
+        head = json.dumps(self._head(), allow_nan=False)
+        inner = json.dumps(plain(self.fields), allow_nan=False)
+        click.echo(f'{head[:-1]}, "result": {inner[:-1]}{", " if self.fields else ""}"{name}": [', nl=False)
+        self._written = set(self.fields)
+        separator = "\n"
+
+        def write(row: Mapping[str, Any]) -> None:
+            nonlocal separator
+            sys.stdout.write(separator + json.dumps(plain(row), allow_nan=False))
+            separator = ",\n"
+
+        yield write
+
+    def close(self, error: Mapping[str, Any] | None = None) -> None:
+        """Write the document, or the rest of it."""
+        rest = {"ok": error is None, "error": error, "warnings": self.warnings, "next": self.following}
+        if self._written is not None:
+            later = {key: plain(value) for key, value in self.fields.items() if key not in self._written}
+            inner = json.dumps(later, allow_nan=False)[1:]
+            click.echo(f"\n]{', ' if later else ''}{inner}, {json.dumps(rest, allow_nan=False)[1:]}")
+        else:
+            click.echo(json.dumps({**self._head(), "result": plain(self.fields), **rest}, indent=1, allow_nan=False))
+
+    def _with_folders(self, command: str) -> str:
+        context = click.get_current_context()
+        root = context.find_root()
+        assert isinstance(root.command, click.Group)
+        following = root.command.get_command(root, command.split()[1])
+        known = {param.name for param in following.params} if following else set()
+        for name in ("data", "studies"):
+            if name in known and context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
+                command += f" --{name} {shlex.quote(str(context.params[name]))}"
+        return command
+
+    def _head(self) -> dict[str, Any]:
+        return {"format": FORMAT, "version": __version__, "command": self.command}
+
+    @property
+    def live(self) -> bool:
+        """Whether a progress bar can be drawn."""
+        return self.level >= 0 and sys.stderr.isatty()
+
+
+def start(level: int, *, as_json: bool) -> Say:
+    """The `Say` of the command that is running now."""
+    context = click.get_current_context()
+    say = Say(level, as_json=as_json, command=_name(context))
+    context.meta[_KEY] = say
+    return say
+
+
+def current(context: click.Context) -> Say:
+    """The `Say` of the command that was started last."""
+    say: Say = context.meta[_KEY]
+    return say
+
+
+def restore(context: click.Context, say: Say) -> None:
+    """Make `say` that of the running command again, after others ran inside it."""
+    context.meta[_KEY] = say
+
+
+def documented(invoke: Invoke) -> Invoke:
+    """Around a group's `invoke`: with `--json` stdout gets one document, whatever happens; errors go on as they are."""
+
+    @functools.wraps(invoke)
+    def wrapped(group: click.Group, context: click.Context) -> Any:
+        if context.parent is not None:  # the demo runs commands inside its own, and gathers what they give
+            return invoke(group, context)
+        # Known before the command is parsed, since that may fail.
+        asked = "--json" in context.args
+        try:
+            value = invoke(group, context)
+        except click.ClickException as error:
+            place = getattr(error, "ctx", None) or context
+            say = context.meta.get(_KEY) or Say(-1, as_json=asked, command=_name(place))
+            if say.as_json:
+                kind = _KINDS.get(error.exit_code, "other")
+                say.close({"kind": kind, "message": error.format_message(), "exit_code": error.exit_code})
+            raise
+        if _KEY in context.meta and current(context).as_json:
+            current(context).close()
+        return value
+
+    return wrapped  # type: ignore[return-value]
+
+
+def _name(context: click.Context) -> str:
+    """As in `data check`; empty of `ensad` itself."""
+    return context.command_path.partition(" ")[2]
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: numbers of numpy and paths too, NaN and infinity as null, a table as a list of rows."""
+    if hasattr(value, "to_json"):  # a DataFrame; pandas knows its missing values and dates
+        text = value.reset_index().to_json(orient="records", date_format="iso", date_unit="us", double_precision=15)
+        return json.loads(text)
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [plain(inner) for inner in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

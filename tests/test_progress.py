@@ -1,0 +1,78 @@
+"""In a terminal of 80 columns long work draws bars and tables that fit; in a pipe it is plain text."""
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+
+_RUN = """
+import sys
+from ensemble_ad.cli import main
+for line in sys.argv[1:]:
+    main(line.split(), standalone_mode=False)
+"""
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def _in_a_terminal(folder, *lines: str) -> str:
+    """What a terminal of 80 columns is sent by commands of one process, escape sequences and all."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    for name in ("COLUMNS", "NO_COLOR"):
+        environment.pop(name, None)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _RUN, *lines], cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    sent = b""
+    try:
+        while part := os.read(ours, 65536):
+            sent += part
+    except OSError:  # how Linux says that the other side was closed
+        pass
+    finally:
+        os.close(ours)
+    assert process.wait() == 0, sent.decode()
+    return sent.decode()
+
+
+@pytest.mark.slow
+def test_bars_say_how_far_it_is_and_fit_80_columns(tmp_path, data, studies):
+    sent = _in_a_terminal(
+        tmp_path,
+        "train --preset cnn-sample --epochs 3 --batch-size 50 --device cpu",
+        "tune --family pca --trials 2 --device cpu",
+        "blend --members fcn,resnet --name both",
+        "score data/testingset.npy data/testingset.npy --alarm-rate 0.1 --device cpu -o scores.csv",
+        "evaluate",
+        "compare",
+    )
+    # A line ends where the cursor leaves it, or where it is erased.
+    lines = [_ESCAPES.sub("", line) for line in re.split(r"[\r\n]+|\x1b\[2K", sent)]
+    shown = "\n".join(lines)
+    drawn = [line for line in lines if "━" in line]
+    assert max(map(len, drawn)) <= 80, repr(max(drawn, key=len))
+    trained = [line for line in drawn if "separation" in line]
+    assert re.search(r"3/3 .*\d\d:\d\d loss [\d.]+ separation [\d.]+ best [\d.]+ [\d,]+ images/s", trained[-1])
+    assert re.search(r"2/2 .*#1 epoch 1/1 loss [\d.]+ value [\d.]+ best [\d.]+ [\d,]+/s", shown)
+    assert re.search(r"240/240 .* \d+ alarms [\d,]+ images/s", shown)
+    assert "weighting 0:00:" in shown
+    # In the table a column that has no room is left out or shortened, and no line wraps.
+    table = lines[next(i for i, line in enumerate(lines) if line.startswith("name ") and "95% interval" in line) :]
+    assert max(map(len, table)) <= 80
+    assert "\x1b[1mname" in sent, "the header is bold"
+
+
+def test_in_a_pipe_a_line_an_epoch_and_no_escape_sequence(run_ensad, data):
+    result = run_ensad("train", "--preset", "cnn-sample", "--epochs", 2, "--batch-size", 50, "--device", "cpu")
+    lines = result.stderr.splitlines()
+    assert re.fullmatch(r"epoch 1/2 loss [\d.]+ separation [\d.]+ best [\d.]+ [\d,]+ images/s", lines[0])
+    assert "\x1b" not in result.output
+    assert "\r" not in result.output
