@@ -407,6 +407,12 @@ def test_a_side_that_a_family_cannot_take_is_refused_with_those_it_can(family):
     family.check_shape((1, 2 * family.side_multiple, family.side_multiple))
     with pytest.raises(UsageError, match=rf"multiples of {family.side_multiple}.*not 17x17"):
         family.check_shape((1, 17, 17))
+    for side in set(range(16, 257)) - set(range(family.least_side, 257, family.side_multiple)):
+        with pytest.raises(UsageError) as refused:
+            family.check_shape((1, side, side))
+        advised = int(str(refused.value).rpartition("--size ")[2])
+        assert 16 <= advised <= 256
+        family.check_shape((1, advised, advised))
 
 
 PIXELS = 64 * 64 * 3

@@ -22,7 +22,7 @@ def families(say: _options.Say) -> None:
     common = SearchRanges()
     for family in FAMILIES.values():
         sides = "any side" if family.side_multiple == 1 else f"sides that are multiples of {family.side_multiple}"
-        click.echo(f"{family.name}: {family.summary} ({sides} from 16 to 256)")
+        click.echo(f"{family.name}: {family.summary} ({sides} from {family.least_side} to 256)")
         for name, preset in family.presets.items():
             click.echo(f"  {name}: {preset.architecture}")
             click.echo(f"    {preset.source}")
