@@ -165,13 +165,14 @@ def test_a_pass_keeps_shape_dtype_and_range(family, shape):
 
 
 @EVERY_FAMILY
-@pytest.mark.parametrize("side", [16, 256])
-def test_the_smallest_and_the_largest_side_are_taken(family, side):
-    if side % family.side_multiple:
-        return
-    output = small(family).build((3, side, side)).eval()(torch.zeros(2, 3, side, side))
+@pytest.mark.parametrize("largest", [False, True], ids=["smallest", "largest"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_smallest_and_the_largest_side_are_taken(family, largest, channels):
+    side = 256 if largest else family.least_side
+    family.check_shape((channels, side, side))
+    output = small(family).build((channels, side, side)).eval()(torch.zeros(2, channels, side, side))
     assert all(torch.isfinite(values).all() for values in output.columns.values())
-    assert output.reconstruction is None or output.reconstruction.shape == (2, 3, side, side)
+    assert output.reconstruction is None or output.reconstruction.shape == (2, channels, side, side)
 
 
 @families_of(GradientModel)
