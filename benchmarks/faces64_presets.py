@@ -195,15 +195,17 @@ def tables(
             name: _row(members, label) | {"completed_trials": searched[name][1]} for name, members in families.items()
         },
     }
-    head = "AUC, mean ± sd over the seeds | median seed [95%] | by kind | by rss"
+    head = "AUC, mean ± sd over the seeds | median seed [95%] | kind | by rss"
     tail = "kept epochs | images/s"
-    print(f"| preset | epochs, batch, images | {head} | others | {tail} |\n|{'---|' * 9}")
+    print(f"| preset | epochs, batch, images | {head} | others' | {tail} | parameters |\n|{'---|' * 10}")
     for name, row in _by_auc(rows["presets"]):
         cut = PLAN[name]
         given = (
             f"{cut.epochs}, {cut.batch}, {'all' if cut.images is None else f'{cut.images:,}'}{'*' if cut.thin else ''}"
         )
-        print(f"| {name} | {given} | {_measured(row)} | {OTHERS.get(name, '-')} | {_end(row)} |")
+        print(
+            f"| {name} | {given} | {_measured(row)} | {OTHERS.get(name, '-')} | {_end(row)} | {row['parameters']:,} |"
+        )
     print(f"\n| family | completed trials | chosen | crop, size | {head} | {tail} |\n|{'---|' * 10}")
     for name, row in _by_auc(rows["searched"]):
         where = f"{row['crop'][0]:g}, {row['size'][0]}"
@@ -262,15 +264,17 @@ def _measured(row: dict[str, Any]) -> str:
     rss = [run["auc_by_kind"]["rss"] for run in runs if "rss" in run["auc_by_kind"]]
     return " | ".join(
         [
-            _spread([run["auc"] for run in runs]),
+            _spread([run["auc"] for run in runs], row),
             f"{middle['auc']:.3f} [{middle['interval'][0]:.3f}, {middle['interval'][1]:.3f}]",
             ", ".join(dict.fromkeys(run["kind"] for run in runs)),
-            _spread(rss) if rss else "-",
+            _spread(rss, row) if rss else "-",
         ]
     )
 
 
-def _spread(values: list[float]) -> str:
+def _spread(values: list[float], row: dict[str, Any]) -> str:
+    if row["key"].startswith("pca-"):
+        return f"{values[0]:.3f} (no chance in it)"
     if len(values) == 1:
         return f"{values[0]:.3f} (1 seed)"
     few = "" if len(values) == 3 else f" ({len(values)} seeds)"
