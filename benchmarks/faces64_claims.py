@@ -1,6 +1,6 @@
 """Three published claims, held against labels: what the crop is worth, the multi-encoder, the classifier's logit.
 
-    python benchmarks/faces64_claims.py --data data --studies studies --labels labels.csv
+    python benchmarks/faces64_claims.py --data data --studies studies --labels labels.csv [--only logit]
 
 Trains one fully connected autoencoder at four crops and one of three encoders at the same width, three seeds each, the
 epoch kept by separation; and reads the logit of every cached resnet trial. Members go to the studies' folder, so a
@@ -40,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("data", "studies", "labels"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--only", choices=["trained", "logit"], help="one of the two tables")
     arguments = parser.parse_args()
     dataset = load_dataset(arguments.data, image_cache=arguments.studies / "preprocessed")
     label = read_labels(arguments.labels, dataset.test.ids)
@@ -64,30 +65,35 @@ def main() -> None:
     def spread(values: list[float]) -> str:
         return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
 
-    print(
-        "| model | crop | AUC of rss | AUC of the kind chosen blind | best epochs |\n|---|---|---|---|---|", flush=True
-    )
-    rows = [("fcn 256-32", "fcn", FCN, crop) for crop in CROPS]
-    rows += [("multi_encoder 3 x (256-32)", "multi_encoder", MULTI, 1.0)]
-    for name, family, architecture, crop in rows:
-        members = [trained(family, architecture, crop, seed) for seed in SEEDS]
+    if arguments.only != "logit":
         print(
-            f"| {name} | {crop} | {spread([measured(m, 'rss') for m in members])} | "
-            f"{spread([measured(m, m.main_column) for m in members])} | "
-            f"{', '.join(str(m.info['best_epoch']) for m in members)} |",
+            "| model | crop | AUC of rss | AUC of the kind chosen blind | best epochs |\n|---|---|---|---|---|",
             flush=True,
         )
-    print("\n| resnet trial | kind chosen blind | its AUC | AUC of the logit | blend of both |\n|---|---|---|---|---|")
-    for member in list_members(arguments.studies)[0]:
-        if member.family != "resnet" or "logit" not in member.columns or not member.info.get("trial"):
-            continue
-        kinds = [member.columns.index(kind) for kind in (member.main_column, "logit")]
-        reference, test = (side[:, kinds] for side in member.vectors())
-        both = auc(label, blend_scores(reference, test).scores).value
+        rows = [("fcn 256-32", "fcn", FCN, crop) for crop in CROPS]
+        rows += [("multi_encoder 3 x (256-32)", "multi_encoder", MULTI, 1.0)]
+        for name, family, architecture, crop in rows:
+            members = [trained(family, architecture, crop, seed) for seed in SEEDS]
+            print(
+                f"| {name} | {crop} | {spread([measured(m, 'rss') for m in members])} | "
+                f"{spread([measured(m, m.main_column) for m in members])} | "
+                f"{', '.join(str(m.info['best_epoch']) for m in members)} |",
+                flush=True,
+            )
+    if arguments.only != "trained":
         print(
-            f"| {member.key} | {member.main_column} | {measured(member, member.main_column):.3f} | "
-            f"{measured(member, 'logit'):.3f} | {both:.3f} |"
+            "\n| resnet trial | kind chosen blind | its AUC | AUC of the logit | blend of both |\n|---|---|---|---|---|"
         )
+        for member in list_members(arguments.studies)[0]:
+            if member.family != "resnet" or "logit" not in member.columns or not member.info.get("trial"):
+                continue
+            kinds = [member.columns.index(kind) for kind in (member.main_column, "logit")]
+            reference, test = (side[:, kinds] for side in member.vectors())
+            both = auc(label, blend_scores(reference, test).scores).value
+            print(
+                f"| {member.key} | {member.main_column} | {measured(member, member.main_column):.3f} | "
+                f"{measured(member, 'logit'):.3f} | {both:.3f} |"
+            )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ensemble_ad.cache import load_member
+
 USAGE, DATA, STORAGE = 2, 3, 4
 TUNE = ("tune", "--family", "fcn", "--trials", 1, "--epochs", 1, "--max-width", 128)
 CHECK = ("data", "check")
@@ -153,6 +155,16 @@ def test_a_side_that_the_family_cannot_take(refuses, data, command):
         "resnet takes images whose sides are multiples of 32 (32, 64, ... up to 256), not 24x24; resize with --size 32"
     )
     refuses(*command, code=USAGE, said=said)
+
+
+def test_a_preset_is_trained_at_the_size_that_the_refusal_advises(refuses, run_ensad, data):
+    for name in ("trainingset.npy", "testingset.npy"):
+        np.save(data / name, np.load(data / name)[:, :20, :20])
+    command = ("train", "--preset", "cnn-sample", "--epochs", 1, "--batch-size", 64)
+    refuses(*command, code=USAGE, said="not 20x20; resize with --size 16")
+    result = run_ensad(*command, "--size", 16)
+    assert result.exit_code == 0, result.stderr
+    assert load_member(Path("studies"), result.stdout.strip()).info["recipe"]["preprocess"]["size"] == [16, 16]
 
 
 def test_too_few_training_images(refuses, data):

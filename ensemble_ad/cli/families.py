@@ -23,7 +23,7 @@ def families(say: _options.Say) -> None:
     for family in listed:
         multiple = family["side_multiple"]
         sides = "any side" if multiple == 1 else f"sides that are multiples of {multiple}"
-        say.result(f"{family['name']}: {family['summary']} ({sides} from 16 to 256)")
+        say.result(f"{family['name']}: {family['summary']} ({sides} from {family['least_side']} to 256)")
         for name, preset in FAMILIES[family["name"]].presets.items():
             say.result(f"  {name}: {preset.architecture}")
             say.result(f"    {preset.source}")

@@ -16,6 +16,8 @@ from ensemble_ad.cli import _completion, _options
 @click.option("--transductive", is_flag=True, help="Allow a system that is trained on the unlabelled test images.")
 @click.option("--flips", is_flag=True, help="Score an image by the mean of it and its mirror image.")
 @click.option("--subset", type=int, help="Train on that many images only.")
+@click.option("--size", type=int,
+              help="Side in pixels that the crop is resized to.  [default: as published, or as it is]")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @_options.precision
@@ -29,6 +31,7 @@ def train(
     transductive: bool,
     flips: bool,
     subset: int | None,
+    size: int | None,
     seed: int,
     device: str,
     precision: str,
@@ -78,7 +81,7 @@ def train(
         architecture=published.architecture,
         preprocess=Preprocess(
             crop=published.crop,
-            size=published.size or (dataset.side, dataset.side),
+            size=(published.size or (dataset.side, dataset.side)) if size is None else (size, size),
             channels=dataset.channels,
             via=published.via,
         ),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ensemble_ad.errors import UsageError
+from ensemble_ad.images import SIDES
 
 _LATENT_SIZE = 512
 _RATED_BATCH = 256
@@ -306,11 +307,17 @@ class Family:
             UsageError: if `shape` is not one of them.
         """
         if any(side % self.side_multiple for side in shape[1:]):
+            nearest = round(shape[1] / self.side_multiple) * self.side_multiple
             raise UsageError(
                 f"{self.name} takes images whose sides are multiples of {self.side_multiple} "
-                f"({self.side_multiple}, {2 * self.side_multiple}, ... up to 256), not {shape[1]}x{shape[2]}; "
-                f"resize with --size {max(16, round(shape[1] / self.side_multiple) * self.side_multiple)}"
+                f"({self.least_side}, {self.least_side + self.side_multiple}, ... up to {SIDES[1]}), "
+                f"not {shape[1]}x{shape[2]}; resize with --size {max(self.least_side, nearest)}"
             )
+
+    @property
+    def least_side(self) -> int:
+        """The smallest side, of those that images may have, that this family takes."""
+        return math.ceil(SIDES[0] / self.side_multiple) * self.side_multiple
 
 
 def architecture_json(architecture: Architecture) -> dict[str, Any]:

@@ -14,8 +14,8 @@ def catalogue(epochs: int) -> list[dict[str, Any]]:
         epochs: the most that a trial trains.
 
     Returns:
-        Of each family `name`, `summary`, `side_multiple` (sides must be multiples of it), `reconstructs`,
-        `transductive`, `presets` (`name`, `source`, `architecture`, `crop`, `size`, `training`), and `search`: the
+        Of each family `name`, `summary`, `side_multiple` (sides must be multiples of it), `least_side`,
+        `reconstructs`, `transductive`, `presets` (`name`, `source`, `architecture`, `crop`, `size`, `training`), and `search`: the
         ranges that a study draws from, as text, those of `common_search` left out where they are the family's too.
     """
     return [
@@ -23,6 +23,7 @@ def catalogue(epochs: int) -> list[dict[str, Any]]:
             "name": family.name,
             "summary": family.summary,
             "side_multiple": family.side_multiple,
+            "least_side": family.least_side,
             "reconstructs": family.reconstructs,
             "transductive": family.transductive,
             "presets": [_preset(name, preset) for name, preset in family.presets.items()],
