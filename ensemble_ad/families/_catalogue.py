@@ -15,7 +15,8 @@ def catalogue(epochs: int) -> list[dict[str, Any]]:
 
     Returns:
         Of each family `name`, `summary`, `side_multiple` (sides must be multiples of it), `least_side`,
-        `reconstructs`, `transductive`, `presets` (`name`, `source`, `architecture`, `crop`, `size`, `training`), and `search`: the
+        `reconstructs`, `transductive`, `presets` (`name`, `source`, `architecture`, `crop`, `size`, `training`), and
+        `search`: the
         ranges that a study draws from, as text, those of `common_search` left out where they are the family's too.
     """
     return [
