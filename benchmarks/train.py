@@ -95,12 +95,16 @@ class Published(Dataset):
     """The course's data set: a tensor (N, C, H, W) of uint8, transformed whenever an image is asked for."""
 
     def __init__(self, images: Tensor, *, crop: bool) -> None:
-        from torchvision.transforms import v2
+        from torchvision import transforms
 
-        resize = [v2.Resize(256), v2.CenterCrop(196), v2.Resize(SIDE)] if crop else []
+        resize = [transforms.Resize(256), transforms.CenterCrop(196), transforms.Resize(SIDE)] if crop else []
         self.images = images
-        self.transform = v2.Compose(
-            [v2.Lambda(lambda x: x.to(torch.float32)), *resize, v2.Lambda(lambda x: 2.0 * x / 255.0 - 1.0)]
+        self.transform = transforms.Compose(
+            [
+                transforms.Lambda(lambda x: x.to(torch.float32)),
+                *resize,
+                transforms.Lambda(lambda x: 2.0 * x / 255.0 - 1.0),
+            ]
         )
 
     def __getitem__(self, index: int) -> Tensor:
