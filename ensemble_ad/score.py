@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ensemble_ad.families import Model, Output
 from ensemble_ad.reconstruction import ERROR_KINDS
+from ensemble_ad.precision import float32_products
 from ensemble_ad.step import to_input
 
 # On the CPU a batch and its error maps should stay in the cache.
@@ -71,10 +72,11 @@ def fit_latents(model: Model, images: Tensor, *, flips: bool = False) -> dict[st
         flips: take their mirror images too.
     """
     parts: dict[str, list[Tensor]] = {}
-    for batch in torch.split(images, _batch(images)):
-        for clean in _views(batch, flips):
-            for name, latent in _latents(model(clean)).items():
-                parts.setdefault(name, []).append(latent)
+    with float32_products("fp32", images.device):
+        for batch in torch.split(images, _batch(images)):
+            for clean in _views(batch, flips):
+                for name, latent in _latents(model(clean)).items():
+                    parts.setdefault(name, []).append(latent)
     return {name: LatentReference.fitted(torch.cat(latents)) for name, latents in parts.items()}
 
 
@@ -101,22 +103,31 @@ def error_vectors(
     """
     parts: dict[str, list[Tensor]] = {}
     size = _batch(images)
-    for start in range(0, len(images), size):
-        place = slice(start, start + size)
-        views = []
-        for clean in _views(images[place], flips):
-            output: Output = model(clean) if fold is None else model(clean, fold[place])
-            columns = dict(output.columns)
-            if output.reconstruction is not None:
-                columns = {kind: error(clean, output.reconstruction) for kind, error in ERROR_KINDS.items()} | columns
-            found = _latents(output) if latents else {}
-            for name, reference in latents.items():
-                end = f"_{name}" if name else ""
-                columns |= {kind + end: value for kind, value in reference.distances(found[name]).items()}
-            views.append(columns)
-        for kind in views[0]:
-            parts.setdefault(kind, []).append(torch.stack([view[kind].float() for view in views]).mean(0))
-    return {kind: torch.cat(values).cpu().numpy() for kind, values in parts.items()}
+    with float32_products("fp32", images.device):
+        for start in range(0, len(images), size):
+            place = slice(start, start + size)
+            views = [
+                _columns(model, clean, latents, None if fold is None else fold[place])
+                for clean in _views(images[place], flips)
+            ]
+            for kind in views[0]:
+                parts.setdefault(kind, []).append(torch.stack([view[kind].float() for view in views]).mean(0))
+    if not parts:
+        return {}
+    table = torch.stack([torch.cat(values) for values in parts.values()]).cpu().numpy()
+    return dict(zip(parts, table, strict=True))
+
+
+def _columns(model: Model, clean: Tensor, latents: LatentReferences, fold: Tensor | None) -> dict[str, Tensor]:
+    output: Output = model(clean) if fold is None else model(clean, fold)
+    columns = dict(output.columns)
+    if output.reconstruction is not None:
+        columns = {kind: error(clean, output.reconstruction) for kind, error in ERROR_KINDS.items()} | columns
+    found = _latents(output) if latents else {}
+    for name, reference in latents.items():
+        end = f"_{name}" if name else ""
+        columns |= {kind + end: value for kind, value in reference.distances(found[name]).items()}
+    return columns
 
 
 def _batch(images: Tensor) -> int:

@@ -6,7 +6,7 @@ Knows nothing of Optuna, of files or of test images: after each epoch it calls b
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -106,11 +106,12 @@ def train(
 @contextmanager
 def training_on(device: torch.device, settings: TrainSettings) -> Iterator[None]:
     """What holds while a model is built and trained: the seed, the precision, and memory that is kept for reuse."""
-    memory = keep_freed_memory() if device.type == "cpu" else nullcontext()
+    # Streams and graphs are made on the current device, which need not be the one of several that trains.
+    place = torch.cuda.device(device) if device.type == "cuda" else keep_freed_memory()
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         float32_products(settings.precision, device),
-        memory,
+        place,
     ):
         torch.manual_seed(settings.seed)
         yield
