@@ -379,7 +379,7 @@ def test_a_blend_of_many_images_makes_one_copy_of_the_scores(many_rows, method, 
     work = 150e6 if method == "auto" else 60e6
     assert peak < reference.nbytes + test.nbytes + work
     assert made[0].score(test[:1000]) == pytest.approx(made[0].scores[:1000], abs=1e-2)
-    assert reached(made[0], label) > 0.6
+    assert reached(made[0], label) > 0.55
 
 
 @pytest.mark.slow
