@@ -1,11 +1,11 @@
-"""Everything but the training: preprocessing, error kinds, blends, the command line, a study's memory; see pipeline.md.
+"""Everything but training: preprocessing, error kinds, blends, the command line, a study's memory; see pipeline.md.
 
-    python benchmarks/pipeline.py                              all of it; half an hour on two busy cores
+    python benchmarks/pipeline.py                              all of it; some ten minutes on two cores
     python benchmarks/pipeline.py --only preprocess,cli        some of it
     python benchmarks/pipeline.py --images 20000 --rows 20000  smaller
 
 What is compared takes turns, `--repeats` times; wall and processor seconds are medians, with the least and the largest.
-Prints a table and writes benchmarks/results/pipeline-<machine>.json.
+Prints a table and writes benchmarks/results/pipeline-<machine>.json, where parts that were not measured stay.
 """
 
 import argparse
@@ -17,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def preprocess(options: argparse.Namespace) -> list[Row]:
 
     pixels, settings = crops(512), Preprocess(crop=(KEPT / VIA,) * 2, size=(SIDE, SIDE), channels=3, via=VIA)
     chain = transforms.Compose([transforms.Resize(VIA), transforms.CenterCrop(KEPT), transforms.Resize(SIDE)])
-    tensors = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    tensors = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
     edge = (VIA - KEPT) // 2
 
     def pillow() -> np.ndarray:
@@ -221,13 +222,11 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def copies(options: argparse.Namespace) -> list[Row]:
+def copies(options: argparse.Namespace) -> Iterator[Row]:
     """How many copies of 1,000 members x 100,000 images are held."""
-    rows = []
     for what in ("greedy", "auto", "median", "auc_many", "compare_to_best"):
         found = json.loads(_run(__file__, "--child", "copies", str(options.rows), str(options.members), what))
-        rows.append({"what": f"memory of {options.members:,} x {options.rows:,}: {what}", **found})
-    return rows
+        yield {"what": f"memory of {options.members:,} x {options.rows:,}: {what}", **found}
 
 
 def cli(options: argparse.Namespace) -> list[Row]:
@@ -303,7 +302,14 @@ def peak_of(arguments: Sequence[str], folder: str) -> int:
     return used.ru_maxrss * 1024
 
 
-PARTS = {"preprocess": preprocess, "errors": errors, "blends": blends, "copies": copies, "cli": cli, "study": study}
+PARTS: dict[str, Callable[[argparse.Namespace], Iterable[Row]]] = {
+    "preprocess": preprocess,
+    "errors": errors,
+    "blends": blends,
+    "copies": copies,
+    "cli": cli,
+    "study": study,
+}
 
 
 def shown(row: Row) -> str:
@@ -334,12 +340,17 @@ def main() -> None:
     if options.child:
         {"blend": blend_once, "copies": copies_once}[options.child[0]](*options.child[1:])
         return
-    load, rows = os.getloadavg()[0], []
-    for part in options.only.split(","):
+    chosen = options.only.split(",")
+    # What is not measured now stays as it was measured last, each row under its own date and load.
+    before = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
+    rows = [row for row in before if row["part"] not in chosen]
+    for part in chosen:
         for row in PARTS[part](options):
-            rows.append(row)
             print(shown(row), flush=True)
-        _record.write(options.out, rows, command=" ".join(sys.argv), load_at_start=round(load, 2))
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            rows.append({"part": part, **row, "date": now, "load": round(os.getloadavg()[0], 1)})
+        rows.sort(key=lambda row: list(PARTS).index(row["part"]))
+        _record.write(options.out, rows, command=" ".join(["python", *sys.argv]))
     print(f"written to {options.out}")
 
 

@@ -16,7 +16,7 @@ from ensemble_ad.cache import DamagedError, Member, load_data_record
 from ensemble_ad.errors import DataError, StorageError, UsageError
 from ensemble_ad.saved_blend import LEVEL, SavedBlend
 from ensemble_ad.selection import Term
-from ensemble_ad.statistics import Estimate, rank_correlation, separation_many
+from ensemble_ad.statistics import Estimate, rank_correlations, separation_many
 from ensemble_ad.statistics.estimate import two_sided_quantile
 
 COLUMN_CHOICES = ("main", "all")
@@ -105,9 +105,9 @@ def blend_members(
     members = [member for term in terms for member in term.members]
     share = crossfit_share(reference_columns, test_columns)
     place = {name: position for position, name in enumerate(names)}
-    correlation = {
-        m.key: rank_correlation(test_columns[:, place[f"{m.key}/{m.main_column}"]], made.scores) for m in members
-    }
+    main = [place[f"{member.key}/{member.main_column}"] for member in members]
+    found = rank_correlations([test_columns[:, column] for column in main], made.scores)
+    correlation = {member.key: float(value) for member, value in zip(members, found, strict=True)}
     info = {
         "data": members[0].data,
         "members": [member.key for member in members],

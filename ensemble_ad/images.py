@@ -86,16 +86,21 @@ class Dataset:
 
 
 def blocks(images: Images) -> Iterator[Images]:
-    """Contiguous runs of images, small enough to hold, whatever the size of the whole.
-
-    What was read of a memory map would count as this process's memory for as long as it is mapped, so it is given back
-    after each run; a later look finds it in the system's cache.
-    """
+    """Contiguous runs of images, small enough to hold, whatever the size of the whole; see `give_back`."""
     for start in range(0, len(images), _BLOCK):
         yield np.ascontiguousarray(images[start : start + _BLOCK])
-        mapped = getattr(images, "_mmap", None)
-        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and not images.flags.writeable:
-            mapped.madvise(mmap.MADV_DONTNEED)
+        give_back(images)
+
+
+def give_back(images: Images) -> None:
+    """Let go of what was read of a read-only memory map, which counts as this process's memory for as long as it is
+    mapped.
+
+    Nothing is lost: a later look finds it in the system's cache, or on disk. Other arrays are left alone.
+    """
+    mapped = getattr(images, "_mmap", None)
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and not images.flags.writeable:
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def load_dataset(data: Path, *, image_cache: Path, test_optional: bool = False) -> Dataset:

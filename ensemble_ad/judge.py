@@ -14,7 +14,7 @@ from torch import Tensor
 from ensemble_ad.checkpoint import State
 from ensemble_ad.families import Model, family
 from ensemble_ad.families._base import CrossFittedArchitecture
-from ensemble_ad.images import Dataset, Images, ImageSet
+from ensemble_ad.images import Dataset, Images, ImageSet, give_back
 from ensemble_ad.objective import (
     Evidence,
     Judgement,
@@ -94,6 +94,7 @@ class Prepared:
         glance: int64 (g,), the test images that are looked at after each epoch.
         pseudo: the pseudo-anomalies, a kind.
         folds: where the family is transductive.
+        maps: the memory maps that lie under the images on a CPU.
     """
 
     train: Tensor
@@ -103,25 +104,33 @@ class Prepared:
     glance: Tensor
     pseudo: Mapping[str, Tensor]
     folds: Folds | None
+    maps: tuple[Images, ...] = ()
+
+    def give_back(self) -> None:
+        """Let go of the memory of images that an epoch has read: training and scoring need not hold both sets."""
+        for images in self.maps:
+            give_back(images)
 
     @classmethod
     def of(
         cls, dataset: Dataset, recipe: Recipe, studies: Path, device: torch.device, pseudo: PseudoImages | None
     ) -> "Prepared":
         split = split_rows(len(dataset.train), dataset.fingerprint, recipe.subset)
-        train_images = _to_device(dataset.train, recipe, studies, device)
+        train, test = (_prepared(images, recipe, studies) for images in (dataset.train, dataset.test))
+        train_images = _to_device(train, device)
         architecture = recipe.architecture
         damaged = {} if pseudo is None else pseudo.images
         return cls(
             train=train_images,
             rows=torch.from_numpy(split.train).to(device),
             reference=train_images[torch.from_numpy(split.reference).to(device)],
-            test=_to_device(dataset.test, recipe, studies, device),
+            test=_to_device(test, device),
             glance=torch.from_numpy(_glance(len(dataset.test), dataset.fingerprint)).to(device),
             pseudo={kind: torch.from_numpy(apply(x, recipe.preprocess)).to(device) for kind, x in damaged.items()},
             folds=deal(len(split.reference), len(dataset.test), architecture.folds, recipe.training.seed, device)
             if isinstance(architecture, CrossFittedArchitecture)
             else None,
+            maps=(train, test),
         )
 
 
@@ -155,6 +164,7 @@ class Judge:
 
     def epoch(self, epoch: Epoch, model: Model) -> bool:
         """Judge one; False when the patience has run out."""
+        self.images.give_back()
         latents = self.latents(model) if self._judges_latents else {}
         glance = self.images.glance if "test" in self.goal.needs else self.images.glance[:0]
         scored = self.score(model, latents, test_rows=glance, pseudo="pseudo" in self.goal.needs)
@@ -272,10 +282,13 @@ def _values(judgement: Judgement) -> dict[str, float]:
     return {"value": judgement.value, "standard_error": judgement.standard_error}
 
 
-def _to_device(image_set: ImageSet, recipe: Recipe, studies: Path, device: torch.device) -> Tensor:
+def _prepared(image_set: ImageSet, recipe: Recipe, studies: Path) -> Images:
     if not len(image_set):
-        return torch.empty((0, *recipe.preprocess.size, recipe.preprocess.channels), dtype=torch.uint8, device=device)
-    images: Images = cached(image_set, recipe.preprocess, studies / _PREPROCESSED)
+        return np.empty((0, *recipe.preprocess.size, recipe.preprocess.channels), dtype=np.uint8)
+    return cached(image_set, recipe.preprocess, studies / _PREPROCESSED)
+
+
+def _to_device(images: Images, device: torch.device) -> Tensor:
     with warnings.catch_warnings():
         # The memory map is read-only, and nothing here writes to it.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

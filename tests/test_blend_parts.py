@@ -14,7 +14,7 @@ from ensemble_ad.blend.combine import COMBINERS
 from ensemble_ad.blend.forest import grow
 from ensemble_ad.blend.normalise import NORMALISERS, normalise
 from ensemble_ad.blend.optimise import nonnegative_logistic, nonnegative_quadratic
-from ensemble_ad.blend.weight import WEIGHERS, Pool
+from ensemble_ad.blend.weight import WEIGHERS, Pool, _binned_separation
 from ensemble_ad.statistics import auc
 
 small = arrays(np.float64, st.tuples(st.integers(1, 12), st.just(2)), elements=st.integers(-3, 3).map(float))
@@ -139,6 +139,22 @@ def test_the_forest_keeps_its_leaves_full_and_counts_columns(sides):
     # Each leaf's value is a mean over at least nine rows, so it takes few different values a tree.
     assert (forest.feature < 0).sum() <= 7 * (len(low) + len(high)) / 9
     assert grow(low, high, trees=7, min_leaf=200, seed=1).score(low) == pytest.approx(0.5)
+
+
+def test_a_forest_of_a_table_too_large_to_copy_is_the_same(sides, monkeypatch):
+    benign, malignant, _, _ = (side.astype(np.float32) for side in sides)
+    copied = grow(benign, malignant, trees=10)
+    monkeypatch.setattr("ensemble_ad.blend.forest._TABLE_NUMBERS", 0)
+    looked_up = grow(benign, malignant, trees=10)
+    for name, value in vars(copied).items():
+        np.testing.assert_array_equal(value, getattr(looked_up, name), err_msg=name)
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=30), st.lists(st.integers(0, 40), min_size=1, max_size=30))
+def test_the_separation_of_bins_counts_every_pair_exactly(low, high):
+    reference, test = np.array(low), np.array(high)
+    pairs = 2 * (test[:, None] > reference) + (test[:, None] == reference)
+    assert _binned_separation(reference, test) == int(pairs.sum()) / (2 * len(low) * len(high))
 
 
 def test_a_forest_does_not_try_columns_without_a_chance(sides):

@@ -151,16 +151,16 @@ class _Members:
         for index, group in enumerate(together):
             share[group, index] = 1 / len(group)
         distinct = [group[0] for group in together]
-        return cls(distinct=distinct, share=share, votes=_votes(low[:, distinct], high[:, distinct]))
+        return cls(distinct=distinct, share=share, votes=_votes(low, high, distinct))
 
     def spread(self, raw: Floats) -> Floats:
         """Raw weights of the distinct members as weights (m,) of all, sum 1."""
         return np.asarray(self.share @ (raw / raw.sum()), dtype=np.float64)
 
 
-def _votes(low: Numbers, high: Numbers) -> Floats:
+def _votes(low: Numbers, high: Numbers, distinct: list[int]) -> Floats:
     pool = thinned(Pool(reference=low, test=high), 2_000)
-    rows = np.concatenate([pool.reference, pool.test]).astype(np.float64)
+    rows = np.concatenate([pool.reference[:, distinct], pool.test[:, distinct]]).astype(np.float64)
     rows -= rows.mean(axis=0)
     size = np.sqrt((rows**2).sum(axis=0))
     alike = np.maximum(rows.T @ rows / np.maximum(np.outer(size, size), 1e-300), 0.0)
@@ -177,7 +177,9 @@ def _linear(
     Returns:
         A part a feature; its weights (m,); the share of anomalies that it sees; whether that is surely above `most`.
     """
-    pool = thinned(Pool(reference=low[:, members.distinct], test=high[:, members.distinct], seed=seed), _FIT_ROWS)
+    # Rows before columns, and single columns last: what is picked of the whole table would be a copy of it.
+    every = thinned(Pool(reference=low, test=high, seed=seed), _FIT_ROWS)
+    pool = Pool(reference=every.reference[:, members.distinct], test=every.test[:, members.distinct])
     count = len(members.distinct)
     some = np.arange(count)
     if count > _FIT_MEMBERS:
@@ -185,9 +187,14 @@ def _linear(
         some = np.sort(np.argsort(-separation_many(pool.reference, pool.test).value, kind="stable")[:_FIT_MEMBERS])
     n, k = len(pool.reference), len(pool.test)
     rows = np.concatenate([pool.reference[:, some], pool.test[:, some]]).astype(np.float64)
-    features = np.concatenate([reshaped(name, rows) for name in FEATURES], axis=1)
+    del every, pool
+    features = np.empty((n + k, len(FEATURES) * len(some)))
+    for index, name in enumerate(FEATURES):
+        features[:, index * len(some) : (index + 1) * len(some)] = reshaped(name, rows)
+    del rows
     centre, spread = features.mean(axis=0), features.std(axis=0)
-    features = (features - centre) / spread
+    features -= centre
+    features /= spread
     ridge = _PRIOR * (n + k) / (4 * n * k) + _RIDGE_FLOOR
     found = nonnegative_logistic(features[:n], features[n:], ridge)
     if not found.sum() > 0:
@@ -239,8 +246,8 @@ def _forest(members: _Members, ranks: FrozenNormaliser, low: Numbers, high: Numb
 
 def _flat(members: _Members, ranks: FrozenNormaliser, low: Numbers, high: Numbers) -> Part:
     """Mean of the members' stretched ranks by their votes, without those that are surely upside down."""
-    one = separation_many(low[:, members.distinct], high[:, members.distinct])
-    raw = np.where(surely_inverted(one), 0.0, members.votes)
+    inverted = surely_inverted(separation_many(low, high))[members.distinct]
+    raw = np.where(inverted, 0.0, members.votes)
     raw = raw if raw.sum() > 0 else members.votes
     part = Part(
         name="flat",

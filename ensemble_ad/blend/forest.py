@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int32]
 Numbers = NDArray[np.floating]
 
-_TABLE_NUMBERS = 1 << 24  # rows x columns up to which both sides are copied into one table, which is faster
+_TABLE_NUMBERS = 1 << 22  # rows x columns up to which both sides are copied into one table, which is faster
 _ROWS_AT_ONCE = 1_000  # times the trees: the walk's arrays stay within a processor's cache
 
 
@@ -164,7 +164,7 @@ def _table(negative: Numbers, positive: Numbers) -> Callable[[NDArray[np.int64],
     """Looks up the numbers at rows (the positive ones follow the negative) and columns, (r,) each, as float64."""
     columns = negative.shape[1]
     if (len(negative) + len(positive)) * columns <= _TABLE_NUMBERS:
-        flat = np.ascontiguousarray(np.concatenate([negative, positive]), dtype=np.float64).ravel()
+        flat = np.ascontiguousarray(np.concatenate([negative, positive], dtype=np.float64)).ravel()
         return lambda row, column: flat[row * columns + column]
 
     def look_up(row: NDArray[np.int64], column: NDArray[np.int64]) -> Floats:

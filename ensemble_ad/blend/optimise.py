@@ -48,7 +48,7 @@ def nonnegative_logistic(
     Returns:
         (m,) weights, all zero where nothing separates.
     """
-    rows = np.concatenate([negative, positive]).astype(np.float64)
+    rows = np.concatenate([negative, positive], dtype=np.float64)
     rows -= rows.mean(axis=0)
     sign = np.concatenate([np.full(len(negative), -1.0), np.full(len(positive), 1.0)])
     mass = np.where(sign < 0, 0.5 / len(negative), 0.5 / len(positive))

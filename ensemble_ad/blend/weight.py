@@ -227,12 +227,13 @@ def thinned(pool: Pool, rows: int) -> Pool:
         return pool
     rng = np.random.default_rng(pool.seed)
 
-    def some(length: int) -> NDArray[np.intp]:
-        return np.sort(rng.choice(length, size=min(length, rows), replace=False))
+    def some(side: Numbers) -> Numbers:
+        drawn = np.sort(rng.choice(len(side), size=min(len(side), rows), replace=False))
+        return side.T[:, drawn].T  # columns contiguous
 
     return Pool(
-        reference=np.asfortranarray(pool.reference[some(len(pool.reference))]),
-        test=np.asfortranarray(pool.test[some(len(pool.test))]),
+        reference=some(pool.reference),
+        test=some(pool.test),
         given=pool.given,
         seed=pool.seed,
     )

@@ -23,7 +23,7 @@ from ensemble_ad.statistics.many import (
     holm,
     wilcoxon_across_tasks,
 )
-from ensemble_ad.statistics.ranks import midranks, rank_correlation
+from ensemble_ad.statistics.ranks import midranks, rank_correlation, rank_correlations
 from ensemble_ad.statistics.share import MOST_ANOMALIES, SURE, estimate_share, implausible, implied_auc
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "midranks",
     "partial_auc",
     "rank_correlation",
+    "rank_correlations",
     "separation",
     "separation_many",
     "wilcoxon_across_tasks",

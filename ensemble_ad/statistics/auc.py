@@ -283,9 +283,14 @@ def paired_differences(label: NDArray[np.bool_], scores: NDArray[np.floating], b
     pick = _by_label(scores, label)
     best_positive, best_negative = placements(*pick(slice(best, best + 1)))
     for part in _column_chunks(columns, len(scores)):
-        of_positive, of_negative = placements(*pick(part))
-        difference[part] = (of_positive - best_positive).mean(axis=1)
-        variance[part] = _variance(of_positive - best_positive) + _variance(of_negative - best_negative)
+        low, high = pick(part)
+        for some in _column_chunks(len(low), len(scores), least=1):
+            of_positive, of_negative = placements(low[some], high[some])
+            of_positive -= best_positive
+            of_negative -= best_negative
+            place = slice(part.start + some.start, part.start + some.stop)
+            difference[place] = of_positive.mean(axis=1)
+            variance[place] = _variance(of_positive) + _variance(of_negative)
     return difference, np.sqrt(variance)
 
 
@@ -309,8 +314,8 @@ def _covariance(rows: Floats) -> Floats:
     return product
 
 
-def _column_chunks(columns: int, length: int) -> Iterator[slice]:
-    width = max(_LEAST_COLUMNS, _CHUNK_NUMBERS // length)
+def _column_chunks(columns: int, length: int, least: int = _LEAST_COLUMNS) -> Iterator[slice]:
+    width = max(least, _CHUNK_NUMBERS // length)
     for start in range(0, columns, width):
         yield slice(start, min(columns, start + width))
 

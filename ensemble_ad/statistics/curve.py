@@ -13,7 +13,7 @@ def roc_counts(label: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
     """False and true positives at each distinct threshold from high to low, the first entry (0, 0); both (t + 1,)."""
     values = as_scores(score, "score", 1)
     flags = as_labels(label, len(values))
-    order = np.argsort(values, kind="stable")[::-1]
+    order = np.argsort(values)[::-1]  # the order within a group of ties is of no account
     ordered, truth = values[order], flags[order]
     last = np.append(ordered[1:] != ordered[:-1], True)
     true_positive = np.cumsum(truth)[last].astype(np.float64)

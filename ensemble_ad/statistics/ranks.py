@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -39,10 +41,25 @@ def sorted_midranks(rows: NDArray[np.floating]) -> tuple[NDArray[np.floating], F
 
 def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
     """Spearman's rank correlation of two (n,) arrays, ties by midrank; NaN where one is constant."""
-    ranks = midranks(np.stack([np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)]))
-    centred = ranks - ranks.mean(axis=1, keepdims=True)
-    scale = float(np.sqrt((centred**2).sum(axis=1).prod()))
-    return float(centred[0] @ centred[1]) / scale if scale > 0 else float("nan")
+    return float(rank_correlations([a], b)[0])
+
+
+def rank_correlations(columns: Sequence[ArrayLike], score: ArrayLike) -> Floats:
+    """`rank_correlation` of each of m columns (n,) with `score` (n,), which is ranked once: (m,)."""
+    theirs = _centred_ranks(np.asarray(score))
+    result = np.full(len(columns), np.nan)
+    for index, column in enumerate(columns):
+        own = _centred_ranks(np.asarray(column))
+        scale = float(np.sqrt((own**2).sum() * (theirs**2).sum()))
+        if scale > 0:
+            result[index] = float(own @ theirs) / scale
+    return result
+
+
+def _centred_ranks(values: NDArray[np.generic]) -> Floats:
+    ranks = midranks(values.astype(np.float64)[None, :])[0]
+    centred: Floats = ranks - ranks.mean()
+    return centred
 
 
 def placement_moments(negative: NDArray[np.floating], positive: NDArray[np.floating]) -> tuple[float, float, float]:
