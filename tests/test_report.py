@@ -469,6 +469,7 @@ def test_no_blend_an_unknown_blend_and_wrong_labels_are_clear_errors(run_ensad, 
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_without_pictures_no_torch_is_imported(tmp_path, data, studies):
     code = (
         "import sys\nfrom ensemble_ad.cli import main\n"
