@@ -29,6 +29,7 @@ RUNS = {
     "export": "export both",
     "families": "families",
     "import --template": "import --template held_out.csv",
+    "report": "report --pictures 0",
     "score": "score data/testingset.npy --alarm-rate 0.1 --device cpu",
     "submit": "submit",
 }

@@ -1,5 +1,7 @@
 """Looking into a bottleneck: what is scaled, what is mixed in, and the sheet that `ensad latent` writes."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -119,7 +121,8 @@ def test_the_command_writes_a_sheet_of_all_that_was_asked_for(run_ensad, data, s
         assert sheet.format == "PNG"
         wide = sheet.width
         assert np.asarray(sheet.convert("L")).std() > 20
-    assert run_ensad("latent", "--member", key, "-q").exit_code == 0
+    result = run_ensad("latent", "--member", key, "--json", "-q")
+    assert json.loads(result.stdout)["result"]["pictures"][-3:] == ["20% noise", "50% noise", "80% noise"]
     with Image.open("latent.png") as sheet:
         # The image, its reconstruction, and two pictures of noise or three; one of scaling or three.
         assert sheet.width - 12 == (wide - 12) / 5 * 8

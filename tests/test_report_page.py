@@ -234,11 +234,13 @@ def test_without_scripts_everything_is_there(open_page):
 
 
 def test_the_screenshots_of_the_documentation_are_taken_by_this_script(browser, written, tmp_path):
-    made = screenshots.take(browser, written, tmp_path)
+    some = [screenshots.SHOTS[1], screenshots.SHOTS[-1]]
+    made = {path.name: path for path in screenshots.take(browser, written, tmp_path, some)}
+    assert set(made) == {f"{name}.png" for name, *_ in some}
     kept = Path(screenshots.__file__).parent
-    for path, (name, width, height, _, _) in zip(made, screenshots.SHOTS, strict=True):
-        for file in (path, kept / f"{name}.png"):
+    for name, width, height, _, _ in screenshots.SHOTS:
+        for file in filter(None, (made.get(f"{name}.png"), kept / f"{name}.png")):
             with Image.open(file) as shot:
                 assert shot.size == (width, height)
                 assert len(shot.convert("RGB").getcolors(1 << 24)) > 10
-        assert (kept / f"{name}.png").stat().st_size < 250_000
+        assert (kept / f"{name}.png").stat().st_size < 100_000

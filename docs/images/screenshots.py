@@ -17,7 +17,7 @@ Needs playwright and a Chromium (`apt-get install chromium`).
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,11 @@ FLAGS = (
 SHOTS = (
     ("report-light", 1200, 860, "light", None),
     ("report-dark", 1200, 860, "dark", "#scores"),
-    ("report-pictures", 1200, 860, "light", "#pictures"),
-    ("report-latents", 1200, 860, "dark", "#latents"),
+    ("report-pictures", 1200, 620, "light", "#group-least"),
+    ("report-latents", 1200, 650, "dark", "#latents"),
     ("report-phone", 390, 844, "light", None),
 )
-_COLOURS = 200
+_COLOURS = 256
 
 
 def chromium() -> str | None:
@@ -57,10 +57,10 @@ def browser() -> Iterator[Any]:
             opened.close()
 
 
-def take(opened: Any, page: Path, folder: Path) -> list[Path]:
-    """Write a PNG of few colours for each of SHOTS."""
+def take(opened: Any, page: Path, folder: Path, shots: Sequence[Any] = SHOTS) -> list[Path]:
+    """Write a PNG of few colours for each of `shots`."""
     written = []
-    for name, width, height, theme, place in SHOTS:
+    for name, width, height, theme, place in shots:
         context = opened.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
         tab = context.new_page()
         tab.goto(page.resolve().as_uri())
@@ -73,7 +73,7 @@ def take(opened: Any, page: Path, folder: Path) -> list[Path]:
         path = folder / f"{name}.png"
         tab.screenshot(path=path)
         with Image.open(path) as shot:
-            few = shot.convert("RGB").quantize(_COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+            few = shot.convert("RGB").quantize(_COLOURS, kmeans=2, dither=Image.Dither.NONE)
         few.save(path, optimize=True)
         written.append(path)
         context.close()

@@ -271,7 +271,7 @@ def _search(search: Search) -> dict[str, Any]:
     rest = [*search.importance.values()][MOST_IMPORTANT:]
     return {
         "of": search,
-        "summary": f"{search.study}: {', '.join(counts)} trials; best {search.objectives[0]} {best[0]:.3f}",
+        "summary": f"{search.study}: trials {', '.join(counts)}; best {search.objectives[0]} {best[0]:.3f}",
         "histories": histories,
         "importance": important,
         "others": f" {len(rest)} others together have {_percent(sum(rest))}." if rest else "",
