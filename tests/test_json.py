@@ -32,6 +32,8 @@ RUNS = {
     "score": "score data/testingset.npy --alarm-rate 0.1 --device cpu",
     "submit": "submit",
 }
+if "report" in main.commands:
+    RUNS["report"] = "report --pictures 0"
 
 
 def _documented(command: str) -> list[str]:
