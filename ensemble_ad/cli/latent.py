@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from ensemble_ad.cli import _options
+from ensemble_ad.cli import _completion, _options
 
 
 @click.command(short_help="Change a model's bottleneck and see what it decodes.")
-@click.option("--member", required=True, help="Key of the member; `ensad compare` lists them.")
+@click.option("--member", required=True, shell_complete=_completion.keys, help="Key of the member; `ensad compare` lists them.")
 @click.option("--image", default="0", show_default=True, help="ID of a test image.")
 @click.option("--scale", help="Elements of the latent and a factor each, as in 0:3,2:5.")
 @click.option("--noise", default="0.2,0.5,0.8", show_default=True, help="Shares of noise to mix in, of 0 to 1.")
@@ -24,7 +24,7 @@ from ensemble_ad.cli import _options
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @_options.data
 @_options.studies
-@_options.verbosity
+@_options.output
 def latent(
     member: str,
     image: str,
@@ -82,5 +82,5 @@ def latent(
     tiles += [(f"{share:.0%} noise", opening.decode(opening.mixed(z, share, seed))[0]) for share in shares]
     write_sheet(output, tiles)
     say(f"{member} has the latent elements 0 to {opening.elements - 1}")
-    say("next: ensad report, which has such a sheet of each family")
-    click.echo(output)
+    say.result(str(output), path=output, member=member, image=image, elements=opening.elements)
+    say.next("ensad report")

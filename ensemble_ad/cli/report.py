@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from ensemble_ad.cli import _options
+from ensemble_ad.cli import _completion, _options
 
 
 @click.command(short_help="Write one HTML page about a blend.")
-@click.option("--blend", help="Which blend.  [default: the latest]")
+@click.option("--blend", shell_complete=_completion.blends, help="Which blend.  [default: the latest]")
 @click.option(
     "-o",
     "--output",
@@ -28,7 +28,7 @@ from ensemble_ad.cli import _options
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @_options.data
 @_options.studies
-@_options.verbosity
+@_options.output
 def report(
     blend: str | None,
     output: Path | None,
@@ -56,6 +56,7 @@ def report(
       ensad report --labels labels.csv --pictures 12
     """
     from ensemble_ad import storage as files
+    from ensemble_ad.cli._progress import busy
     from ensemble_ad.report import Sources, collect, render
     from ensemble_ad.saved_blend import latest_blend, load_blend
 
@@ -63,7 +64,8 @@ def report(
     sources = Sources(
         studies=studies, data=data, labels=labels, storage=storage, pictures=pictures, seed=seed, device=device
     )
-    page = collect(chosen, sources)
+    with busy(say, f"collecting {chosen.name}"):
+        page = collect(chosen, sources)
     for note in page.notes:
         say.warn(note)
     text = render(page)
@@ -71,4 +73,5 @@ def report(
     with files.whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
     say(f"{len(text.encode()) / 1e6:.1f} MB; open it in a browser")
-    click.echo(path)
+    say.result(str(path), path=path, blend=chosen.name)
+    say.next("ensad submit")
