@@ -30,10 +30,9 @@ RUNS = {
     "families": "families",
     "import --template": "import --template held_out.csv",
     "score": "score data/testingset.npy --alarm-rate 0.1 --device cpu",
+    "report": "report --pictures 0",
     "submit": "submit",
 }
-if "report" in main.commands:
-    RUNS["report"] = "report --pictures 0"
 
 
 def _documented(command: str) -> list[str]:
@@ -162,7 +161,7 @@ def test_ctrl_c_and_damage_have_their_kinds(run_ensad, studies, monkeypatch):
         raise KeyboardInterrupt  # as Python does when the key is pressed
 
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "tabulate", interrupted)
+        patch.setattr(tables, "table_rows", interrupted)
         assert json.loads(run_ensad("compare", "--json").stdout)["error"] == {
             "kind": "interrupted", "message": "interrupted", "exit_code": 130,
         }  # fmt: skip

@@ -8,7 +8,9 @@ from ensemble_ad.cli import _completion, _options
 
 
 @click.command(short_help="Change a model's bottleneck and see what it decodes.")
-@click.option("--member", required=True, shell_complete=_completion.keys, help="Key of the member; `ensad compare` lists them.")
+@click.option(
+    "--member", required=True, shell_complete=_completion.keys, help="Key of the member; `ensad compare` lists them."
+)
 @click.option("--image", default="0", show_default=True, help="ID of a test image.")
 @click.option("--scale", help="Elements of the latent and a factor each, as in 0:3,2:5.")
 @click.option("--noise", default="0.2,0.5,0.8", show_default=True, help="Shares of noise to mix in, of 0 to 1.")
