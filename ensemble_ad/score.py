@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ensemble_ad.families import Model, Output
-from ensemble_ad.reconstruction import ERROR_KINDS
 from ensemble_ad.precision import float32_products
+from ensemble_ad.reconstruction import ERROR_KINDS
 from ensemble_ad.step import to_input
 
 # On the CPU a batch and its error maps should stay in the cache.

@@ -112,7 +112,7 @@ def test_a_refusal_of_the_system_that_nobody_foresaw_is_one_line_too(run_ensad, 
 def test_a_pipe_that_is_closed_early_ends_a_command_without_a_word(run_ensad, studies, tmp_path):
     run_ensad("blend", "--name", "long", "--columns", "all")
     ensad = f"'{sys.executable}' -c 'from ensemble_ad.cli import main; main()'"
-    command = f"{ensad} compare --format json | head -c 10"
+    command = f"{ensad} compare --format json -q | head -c 10"
     result = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.stderr == ""
     assert len(result.stdout) == 10

@@ -34,6 +34,8 @@ def test_members_and_blends_are_those_of_the_studies_folder(studies, tmp_path, m
     assert _complete("blend --members", "fcn,res") == ["fcn,resnet", *(f"fcn,{k}" for k in keys if k[0] == "r")]
     for command in ("submit --blend", "score new.npy --blend", "compare --blend", "evaluate --blend", "export"):
         assert _complete(command, "") == ["both"]
+    assert _complete("latent --member", "fcn") == [key for key in keys if key.startswith("fcn")]
+    assert _complete("report --blend", "") == ["both"]
     studies.rename(tmp_path / "elsewhere")
     assert _complete("submit --blend", "") == []
     assert _complete("submit --studies elsewhere --blend", "b") == ["both"]

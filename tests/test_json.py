@@ -103,6 +103,15 @@ def test_a_blend_and_scores_that_come_in_have_theirs(run_ensad, data, studies, t
     _checks(document)
 
 
+def test_a_latent_says_where_its_picture_lies_and_how_many_elements_there_are(run_ensad, data, studies, tmp_path):
+    key = next(folder.name for folder in (studies / "members").iterdir() if folder.name.startswith("fcn"))
+    document = json.loads(run_ensad("latent", "--member", key, "--image", 3, "--device", "cpu", "--json").stdout)
+    assert list(document["result"]) == _documented("latent")
+    assert (tmp_path / document["result"]["path"]).is_file()
+    assert document["result"]["elements"] > 0
+    _checks(document)
+
+
 def test_the_numbers_are_those_of_the_text(run_ensad, data, studies):
     evaluated = json.loads(run_ensad("evaluate", "--json").stdout)["result"]["rows"]
     table = ea.comparison("studies")
@@ -161,7 +170,7 @@ def test_ctrl_c_and_damage_have_their_kinds(run_ensad, studies, monkeypatch):
         raise KeyboardInterrupt  # as Python does when the key is pressed
 
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "tabulate", interrupted)
+        patch.setattr(tables, "table_rows", interrupted)
         assert json.loads(run_ensad("compare", "--json").stdout)["error"] == {
             "kind": "interrupted", "message": "interrupted", "exit_code": 130,
         }  # fmt: skip

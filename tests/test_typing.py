@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 
 import ensemble_ad as ea
@@ -125,19 +126,23 @@ def _has_any(kind: object) -> bool:
     return any(_has_any(part) for part in parts if not isinstance(part, str | int | list))
 
 
+def _hints(thing: object) -> dict[str, object]:
+    return typing.get_type_hints(thing, localns={"pd": pd})  # which is imported for types only
+
+
 def _signatures(name: str, thing: object) -> Iterator[tuple[str, object]]:
     """Annotations of a function, or of a class' public methods, properties and attributes, those of its bases too."""
     if inspect.isclass(thing):
-        yield name, {key: kind for key, kind in typing.get_type_hints(thing).items() if not key.startswith("_")}
+        yield name, {key: kind for key, kind in _hints(thing).items() if not key.startswith("_")}
         for base in thing.__mro__:
             if base.__module__.startswith("ensemble_ad"):
                 for key, method in vars(base).items():
                     inner = getattr(method, "fget", None) or getattr(method, "func", None) or method
                     inner = getattr(inner, "__func__", inner)
                     if inspect.isfunction(inner) and (not key.startswith("_") or key == "__init__"):
-                        yield f"{name}.{key}", typing.get_type_hints(inner)
+                        yield f"{name}.{key}", _hints(inner)
     elif inspect.isfunction(thing):
-        yield name, typing.get_type_hints(thing)
+        yield name, _hints(thing)
 
 
 @pytest.mark.parametrize("name", ea.__all__)

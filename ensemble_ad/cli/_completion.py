@@ -35,12 +35,17 @@ def blends(context: click.Context, param: click.Parameter, incomplete: str) -> "
 def members(context: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
     """The last of a comma-separated list of families and members' keys."""
     before, comma, last = incomplete.rpartition(",")
-    keys = _folders(context, "members")
-    cached = dict.fromkeys(key.rpartition("-")[0] for key in keys)
-    found = _beginning(last, [*((name, "") for name in cached), *((key, "") for key in keys)])
+    cached = _folders(context, "members")
+    kinds = dict.fromkeys(key.rpartition("-")[0] for key in cached)
+    found = _beginning(last, ((name, "") for name in (*kinds, *cached)))
     for item in found:
         item.value = f"{before}{comma}{item.value}"
     return found
+
+
+def keys(context: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+    """One member's key."""
+    return _beginning(incomplete, ((key, "") for key in _folders(context, "members")))
 
 
 def methods(context: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":

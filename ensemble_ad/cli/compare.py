@@ -111,7 +111,8 @@ def compare(
     elif not blends:
         say.next("ensad blend")
     else:
-        say.next("ensad submit", *(["ensad evaluate --labels FILE"] if all(row["auc"] is None for row in rows) else []))
+        unjudged = all(row["auc"] is None for row in rows)
+        say.next("ensad report", "ensad submit", *(["ensad evaluate --labels FILE"] if unjudged else []))
 
 
 def _failed(kind: str, output: Path | None, studies: Path, url: str | None, say: _options.Say) -> None:
@@ -122,6 +123,7 @@ def _failed(kind: str, output: Path | None, studies: Path, url: str | None, say:
         say("no trial has failed")
     frame = table.set_index("study")
     _write(lambda: frame, kind, output, lambda markdown: render_text(table, markdown=markdown), say)
+    say.next("ensad compare")
 
 
 def _write(

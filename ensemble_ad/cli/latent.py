@@ -9,10 +9,7 @@ from ensemble_ad.cli import _completion, _options
 
 @click.command(short_help="Change a model's bottleneck and see what it decodes.")
 @click.option(
-    "--member",
-    required=True,
-    shell_complete=_completion.members,
-    help="Key of the member; `ensad compare` lists them.",
+    "--member", required=True, shell_complete=_completion.keys, help="Key of the member; `ensad compare` lists them."
 )
 @click.option("--image", default="0", show_default=True, help="ID of a test image.")
 @click.option("--scale", help="Elements of the latent and a factor each, as in 0:3,2:5.")
