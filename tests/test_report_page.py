@@ -234,7 +234,7 @@ def test_without_scripts_everything_is_there(open_page):
 
 
 def test_the_screenshots_of_the_documentation_are_taken_by_this_script(browser, written, tmp_path):
-    some = [screenshots.SHOTS[1], screenshots.SHOTS[-1]]
+    some = [screenshots.FACES[1], screenshots.FACES[-1]]
     made = {path.name: path for path in screenshots.take(browser, written, tmp_path, some)}
     assert set(made) == {f"{name}.png" for name, *_ in some}
     kept = Path(screenshots.__file__).parent

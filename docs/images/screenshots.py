@@ -1,9 +1,9 @@
 """Takes the pictures of the report that the README and the documentation show.
 
-    ensad report -o report.html
-    python docs/images/screenshots.py report.html docs/images
+    python docs/images/screenshots.py faces.html digits.html docs/images
 
-The ones here are of a blend on 64x64 grey faces (LFW as normal images, see benchmarks/faces64.md), made by
+Two reports are shown. `faces.html` is of a blend on 64x64 grey faces (see benchmarks/faces64.md), none of which is in
+the pictures, made by
 
     ensad tune --family pca --trials 6 --size 32
     ensad tune --family fcn --trials 8 --epochs 12 --size 32
@@ -11,6 +11,17 @@ The ones here are of a blend on 64x64 grey faces (LFW as normal images, see benc
     ensad tune --family resnet --trials 4 --epochs 6 --size 32
     ensad blend --members fcn,cnn,pca,resnet --name faces
     ensad evaluate --labels labels.csv
+    ensad report -o faces.html
+
+and `digits.html`, for what shows images, of one on the bundled digits, made by
+
+    ensad demo --only-data --out .
+    ensad tune --family pca --trials 4
+    ensad tune --family fcn --trials 6 --epochs 15
+    ensad tune --family cnn --trials 4 --epochs 15
+    ensad tune --family memory --trials 4 --epochs 15
+    ensad blend --members pca,fcn,cnn,memory --name digits
+    ensad report --pictures 4 -o digits.html
 
 Needs playwright and a Chromium (`apt-get install chromium`).
 """
@@ -29,12 +40,14 @@ FLAGS = (
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 # Name, width and height of the window, theme, and what is scrolled to its top.
-SHOTS = (
+FACES = (
     ("report-light", 1200, 860, "light", None),
     ("report-dark", 1200, 860, "dark", "#scores"),
-    ("report-pictures", 1200, 620, "light", "#group-least"),
-    ("report-latents", 1200, 650, "dark", "#latents"),
     ("report-phone", 390, 844, "light", None),
+)
+DIGITS = (
+    ("report-pictures", 1200, 620, "light", "#group-most"),
+    ("report-latents", 1200, 650, "dark", "#latents"),
 )
 _COLOURS = 256
 
@@ -57,7 +70,7 @@ def browser() -> Iterator[Any]:
             opened.close()
 
 
-def take(opened: Any, page: Path, folder: Path, shots: Sequence[Any] = SHOTS) -> list[Path]:
+def take(opened: Any, page: Path, folder: Path, shots: Sequence[Any]) -> list[Path]:
     """Write a PNG of few colours for each of `shots`."""
     written = []
     for name, width, height, theme, place in shots:
@@ -81,6 +94,7 @@ def take(opened: Any, page: Path, folder: Path, shots: Sequence[Any] = SHOTS) ->
 
 
 if __name__ == "__main__":
+    faces, digits, pictures = map(Path, sys.argv[1:])
     with browser() as found:
-        for made in take(found, Path(sys.argv[1]), Path(sys.argv[2])):
+        for made in (*take(found, faces, pictures, FACES), *take(found, digits, pictures, DIGITS)):
             print(made, made.stat().st_size)
