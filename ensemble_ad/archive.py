@@ -119,7 +119,13 @@ def import_blend(studies: Path, source: Path, *, name: str | None = None, check:
         blend = _verified(source, stage, wanted)
         _refuse_conflicts(studies, stage, blend)
         if check is not None and isinstance(manifest.get("probe"), dict):
-            check(stage, wanted, manifest["probe"])
+            try:
+                check(stage, wanted, manifest["probe"])
+            except EnsadError:
+                raise
+            except Exception as error:  # whatever a network meets whose parameters and weights do not fit
+                why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+                raise DataError(f"{source} holds a model that cannot score ({why}); export it again") from error
         members = [str(key) for key in blend.info["members"]]
         for folder in [*(f"members/{key}" for key in members), f"blends/{wanted}"]:
             if not (studies / folder).exists():

@@ -4,6 +4,7 @@ A checkpoint is one file, `studies/checkpoints/<key>.safetensors`: tensors, and 
 only while the member of that key is being made.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ SECONDS_BETWEEN = 10.0
 """The least time between two checkpoints, so that a model whose epochs are quick is not slowed."""
 # Writing takes at most that share of the time, however large the model is.
 _SHARE = 0.05
-_FORMAT = "1"
+_FORMAT = "2"
 
 
 class State(NamedTuple):
@@ -63,7 +64,10 @@ class Checkpoint:
                 header = file.metadata() or {}
                 if (header.get("format"), header.get("key")) != (_FORMAT, self._key):
                     return None
-                return State({name: file.get_tensor(name) for name in file.keys()}, json.loads(header["values"]))  # noqa: SIM118
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                if _checksum(tensors, header["values"]) != header["checksum"]:
+                    return None
+                return State(tensors, json.loads(header["values"]))
         except (SafetensorError, KeyError, ValueError):
             return None
 
@@ -93,13 +97,26 @@ class Checkpoint:
             name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
             for name, value in state.tensors.items()
         }
-        packed = save(tensors, metadata={"format": _FORMAT, "key": self._key, "values": json.dumps(state.values)})
+        values = json.dumps(state.values)
+        checksum = _checksum(tensors, values)
+        packed = save(tensors, metadata={"format": _FORMAT, "key": self._key, "values": values, "checksum": checksum})
         with storage.whole_file(self._path) as part:
             part.write_bytes(packed)
 
     def remove(self) -> None:
         """Remove it, with what a killed process had half written of it."""
         remove(self._path)
+
+
+def _checksum(tensors: "Mapping[str, Tensor]", values: str) -> str:
+    """BLAKE2b-128 of names, bytes and values: a training that went on from a flipped bit would go on from anything."""
+    import torch
+
+    digest = hashlib.blake2b(values.encode(), digest_size=16)
+    for name in sorted(tensors):
+        digest.update(f"{name} {tuple(tensors[name].shape)} {tensors[name].dtype}".encode())
+        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def path(studies: Path, key: str) -> Path:

@@ -13,9 +13,9 @@ import torch
 from ensemble_ad import alarm, saved_blend
 from ensemble_ad.blend import Blend
 from ensemble_ad.cache import Member, load_data_record, load_member
-from ensemble_ad.errors import DataError, UsageError
+from ensemble_ad.errors import DataError, StorageError, UsageError
 from ensemble_ad.families import Model
-from ensemble_ad.fit import load_model
+from ensemble_ad.fit import load_model, untrained
 from ensemble_ad.image_stream import BLOCK, Shape, conform
 from ensemble_ad.images import Images
 from ensemble_ad.imported import is_imported
@@ -225,9 +225,21 @@ def _network(member: Member, columns: tuple[tuple[int, str], ...], device: torch
             "may score otherwise; use the ensad that made it, or train and blend again"
         )
     recipe = Recipe.from_json(member.info["recipe"])
+    _check_size(member, recipe)
     model, latents = load_model(member, device)
     wanted = latents if any(kind.startswith("latent_") for _, kind in columns) else {}
     return _Network(model=model, latents=wanted, preprocess=recipe.preprocess, flips=recipe.flips, columns=columns)
+
+
+def _check_size(member: Member, recipe: Recipe) -> None:
+    """Refuse a network that is larger than its weights: a stranger's recipe may ask for any amount of memory."""
+    with torch.device("meta"):  # nothing is allocated there
+        wanted = sum(parameter.nbytes for parameter in untrained(recipe).parameters())
+    there = (member.folder / "weights.safetensors").stat().st_size
+    if wanted > there:
+        raise StorageError(
+            f"{member.folder} asks for a network of {wanted} bytes and has weights of {there}; it is damaged, remove it"
+        )
 
 
 def _shape(numbers: Sequence[int]) -> Shape:

@@ -18,6 +18,7 @@ from ensemble_ad.archive_file import Archive
 from ensemble_ad.blend.forest import grow
 from ensemble_ad.errors import DataError, StorageError, UsageError
 from ensemble_ad.saved_blend import load_blend
+from ensemble_ad.scoring import check_probe
 
 
 @pytest.fixture(scope="module")
@@ -311,6 +312,22 @@ def test_a_zip_bomb_is_refused_unopened(exported, tmp_path, away, monkeypatch):
     monkeypatch.setattr(Archive, "read", lambda *_: pytest.fail("it was read"))
     with pytest.raises(DataError, match="and would unpack to 67"):
         import_blend(away, tmp_path / "bomb.zip")
+
+
+def test_a_recipe_that_asks_for_any_amount_of_memory_is_refused_before_it_is_allocated(exported, tmp_path, away):
+    def widen(info):
+        recipe = info["recipe"]
+        return {**info, "recipe": {**recipe, "architecture": {**recipe["architecture"], "widths": [10**9, 10**9]}}}
+
+    def change(content):
+        for name in [name for name in content if name.startswith("fcn-") and name.endswith(".json")]:
+            _edit(name, widen)(content)
+        manifest = json.loads(content[MANIFEST])
+        content[MANIFEST] = json.dumps({**manifest, "probe": {"vectors": []}}).encode()
+
+    with pytest.raises(StorageError, match="asks for a network of 8000"):
+        import_blend(away, _changed(exported, tmp_path / "bad.zip", change), check=check_probe)
+    assert _files(away) == {}
 
 
 def test_a_bomb_inside_an_array_file_is_refused(exported, tmp_path, away):

@@ -166,7 +166,8 @@ def test_a_checkpoint_is_written_at_most_every_so_many_seconds_and_for_a_share_o
     assert written == [10.0, 52.0, 94.0]
 
 
-@pytest.mark.parametrize("spoil", [lambda b: b[:-5], lambda b: b"", lambda b: b"x" * 300, lambda b: b[:40]])
+@pytest.mark.parametrize("spoil", [lambda b: b[:-5], lambda b: b"", lambda b: b"x" * 300, lambda b: b[:40],
+                                   lambda b: b[:-5] + bytes([b[-5] ^ 1]) + b[-4:]])  # fmt: skip
 def test_a_checkpoint_that_cannot_be_read_is_none(tmp_path, spoil):
     kept = Checkpoint(tmp_path, KEY)
     kept.write(State({"a": torch.arange(6.0).reshape(2, 3).T}, {"epochs": 1}))

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 import optuna
 import pytest
+import sqlalchemy
 from distributed import Client
 
 from ensemble_ad import cache, course
@@ -157,6 +158,38 @@ def test_no_error_repeats_a_storage_url(run_ensad, data, url):
         assert result.exit_code == 4
         assert SECRET not in result.output
         assert "--storage" in result.stderr
+
+
+def test_a_server_that_is_lost_in_the_middle_is_one_line_without_its_password(
+    postgres, run_ensad, data, tmp_path, monkeypatch
+):
+    url = postgres()
+    name = sqlalchemy.make_url(url).database
+    admin = sqlalchemy.create_engine(
+        sqlalchemy.make_url(url).set(database="postgres"), isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool
+    )
+
+    def lose(*args, **kwargs):
+        with admin.connect() as connection:
+            connection.exec_driver_sql(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
+            connection.exec_driver_sql(
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+            )
+        raise RuntimeError("and then the trial failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ensemble_ad.tune.fit_member", lose)
+        result = run_ensad("tune", *SMALL, "--trials", 2, "--storage", url, "-q")
+    assert result.exit_code == 4, result.output
+    assert result.stderr.count("\n") == 1
+    assert SECRET not in result.output
+    assert "run the same command again" in result.stderr
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
+    assert run_ensad("tune", *SMALL, "--trials", 2, "--storage", url).exit_code == 0
+    assert [t.state.name for t in trials_at(url)] == ["FAIL", "COMPLETE", "COMPLETE"]
+    failed = run_ensad("compare", "--failed", "--storage", url)
+    assert (failed.exit_code, failed.stdout.count("\n")) == (0, 1)
 
 
 def test_a_dead_worker_elsewhere_is_told_by_its_heartbeat(postgres, dataset, tmp_path, monkeypatch):
