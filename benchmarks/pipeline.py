@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -274,8 +274,8 @@ def study(options: argparse.Namespace) -> list[Row]:
         size = sum(file.stat().st_size for file in data.iterdir())
         command = f"tune --family fcn --max-width 128 --trials {options.trials} --epochs 1 --no-prune --device cpu -q"
         started = time.perf_counter()
-        peak = peak_of(["-m", "ensemble_ad", *command.split()], name)
-        idle = peak_of(["-c", "import ensemble_ad.tune"], name)
+        peak = _peak(name, *command.split())
+        idle = _peak(name, "import")
         return [
             {
                 "what": f"study of {options.images:,} images", "images_mb": size / 1e6, "peak_mb": peak / 1e6,
@@ -283,6 +283,10 @@ def study(options: argparse.Namespace) -> list[Row]:
                 "seconds": time.perf_counter() - started,
             }
         ]  # fmt: skip
+
+
+def _peak(folder: str, *arguments: str) -> int:
+    return int(_run(str(Path(__file__).resolve()), "--child", "peak", *arguments, folder=folder).split()[-1])
 
 
 def write_images(data: Path, n: int) -> None:
@@ -293,13 +297,17 @@ def write_images(data: Path, n: int) -> None:
             opened[start : start + 5000] = crops(min(5000, count - start), seed=1000 * seed + start)
 
 
-def peak_of(arguments: Sequence[str], folder: str) -> int:
-    """Bytes that a process of Python's had resident at most, file-backed pages included."""
-    process = subprocess.Popen([sys.executable, *arguments], cwd=folder, env=_environment(), stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{' '.join(arguments)} failed")
-    return used.ru_maxrss * 1024
+def peak_once(*arguments: str) -> None:
+    """A process: run `ensad` and tell the bytes that it had resident at most, file-backed pages included."""
+    from ensemble_ad.cli import main
+
+    if arguments[0] == "import":
+        import ensemble_ad.tune  # noqa: F401
+    else:
+        main(list(arguments), standalone_mode=False)
+    # Not `ru_maxrss`, which begins with what the parent had when it started this process.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    print(int(status["VmHWM"].split()[0]) * 1024)
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Iterable[Row]]] = {
@@ -335,10 +343,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000, help="Images of the scores whose copies are counted.")
     parser.add_argument("--members", type=int, default=1_000, help="Members of them.")
     parser.add_argument("--out", type=Path, default=_record.RESULTS / f"pipeline-{_record.machine_name()}.json")
-    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        {"blend": blend_once, "copies": copies_once}[options.child[0]](*options.child[1:])
+        {"blend": blend_once, "copies": copies_once, "peak": peak_once}[options.child[0]](*options.child[1:])
         return
     chosen = options.only.split(",")
     # What is not measured now stays as it was measured last, each row under its own date and load.
