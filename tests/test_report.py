@@ -426,7 +426,7 @@ def test_without_the_studies_database_the_members_tell_of_the_trials(run_ensad, 
     (studies / "studies.db").unlink()
     text, stderr = _report(run_ensad, "--pictures", 0)
     assert "only finished trials are shown" in stderr
-    assert "of the cached members alone" in text
+    assert "Of the cached members alone" in text
     assert not (studies / "studies.db").exists()
     (studies / "studies.db").write_bytes(b"not a database" * 100)
     text, stderr = _report(run_ensad, "--pictures", 0)
@@ -513,6 +513,13 @@ def test_an_axis_has_round_ticks(low, high, log, texts):
     assert [text for _, text in ticks] == texts
     assert all(low - 1e-9 <= value <= high + 1e-9 for value, _ in ticks)
     assert all(float(text.replace(",", "")) == pytest.approx(value, abs=1e-9) for value, text in ticks)
+
+
+def test_an_axis_of_trials_has_whole_numbers():
+    for high in (0.5, 2.5, 7.5, 40.5):
+        ticks = Axis(low=-0.5, high=high, label="", whole=True).ticks()
+        assert ticks
+        assert all(value == int(value) and text == str(int(value)) for value, text in ticks)
 
 
 def test_an_error_map_grows_brighter_with_the_error():

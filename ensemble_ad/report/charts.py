@@ -96,7 +96,7 @@ def history(search: Search, direction: int, title: str) -> Markup:
     ]
     numbers = np.array([float(trial.number) for trial in search.trials])
     chart = Chart(
-        axis(numbers, "trial"),
+        Axis(low=float(numbers.min()) - 0.5, high=float(numbers.max()) + 0.5, label="trial", whole=True),
         axis(np.array([value for _, value, _ in seen]), search.objectives[direction]),
         title,
     )

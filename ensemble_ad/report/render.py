@@ -259,7 +259,8 @@ def _at(curve: Curve, rate: float) -> tuple[float, float, float]:
 
 def _search(search: Search) -> dict[str, Any]:
     states = [trial.state for trial in search.trials]
-    counts = [f"{states.count(state)} {state}" for state in ("complete", "pruned", "failed") if state in states]
+    counts = [f"{len(states)} trial{'s' * (len(states) > 1)}"]
+    counts += [f"{states.count(state)} {state}" for state in ("pruned", "failed") if state in states]
     best = [float(search.best_so_far(i)[-1]) for i in range(len(search.objectives))]
     captions, histories = [], []
     for i, name in enumerate(search.objectives):
@@ -271,7 +272,7 @@ def _search(search: Search) -> dict[str, Any]:
     rest = [*search.importance.values()][MOST_IMPORTANT:]
     return {
         "of": search,
-        "summary": f"{search.study}: trials {', '.join(counts)}; best {search.objectives[0]} {best[0]:.3f}",
+        "summary": f"{search.study}: {', '.join(counts)}; best {search.objectives[0]} {best[0]:.3f}",
         "histories": histories,
         "importance": important,
         "others": f" {len(rest)} others together have {_percent(sum(rest))}." if rest else "",

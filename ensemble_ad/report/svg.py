@@ -22,6 +22,7 @@ class Axis:
         low, high: ends in data; of a log axis above 0.
         label: what it shows.
         log: whether it is logarithmic.
+        whole: whether only whole numbers mean something.
         words: names of the whole numbers from 0 on, where the axis has categories; empty where it has numbers.
     """
 
@@ -29,6 +30,7 @@ class Axis:
     high: float
     label: str
     log: bool = False
+    whole: bool = False
     words: tuple[str, ...] = ()
 
     def share(self, value: float) -> float:
@@ -51,6 +53,8 @@ class Axis:
                     return [(value, _plain(value)) for value in found[:: ceil(len(found) / most)]]
             return [(self.low, _plain(self.low))]
         step = _step(self.high - self.low, most)
+        if self.whole:
+            step = float(max(1, ceil(step)))
         first = ceil(self.low / step - 1e-9)
         last = floor(self.high / step + 1e-9)
         decimals = max(0, -floor(log10(step) + 1e-9)) if step < 1 else 0
@@ -185,8 +189,7 @@ def heat_map(matrix: Floats, names: Sequence[str], families: Sequence[str], titl
     """A square of rank correlations; numbers in the cells where there is room, and hatching where they are negative."""
     n = len(names)
     cell = max(11, min(34, 400 // n))
-    head = 8 * max(len(name) for name in names) + 26 if n <= 60 else 60
-    left, top = min(head, 190), 22
+    left, top = min(7 * max(len(name) for name in names) + 30, 260), 22
     size = left + n * cell + 2
     parts = [
         f'<svg class="chart heat" viewBox="0 0 {size} {top + n * cell + 2}" role="img" aria-label="{escape(title)}" '
