@@ -1,5 +1,7 @@
 """The demo: the whole job on real images by the commands that a user types."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -50,8 +52,12 @@ def test_the_demo_runs_the_whole_job_and_a_rerun_finds_it_done(run_ensad, tmp_pa
     assert list(handed_in.columns) == ["ID", "score"]
     assert list(handed_in["ID"]) == list(range(540))
     assert csv.name in result.stdout
-    again = run_ensad("demo")
+    again = run_ensad("demo", "--json")
     assert again.exit_code == 0
+    document = json.loads(again.stdout)
+    assert list(document["result"]) == ["data", "studies", "submissions", "steps"]
+    assert [step["command"].split()[1] for step in document["result"]["steps"]] == steps
+    assert document["result"]["steps"][4]["result"]["rows"][0]["auc"] == pytest.approx(table["auc"].max())
     assert "trial 0" not in again.stderr
     assert list(ea.comparison(tmp_path / "ensad-demo" / "studies").index) == list(table.index)
     assert len(list((tmp_path / "ensad-demo" / "submissions").glob("*.csv"))) == 2

@@ -94,8 +94,9 @@ def test_every_command_of_the_tutorial_runs_and_prints_what_the_page_says(tmp_pa
     table = ea.comparison()
     assert table.loc["first", "auc"] > 0.85
     assert table.loc["first", "auc"] > table.loc[table["kind"] == "member", "auc"].median() + 0.05
-    for text in _examples("library.md"):
-        exec(compile(text, "library.md", "exec"), names)
+    for page in ("library.md", "report.md"):
+        for text in _examples(page):
+            exec(compile(text, page, "exec"), names)
 
 
 def _examples(page: str) -> list[str]:
@@ -109,7 +110,7 @@ def test_the_pages_have_what_the_test_looks_for():
     for word in ("demo", "data check", "tune", "train", "blend", "compare", "submit", "evaluate", "audit", "score"):
         assert any(command.startswith(f"ensad {word}") for command in commands), word
     assert sum(isinstance(step, str) for step in steps) == 1
-    assert len(_examples("library.md")) == 4
+    assert (len(_examples("library.md")), len(_examples("report.md"))) == (4, 1)
 
 
 def _commands(page: Path) -> Iterator[str]:
