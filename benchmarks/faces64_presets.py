@@ -12,11 +12,11 @@ of error are chosen by separation. `table` prints Markdown and writes JSON; it a
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import _record
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -101,6 +101,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="presets or families")
     parser.add_argument("--labels", type=Path)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--trained-at", help="the commit that the members are of, for the JSON")
     arguments = parser.parse_args()
     dataset = load_dataset(arguments.data, image_cache=arguments.runs / "preprocessed")
     if arguments.step == "presets":
@@ -117,7 +118,10 @@ def main() -> None:
         label = read_labels(arguments.labels, dataset.test.ids)
         found = tables(dataset, label, arguments.runs, arguments.studies, arguments.seeds)
         if arguments.json is not None:
-            arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+            rows = [
+                {"table": table, "name": name, **row} for table, some in found.items() for name, row in some.items()
+            ]
+            _record.write(arguments.json, rows, trained_at=arguments.trained_at, seeds=arguments.seeds)
 
 
 def thinned(dataset: Dataset) -> Dataset:
