@@ -9,6 +9,7 @@ import platform
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 # From glibc's malloc.h, and its defaults.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
@@ -25,11 +26,11 @@ def keep_freed_memory() -> Iterator[None]:
 
     Does nothing where the C library is not glibc.
     """
-    if platform.libc_ver()[0] != "glibc":
+    global _inside
+    libc = _glibc()
+    if libc is None:
         yield
         return
-    global _inside
-    libc = ctypes.CDLL(None)
     with _lock:
         _inside += 1
         _set(libc, _KEEP)
@@ -41,6 +42,22 @@ def keep_freed_memory() -> Iterator[None]:
             if not _inside:
                 _set(libc, _DEFAULTS)
                 libc.malloc_trim(0)
+
+
+def give_back_freed_memory() -> None:
+    """Hand freed memory back to the system.
+
+    glibc keeps blocks below its threshold, which grows to 32 MB, on its heap, where making the pseudo-anomalies and
+    each phase of a trial leave hundreds of MB that the next phase does not fill.
+    """
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
+@cache
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
 def _set(libc: ctypes.CDLL, options: dict[int, int]) -> None:

@@ -1,7 +1,5 @@
 """What judges a model after each epoch, and keeps the weights of the best."""
 
-import ctypes
-import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ensemble_ad.allocator import give_back_freed_memory
 from ensemble_ad.checkpoint import State
 from ensemble_ad.families import Model, family
 from ensemble_ad.families._base import CrossFittedArchitecture
@@ -112,7 +111,7 @@ class Prepared:
         """Let go of the images that were read last: training and scoring need not hold both sets."""
         for images in self.maps:
             give_back(images)
-        _trim()
+        give_back_freed_memory()
 
     @classmethod
     def of(
@@ -300,14 +299,6 @@ def _to_device(images: Images, device: torch.device) -> Tensor:
         # The memory map is read-only, and nothing here writes to it.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(np.asarray(images)).to(device)
-
-
-def _trim() -> None:
-    """Hand freed memory back to the system: glibc keeps what is below its threshold, which grows to 32 MB, on its heap,
-    where making the pseudo-anomalies and each phase of a trial leave hundreds of MB that the next does not fill.
-    """
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)
 
 
 def _glance(n_test: int, fingerprint: str) -> npt.NDArray[np.int64]:

@@ -506,7 +506,7 @@ def test_a_damaged_evaluation_is_named(refuses, data, studies):
     ("kib", "said"),
     [
         (8, "cannot open studies/studies.db: OperationalError"),
-        (200, ".npy: it could not be written in full; free some space and run the same command again"),
+        (200, ".npy: File too large; look at that path"),
         (300, "File too large; look at that path"),
     ],
     ids=["database", "images", "weights"],
