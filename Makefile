@@ -53,7 +53,7 @@ bench-gpu: install
 	$(BIN)/python benchmarks/train.py --device cuda $(WITH_FACES) --models cnn-sample --methods ensad,compiled --out benchmarks/results/compile-gpu.json
 	$(BIN)/python benchmarks/several.py --device cuda --trials 8 --processes 4 --images 100000 --batch-size 1024
 ifneq ($(FACES),)
-	$(BIN)/python benchmarks/study.py --device cuda --trials 50 --epochs 20 --size 64 --max-width 4096 --seeds 0 $(WITH_FACES) --labels $(FACES)/labels.csv
+	$(BIN)/python benchmarks/study.py --device cuda --trials 50 --epochs 20 --size 64 --max-width 4096 --seeds 0 --images 100000 $(WITH_FACES) --labels $(FACES)/labels.csv
 	$(BIN)/python benchmarks/parity.py --device cuda $(WITH_FACES) --labels $(FACES)/labels.csv --studies $$(mktemp -d)
 endif
 

@@ -5,7 +5,7 @@
 
 Each study runs in a folder of its own. `empty cache` trains every trial; `full cache` is the same study begun anew with
 the members of the first there, so that what is left is the search itself (a pruned trial leaves no member and is
-trained again). The labels are read at the end, for what pruning costs in AUC.
+trained again). With --images the training set is that many draws of the given images, mirrored at random. The labels are read at the end, for what pruning costs in AUC.
 """
 
 import argparse
@@ -14,8 +14,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from _record import machine_name, write
+from train import load_images
 
 from ensemble_ad import auc, id_table
 from ensemble_ad.images import Dataset, load_dataset
@@ -45,6 +47,15 @@ class Clock:
         pass
 
 
+def enlarged(data: Path, folder: Path, n: int) -> Path:
+    """A data folder with `n` training images drawn from those of `data`."""
+    folder.mkdir()
+    images, held_out = load_images(data, n)
+    np.save(folder / "trainingset.npy", np.concatenate([held_out, images])[:n])
+    (folder / "testingset.npy").symlink_to((data / "testingset.npy").absolute())
+    return folder
+
+
 def run(dataset: Dataset, settings: TuneSettings, studies: Path) -> tuple[TuneResult, Clock, float]:
     clock = Clock()
     result = tune(dataset, settings, studies=studies, watcher=clock)
@@ -62,6 +73,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--max-width", type=int, default=512)
     parser.add_argument("--subset", type=int)
+    parser.add_argument("--images", type=int)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -72,7 +84,8 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        dataset = load_dataset(given.data, image_cache=folder / "images")
+        data = given.data if given.images is None else enlarged(given.data, folder / "data", given.images)
+        dataset = load_dataset(data, image_cache=folder / "images")
         label = id_table.read_labels(given.labels, dataset.test.ids)
         for seed in map(int, given.seeds.split(",")):
             for prune in (True, False) if seed % 2 == 0 else (False, True):
