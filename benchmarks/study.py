@@ -5,7 +5,8 @@
 
 Each study runs in a folder of its own. `empty cache` trains every trial; `full cache` is the same study begun anew with
 the members of the first there, so that what is left is the search itself (a pruned trial leaves no member and is
-trained again). With --images the training set is that many draws of the given images, mirrored at random. The labels are read at the end, for what pruning costs in AUC.
+trained again). With --images the training set is that many draws of the given images, mirrored at random. The labels
+are read at the end, for what pruning costs in AUC.
 """
 
 import argparse
