@@ -56,9 +56,9 @@ BYTES_A_PARAMETER = 36
 _HELD_OUT = 128
 # Model, batch size, images and epochs on a CPU; with and without the crop where the published system had none.
 CPU_CASES = (
-    ("cnn-sample", 256, 3072, 3, (False, True)),
-    ("vae-sample", 256, 3072, 3, (False, True)),
-    ("fcn-medium", 256, 2048, 3, (False, True)),
+    ("cnn-sample", 256, 2048, 3, (False, True)),
+    ("vae-sample", 256, 2048, 3, (False,)),
+    ("fcn-medium", 256, 2048, 3, (False,)),
     ("fcn-boss", 256, 1024, 3, (True,)),
     ("resnet-boss", 64, 192, 3, (False,)),
 )
