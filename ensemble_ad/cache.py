@@ -17,39 +17,12 @@ import numpy.typing as npt
 from ensemble_ad import storage
 from ensemble_ad.array_file import read_arrays
 from ensemble_ad.errors import StorageError
-from ensemble_ad.id_table import is_text
+from ensemble_ad.member_info import unfit
 
 FORMAT = 1
 FILES = ("member.json", "vectors.npz", "weights.safetensors")
-_COLUMN = re.compile(r"[A-Za-z0-9_.+-]{1,100}")
 _KEY = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}")
-_NUMBER = (int, float)
 _MOST = 1 << 53
-# What later commands read of `member.json`, and what it has to be.
-_KINDS: dict[str, Any] = {
-    "recipe": {
-        "family": str,
-        "data": str,
-        "preprocess": {"crop": list, "size": list},
-        "training": {"epochs": int},
-        "labels": (str, type(None)),
-    },
-    "objective": {"name": str, "direction": str, "value": _NUMBER, "column": str},
-    "best_epoch": int,
-    "parameters": int,
-    "seconds": {"train": _NUMBER, "score": _NUMBER},
-    "columns": list,
-    "checksums": dict,
-    "created": str,
-}
-# The same of what not every member has.
-_TRIAL = {"number": int}
-_OPTIONAL: dict[str, Any] = {
-    "separation": {"value": _NUMBER, "standard_error": _NUMBER},
-    "trial": _TRIAL,
-    "objectives": dict,
-    "transductive": bool,
-}
 _RECORD = {"ids": list, "n_train": int, "n_reference": int, "shape": list, "source": str}
 Scores = npt.NDArray[np.float32]
 
@@ -280,44 +253,12 @@ def load_member(studies: Path, key: str) -> Member:
             f"{path} has format {str(info.get('format'))[:20]}, and this version reads {FORMAT}; "
             "use the ensad that wrote it"
         )
-    unfit = [name for name, kind in _KINDS.items() if not storage.fits(info, {name: kind})]
-    if not unfit and not (_belongs_together(info) and _is_plain(info)):
-        unfit = ["columns"] if not _belongs_together(info) else ["texts and numbers to show"]
-    if unfit:
+    lacking = unfit(info)
+    if lacking:
         raise DamagedError(
-            f"{path} lacks {', '.join(unfit)}, or has them otherwise than a member; remove {folder}", unread
+            f"{path} lacks {', '.join(lacking)}, or has them otherwise than a member; remove {folder}", unread
         )
     return Member(key=key, folder=folder, info=info)
-
-
-def _belongs_together(info: Mapping[str, Any]) -> bool:
-    """Whether columns are distinct names, the objective's among them, and the family the key's."""
-    columns, key = info["columns"], str(info["key"])
-    return (
-        all(isinstance(name, str) and _COLUMN.fullmatch(name) for name in columns)
-        and len(set(columns)) == len(columns)
-        and info["objective"]["column"] in columns
-        and info["recipe"]["family"] == key.rpartition("-")[0]
-    )
-
-
-def _is_plain(info: Mapping[str, Any]) -> bool:
-    """Whether what a table shows of a member is short text without control characters, and numbers or nothing."""
-    recipe, objective = info["recipe"], info["objective"]
-    texts = (info.get("preset"), info.get("origin"), recipe["labels"], objective["name"], info["created"],
-             recipe["data"])  # fmt: skip
-    crop, size = recipe["preprocess"]["crop"][:1], recipe["preprocess"]["size"][:1]
-    counts = [recipe["training"]["epochs"], info["best_epoch"], info["parameters"], *(n for n in size if n is not None)]
-    trial = info.get("trial")
-    if trial is not None and storage.fits(trial, _TRIAL):
-        counts.append(trial["number"])
-    return (
-        all(text is None or (isinstance(text, str) and is_text(text) and len(text) < 300) for text in texts)
-        and (len(crop), len(size)) == (1, 1)
-        and storage.fits(crop[0], (*_NUMBER, type(None)))
-        and all(isinstance(count, int) and abs(count) <= _MOST for count in counts)
-        and all(storage.fits(info[name], kind) for name, kind in _OPTIONAL.items() if info.get(name) is not None)
-    )
 
 
 def discard_damaged(studies: Path, key: str) -> str | None:

@@ -16,7 +16,7 @@ ORDER = (
     "bundled", "preprocess", "split",
     "check", "statistics", "pseudo_anomalies", "synthetic",
     "reconstruction", "families", "precision", "allocator", "train_settings", "step", "training_state", "train",
-    "transductive", "score", "recipe", "objective", "auto_objective", "cache",
+    "transductive", "score", "recipe", "objective", "auto_objective", "member_info", "cache",
     "selection", "checkpoint", "judge", "fit", "lease", "study_storage", "failures", "artifacts", "course", "plan",
     "tune", "workers",
     "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "submit", "alarm", "imported",

@@ -99,23 +99,24 @@ def done_once(trials, wanted):
 
 @pytest.mark.slow
 def test_a_study_that_is_started_twice_is_shared_and_workers_come_and_go(start, data, tmp_path):
-    first = start("first", TUNE, "--trials", 12)
+    first = start("first", TUNE, "--trials", 24)
     first.wait_for("trial 0 complete")
-    second = start("second", TUNE, "--trials", 12)  # joins
+    second = start("second", TUNE, "--trials", 24)  # joins
     second.wait_for(" complete: value ")
     first.stop(signal.SIGINT)  # leaves
-    assert first.ended() == 130
+    second.stop(signal.SIGKILL)  # is lost
+    assert (first.ended(), second.ended()) == (130, -9)
     assert "finished trials of fcn-separation-" in first.said()
     assert "are kept, and the running one will be gone on with; run the same command to go on" in first.said()
-    third = start("third", TUNE, "--trials", 12)  # joins
-    third.wait_for("12 trials finished")
-    second.stop(signal.SIGKILL)  # is lost
-    assert second.ended() == -9
-    assert third.ended() == 0
-    finished = done_once(trials_in(tmp_path), 12)
-    assert len({trial.user_attrs["worker"] for trial in finished}) == 3
+    kept = {trial.number for trial in trials_in(tmp_path) if trial.state in course.FINISHED}
+    assert 2 <= len(kept) < 24
+    third, fourth = (start(name, TUNE, "--trials", 24) for name in ("third", "fourth"))  # join
+    assert (third.ended(), fourth.ended()) == (0, 0)
+    finished = done_once(trials_in(tmp_path), 24)
+    assert kept <= {trial.number for trial in finished}
+    assert len({trial.user_attrs["worker"] for trial in finished}) >= 3
     members, problems = cache.list_members(tmp_path / "studies")
-    assert (len(members), problems) == (12, [])
+    assert (len(members), problems) == (24, [])
     for member in members:
         member.vectors()
         member.weights_path()
