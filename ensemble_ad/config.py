@@ -32,25 +32,27 @@ def read_defaults(path: Path, options: Mapping[str, Mapping[str, str]]) -> dict[
         return {}
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"{path} must be TOML: {error}") from error
+    except (ValueError, RecursionError, OSError) as error:  # a number of 5,000 digits is a ValueError too
+        raise UsageError(f"{path} must be TOML: {str(error)[:300]}") from error
     everywhere = {key: value for key, value in content.items() if not isinstance(value, dict)}
     tables = {key: value for key, value in content.items() if isinstance(value, dict)}
     known = set().union(*options.values()) - _ONLY_IN_TABLES
     for key in everywhere:
         if key in _ONLY_IN_TABLES:
             raise UsageError(
-                f"{path} sets {key!r} for every command; set it in [evaluate], or in [tune] if you mean it"
+                f"{path} sets {_shown(key)} for every command; set it in [evaluate], or in [tune] if you mean it"
             )
         if key not in known:
-            raise UsageError(f"{path} sets {key!r}, which no command has; the keys are {', '.join(sorted(known))}")
+            raise UsageError(
+                f"{path} sets {_shown(key)}, which no command has; the keys are {', '.join(sorted(known))}"
+            )
     for command, table in tables.items():
         if command not in options:
-            raise UsageError(f"{path} has a table [{command}], but the commands are {', '.join(sorted(options))}")
+            raise UsageError(f"{path} has a table [{command[:80]}], but the commands are {', '.join(sorted(options))}")
         for key in table:
             if key not in options[command]:
                 raise UsageError(
-                    f"{path} sets {key!r} in [{command}]; its keys are {', '.join(sorted(options[command]))}"
+                    f"{path} sets {_shown(key)} in [{command}]; its keys are {', '.join(sorted(options[command]))}"
                 )
     defaults: dict[str, Any] = {}
     for command, names in options.items():
@@ -67,6 +69,11 @@ def _text(path: Path, key: str, value: Any) -> str:
     """A value as it would be typed, for click to read and refuse as it does a flag's."""
     if not isinstance(value, str | int | float):
         # The value of a storage's URL may hold a password.
-        shown = "what it is" if key in _SECRET else repr(value)[:80]
-        raise UsageError(f"{path} must set {key!r} to text, a number or true/false, not {shown}")
+        told = "what it is" if key in _SECRET else repr(value)[:80]
+        raise UsageError(f"{path} must set {_shown(key)} to text, a number or true/false, not {told}")
     return str(value)
+
+
+def _shown(key: str) -> str:
+    """A key in a message: quoted, and cut where it is long."""
+    return repr(key[:80])

@@ -113,6 +113,13 @@ class Course:
         """Notice what others did to the study; enough for who only looks on."""
         self._notice_move()
 
+    def leave(self) -> None:
+        """End what this worker has under way, so that it is queued again at once."""
+        for study in (self.study, self._before):
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if study is not None else ():
+                if trial.user_attrs.get("worker") == self.worker:
+                    study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+
     def names(self) -> list[str]:
         """Of the study, and of what it was moved from."""
         return [study.study_name for study in (self.study, self._before) if study is not None]

@@ -120,8 +120,12 @@ def tune(
         course = plan.course(studies, worker, watcher)
         store = None if settings.artifacts is None else Artifacts(settings.artifacts)
         work = _Work(plan=plan, course=course, studies=studies, watcher=watcher, label=label, store=store)
-        watcher.study(course.study.study_name, course.trials().finished, settings.trials)
-        work.run()
+        try:
+            watcher.study(course.study.study_name, course.trials().finished, settings.trials)
+            work.run()
+        except KeyboardInterrupt:  # between two trials, or while one was begun
+            course.leave()
+            raise work._interrupted() from None
         return result(plan, course)
 
 

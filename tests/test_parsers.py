@@ -582,6 +582,22 @@ def test_an_id_of_5000_characters_does_not_fill_the_screen(tmp_path):
         read_labels(tmp_path / "a.csv", IDS)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{'0' * 5000} = 1", "which no command has"),
+        (f"seed = 1{'0' * 5000}", "be TOML"),
+        ("a=" + "[" * 9999, "be TOML"),
+    ],
+    ids=["a key", "a number", "brackets"],
+)
+def test_a_setting_of_5000_characters_is_one_line(tmp_path, text, said):
+    (tmp_path / "ensad.toml").write_text(text)
+    with pytest.raises(UsageError, match=said) as caught:
+        read_defaults(tmp_path / "ensad.toml", OPTIONS)
+    one_line(caught.value)
+
+
 def test_a_password_in_the_place_of_a_storage_is_not_repeated(tmp_path):
     with (
         pytest.raises(StorageError, match="must be sqlite:///FILE or postgresql://") as caught,

@@ -108,6 +108,27 @@ def test_ctrl_c_keeps_what_is_finished_and_queues_the_running_trial(dataset, tmp
     assert len(redone) == 1
 
 
+@pytest.mark.parametrize("when", ["asking", "begun"])
+def test_ctrl_c_between_two_trials_says_what_is_kept_and_leaves_none_running(dataset, tmp_path, monkeypatch, when):
+    real = course.Course.next_trial
+    trials = []
+
+    def interrupted(self, wanted):
+        trials.append(real(self, wanted) if when == "begun" or not trials else None)
+        if len(trials) == 2:
+            raise KeyboardInterrupt
+        return trials[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(course.Course, "next_trial", interrupted)
+        with pytest.raises(Interrupted, match=r"1 finished trials .* are kept"):
+            run(dataset, tmp_path, trials=3, prune=False)
+    (study,) = studies_of(tmp_path).values()
+    assert "RUNNING" not in {trial.state.name for trial in study.trials}
+    result, _ = run(dataset, tmp_path, trials=3, prune=False)
+    assert result.finished == 3
+
+
 def test_ctrl_c_keeps_the_checkpoint_and_the_next_run_goes_on_from_it(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr(checkpoint, "_SHARE", 1e9)
