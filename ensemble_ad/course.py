@@ -115,8 +115,8 @@ class Course:
 
     def leave(self) -> None:
         """End what this worker has under way, so that it is queued again at once."""
-        for study in (self.study, self._before):
-            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if study is not None else ():
+        for study in (each for each in (self.study, self._before) if each is not None):
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if trial.user_attrs.get("worker") == self.worker:
                     study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
