@@ -1,6 +1,6 @@
 """What several workers bring, and what they cost; see workers.md.
 
-python benchmarks/workers.py real --trials 12     1 against 2 workers, interleaved, on the digits
+python benchmarks/workers.py real --trials 12     1 against 2 workers, interleaved, on the digits or --data
 python benchmarks/workers.py asleep --workers 64  trials that only sleep, on PostgreSQL
 """
 
@@ -28,23 +28,25 @@ from ensemble_ad.course import Course
 from ensemble_ad.study_storage import open_storage
 
 
-def real(trials: int, repeats: int) -> None:
+def real(trials: int, repeats: int, data: Path | None, options: str) -> None:
     """The time of one study by one worker and by two, in turns; both start fresh processes."""
     from ensemble_ad.bundled import write_digits
 
     ratios = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_digits(folder / "data")
+        if data is None:
+            write_digits(folder / "data")
+        data = data or folder / "data"
         for repeat in range(repeats):
             seconds = {}
             for workers in (1, 2) if repeat % 2 == 0 else (2, 1):
                 studies = folder / f"studies-{repeat}-{workers}"
-                command = f"-m ensemble_ad tune --family fcn --trials {trials} --epochs 20 --device cpu --no-prune -q"
+                command = f"-m ensemble_ad tune {options} --trials {trials} --device cpu --no-prune -q"
                 started = time.perf_counter()
                 subprocess.run(
                     [sys.executable, *command.split(), "--workers", str(workers), "--objective", "separation",
-                     "--data", str(folder / "data"), "--studies", str(studies)],
+                     "--data", str(data), "--studies", str(studies)],
                     check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                     env={**os.environ, "OMP_NUM_THREADS": "1"},
                 )  # fmt: skip
@@ -208,9 +210,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--connections", type=int, default=100, help="the server's max_connections")
+    parser.add_argument("--data", type=Path, help="for `real`; else the bundled digits")
+    parser.add_argument("--options", default="--family fcn --epochs 20", help="of `ensad tune`, for `real`")
     arguments = parser.parse_args()
     if arguments.what == "real":
-        real(arguments.trials, arguments.repeats)
+        real(arguments.trials, arguments.repeats, arguments.data, arguments.options)
     else:
         asleep(arguments.workers, arguments.trials, arguments.seconds, arguments.connections)
 
