@@ -39,7 +39,15 @@ def test_it_serves_the_studies_and_ends_with_ctrl_c(tmp_path, studies):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "ensemble_ad", "dashboard", "--port", str(port)]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Whoever runs these tests in the background of a shell has Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as server:
         try:
             shown = _studies(f"http://127.0.0.1:{port}/api/studies", server)
             server.send_signal(signal.SIGINT)

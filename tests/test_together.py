@@ -151,7 +151,16 @@ class Meddler:
             _thread.interrupt_main()
 
 
+@pytest.fixture
+def ctrl_c_is_heard():
+    """As it is in a terminal; in the background of a shell it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_a_killed_process_of_a_crew_is_replaced_and_ctrl_c_stops_all(digits_folder, tmp_path):
     dataset = load_dataset(digits_folder, image_cache=tmp_path / "images")
     settings = TuneSettings(
