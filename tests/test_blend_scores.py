@@ -378,7 +378,7 @@ def test_a_blend_of_many_images_makes_one_copy_of_the_scores(many_rows, method, 
     # would be 80 MB more.
     work = 150e6 if method == "auto" else 60e6
     assert peak < reference.nbytes + test.nbytes + work
-    # Of so many rows the frozen ranks are a grid, and an image next to a threshold may fall to the other side of a tree.
+    # Of so many rows the frozen ranks are a grid, and an image by a threshold may fall to the other side of a tree.
     again = made[0].score(test[:1000])
     assert np.mean(np.abs(again - made[0].scores[:1000]) < 1e-2) > (0.95 if method == "auto" else 0.999)
     assert np.corrcoef(again, made[0].scores[:1000])[0, 1] > 0.999
