@@ -1,7 +1,7 @@
 """The training loop against the notebook that people start from, and against what the hardware allows.
 
     python benchmarks/train.py                       all models of this device, interleaved repeats
-    python benchmarks/train.py --models fcn-boss --batch-size 2048 --repeats 3
+    python benchmarks/train.py --models cnn-sample,fcn-medium --epochs 20 --methods notebook,ensad --repeats 1
     python benchmarks/train.py --device cuda         on a GPU, 100,000 images
 
 The methods train the same model on the same images with the same batch size, epochs and seed:
@@ -352,6 +352,9 @@ def main() -> None:
     parser.add_argument("--models", help="presets, comma-separated; default all of the device's table")
     parser.add_argument("--methods", default="notebook,tuned,cached,ensad,ensad-fp32")
     parser.add_argument("--batch-size", type=int)
+    parser.add_argument(
+        "--epochs", type=int, help="20 or so for the time to a loss: `ensad`'s rate ends with the epochs"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -365,7 +368,7 @@ def main() -> None:
             continue
         images, held_out = load_images(given.data, n)
         for crop in crops:
-            case = Case(name, crop, given.batch_size or batch_size, epochs, images, held_out, device)
+            case = Case(name, crop, given.batch_size or batch_size, given.epochs or epochs, images, held_out, device)
             rows += measure(case, methods, given.repeats, peak)
             print(table(rows[-len(methods) :]), flush=True)
     out = given.out or RESULTS / f"train-{machine_name()}.json"
