@@ -1,7 +1,7 @@
 """How glibc treats memory that is freed: a training step frees and takes the same hundreds of megabytes again.
 
 By default every block above 32 MB is given back to the system and mapped anew, page by page, zeroed by the kernel: for
-fully connected models of 100 million parameters a third of a step (`benchmarks/train.md`).
+fully connected models of 100 million parameters a third of a step and more (`benchmarks/train.md`).
 """
 
 import ctypes
