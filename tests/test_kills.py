@@ -7,6 +7,7 @@ import time
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy
 from optuna.trial import TrialState
 
 from ensemble_ad import cache, course, lease, workers
@@ -60,6 +61,14 @@ def finished(folder):
     return [t for t in study_in(folder).trials if t.state in course.FINISHED]
 
 
+def done_in(folder):
+    """How many trials are finished, also of a study that was not begun."""
+    try:
+        return len(finished(folder)) if (folder / "studies.db").exists() else 0
+    except (ValueError, sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError):
+        return 0
+
+
 def by_place(folder):
     return {t.user_attrs["place"]: t for t in finished(folder)}
 
@@ -79,19 +88,24 @@ def run(processes, task):
 
 @pytest.mark.slow
 def test_a_study_that_is_killed_at_random_moments_ends_as_one_that_is_not(processes, task_in, tmp_path):
-    wanted, moments, kills = 16, random.Random(7), 0
+    wanted, moments, kills, in_vain, done = 24, random.Random(7), 0, 0, 0
     run(processes, task_in(tmp_path / "whole", trials=wanted, epochs=6))
     killed = task_in(tmp_path / "killed", trials=wanted, epochs=6)
     while kills < KILLS:
         process = processes(killed)
         process.start()
+        # A trial that is killed ten times is given up, which another test is about: after five kills one waits for it.
+        while in_vain == 5 and process.is_alive() and done_in(tmp_path / "killed") == done:
+            process.join(0.05)
         # The first kills fall into the beginning of a process and of the study, the others anywhere.
-        process.join(moments.uniform(0.0, 0.4 if kills < 4 else 2.0))
+        process.join(moments.uniform(0.0, 0.4 if kills < 4 else 1.2))
         if not process.is_alive() and process.exitcode == 0:
             pytest.fail(f"the study was finished after {kills} kills: it needs more trials")
         process.kill()
         process.join()
         kills += 1
+        now = done_in(tmp_path / "killed")
+        in_vain, done = (0 if now > done else in_vain + 1), now
     run(processes, killed)
 
     whole, parts = by_place(tmp_path / "whole"), by_place(tmp_path / "killed")
