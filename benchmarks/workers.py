@@ -29,10 +29,10 @@ from ensemble_ad.study_storage import open_storage
 
 
 def real(trials: int, repeats: int, data: Path | None, options: str) -> None:
-    """The time of one study by one worker and by two, in turns; both start fresh processes."""
+    """The time of one study by one worker of one thread, one of all cores and two of one thread, in turns."""
     from ensemble_ad.bundled import write_digits
 
-    ratios = []
+    ratios: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if data is None:
@@ -40,28 +40,31 @@ def real(trials: int, repeats: int, data: Path | None, options: str) -> None:
         data = data or folder / "data"
         for repeat in range(repeats):
             seconds = {}
-            for workers in (1, 2) if repeat % 2 == 0 else (2, 1):
-                studies = folder / f"studies-{repeat}-{workers}"
+            arms = [(1, 1), (1, os.cpu_count() or 1), (2, 1)]
+            for workers, threads in arms if repeat % 2 == 0 else arms[::-1]:
+                studies = folder / f"studies-{repeat}-{workers}-{threads}"
                 command = f"-m ensemble_ad tune {options} --trials {trials} --device cpu --no-prune -q"
                 started = time.perf_counter()
                 subprocess.run(
                     [sys.executable, *command.split(), "--workers", str(workers), "--objective", "separation",
                      "--data", str(data), "--studies", str(studies)],
                     check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                    env={**os.environ, "OMP_NUM_THREADS": str(threads)},
                 )  # fmt: skip
-                seconds[workers] = time.perf_counter() - started
+                seconds[workers, threads] = time.perf_counter() - started
                 url = f"sqlite:///{studies / 'studies.db'}"
                 (study_name,) = optuna.get_all_study_names(url)
                 done = optuna.load_study(study_name=study_name, storage=url).trials
                 keys = {trial.user_attrs["key"] for trial in done}
                 print(json.dumps({
-                    "repeat": repeat, "workers": workers, "seconds": round(seconds[workers], 1),
-                    "trials_an_hour": round(3600 * trials / seconds[workers]), "trials": len(done),
+                    "repeat": repeat, "workers": workers, "threads": threads,
+                    "seconds": round(seconds[workers, threads], 1),
+                    "trials_an_hour": round(3600 * trials / seconds[workers, threads]), "trials": len(done),
                     "done_twice": len(done) - len(keys), "load": round(os.getloadavg()[0], 1),
                 }), flush=True)  # fmt: skip
-            ratios.append(seconds[1] / seconds[2])
-    print(json.dumps({"times_as_fast": [round(ratio, 2) for ratio in ratios], "cpus": os.cpu_count()}))
+            for arm in arms[:2]:
+                ratios.setdefault(f"one worker, {arm[1]} threads", []).append(round(seconds[arm] / seconds[2, 1], 2))
+    print(json.dumps({"two_workers_times_as_fast_as": ratios, "cpus": os.cpu_count()}))
 
 
 def _sleeper(

@@ -10,7 +10,7 @@ from ensemble_ad.preprocess import Preprocess
 from ensemble_ad.train_settings import TrainSettings
 
 # Raised when a change of the code changes what a recipe gives, so that older members are never taken for newer ones.
-RECIPE_VERSION = 3
+RECIPE_VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ensemble_ad.families._base import GradientModel, add_noise
+from ensemble_ad.optimizer import AdamW
 from ensemble_ad.precision import computing
 from ensemble_ad.reconstruction import LOSSES
 from ensemble_ad.train_settings import TrainSettings
@@ -66,15 +67,9 @@ class Schedule:
         self._step.add_(1)
 
 
-def make_optimizer(model: nn.Module, settings: TrainSettings, schedule: Schedule) -> torch.optim.Optimizer:
-    """AdamW over all parameters, in one kernel, its learning rate the schedule's."""
-    return torch.optim.AdamW(
-        model.parameters(),
-        lr=schedule.rate,
-        weight_decay=settings.weight_decay,
-        fused=True,
-        capturable=schedule.rate.is_cuda,
-    )
+def make_optimizer(model: nn.Module, settings: TrainSettings, schedule: Schedule) -> AdamW:
+    """AdamW over all parameters, its learning rate the schedule's."""
+    return AdamW(model.parameters(), rate=schedule.rate, weight_decay=settings.weight_decay)
 
 
 class Batches:
@@ -118,7 +113,7 @@ class GradientStep:
     def __init__(
         self,
         model: GradientModel,
-        optimizer: torch.optim.Optimizer,
+        optimizer: AdamW,
         schedule: Schedule,
         images: Tensor,
         settings: TrainSettings,
@@ -155,7 +150,7 @@ class GradientStep:
                 return
             # Outside of the handler, whose traceback holds the tensors of the pass.
             self.parts *= 2
-            self._optimizer.zero_grad(set_to_none=True)
+            self._optimizer.zero_grad()
             self._batches = Batches(self._images, -(-self.batch_size // self.parts))
             gc.collect()
             if self._device.type == "cuda":
@@ -164,7 +159,7 @@ class GradientStep:
     def run(self) -> None:
         """The kernels of a step; nothing in it waits for the device."""
         self._schedule.set()
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad()
         rows = self._order[self._first + self._offsets]
         total = torch.zeros_like(self.total)
         for part in rows.chunk(self.parts):
@@ -222,7 +217,7 @@ class GraphedStep:
 
     def _capture(self) -> torch.cuda.CUDAGraph | None:
         graph = torch.cuda.CUDAGraph()
-        self._step._optimizer.zero_grad(set_to_none=True)
+        self._step._optimizer.zero_grad()
         try:
             with torch.cuda.graph(graph):
                 self._step.run()

@@ -162,7 +162,7 @@ def _descend(
         if keeper is not None and number < settings.epochs:
             keeper.after_epoch(progress)
     # A graph's gradients lie in memory that goes with it.
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
 
 
 def finish_epoch(number: int, total: Tensor, steps: int, batch_size: int, started: float, parts: int = 1) -> Epoch:

@@ -92,7 +92,7 @@ def train(
             for step in range(steps):
                 place = slice(step * half, (step + 1) * half)
                 schedule.set()
-                optimizer.zero_grad(set_to_none=True)
+                optimizer.zero_grad()
                 for network, (normal_order, test_order) in enumerate(orders):
                     both = torch.cat([normal[normal_order[place]], test[test_order[place]]])
                     images = add_noise(_augment(to_input(both)), settings.noise_scale)

@@ -106,7 +106,8 @@ def test_the_bands_are_those_of_a_stratified_bootstrap(contents, label, studies_
     """Resampled image by image, by another generator, with scikit-learn's curves."""
     score = load_blend(studies_folder, "both").scores()
     rng = np.random.default_rng(7)
-    grid, drawn, precisions = np.array([0.1, 0.3, 0.6]), [], []
+    # At lower recalls a precision is of so few images that one more false alarm moves it by the tolerance.
+    grid, drawn, precisions = np.array([0.2, 0.4, 0.6]), [], []
     for _ in range(400):
         rows = np.concatenate([rng.choice(np.flatnonzero(label == side), (label == side).sum()) for side in (0, 1)])
         false, true, _ = roc_curve(label[rows], score[rows], drop_intermediate=False)

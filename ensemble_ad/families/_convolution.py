@@ -3,7 +3,42 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+# With more channels, oneDNN's transposed convolution is as fast or faster; measured for maps of 4x4 to 32x32.
+_MOST_FOLDED = 64
+
+
+class Doubling(nn.ConvTranspose2d):
+    """`nn.ConvTranspose2d(channels_in, channels_out, 4, 2, 1)`, faster on a CPU in bfloat16 where channels are few.
+
+    There it is computed as a convolution of 2x2 to four times the channels, those of a block of 2x2 pixels, which are
+    then dealt out (Shi et al. 2016, "Is the deconvolution layer the same as a convolutional layer?", arXiv:1609.07009).
+    The sums are the same, but of numbers that oneDNN takes 16 channels at a time, however few there are.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 4, 2, 1)
+
+    def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Maps (B, channels_in, H, W) to (B, channels_out, 2 H, 2 W)."""
+        if maps.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or self.out_channels > _MOST_FOLDED:
+            return super().forward(maps, output_size)
+        return self._folded(maps)
+
+    def _folded(self, maps: Tensor) -> Tensor:
+        channels_in, channels = self.weight.shape[:2]
+        # Block j of a row has x[j] w[0:2] + x[j-1] w[2:4]; the axes are in, out, and (block, place in it) twice.
+        taps = self.weight.reshape(channels_in, channels, 2, 2, 2, 2).flip(2, 4)
+        weight = taps.permute(3, 5, 1, 0, 2, 4).reshape(4 * channels, channels_in, 2, 2)
+        bias = None if self.bias is None else self.bias.repeat(4)
+        blocks = conv2d(maps, weight.contiguous(memory_format=torch.channels_last), bias, padding=1)
+        n, _, high, wide = blocks.shape
+        rows = blocks.permute(0, 2, 3, 1).reshape(n, high, wide, 2, 2 * channels).transpose(2, 3)
+        # The outermost pixels stand for what padding takes away.
+        return rows.reshape(n, 2 * high, 2 * wide, channels)[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
 
 
 def halving(channels: Sequence[int], *, batch_norm: bool = False, activate_last: bool = True) -> nn.Sequential:
@@ -20,9 +55,9 @@ def doubling(channels: Sequence[int], *, batch_norm: bool = False) -> nn.Sequent
     """Transposed convolutions from `channels[0]` to the images' `channels[-1]`; the last ends in a Tanh."""
     layers = nn.Sequential()
     for before, after in pairwise(channels[:-1]):
-        layers.append(nn.ConvTranspose2d(before, after, 4, 2, 1))
+        layers.append(Doubling(before, after))
         _activate(layers, after, batch_norm)
-    layers.append(nn.ConvTranspose2d(channels[-2], channels[-1], 4, 2, 1))
+    layers.append(Doubling(channels[-2], channels[-1]))
     layers.append(nn.Tanh())
     return layers
 

@@ -31,6 +31,7 @@ from ensemble_ad.families._base import (
     add_noise,
     flat_latent,
 )
+from ensemble_ad.families._convolution import Doubling
 from ensemble_ad.families.fcn import linear_stack
 from ensemble_ad.families.vae import GaussianMap, gaussian_kl, sample
 
@@ -126,7 +127,7 @@ class Mesdnet(GradientModel):
         self.decoder = nn.Sequential()
         for before, after in pairwise((12 * width, *architecture.decoder_channels)):
             self.decoder.append(_Residual(before, after))
-            self.decoder.append(_activated(nn.ConvTranspose2d(after, after, 4, 2, 1), after))
+            self.decoder.append(_activated(Doubling(after, after), after))
         self.decoder.extend([nn.Conv2d(architecture.decoder_channels[-1], shape[0], 3, 1, 1), nn.Tanh()])
 
     def encode(self, images: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ from ensemble_ad.families._base import (
     add_noise,
     flat_latent,
 )
+from ensemble_ad.families._convolution import Doubling
 from ensemble_ad.families.fcn import linear_stack
 
 _Kind = Literal["fcn", "cnn"]
@@ -88,9 +89,9 @@ def _convolutional_decoder(joined: int, channels: tuple[int, int], channels_out:
         nn.ReLU(),
         nn.ConvTranspose2d(2 * second, second, 3, 1, 1),
         nn.ReLU(),
-        nn.ConvTranspose2d(second, first, 4, 2, 1),
+        Doubling(second, first),
         nn.ReLU(),
-        nn.ConvTranspose2d(first, channels_out, 4, 2, 1),
+        Doubling(first, channels_out),
         nn.Tanh(),
     )
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families._base import Architecture, Family, GradientModel, Output, Preset, Sampler, Shape, add_noise
+from ensemble_ad.families._convolution import Doubling
 
 _BLOCKS = {"10": (1, 1, 1, 1), "small": (2, 1, 1, 1), "18": (2, 2, 2, 2)}
 _STRIDE = 32
@@ -64,7 +65,7 @@ def _block(channels_in: int, channels: int, stride: int = 1) -> nn.Module:
 
 def _upsample(channels_in: int, channels: int) -> list[nn.Module]:
     return [
-        nn.ConvTranspose2d(channels_in, channels, 4, 2, 1),
+        Doubling(channels_in, channels),
         nn.BatchNorm2d(channels),
         nn.ReLU(inplace=True),
     ]
@@ -118,7 +119,7 @@ class ResnetAutoencoder(GradientModel):
             _block(2 * width, width),
             *_upsample(width, width),
             *_upsample(width, width // 2),
-            nn.ConvTranspose2d(width // 2, shape[0], 4, 2, 1),
+            Doubling(width // 2, shape[0]),
             nn.Tanh(),
         )
         self.classifier = _classifier(shape[0]) if self.classifier_weight > 0 else None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families._base import (
@@ -26,6 +27,7 @@ from ensemble_ad.families._base import (
     Shape,
     add_noise,
     flat_latent,
+    standard_normal,
 )
 from ensemble_ad.families._convolution import doubling, halving
 
@@ -74,7 +76,11 @@ class GaussianMap(nn.Module):
         self.activation = nn.ReLU() if rectified else nn.Identity()
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        return self.activation(self.mean(features)), self.activation(self.log_variance(features)).clamp(*_LOG_VARIANCE)
+        # Both in one convolution, which looks at the features once.
+        weight = torch.cat([self.mean.weight, self.log_variance.weight])
+        bias = torch.cat([each for each in (self.mean.bias, self.log_variance.bias) if each is not None])
+        mean, log_variance = self.activation(conv2d(features, weight, bias, stride=2, padding=1)).chunk(2, dim=1)
+        return mean, log_variance.clamp(*_LOG_VARIANCE)
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -93,7 +99,7 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 def sample(mean: Tensor, log_variance: Tensor) -> Tensor:
     """A draw from N(mean, exp(log_variance)), through which gradients pass."""
-    return mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+    return mean + (0.5 * log_variance).exp() * standard_normal(mean)
 
 
 def warmed_up(weight: float, warmup: float, progress: Tensor) -> Tensor | float:
