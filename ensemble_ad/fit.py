@@ -132,6 +132,7 @@ def _make_member(
     model.eval()
     latents = judge.latents(model)
     scored = judge.score(model, latents)
+    images.give_back()
     judgement, objectives = judge.finished(scored)
     info = {
         "recipe": recipe.as_json(),

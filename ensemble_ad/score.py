@@ -101,7 +101,9 @@ def error_vectors(
     Returns:
         float32 (N,) a kind: those of ERROR_KINDS, the family's own, the latent distances. Higher = more anomalous.
     """
-    parts: dict[str, list[Tensor]] = {}
+    # Where all scores go is taken at once: small results between the large blocks of each batch would split the heap.
+    kinds: list[str] = []
+    table = torch.empty(0)
     size = _batch(images)
     with float32_products("fp32", images.device):
         for start in range(0, len(images), size):
@@ -110,12 +112,12 @@ def error_vectors(
                 _columns(model, clean, latents, None if fold is None else fold[place])
                 for clean in _views(images[place], flips)
             ]
-            for kind in views[0]:
-                parts.setdefault(kind, []).append(torch.stack([view[kind].float() for view in views]).mean(0))
-    if not parts:
-        return {}
-    table = torch.stack([torch.cat(values) for values in parts.values()]).cpu().numpy()
-    return dict(zip(parts, table, strict=True))
+            if start == 0:
+                kinds = list(views[0])
+                table = torch.empty((len(kinds), len(images)), device=images.device)
+            for row, kind in enumerate(kinds):
+                table[row, place] = torch.stack([view[kind].float() for view in views]).mean(0)
+    return dict(zip(kinds, table.cpu().numpy(), strict=True))
 
 
 def _columns(model: Model, clean: Tensor, latents: LatentReferences, fold: Tensor | None) -> dict[str, Tensor]:
