@@ -34,7 +34,7 @@ class Doubling(nn.ConvTranspose2d):
         taps = self.weight.reshape(channels_in, channels, 2, 2, 2, 2).flip(2, 4)
         weight = taps.permute(3, 5, 1, 0, 2, 4).reshape(4 * channels, channels_in, 2, 2)
         bias = None if self.bias is None else self.bias.repeat(4)
-        blocks = conv2d(maps, weight.contiguous(memory_format=torch.channels_last), bias, padding=1)
+        blocks = conv2d(maps, weight, bias, padding=1)
         n, _, high, wide = blocks.shape
         rows = blocks.permute(0, 2, 3, 1).reshape(n, high, wide, 2, 2 * channels).transpose(2, 3)
         # The outermost pixels stand for what padding takes away.
