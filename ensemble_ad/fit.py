@@ -132,7 +132,7 @@ def _make_member(
     model.eval()
     latents = judge.latents(model)
     scored = judge.score(model, latents)
-    images.give_back()
+    images.give_back()  # else the next trial begins with this one's
     judgement, objectives = judge.finished(scored)
     info = {
         "recipe": recipe.as_json(),

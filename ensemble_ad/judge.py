@@ -204,7 +204,7 @@ class Judge:
 
     def latents(self, model: Model) -> dict[str, LatentReference]:
         """Where the bottlenecks of some training images lie."""
-        self.images.give_back()
+        self.images.give_back()  # the test images, which need not be held beside the training images
         rows = self.images.rows
         some = torch.linspace(0, len(rows) - 1, min(len(rows), _LATENT_IMAGES), device=rows.device).long()
         fitted = fit_latents(model, self.images.train[rows[some]], flips=self.recipe.flips)

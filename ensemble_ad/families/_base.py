@@ -344,7 +344,7 @@ def add_noise(values: Tensor, scale: float) -> Tensor:
 def standard_normal(like: Tensor) -> Tensor:
     """Draws from N(0, 1) of the shape, dtype and device of `like`, maps (B, C, H, W) in channels-last layout.
 
-    `torch.randn_like` draws number by number where the layout is not the default, six times as slow on a CPU.
+    `torch.randn_like` draws number by number where the layout is not the default, many times as slow on a CPU.
     """
     if like.dim() != 4:
         return torch.randn(like.shape, dtype=like.dtype, device=like.device)
