@@ -275,17 +275,15 @@ def _measured(row: dict[str, Any]) -> str:
     rss = [run["auc_by_kind"]["rss"] for run in runs if "rss" in run["auc_by_kind"]]
     return " | ".join(
         [
-            _spread([run["auc"] for run in runs], row),
+            _spread([run["auc"] for run in runs]),
             f"{middle['auc']:.3f} [{middle['interval'][0]:.3f}, {middle['interval'][1]:.3f}]",
             ", ".join(dict.fromkeys(run["kind"] for run in runs)),
-            _spread(rss, row) if rss else "-",
+            _spread(rss) if rss else "-",
         ]
     )
 
 
-def _spread(values: list[float], row: dict[str, Any]) -> str:
-    if row["key"].startswith("pca-"):
-        return f"{values[0]:.3f} (no chance in it)"
+def _spread(values: list[float]) -> str:
     if len(values) == 1:
         return f"{values[0]:.3f} (1 seed)"
     few = "" if len(values) == 3 else f" ({len(values)} seeds)"
