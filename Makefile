@@ -40,6 +40,7 @@ WITH_FACES := $(if $(FACES),--data $(FACES))
 
 bench: install
 	$(BIN)/python benchmarks/train.py $(WITH_FACES)
+	$(BIN)/python benchmarks/convolution.py
 	$(BIN)/python benchmarks/several.py
 	$(BIN)/python benchmarks/pipeline.py
 ifneq ($(FACES),)

@@ -212,6 +212,8 @@ class _Work:
                 resumed=self._catch_up(trial),
                 notes={"trial": {"study": study.study_name, "number": trial.number, "parameters": trial.params}},
             )
+            if was_cached:  # the pruner compares later trials with its epochs too
+                self._catch_up(trial)({int(epoch["epoch"]): epoch["value"] for epoch in member.info["history"]})
             if self.store is not None:
                 self.store.push(trial, member, self.studies)
             trial.set_user_attr("member", member.key)
@@ -293,7 +295,7 @@ class _Work:
         return after_epoch
 
     def _catch_up(self, trial: optuna.Trial) -> Resumed:
-        """Tells Optuna of the epochs before a checkpoint, which another trial's number has reported."""
+        """Tells Optuna of epochs that it has not seen: before a checkpoint, or of a member that was cached."""
         one_direction = self.course.objective != "both"
 
         def resumed(values: Mapping[int, float]) -> None:

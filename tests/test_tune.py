@@ -78,6 +78,12 @@ def test_members_outlive_their_study_and_are_found_in_the_cache(dataset, tmp_pat
     assert log.states == ["cached", "cached"]
     assert log.epochs == 0
     assert again.best.key == first.best.key
+    trials = optuna.load_study(study_name=log.name, storage=f"sqlite:///{tmp_path / 'studies.db'}").trials
+    # The pruner compares later trials with theirs.
+    for trial in trials:
+        history = cache.load_member(tmp_path, trial.user_attrs["member"]).info["history"]
+        assert trial.intermediate_values == {epoch["epoch"]: epoch["value"] for epoch in history}
+        assert len(history) == 2
 
 
 @pytest.mark.parametrize(
