@@ -140,7 +140,12 @@ class Course:
     def _count(self, trials: Sequence[FrozenTrial]) -> Trials:
         running = sum(trial.state == TrialState.RUNNING for trial in trials)
         if self._before is not None:
-            running += len(self._before.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+            # A trial there may end at any moment, and is as good as running until it is taken along.
+            taken = {trial.user_attrs.get("taken_from") for trial in trials}
+            running += sum(
+                trial.state == TrialState.RUNNING or (trial.state in FINISHED and trial.number not in taken)
+                for trial in self._before.get_trials(deepcopy=False)
+            )
         return Trials(sum(trial.state in FINISHED for trial in trials), running)
 
     def _ask(self, trials: Sequence[FrozenTrial]) -> optuna.Trial:

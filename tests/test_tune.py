@@ -6,9 +6,11 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from ensemble_ad import cache, checkpoint, course, tune
+from ensemble_ad import cache, checkpoint, course, lease, tune
+from ensemble_ad.auto_objective import Circumstances
 from ensemble_ad.errors import EnsadError, Interrupted, StorageError, UsageError
 from ensemble_ad.images import load_dataset
+from ensemble_ad.study_storage import open_storage
 from ensemble_ad.train import DivergedError
 
 
@@ -307,6 +309,43 @@ def test_auto_moves_to_both_with_all_that_is_finished_and_stays_there(dataset, t
     topped, log = run(dataset, tmp_path, objective="auto", trials=5, prune=False)
     assert (log.states, topped.finished) == (["complete"], 5)
     assert {m.info["objective"]["name"] for m in cache.list_members(tmp_path)[0]} == {"separation", "both"}
+
+
+def test_a_trial_that_ends_while_its_study_is_moved_is_counted_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(course, "first_objective", lambda known: ("separation", ""))
+    monkeypatch.setattr(course, "guard", lambda finished, known: "a reason" if finished else "")
+    values = {name: {"value": 0.6, "standard_error": 0.01, "kinds": {}} for name in ("separation", "synthetic")}
+    values |= {"share": {"value": 0.3, "low": 0.2}, "implausible": []}
+    with lease.lease(tmp_path) as worker:
+        moved = course.Course(
+            name="moved", start=[], objective="auto", transductive=False, epochs=5, seed=0, studies=tmp_path,
+            storage=open_storage(tmp_path, None), worker=worker, watcher=Log(),
+            known=Circumstances(reference_rows=1000, test_rows=1000, anomaly_share=None),
+        )  # fmt: skip
+        moved.begin()
+        with moved.storage.turn():
+            first, second = (moved.next_trial(3) for _ in range(2))
+        for trial in (first, second):
+            trial.set_user_attr("objectives", values)
+        moved.study.tell(first, 0.6)
+        with moved.storage.turn():
+            third = moved.next_trial(3)
+        assert (moved.objective, third.user_attrs["place"]) == ("both", 2)
+        inner = moved._reconsider
+
+        def ends_meanwhile(trials):
+            moved._before.tell(second, 0.6)
+            return inner(trials)
+
+        # After the finished trials were taken along, before those that are under way are counted.
+        monkeypatch.setattr(moved, "_reconsider", ends_meanwhile)
+        with moved.storage.turn():
+            assert moved.next_trial(3) is None
+        monkeypatch.setattr(moved, "_reconsider", inner)
+        moved.study.tell(third, [0.6, 0.6])
+        with moved.storage.turn():
+            assert moved.next_trial(3) is None
+        assert moved.trials() == (3, 0)
 
 
 @pytest.mark.parametrize("objective", ["synthetic", "both", "consensus"])
