@@ -19,13 +19,13 @@ ORDER = (
     "training_state", "train", "transductive", "score", "recipe", "objective", "auto_objective", "member_info", "cache",
     "selection", "checkpoint", "judge", "fit", "lease", "study_storage", "failures", "artifacts", "course", "plan",
     "tune", "workers",
-    "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "submit", "alarm", "imported",
-    "score_file", "scoring", "archive", "image_rows", "detector", "blended_detector", "latent", "report", "cli",
-    "__main__",
+    "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "table_text", "submit", "alarm",
+    "imported", "score_file", "scoring", "archive", "image_rows", "detector", "blended_detector", "latent", "report",
+    "cli", "__main__",
 )  # fmt: skip
 WITHOUT_TORCH = (
     "errors", "config", "storage", "id_table", "images", "preprocess", "split", "check", "statistics", "cache",
-    "selection", "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "submit",
+    "selection", "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "table_text", "submit",
     "image_stream", "alarm", "score_file", "archive_file", "array_file", "archive", "image_rows",
     "pseudo_anomalies", "synthetic", "objective", "auto_objective",
     "cli/__init__", "cli/_completion", "cli/_options", "cli/_output", "cli/_table",

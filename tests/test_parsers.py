@@ -31,7 +31,8 @@ from ensemble_ad.scoring import check_probe
 from ensemble_ad.selection import parse_weights, select
 from ensemble_ad.study_storage import reading
 from ensemble_ad.submit import write_submission
-from ensemble_ad.tables import render_text, tabulate
+from ensemble_ad.table_text import render_text
+from ensemble_ad.tables import tabulate
 
 IDS = [str(i) for i in range(8)]
 # Each example overwrites the one file that it is about, so a folder for all of them will do.

@@ -20,7 +20,8 @@ from ensemble_ad.errors import UsageError
 from ensemble_ad.saved_blend import SavedBlend, Share, list_blends
 from ensemble_ad.selection import select
 from ensemble_ad.statistics import implied_auc, separation
-from ensemble_ad.tables import COLUMNS, CONSTANT, INVERTED, render_text, tabulate
+from ensemble_ad.table_text import render_text
+from ensemble_ad.tables import COLUMNS, CONSTANT, INVERTED, tabulate
 
 
 def _changed(studies: Path, folder: str, name: str, **values: object) -> None:

@@ -79,7 +79,8 @@ def compare(
 
     from ensemble_ad.cache import list_members
     from ensemble_ad.saved_blend import list_blends, load_blend
-    from ensemble_ad.tables import WIDTH, as_frame, render_text, table_rows
+    from ensemble_ad.table_text import WIDTH, render_text
+    from ensemble_ad.tables import as_frame, table_rows
 
     if blend is not None:
         load_blend(studies, blend)
