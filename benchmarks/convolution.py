@@ -26,18 +26,16 @@ BATCH = 256
 LAYERS = ((48, 24, 8), (24, 12, 16), (12, 3, 32), (96, 48, 8), (96, 48, 16), (128, 64, 16), (64, 3, 32))
 
 
-class Plain(nn.ConvTranspose2d):
-    """Torch's layer, with the constructor of `Doubling`."""
-
-    def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__(channels_in, channels_out, 4, 2, 1)
+def plain(layer: Doubling) -> nn.Module:
+    """Torch's layer of the same shape."""
+    return nn.ConvTranspose2d(layer.in_channels, layer.out_channels, 4, 2, 1)
 
 
 def unfolded(model: nn.Module) -> nn.Module:
     """The same model with torch's layers."""
     for name, child in model.named_children():
         if isinstance(child, Doubling):
-            setattr(model, name, Plain(child.in_channels, child.out_channels))
+            setattr(model, name, plain(child))
         else:
             unfolded(child)
     return model
@@ -47,16 +45,14 @@ def passes(layer: nn.Module, maps: Tensor) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         output = torch.relu(layer(maps))
     output.backward(output.detach())
-    for parameter in layer.parameters():
-        parameter.grad = None
+    layer.zero_grad()
 
 
 def step(model: nn.Module, images: Tensor) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         output = model(images).reconstruction
     nn.functional.mse_loss(output.float(), images).backward()
-    for parameter in model.parameters():
-        parameter.grad = None
+    model.zero_grad()
 
 
 def in_turns(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
@@ -81,18 +77,15 @@ def main() -> None:
     ways: dict[str, dict[str, Callable[[], object]]] = {}
     for channels_in, channels_out, side in LAYERS:
         maps = torch.rand(BATCH, side, side, channels_in).permute(0, 3, 1, 2).bfloat16().requires_grad_()
-        before, after = (
-            kind(channels_in, channels_out).to(memory_format=torch.channels_last) for kind in (Plain, Doubling)
-        )
+        folded = Doubling(channels_in, channels_out)
+        before, after = (layer.to(memory_format=torch.channels_last) for layer in (plain(folded), folded))
         ways[f"{channels_in} to {channels_out} channels, {side} x {side}"] = {
             "before": lambda layer=before, maps=maps: passes(layer, maps),
             "after": lambda layer=after, maps=maps: passes(layer, maps),
         }
     architecture = preset("cnn-sample")[1].architecture
-    before, after = (
-        change(architecture.build((3, 64, 64))).to(memory_format=torch.channels_last)
-        for change in (unfolded, lambda model: model)
-    )
+    models = unfolded(architecture.build((3, 64, 64))), architecture.build((3, 64, 64))
+    before, after = (model.to(memory_format=torch.channels_last) for model in models)
     ways["step of cnn-sample, without the optimizer"] = {
         "before": lambda: step(before, images),
         "after": lambda: step(after, images),

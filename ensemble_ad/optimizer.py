@@ -36,14 +36,17 @@ class AdamW:
     @torch.no_grad()
     def step(self) -> None:
         """Move every parameter that has a gradient."""
-        moved = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        gradients = {i: p.grad for i, p in enumerate(self.parameters) if p.grad is not None}
+        parameters, first, second, steps = (
+            [each[i] for i in gradients] for each in (self.parameters, self._first, self._second, self._steps)
+        )
         adamw(
-            [self.parameters[i] for i in moved],
-            [gradient for i in moved if (gradient := self.parameters[i].grad) is not None],
-            [self._first[i] for i in moved],
-            [self._second[i] for i in moved],
+            parameters,
+            list(gradients.values()),
+            first,
+            second,
             [],
-            [self._steps[i] for i in moved],
+            steps,
             fused=True,
             capturable=self.rate.is_cuda,
             amsgrad=False,
