@@ -12,9 +12,9 @@ from unittest.mock import patch
 import torch
 
 from ensemble_ad.families import preset
-from ensemble_ad.precision import choose_precision
-from ensemble_ad.train import train
-from ensemble_ad.train_settings import TrainSettings
+from ensemble_ad.training.device import choose_precision
+from ensemble_ad.training.loop import train
+from ensemble_ad.training.settings import TrainSettings
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def main() -> None:
     given = parser.parse_args()
     usual, kept = [], []
     for _ in range(given.repeats):
-        with patch("ensemble_ad.train.keep_freed_memory", as_glibc_does):
+        with patch("ensemble_ad.training.loop.keep_freed_memory", as_glibc_does):
             usual.append(images_a_second(given.images, given.batch_size))
         kept.append(images_a_second(given.images, given.batch_size))
     ratios = [a / b for a, b in zip(kept, usual, strict=True)]

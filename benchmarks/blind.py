@@ -22,13 +22,14 @@ import pandas as pd
 import torch
 
 from ensemble_ad import statistics
-from ensemble_ad.auto_objective import Circumstances, Finished, guard
 from ensemble_ad.blend import blend_scores
-from ensemble_ad.cache import list_members
-from ensemble_ad.fit import PseudoImages, load_model
-from ensemble_ad.id_table import read_labels
-from ensemble_ad.images import load_dataset
-from ensemble_ad.objective import (
+from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.preprocess import apply
+from ensemble_ad.data.split import split_rows
+from ensemble_ad.files.id_table import read_labels
+from ensemble_ad.members.auto_objective import Circumstances, Finished, guard
+from ensemble_ad.members.defect_aucs import synthetic_values
+from ensemble_ad.members.objectives import (
     Evidence,
     borda,
     both,
@@ -39,11 +40,10 @@ from ensemble_ad.objective import (
     synthetic,
     synthetic_kinds,
 )
-from ensemble_ad.preprocess import apply
-from ensemble_ad.recipe import Recipe
-from ensemble_ad.score import error_vectors
-from ensemble_ad.split import split_rows
-from ensemble_ad.synthetic import synthetic_values
+from ensemble_ad.members.store import list_members
+from ensemble_ad.training.error_vectors import error_vectors
+from ensemble_ad.training.make_member import PseudoImages, load_model
+from ensemble_ad.training.recipe import Recipe
 
 SHARES = (0.25, 0.1, 0.05)
 DRAWS = 20

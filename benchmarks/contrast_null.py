@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.preprocess import Preprocess, apply
+from ensemble_ad.data.split import split_rows
 from ensemble_ad.families.contrast import ContrastArchitecture
-from ensemble_ad.id_table import read_labels
-from ensemble_ad.images import load_dataset
-from ensemble_ad.preprocess import Preprocess, apply
-from ensemble_ad.score import error_vectors
-from ensemble_ad.split import split_rows
+from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.statistics import separation
-from ensemble_ad.train import Epoch
-from ensemble_ad.train_settings import TrainSettings
-from ensemble_ad.transductive import deal, train
+from ensemble_ad.training.cross_fitted import deal, train
+from ensemble_ad.training.error_vectors import error_vectors
+from ensemble_ad.training.loop import Epoch
+from ensemble_ad.training.settings import TrainSettings
 
 SIZE = 32
 SETTINGS = TrainSettings(epochs=4, batch_size=128, learning_rate=2e-3, weight_decay=1e-2)

@@ -16,17 +16,17 @@ import numpy as np
 import torch
 
 from ensemble_ad.blend import blend_scores
-from ensemble_ad.cache import Member, list_members
+from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.families import Architecture
 from ensemble_ad.families.fcn import FcnArchitecture
 from ensemble_ad.families.multi_encoder import MultiEncoderArchitecture
-from ensemble_ad.fit import fit_member
-from ensemble_ad.id_table import read_labels
-from ensemble_ad.images import load_dataset
-from ensemble_ad.preprocess import Preprocess
-from ensemble_ad.recipe import Recipe
+from ensemble_ad.files.id_table import read_labels
+from ensemble_ad.members.store import Member, list_members
 from ensemble_ad.statistics import auc
-from ensemble_ad.train_settings import TrainSettings
+from ensemble_ad.training.make_member import fit_member
+from ensemble_ad.training.recipe import Recipe
+from ensemble_ad.training.settings import TrainSettings
 
 SEEDS = range(3)
 CROPS = (1.0, 0.875, 0.75, 0.5625)

@@ -21,15 +21,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ensemble_ad.cache import Member, has_member, list_members, load_member
+from ensemble_ad.data.images import Dataset, load_dataset
+from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.families import FAMILIES, preset
-from ensemble_ad.fit import fit_member
-from ensemble_ad.id_table import read_labels
-from ensemble_ad.images import Dataset, load_dataset
-from ensemble_ad.preprocess import Preprocess
-from ensemble_ad.recipe import Recipe
+from ensemble_ad.files.id_table import read_labels
+from ensemble_ad.members.store import Member, has_member, list_members, load_member
 from ensemble_ad.statistics import auc
-from ensemble_ad.train import TrainSettings
+from ensemble_ad.training.loop import TrainSettings
+from ensemble_ad.training.make_member import fit_member
+from ensemble_ad.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,18 +26,19 @@ from unittest.mock import patch
 import torch
 from _record import machine_name, write
 
-from ensemble_ad import auc, id_table
-from ensemble_ad.cache import Member
+from ensemble_ad import auc
+from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.families._base import Architecture, scaled_rate
 from ensemble_ad.families.cnn import CnnArchitecture
 from ensemble_ad.families.fcn import FcnArchitecture
 from ensemble_ad.families.vae import VaeArchitecture
-from ensemble_ad.fit import fit_member
-from ensemble_ad.images import load_dataset
-from ensemble_ad.preprocess import Preprocess
-from ensemble_ad.recipe import Recipe
-from ensemble_ad.step import GradientStep
-from ensemble_ad.train_settings import TrainSettings
+from ensemble_ad.files import id_table
+from ensemble_ad.members.store import Member
+from ensemble_ad.training.make_member import fit_member
+from ensemble_ad.training.recipe import Recipe
+from ensemble_ad.training.settings import TrainSettings
+from ensemble_ad.training.step import GradientStep
 
 SEEDS = (0, 1, 2)
 MODELS: dict[str, tuple[Architecture, int]] = {
@@ -63,7 +64,7 @@ def in_parts(parts: int) -> Iterator[None]:
 
 @contextmanager
 def eagerly() -> Iterator[None]:
-    with patch("ensemble_ad.train.suited", lambda step, device: step):
+    with patch("ensemble_ad.training.loop.suited", lambda step, device: step):
         yield
 
 

@@ -73,7 +73,7 @@ def preprocess(options: argparse.Namespace) -> list[Row]:
     from torchvision import transforms
     from torchvision.transforms import functional
 
-    from ensemble_ad.preprocess import Preprocess, apply
+    from ensemble_ad.data.preprocess import Preprocess, apply
 
     pixels, settings = crops(512), Preprocess(crop=(KEPT / VIA,) * 2, size=(SIDE, SIDE), channels=3, via=VIA)
     chain = transforms.Compose([transforms.Resize(VIA), transforms.CenterCrop(KEPT), transforms.Resize(SIDE)])
@@ -116,9 +116,9 @@ def errors(options: argparse.Namespace) -> list[Row]:
     """All kinds of error by one pass of a model over the images, and by one pass a kind."""
     import torch
 
-    from ensemble_ad import score
     from ensemble_ad.families import family
-    from ensemble_ad.reconstruction import ERROR_KINDS
+    from ensemble_ad.families.reconstruction import ERROR_KINDS
+    from ensemble_ad.training import error_vectors as score
 
     torch.set_num_threads(os.cpu_count() or 1)
     kind = family("cnn")
@@ -246,8 +246,8 @@ def cli(options: argparse.Namespace) -> list[Row]:
 
 
 def _thousand(folder: Path) -> None:
-    from ensemble_ad.bundled import write_digits
-    from ensemble_ad.recipe import Recipe
+    from ensemble_ad.data.digits import write_digits
+    from ensemble_ad.training.recipe import Recipe
 
     write_digits(folder / "data")
     tune = "tune --family fcn --trials 3 --epochs 20 --max-width 128 --no-prune --device cpu -q"
@@ -302,7 +302,7 @@ def peak_once(*arguments: str) -> None:
     from ensemble_ad.cli import main
 
     if arguments[0] == "import":
-        import ensemble_ad.tune  # noqa: F401
+        import ensemble_ad.search.tune  # noqa: F401
     else:
         main(list(arguments), standalone_mode=False)
     # Not `ru_maxrss`, which begins with what the parent had when it started this process.

@@ -22,10 +22,10 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
 from ensemble_ad.families import preset
-from ensemble_ad.precision import choose_precision
-from ensemble_ad.step import to_input
-from ensemble_ad.train import train
-from ensemble_ad.train_settings import TrainSettings
+from ensemble_ad.training.device import choose_precision
+from ensemble_ad.training.loop import train
+from ensemble_ad.training.settings import TrainSettings
+from ensemble_ad.training.step import to_input
 
 SHAPE = (3, 64, 64)
 

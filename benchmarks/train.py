@@ -11,7 +11,7 @@ The methods train the same model on the same images with the same batch size, ep
                 resize to 256, centre crop of 196, resize to 64), float32, Adam, a host sync a step
     tuned       the same with worker processes, pinned memory, autocast to bfloat16 and fused Adam
     cached      images cropped once, uint8 behind a DataLoader, normalised a batch at a time, float32
-    ensad       `ensemble_ad.train.train` on images cropped once, in the precision that `auto` chooses here
+    ensad       `ensemble_ad.training.loop.train` on images cropped once, in the precision that `auto` chooses here
     ensad-fp32  the same in float32
     ensad-mean  `ensad` with a highest learning rate of 2e-3: its warm-up and cosine halve it on the mean, to the
                 notebook's constant 1e-3; not run unless named
@@ -46,14 +46,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from ensemble_ad.bundled import write_digits
+from ensemble_ad.data.digits import write_digits
+from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.families import preset
 from ensemble_ad.families._base import GradientModel, count_parameters
-from ensemble_ad.precision import choose_precision
-from ensemble_ad.preprocess import Preprocess, apply
-from ensemble_ad.step import to_input
-from ensemble_ad.train import train
-from ensemble_ad.train_settings import TrainSettings
+from ensemble_ad.training.device import choose_precision
+from ensemble_ad.training.loop import train
+from ensemble_ad.training.settings import TrainSettings
+from ensemble_ad.training.step import to_input
 
 SIDE, CROP = 64, 196 / 256
 BYTES_A_PARAMETER = 36

@@ -22,15 +22,15 @@ from queue import Empty
 import optuna
 import sqlalchemy
 
-from ensemble_ad import lease
-from ensemble_ad.auto_objective import Circumstances
-from ensemble_ad.course import Course
-from ensemble_ad.study_storage import open_storage
+from ensemble_ad.members.auto_objective import Circumstances
+from ensemble_ad.search import lease
+from ensemble_ad.search.storage import open_storage
+from ensemble_ad.search.study import Course
 
 
 def real(trials: int, repeats: int, data: Path | None, options: str) -> None:
     """The time of one study by one worker of one thread, one of all cores and two of one thread, in turns."""
-    from ensemble_ad.bundled import write_digits
+    from ensemble_ad.data.digits import write_digits
 
     ratios: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -157,7 +157,7 @@ def asleep(workers: int, trials: int, seconds: float, connections: int) -> None:
             url = server.get_uri()
             context = multiprocessing.get_context("forkserver")
             # Importing this file imports what a worker needs, once for all of them.
-            context.set_forkserver_preload([__name__, "ensemble_ad.course", "psycopg"])
+            context.set_forkserver_preload([__name__, "ensemble_ad.search.study", "psycopg"])
             queue, begin = context.Queue(), context.Event()
             arguments = (url, studies, trials, seconds, space, begin, queue)
             crew = [context.Process(target=_sleeper, args=arguments) for _ in range(workers)]

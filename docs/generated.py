@@ -45,7 +45,7 @@ def families() -> str:
     """Every family with its presets, their sources and what a study searches, as Markdown."""
     from ensemble_ad.families import FAMILIES
     from ensemble_ad.families._catalogue import catalogue, common_search
-    from ensemble_ad.plan import TuneSettings
+    from ensemble_ad.search.plan import TuneSettings
 
     parts = []
     for family in catalogue(TuneSettings.epochs):

@@ -13,18 +13,18 @@ from ensemble_ad.version import __version__
 
 if TYPE_CHECKING:
     from ensemble_ad.blend import Blend, blend_scores
-    from ensemble_ad.blended_detector import BlendedDetector
-    from ensemble_ad.detector import AutoencoderDetector
-    from ensemble_ad.scoring import BlendScorer, load_blend
+    from ensemble_ad.detect.autoencoder import AutoencoderDetector
+    from ensemble_ad.detect.blended import BlendedDetector
+    from ensemble_ad.detect.scorer import BlendScorer, load_blend
+    from ensemble_ad.results.comparison import comparison
     from ensemble_ad.statistics import Comparison, Estimate, auc, compare_auc, separation
-    from ensemble_ad.tables import comparison
 
 # Public name -> where it is; imported when first used, so that `import ensemble_ad` costs nothing.
 _HOMES = {
-    "AutoencoderDetector": "ensemble_ad.detector",
-    "BlendedDetector": "ensemble_ad.blended_detector",
-    "BlendScorer": "ensemble_ad.scoring",
-    "load_blend": "ensemble_ad.scoring",
+    "AutoencoderDetector": "ensemble_ad.detect.autoencoder",
+    "BlendedDetector": "ensemble_ad.detect.blended",
+    "BlendScorer": "ensemble_ad.detect.scorer",
+    "load_blend": "ensemble_ad.detect.scorer",
     "Blend": "ensemble_ad.blend",
     "blend_scores": "ensemble_ad.blend",
     "Comparison": "ensemble_ad.statistics",
@@ -32,7 +32,7 @@ _HOMES = {
     "auc": "ensemble_ad.statistics",
     "compare_auc": "ensemble_ad.statistics",
     "separation": "ensemble_ad.statistics",
-    "comparison": "ensemble_ad.tables",
+    "comparison": "ensemble_ad.results.comparison",
 }
 
 __all__ = [

@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from filelock import FileLock
 from hypothesis import settings
 
-from ensemble_ad.bundled import write_digits
 from ensemble_ad.cli import main
+from ensemble_ad.data.digits import write_digits
 
 N_TRAIN, N_TEST = 200, 120
 # For `tests/test_parsers.py`, which has the command.

@@ -8,7 +8,7 @@ import pytest
 import ensemble_ad
 
 # Beside the homes of the public names: modules that have examples too.
-_OTHERS = ("ensemble_ad", "ensemble_ad.statistics.auc", "ensemble_ad.blend.blending", "ensemble_ad.alarm")
+_OTHERS = ("ensemble_ad", "ensemble_ad.statistics.auc", "ensemble_ad.blend.blending", "ensemble_ad.blend.alarm")
 MODULES = sorted({*ensemble_ad._HOMES.values(), *_OTHERS})
 WITH_EXAMPLES = ("auc", "separation", "compare_auc", "blend_scores", "AutoencoderDetector", "BlendedDetector")
 

@@ -15,13 +15,17 @@ import optuna
 import pytest
 
 import ensemble_ad as ea
-from ensemble_ad import cache, course, lease, saved_blend, storage
+from ensemble_ad.blend import saved as saved_blend
+from ensemble_ad.data.images import load_dataset
+from ensemble_ad.detect.score_file import write_csv
 from ensemble_ad.errors import DataError, EnsadError, StorageError
-from ensemble_ad.id_table import ID
-from ensemble_ad.images import load_dataset
-from ensemble_ad.plan import Plan, TuneSettings
-from ensemble_ad.score_file import write_csv
-from ensemble_ad.submit import write_submission
+from ensemble_ad.files import whole as storage
+from ensemble_ad.files.id_table import ID
+from ensemble_ad.members import store as cache
+from ensemble_ad.results.submission import write_submission
+from ensemble_ad.search import lease
+from ensemble_ad.search import study as course
+from ensemble_ad.search.plan import Plan, TuneSettings
 
 DATA, STORAGE = 3, 4
 TUNE = ("tune", "--family", "fcn", "--trials", 3, "--epochs", 1, "--max-width", 128, "--device", "cpu")

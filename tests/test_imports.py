@@ -1,8 +1,9 @@
-"""Imports point one way, left to right in the flow, and right of the cache nothing needs torch."""
+"""Imports run one way: between the rooms in the order of `ROOMS`, within a room without a circle; few need torch."""
 
 import ast
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,99 +11,128 @@ import pytest
 import ensemble_ad
 
 ROOT = Path(ensemble_ad.__file__).parent
-# A module may import those to its left. A package (families, blend, ...) stands for all its files.
-ORDER = (
-    "version", "errors", "config", "storage", "archive_file", "array_file", "id_table", "images", "image_stream",
-    "bundled", "preprocess", "split",
-    "check", "statistics", "pseudo_anomalies", "synthetic",
-    "reconstruction", "families", "precision", "allocator", "train_settings", "optimizer", "step",
-    "training_state", "train", "transductive", "score", "recipe", "objective", "auto_objective", "member_info", "cache",
-    "selection", "checkpoint", "judge", "fit", "lease", "study_storage", "failures", "artifacts", "course", "plan",
-    "tune", "workers",
-    "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "table_text", "submit", "alarm",
-    "imported", "score_file", "scoring", "archive", "image_rows", "detector", "blended_detector", "latent", "report",
-    "cli", "__main__",
+# A room may import those below it, and the modules of the package's root that lie under all of them.
+ROOMS = (
+    "cli", "results", "detect", "search", "blend", "training", "members", "families", "data", "statistics", "files",
 )  # fmt: skip
-WITHOUT_TORCH = (
-    "errors", "config", "storage", "id_table", "images", "preprocess", "split", "check", "statistics", "cache",
-    "selection", "blend", "saved_blend", "ensemble", "evaluate", "audit", "tables", "table_text", "submit",
-    "image_stream", "alarm", "score_file", "archive_file", "array_file", "archive", "image_rows",
-    "pseudo_anomalies", "synthetic", "objective", "auto_objective",
-    "cli/__init__", "cli/_completion", "cli/_options", "cli/_output", "cli/_table",
-    "cli/audit", "cli/blend", "cli/compare", "cli/data",
-    "cli/evaluate", "cli/submit",
-)  # fmt: skip
+UNDER_ALL = ("errors", "version", "layout")
+ABOVE_ALL = ("__init__", "__main__")
+WITHOUT_TORCH = ("files", "statistics", "data", "members", "blend")
+# Commands that never train nor score pictures.
+COMMANDS_WITHOUT_TORCH = ("audit", "blend", "compare", "data", "evaluate", "submit")
 
 
-def _files(unit: str) -> list[Path]:
-    path = ROOT / unit
-    return sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+def _modules() -> dict[str, Path]:
+    """Every module's file by its dotted name within the package; a package's is that of its `__init__`."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)] = path
+    return found
 
 
-def _imports(path: Path, *, of_types_too: bool) -> Iterator[str]:
-    """Dotted names of what a file imports anywhere in it, as in `ensemble_ad.images.Dataset`."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+MODULES = _modules()
+
+
+def _room(module: str) -> str:
+    return module.partition(".")[0]
+
+
+@cache
+def _imports(module: str, of_types_too: bool) -> frozenset[str]:
+    """What a module imports anywhere in it: modules of ours by their names, of others the top-level package."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
     for_types = {
         id(inner)
         for node in ast.walk(tree)
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         for inner in ast.walk(node)
     }
+    found: set[str] = set()
     for node in ast.walk(tree):
         if id(node) in for_types and not of_types_too:
             continue
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {_named(alias.name) for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} has a relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            assert node.level == 0, f"{module} has a relative import"
+            found |= {_named(f"{node.module}.{alias.name}") for alias in node.names}
+    return frozenset(found - {module})
 
 
-def _unit(name: str) -> str | None:
-    """The module or package of ours that a dotted name lies in."""
-    parts = name.split(".")
-    return parts[1] if parts[0] == "ensemble_ad" and len(parts) > 1 and parts[1] in ORDER else None
+def _named(dotted: str) -> str:
+    """The module of ours that a dotted name is or lies in, else the package of others."""
+    if not dotted.startswith("ensemble_ad"):
+        return dotted.partition(".")[0]
+    inner = dotted.removeprefix("ensemble_ad").removeprefix(".")
+    while inner and inner not in MODULES:
+        inner = inner.rpartition(".")[0]
+    return inner or "__init__"
 
 
-def test_every_module_has_its_place_in_the_order():
-    found = {
-        path.stem if path.suffix else path.name for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()
-    }
-    assert found - {"__init__", "__pycache__"} == set(ORDER)
+def _of_ours(module: str) -> set[str]:
+    return {name for name in _imports(module, of_types_too=True) if name in MODULES}
 
 
-@pytest.mark.parametrize("unit", ORDER)
-def test_a_module_imports_only_what_lies_to_its_left(unit):
-    allowed = {*ORDER[: ORDER.index(unit) + 1]}
-    for path in _files(unit):
-        backward = {_unit(name) for name in _imports(path, of_types_too=True)} - allowed - {None}
-        assert not backward, f"{path.relative_to(ROOT)} imports {backward}"
+def test_everything_lies_in_a_room():
+    assert {_room(module) for module in MODULES} <= {*ROOMS, *UNDER_ALL, *ABOVE_ALL}
+    assert {path.name for path in ROOT.iterdir() if path.is_dir()} - {"__pycache__"} == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_rooms_below_it(room):
+    allowed = {*ROOMS[ROOMS.index(room) :], *UNDER_ALL}
+    for module in (name for name in MODULES if _room(name) == room):
+        upward = {name for name in _of_ours(module) if _room(name) not in allowed}
+        assert not upward, f"{module} imports {sorted(upward)}"
+
+
+@pytest.mark.parametrize("module", [name for name in UNDER_ALL if name in MODULES])
+def test_what_lies_under_all_rooms_imports_none(module):
+    assert _of_ours(module) <= set(UNDER_ALL)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_within_a_room_there_is_no_circle(room):
+    inside = [name for name in MODULES if _room(name) == room and not MODULES[name].name.startswith("__init__")]
+    graph = {module: _of_ours(module) & set(inside) for module in inside}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 @cache
-def _third_party(unit: str) -> frozenset[str]:
-    """What a file or package imports of others, be it through modules of ours."""
-    found: set[str] = set()
-    for path in _files(unit):
-        for name in _imports(path, of_types_too=False):
-            inner = _unit(name)
-            if inner is None:
-                found.add(name.split(".")[0])
-            elif inner not in ("cli", unit):
-                found |= _third_party(inner)
-    return frozenset(found)
+def _third_party(module: str) -> frozenset[str]:
+    """What a module imports of others, be it through modules of ours; importing one runs its packages as well."""
+    seen, waiting = set(), [module]
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in MODULES:
+            seen.add(name)
+            continue
+        seen.add(name)
+        waiting += _imports(name, of_types_too=False) | _packages(name)
+    return frozenset(name for name in seen if name not in MODULES)
 
 
-@pytest.mark.parametrize("unit", WITHOUT_TORCH)
-def test_right_of_the_cache_nothing_imports_torch_even_when_it_runs(unit):
+def _packages(module: str) -> set[str]:
+    return {name for name in (module.rpartition(".")[0],) if name in MODULES}
+
+
+def _without_torch() -> Iterator[str]:
+    yield from (name for name in MODULES if _room(name) in (*WITHOUT_TORCH, *UNDER_ALL))
+    yield from ("cli._completion", "cli._options", "cli._output", "cli._table")
+    yield from (f"cli.{command}" for command in COMMANDS_WITHOUT_TORCH)
+
+
+@pytest.mark.parametrize("module", _without_torch())
+def test_what_needs_no_torch_imports_none_even_when_it_runs(module):
     # `compare --failed` alone looks into Optuna's storage.
-    banned = {"torch", "torchvision"} | (set() if unit == "cli/compare" else {"optuna"})
-    assert not _third_party(unit) & banned
+    banned = {"torch", "torchvision"} | (set() if module == "cli.compare" else {"optuna"})
+    assert not _third_party(module) & banned
 
 
-@pytest.mark.parametrize("unit", ["families", "train", "fit", "tune", "cli/tune"])
-def test_the_search_for_torch_finds_it_where_it_is(unit):
-    assert "torch" in _third_party(unit)
+@pytest.mark.parametrize("module", ["families", "training.loop", "training.make_member", "search.tune", "cli.tune"])
+def test_the_search_for_torch_finds_it_where_it_is(module):
+    assert "torch" in _third_party(module)
 
 
 def test_what_the_package_offers_is_there_and_is_listed():

@@ -17,22 +17,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ensemble_ad import artifacts, cache, evaluate, storage
-from ensemble_ad.archive import MANIFEST, export_blend, import_blend
-from ensemble_ad.array_file import read_arrays
-from ensemble_ad.checkpoint import Checkpoint
+from ensemble_ad.blend.exported import MANIFEST, export_blend, import_blend
+from ensemble_ad.blend.saved import list_blends, load_blend
 from ensemble_ad.cli import main
-from ensemble_ad.config import read_defaults
+from ensemble_ad.cli._config import read_defaults
+from ensemble_ad.data.images import open_array, read_picture
+from ensemble_ad.detect.scorer import check_probe
 from ensemble_ad.errors import DataError, EnsadError, StorageError, UsageError
-from ensemble_ad.id_table import read_id_table, read_labels
-from ensemble_ad.images import open_array, read_picture
-from ensemble_ad.saved_blend import list_blends, load_blend
-from ensemble_ad.scoring import check_probe
-from ensemble_ad.selection import parse_weights, select
-from ensemble_ad.study_storage import reading
-from ensemble_ad.submit import write_submission
-from ensemble_ad.table_text import render_text
-from ensemble_ad.tables import tabulate
+from ensemble_ad.files import whole as storage
+from ensemble_ad.files.arrays import read_arrays
+from ensemble_ad.files.id_table import read_id_table, read_labels
+from ensemble_ad.members import store as cache
+from ensemble_ad.members.choose import parse_weights, select
+from ensemble_ad.results import evaluation as evaluate
+from ensemble_ad.results.comparison import tabulate
+from ensemble_ad.results.comparison_text import render_text
+from ensemble_ad.results.submission import write_submission
+from ensemble_ad.search import travel as artifacts
+from ensemble_ad.search.storage import reading
+from ensemble_ad.training.checkpoint import Checkpoint
 
 IDS = [str(i) for i in range(8)]
 # Each example overwrites the one file that it is about, so a folder for all of them will do.

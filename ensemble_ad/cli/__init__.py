@@ -111,7 +111,7 @@ class _Group(click.Group):
             formatter.write_dl(rows)
 
     def _defaults(self) -> dict[str, Any]:
-        from ensemble_ad.config import FILE, read_defaults
+        from ensemble_ad.cli._config import FILE, read_defaults
 
         # Only a file that is there has to be held against the options of all commands.
         return read_defaults(FILE, self._options()) if FILE.exists() else {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ensemble_ad.config import FILE
+from ensemble_ad.cli._config import FILE
 
 if TYPE_CHECKING:
     import ast
@@ -57,7 +57,7 @@ def methods(context: click.Context, param: click.Parameter, incomplete: str) -> 
 
 def objectives(context: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
     """What a trial can be judged by."""
-    from ensemble_ad.objective import AUTO, OBJECTIVES
+    from ensemble_ad.members.objectives import AUTO, OBJECTIVES
 
     return _beginning(incomplete, ((name, "") for name in (AUTO, *OBJECTIVES)))
 

@@ -10,8 +10,8 @@ from ensemble_ad.cli._options import Say
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from ensemble_ad.objective import Judgement
-    from ensemble_ad.train import Epoch
+    from ensemble_ad.members.objectives import Judgement
+    from ensemble_ad.training.loop import Epoch
 
 
 class _Watcher:

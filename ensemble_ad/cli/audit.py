@@ -25,14 +25,14 @@ def audit(labels: Path | None, data: Path, studies: Path, say: _options.Say) -> 
     Example:
       ensad audit --labels labels.csv
     """
-    from ensemble_ad.audit import audit_blends, audit_studies
-    from ensemble_ad.cache import list_members, load_data_record
+    from ensemble_ad.blend.saved import list_blends
     from ensemble_ad.cli._progress import busy
     from ensemble_ad.cli._table import print_table
     from ensemble_ad.errors import UsageError
-    from ensemble_ad.id_table import read_labels
-    from ensemble_ad.saved_blend import list_blends
-    from ensemble_ad.selection import of_one_data_set
+    from ensemble_ad.files.id_table import read_labels
+    from ensemble_ad.members.choose import of_one_data_set
+    from ensemble_ad.members.store import list_members, load_data_record
+    from ensemble_ad.results.audit import audit_blends, audit_studies
 
     cached, problems = list_members(studies)
     blends, broken = list_blends(studies)

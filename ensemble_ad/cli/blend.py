@@ -69,12 +69,12 @@ def blend(
       ensad blend --members fcn:3,resnet:all --method mean --name flat
       ensad blend --members fcn,resnet --weights 2,1
     """
-    from ensemble_ad.cache import DamagedError, list_members
+    from ensemble_ad.blend.of_members import blend_members
     from ensemble_ad.cli._progress import busy
     from ensemble_ad.cli._table import print_table
-    from ensemble_ad.ensemble import blend_members
     from ensemble_ad.errors import UsageError
-    from ensemble_ad.selection import of_one_data_set, parse_weights, select
+    from ensemble_ad.members.choose import of_one_data_set, parse_weights, select
+    from ensemble_ad.members.store import DamagedError, list_members
 
     cached, problems = list_members(studies)
     for problem in problems:

@@ -77,10 +77,10 @@ def compare(
     import shutil
     import sys
 
-    from ensemble_ad.cache import list_members
-    from ensemble_ad.saved_blend import list_blends, load_blend
-    from ensemble_ad.table_text import WIDTH, render_text
-    from ensemble_ad.tables import as_frame, table_rows
+    from ensemble_ad.blend.saved import list_blends, load_blend
+    from ensemble_ad.members.store import list_members
+    from ensemble_ad.results.comparison import as_frame, table_rows
+    from ensemble_ad.results.comparison_text import WIDTH, render_text
 
     if blend is not None:
         load_blend(studies, blend)
@@ -117,7 +117,7 @@ def compare(
 
 
 def _failed(kind: str, output: Path | None, studies: Path, url: str | None, say: _options.Say) -> None:
-    from ensemble_ad.failures import failures, render_text
+    from ensemble_ad.search.failures import failures, render_text
 
     table = failures(studies, url)
     if table.empty:
@@ -135,7 +135,7 @@ def _write(
     say: _options.Say,
 ) -> None:
     """Write a table; its frame is asked for only where it is needed, since pandas takes longer to load than a table."""
-    from ensemble_ad import storage
+    from ensemble_ad.files import whole as storage
 
     if say.as_json:
         say.result(rows=frame(), output=output)
@@ -159,7 +159,7 @@ def _write(
 
 def _without_formulas(table: "pd.DataFrame") -> "pd.DataFrame":
     """The table with an apostrophe before what a spreadsheet would take for a formula; members come from strangers."""
-    from ensemble_ad.id_table import is_formula
+    from ensemble_ad.files.id_table import is_formula
 
     def plain(cell: object) -> object:
         return f"'{cell}" if isinstance(cell, str) and is_formula(cell) else cell

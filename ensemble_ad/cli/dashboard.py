@@ -32,7 +32,7 @@ def dashboard(storage: str | None, host: str, port: int, studies: Path, say: _op
         raise UsageError(f"there is no study in {studies}; run `ensad tune --family fcn --trials 50` first")
     from optuna_dashboard import run_server
 
-    from ensemble_ad.study_storage import open_storage
+    from ensemble_ad.search.storage import open_storage
 
     opened = open_storage(studies, storage)
     say(f"Optuna's dashboard of {opened.where} at http://{host}:{port}/ until Ctrl-C")

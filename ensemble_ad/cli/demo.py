@@ -29,10 +29,10 @@ def demo(ctx: click.Context, out: Path, only_data: bool, say: _options.Say) -> N
     """
     import time
 
-    from ensemble_ad.bundled import NORMAL_DIGITS, write_digits
     from ensemble_ad.cli import main
     from ensemble_ad.cli._output import current, restore
-    from ensemble_ad.storage import make_folder
+    from ensemble_ad.data.digits import NORMAL_DIGITS, write_digits
+    from ensemble_ad.files.whole import make_folder
 
     started = time.perf_counter()
     data, studies, submissions = (shlex.quote(str(out / name)) for name in ("data", "studies", "submissions"))

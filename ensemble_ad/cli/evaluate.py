@@ -42,13 +42,13 @@ def evaluate(
       ensad evaluate --labels labels.csv
       ensad evaluate --labels labels.csv --blend fcn+resnet-1a2b3c --bootstrap 1000
     """
-    from ensemble_ad.cache import list_members, load_data_record, sound_members
+    from ensemble_ad.blend.saved import list_blends, load_blend
     from ensemble_ad.cli._progress import busy
     from ensemble_ad.cli._table import print_table
     from ensemble_ad.errors import UsageError
-    from ensemble_ad.evaluate import evaluate_scores, main_scores, save_evaluation
-    from ensemble_ad.id_table import read_labels
-    from ensemble_ad.saved_blend import list_blends, load_blend
+    from ensemble_ad.files.id_table import read_labels
+    from ensemble_ad.members.store import list_members, load_data_record, sound_members
+    from ensemble_ad.results.evaluation import evaluate_scores, main_scores, save_evaluation
 
     members, problems = list_members(studies)
     blends, broken = list_blends(studies) if blend is None else ([load_blend(studies, blend)], [])

@@ -25,12 +25,12 @@ def export(name: str | None, output: Path | None, studies: Path, say: _options.S
       ensad export both
       ensad export both -o /media/stick/both.zip
     """
-    from ensemble_ad.archive import export_blend
+    from ensemble_ad.blend.exported import export_blend
+    from ensemble_ad.blend.saved import latest_blend, load_blend
     from ensemble_ad.cli._progress import busy
+    from ensemble_ad.detect.scorer import load_blend as load_scorer
+    from ensemble_ad.detect.scorer import probe
     from ensemble_ad.errors import UsageError
-    from ensemble_ad.saved_blend import latest_blend, load_blend
-    from ensemble_ad.scoring import load_blend as load_scorer
-    from ensemble_ad.scoring import probe
 
     blend = latest_blend(studies) if name is None else load_blend(studies, name)
     try:

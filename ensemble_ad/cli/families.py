@@ -16,7 +16,7 @@ def families(say: _options.Say) -> None:
     """
     from ensemble_ad.families import FAMILIES
     from ensemble_ad.families._catalogue import catalogue, common_search
-    from ensemble_ad.plan import TuneSettings
+    from ensemble_ad.search.plan import TuneSettings
 
     listed, common = catalogue(TuneSettings.epochs), common_search(TuneSettings.epochs)
     say.result(families=listed, common_search=common)

@@ -9,7 +9,7 @@ import click
 from ensemble_ad.cli import _options
 
 if TYPE_CHECKING:
-    from ensemble_ad.images import Dataset
+    from ensemble_ad.data.images import Dataset
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -56,7 +56,7 @@ def import_(
     if template is not None:
         if source is not None:
             raise UsageError("--template goes without a SOURCE")
-        from ensemble_ad.imported import write_template
+        from ensemble_ad.members.imported import write_template
 
         count = write_template(template, _load(data, studies))
         say(f"{count} training images are held out; train on the others, and fill in the column score")
@@ -70,8 +70,8 @@ def import_(
                 "scores need --name and --reference, the scores of the held-out training images; "
                 "`ensad import --template FILE` writes their ids"
             )
-        from ensemble_ad.fit import data_record
-        from ensemble_ad.imported import import_scores
+        from ensemble_ad.members.imported import import_scores
+        from ensemble_ad.training.make_member import data_record
 
         dataset = _load(data, studies)
         member = import_scores(
@@ -89,9 +89,9 @@ def import_(
     else:
         if reference is not None:
             raise UsageError("--reference goes with a .csv file of scores")
-        from ensemble_ad.archive import import_blend
+        from ensemble_ad.blend.exported import import_blend
         from ensemble_ad.cli._progress import busy
-        from ensemble_ad.scoring import check_probe
+        from ensemble_ad.detect.scorer import check_probe
 
         with busy(say, f"reading {source}"):
             blend = import_blend(studies, source, name=name, check=check_probe)
@@ -101,6 +101,6 @@ def import_(
 
 
 def _load(data: Path, studies: Path) -> "Dataset":
-    from ensemble_ad.images import load_dataset
+    from ensemble_ad.data.images import load_dataset
 
     return load_dataset(data, image_cache=studies / "preprocessed")

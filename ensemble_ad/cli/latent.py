@@ -51,17 +51,17 @@ def latent(
       ensad latent --member fcn-0123456789ab --image 17
       ensad latent --member fcn-0123456789ab --image 17 --scale 0:3,2:5 --noise 0.2,0.5,0.8 -o out.png
     """
-    from ensemble_ad.latent import parse_noise, parse_scale
+    from ensemble_ad.detect.latent import parse_noise, parse_scale
 
     factors = None if scale is None else parse_scale(scale)
     shares = parse_noise(noise)
 
-    from ensemble_ad.cache import has_member, load_member
+    from ensemble_ad.data.images import load_dataset
+    from ensemble_ad.data.split import split_rows
+    from ensemble_ad.detect.latent import NORMAL_IMAGES, bottleneck, open_member, write_sheet
     from ensemble_ad.errors import UsageError
-    from ensemble_ad.images import load_dataset
-    from ensemble_ad.latent import NORMAL_IMAGES, bottleneck, open_member, write_sheet
-    from ensemble_ad.split import split_rows
-    from ensemble_ad.train import choose_device
+    from ensemble_ad.members.store import has_member, load_member
+    from ensemble_ad.training.loop import choose_device
 
     if not has_member(studies, member):
         raise UsageError(f"there is no member {member!r} in {studies}; `ensad compare` lists those there are")

@@ -22,9 +22,9 @@ def pull(storage: str, artifacts: str, studies: Path, say: _options.Say) -> None
     Example:
       ensad pull --storage postgresql://user@host/ensad --artifacts s3://bucket
     """
-    from ensemble_ad.artifacts import Artifacts
     from ensemble_ad.cli._progress import counted
-    from ensemble_ad.study_storage import open_storage
+    from ensemble_ad.search.storage import open_storage
+    from ensemble_ad.search.travel import Artifacts
 
     store = Artifacts(artifacts)
     with counted(say, None) as steps:

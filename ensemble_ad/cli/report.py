@@ -55,10 +55,10 @@ def report(
       ensad report --blend both -o both.html
       ensad report --labels labels.csv --pictures 12
     """
-    from ensemble_ad import storage as files
+    from ensemble_ad.blend.saved import latest_blend, load_blend
     from ensemble_ad.cli._progress import busy
-    from ensemble_ad.report import Sources, collect, render
-    from ensemble_ad.saved_blend import latest_blend, load_blend
+    from ensemble_ad.files import whole as files
+    from ensemble_ad.results.page import Sources, collect, render
 
     chosen = latest_blend(studies) if blend is None else load_blend(studies, blend)
     sources = Sources(

@@ -55,11 +55,11 @@ def score(
     import sys
     import time
 
-    from ensemble_ad import storage
     from ensemble_ad.cli._progress import busy, counted
-    from ensemble_ad.image_stream import check_sources, count, stream
-    from ensemble_ad.score_file import WRITERS, by_rows
-    from ensemble_ad.scoring import load_blend
+    from ensemble_ad.data.stream import check_sources, count, stream
+    from ensemble_ad.detect.score_file import WRITERS, by_rows
+    from ensemble_ad.detect.scorer import load_blend
+    from ensemble_ad.files import whole as storage
 
     with busy(say, "loading the models"):
         scorer = load_blend(blend, studies, device=device)

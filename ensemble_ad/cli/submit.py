@@ -41,11 +41,11 @@ def submit(
     """
     from datetime import datetime
 
-    from ensemble_ad.cache import load_data_record
+    from ensemble_ad.blend.saved import latest_blend, load_blend
     from ensemble_ad.errors import DataError
-    from ensemble_ad.saved_blend import latest_blend, load_blend
-    from ensemble_ad.storage import make_folder
-    from ensemble_ad.submit import write_submission
+    from ensemble_ad.files.whole import make_folder
+    from ensemble_ad.members.store import load_data_record
+    from ensemble_ad.results.submission import write_submission
 
     chosen = latest_blend(studies) if blend is None else load_blend(studies, blend)
     record = load_data_record(studies, chosen.data)

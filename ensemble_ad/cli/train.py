@@ -51,18 +51,18 @@ def train(
     """
     from dataclasses import replace
 
-    from ensemble_ad import storage
-    from ensemble_ad.cache import discard_damaged
     from ensemble_ad.cli._progress import counted
+    from ensemble_ad.data.images import load_dataset
+    from ensemble_ad.data.preprocess import Preprocess
     from ensemble_ad.families import preset as look_up
-    from ensemble_ad.fit import Help, PseudoImages, check_transductive, fit_member
-    from ensemble_ad.images import load_dataset
-    from ensemble_ad.objective import Judgement
-    from ensemble_ad.precision import choose_precision
-    from ensemble_ad.preprocess import Preprocess
-    from ensemble_ad.recipe import Recipe
-    from ensemble_ad.train import Epoch, choose_device
-    from ensemble_ad.train_settings import TrainSettings
+    from ensemble_ad.files import whole as storage
+    from ensemble_ad.members.objectives import Judgement
+    from ensemble_ad.members.store import discard_damaged
+    from ensemble_ad.training.device import choose_precision
+    from ensemble_ad.training.loop import Epoch, choose_device
+    from ensemble_ad.training.make_member import Help, PseudoImages, check_transductive, fit_member
+    from ensemble_ad.training.recipe import Recipe
+    from ensemble_ad.training.settings import TrainSettings
 
     family, published = look_up(preset)
     check_transductive(family, allowed=transductive)

@@ -84,11 +84,11 @@ def tune(
       ensad tune --family resnet --trials 20 --epochs 10 --size 32 --subset 5000
       ensad tune --family contrast --trials 10 --transductive
     """
-    from ensemble_ad import id_table
-    from ensemble_ad import storage as files
     from ensemble_ad.cli._progress import watch
     from ensemble_ad.errors import StorageError, UsageError
-    from ensemble_ad.objective import AUTO, OBJECTIVES
+    from ensemble_ad.files import id_table
+    from ensemble_ad.files import whole as files
+    from ensemble_ad.members.objectives import AUTO, OBJECTIVES
 
     if trials < 1:
         raise UsageError(f"--trials must be 1 or more, not {trials}")
@@ -103,11 +103,11 @@ def tune(
     files.make_folder(studies)
     from optuna.exceptions import StorageInternalError
 
-    from ensemble_ad.images import load_dataset
-    from ensemble_ad.plan import TuneSettings
-    from ensemble_ad.split import REFERENCE_LEAST
-    from ensemble_ad.tune import tune as run
-    from ensemble_ad.workers import Crew, tune_together
+    from ensemble_ad.data.images import load_dataset
+    from ensemble_ad.data.split import REFERENCE_LEAST
+    from ensemble_ad.search.plan import TuneSettings
+    from ensemble_ad.search.tune import tune as run
+    from ensemble_ad.search.workers import Crew, tune_together
 
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
 
@@ -170,7 +170,7 @@ def tune(
 
 
 def _hash(labels: Path) -> str:
-    from ensemble_ad import storage
+    from ensemble_ad.files import whole as storage
 
     # The table shows the name, and control characters in it would be no text.
     name = "".join(c if c.isprintable() else "_" for c in labels.name)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ensemble_ad.data.images import SIDES
 from ensemble_ad.errors import UsageError
-from ensemble_ad.images import SIDES
 
 _LATENT_SIZE = 512
 _RATED_BATCH = 256

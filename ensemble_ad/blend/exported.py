@@ -1,0 +1,271 @@
+"""A blend as one folder or zip that another machine loads: what `studies/` holds of it, and a list of checksums.
+
+    ensad-blend.json                      format, version, name, size and checksum of each file, a probe
+    blend.json, scores.npz, data.json     the blend, its frozen rule, the record of its data set
+    <key>.json, .npz, .safetensors        each member: what it is, its error vectors, its weights
+
+The checksums tell damage, not who made the archive. Nothing in it is a pickle, and other files are refused.
+"""
+
+import json
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ensemble_ad.blend import Blend
+from ensemble_ad.blend.saved import SavedBlend, check_name, load_blend
+from ensemble_ad.errors import DataError, EnsadError, StorageError, UsageError
+from ensemble_ad.files import whole as storage
+from ensemble_ad.files.archive import Archive, check_zip, open_archive
+from ensemble_ad.members.store import FILES, has_member, is_key, load_data_record, load_member
+from ensemble_ad.version import __version__
+
+FORMAT = 1
+MANIFEST = "ensad-blend.json"
+# Suffix in the archive -> name in the member's folder.
+_OF_MEMBER = {Path(name).suffix: name for name in FILES}
+_OF_BLEND = ("blend.json", "scores.npz")
+_DATA = "data.json"
+_MEMBER_FILE = re.compile(r"([a-z][a-z0-9_]*-[0-9a-f]{12})(\.json|\.npz|\.safetensors)")
+_KINDS = {"format": int, "version": str, "name": str, "files": dict}
+_FILE = {"size": int, "checksum": str}
+_MANIFEST_BYTES = 4 << 20
+
+Check = Callable[[Path, str, Mapping[str, Any]], None]
+"""Given a studies' folder, the blend's name in it and the probe; raises an `EnsadError` to refuse the archive."""
+
+
+def export_blend(studies: Path, blend: SavedBlend, target: Path, *, probe: Mapping[str, Any] | None = None) -> Path:
+    """Write a blend with its members and the record of its data set: no images, but their ids and scores.
+
+    Args:
+        studies: the studies' folder.
+        blend: of it.
+        target: a name that ends in .zip, or a folder's; must not exist.
+        probe: what `import_blend` shall hand to its `check`; JSON values.
+
+    Returns:
+        `target`.
+
+    Raises:
+        UsageError: if `target` exists.
+        StorageError: if a file is missing or damaged, or `target` cannot be written.
+    """
+    taken = UsageError(f"{target} exists already; name another with -o")
+    if target.exists():
+        raise taken
+    files = _files_of(studies, blend)
+    manifest = {
+        "format": FORMAT,
+        "version": __version__,
+        "name": blend.name,
+        "files": {
+            name: {"size": path.stat().st_size, "checksum": storage.file_hash(path)} for name, path in files.items()
+        },
+        "probe": probe,
+    }
+    text = json.dumps(manifest, indent=1, allow_nan=False) + "\n"
+    if target.suffix != ".zip":
+        with storage.whole_folder(target) as part:
+            for name, path in files.items():
+                shutil.copyfile(path, part / name)
+            (part / MANIFEST).write_text(text, encoding="utf-8")
+        return target
+    try:
+        with storage.whole_file(target, overwrite=False) as part, zipfile.ZipFile(part, "w") as opened:
+            opened.writestr(MANIFEST, text)
+            for name, path in files.items():
+                opened.write(path, name)
+    except FileExistsError:
+        raise taken from None
+    return target
+
+
+def import_blend(studies: Path, source: Path, *, name: str | None = None, check: Check | None = None) -> SavedBlend:
+    """Load what `export_blend` wrote into a studies' folder; the same archive again changes nothing.
+
+    Everything is verified before anything appears in `studies`; the blend appears last.
+
+    Args:
+        studies: the studies' folder.
+        source: the zip or folder.
+        name: for the blend, instead of its own.
+        check: a last check, of the archive's probe, where it has one.
+
+    Raises:
+        DataError: for an archive that is none, damaged, of another format, or holds what it should not.
+        UsageError: if the name is taken by another blend.
+        StorageError: if a member of the same key but other content is there, or nothing can be written.
+    """
+    with open_archive(source) as archive, _staging(studies) as stage:
+        manifest = _manifest(source, archive)
+        own_name = manifest["name"]
+        wanted = name or own_name
+        for each in (own_name, wanted):
+            check_name(each)
+            if is_key(each):
+                raise UsageError(f"{each!r} looks like a member's key; choose another with --name")
+        for file, told in manifest["files"].items():
+            archive.copy(file, stage / _place(file, own_name), told)
+        if wanted != own_name:
+            _rename(stage, own_name, wanted)
+        blend = _verified(source, stage, wanted)
+        _refuse_conflicts(studies, stage, blend)
+        if check is not None and isinstance(manifest.get("probe"), dict):
+            try:
+                check(stage, wanted, manifest["probe"])
+            except EnsadError:
+                raise
+            except Exception as error:  # whatever a network meets whose parameters and weights do not fit
+                why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+                raise DataError(f"{source} holds a model that cannot score ({why}); export it again") from error
+        members = [str(key) for key in blend.info["members"]]
+        for folder in [*(f"members/{key}" for key in members), f"blends/{wanted}"]:
+            if not (studies / folder).exists():
+                with storage.whole_folder(studies / folder) as part:
+                    for file in (stage / folder).iterdir():
+                        shutil.move(file, part / file.name)
+            if folder == f"members/{members[-1]}" and not (studies / "data" / f"{blend.data}.json").exists():
+                storage.write_json(
+                    studies / "data" / f"{blend.data}.json", storage.read_json(stage / "data" / f"{blend.data}.json")
+                )
+    return load_blend(studies, wanted)
+
+
+def _files_of(studies: Path, blend: SavedBlend) -> dict[str, Path]:
+    """The files of an archive by their name in it, verified."""
+    blend.scores()
+    load_data_record(studies, blend.data)
+    files = {name: blend.folder / name for name in _OF_BLEND} | {_DATA: studies / "data" / f"{blend.data}.json"}
+    for key in blend.info["members"]:
+        member = load_member(studies, key)
+        member.vectors()
+        member.weights_path()
+        files |= {f"{key}{suffix}": member.folder / file for suffix, file in _OF_MEMBER.items()}
+    return files
+
+
+def _place(file: str, blend: str) -> Path:
+    """Where a file of an archive lies in a studies' folder; the data record's name is known only when it was read."""
+    if file in _OF_BLEND:
+        return Path("blends", blend, file)
+    if file == _DATA:
+        return Path("data", file)
+    found = _MEMBER_FILE.fullmatch(file)
+    assert found is not None
+    return Path("members", found[1], _OF_MEMBER[found[2]])
+
+
+def _manifest(source: Path, archive: Archive) -> dict[str, Any]:
+    if MANIFEST not in archive.sizes:
+        raise DataError(f"{source} has no {MANIFEST}; name a zip or folder that `ensad export` wrote")
+    try:
+        manifest = json.loads(archive.read(MANIFEST, _MANIFEST_BYTES))
+    except (ValueError, RecursionError):
+        manifest = None
+    if not storage.fits(manifest, {"format": int}):
+        raise DataError(f"{source}: {MANIFEST} is damaged; export the blend again")
+    if manifest["format"] != FORMAT:
+        raise DataError(
+            f"{source} has format {manifest['format']} (ensemble_ad {str(manifest.get('version'))[:20]}), and this "
+            f"version, {__version__}, reads {FORMAT}; use the version that wrote it"
+        )
+    if not storage.fits(manifest, _KINDS) or not all(storage.fits(told, _FILE) for told in manifest["files"].values()):
+        raise DataError(f"{source}: {MANIFEST} is damaged; export the blend again")
+    files: dict[str, Any] = manifest["files"]
+    for name in archive.sizes.keys() | files.keys():
+        if name not in (MANIFEST, _DATA, *_OF_BLEND) and not _MEMBER_FILE.fullmatch(name):
+            raise DataError(f"{source} holds {name[:200]!r}, which no exported blend has; nothing was imported")
+    lacking = ({*_OF_BLEND, _DATA} | files.keys()) - archive.sizes.keys() or archive.sizes.keys() - files - {MANIFEST}
+    if lacking or {*_OF_BLEND, _DATA} - files.keys():
+        raise DataError(f"{source} and the list in its {MANIFEST} differ ({sorted(lacking)[:3]}); export it again")
+    return dict(manifest)
+
+
+@contextmanager
+def _staging(studies: Path) -> Iterator[Path]:
+    """A hidden studies' folder inside `studies`, where an archive is unpacked and verified."""
+    storage.make_folder(studies)
+    with storage.clear_errors(studies, "write to"):
+        stage = Path(tempfile.mkdtemp(prefix=".import-", suffix=".part", dir=studies))
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _rename(stage: Path, old: str, new: str) -> None:
+    path = stage / "blends" / old / "blend.json"
+    info = storage.read_json(path)
+    if isinstance(info, dict):
+        storage.write_json(path, {**info, "name": new})
+    path.parent.rename(stage / "blends" / new)
+
+
+def _verified(source: Path, stage: Path, name: str) -> SavedBlend:
+    """The unpacked blend, if it and its members are what later commands read."""
+    try:
+        blend = load_blend(stage, name)
+        (stage / "data" / _DATA).rename(stage / "data" / f"{blend.data}.json")
+        load_data_record(stage, blend.data)
+        keys = [str(key) for key in blend.info["members"]]
+        found = {folder.name for folder in (stage / "members").iterdir()}
+        if set(keys) != found:
+            raise StorageError(f"it must hold the blend's members, but {sorted(found ^ set(keys))[:3]} differ")
+        for path in stage.rglob("*.npz"):
+            with zipfile.ZipFile(path) as inner:
+                check_zip(path, inner.infolist())
+        columns = set()
+        for key in keys:
+            member = load_member(stage, key)
+            if member.data != blend.data:
+                raise StorageError(f"{key} is of another data set")
+            member.vectors()
+            member.weights_path()
+            columns |= {f"{key}/{kind}" for kind in member.columns}
+        rule = blend.rule()
+        if not set(rule.names) <= columns:
+            raise StorageError(f"no member has the columns {sorted(set(rule.names) - columns)[:3]}")
+        _check_rule(rule)
+    except (EnsadError, ValueError, TypeError, KeyError, IndexError, MemoryError, EOFError, OSError, OverflowError,
+            zipfile.BadZipFile) as error:  # fmt: skip
+        why = " ".join(str(error).replace(str(stage), str(source)).split())[:300]
+        raise DataError(f"{source} is not a blend that this version reads ({why}); export it again") from error
+    return blend
+
+
+def _check_rule(rule: Blend) -> None:
+    """Refuse trees that lead out of their table or round in circles, and arrays that do not belong together."""
+    members = len(rule.names)
+    for part in rule.parts:
+        fits = part.weights.shape == (members,) and part.normaliser.base.shape[1:] == (members,)
+        if part.forest is not None:
+            feature, child = part.forest.feature, part.forest.child
+            inner = np.flatnonzero(feature >= 0)
+            fits &= feature.shape == child.shape == part.forest.value.shape == part.forest.threshold.shape
+            fits &= bool((feature < members).all() and 0 < part.forest.trees <= len(feature))
+            fits &= bool((child[inner] > inner).all() and (child[inner] + 1 < len(child)).all())
+        if not fits:
+            raise StorageError("the rule's arrays do not belong together")
+
+
+def _refuse_conflicts(studies: Path, stage: Path, blend: SavedBlend) -> None:
+    for key in blend.info["members"]:
+        if not has_member(studies, key):
+            continue
+        if load_member(studies, key).info["checksums"] != load_member(stage, key).info["checksums"]:
+            raise StorageError(
+                f"{studies / 'members' / key} is there already with other weights (trained on another machine?); "
+                "import into another folder with --studies"
+            )
+    if (studies / "blends" / blend.name).exists():
+        there = load_blend(studies, blend.name)
+        if (there.info["identity"], there.info["checksum"]) != (blend.info["identity"], blend.info["checksum"]):
+            raise UsageError(f"the name {blend.name!r} is taken by another blend; choose another with --name")

@@ -1,0 +1,1 @@
+"""Images: read, checked, split, preprocessed, damaged on purpose."""

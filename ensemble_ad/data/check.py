@@ -1,0 +1,133 @@
+"""What is in a data set, and what of it would make a study worthless."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ensemble_ad.data.images import Dataset, ImageSet, blocks
+from ensemble_ad.data.split import REFERENCE_LEAST, TRAIN_LEAST
+from ensemble_ad.errors import DataError
+from ensemble_ad.files.id_table import check_same_ids, read_id_table, read_labels
+
+# Above this share of test images that are also training images, the test set is not new to any model.
+_LEAK = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line of the check.
+
+    Attributes:
+        text: what was found.
+        level: ok, warning, or error for what would make a study worthless.
+    """
+
+    text: str
+    level: str = "ok"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    hashes: list[bytes]
+    low: int
+    high: int
+    constant: int
+
+
+def _read(image_set: ImageSet) -> _Content:
+    hashes: list[bytes] = []
+    low, high, constant = 255, 0, 0
+    for block in blocks(image_set.images):
+        flat = block.reshape(len(block), -1)
+        least, most = flat.min(axis=1), flat.max(axis=1)
+        low, high = min(low, int(least.min())), max(high, int(most.max()))
+        constant += int((least == most).sum())
+        hashes += [hashlib.blake2b(row.data, digest_size=16).digest() for row in flat]
+    return _Content(hashes=hashes, low=low, high=high, constant=constant)
+
+
+def check(dataset: Dataset, folder: Path) -> list[Finding]:
+    """Look at images, duplicates, leakage, the sample submission and labels.
+
+    Args:
+        dataset: the images.
+        folder: where `sample_submission.csv` and `labels.csv` may lie.
+    """
+    train, test = _read(dataset.train), _read(dataset.test)
+    findings = [Finding(text=f"fingerprint {dataset.fingerprint}")]
+    for name, image_set, content in (("train", dataset.train, train), ("test", dataset.test, test)):
+        findings += _check_set(name, image_set, content)
+    if dataset.is_grey and dataset.channels == 3:
+        findings.append(Finding(text="all three channels are equal: studies train on one"))
+    if len(dataset.train) < 2 * TRAIN_LEAST:
+        findings.append(
+            Finding(
+                text=f"at least {2 * TRAIN_LEAST} training images are needed, not {len(dataset.train)}",
+                level="error",
+            )
+        )
+    elif len(dataset.train) < 2 * REFERENCE_LEAST:
+        findings.append(
+            Finding(
+                text=f"fewer than {2 * REFERENCE_LEAST} training images: trials will be hard to tell apart",
+                level="warning",
+            )
+        )
+    known = set(train.hashes)
+    leaked = sum(h in known for h in test.hashes)
+    findings.append(
+        Finding(
+            text=f"{leaked} of {len(test.hashes)} test images are also training images",
+            level="ok" if leaked == 0 else "warning" if leaked <= _LEAK * len(test.hashes) else "error",
+        )
+    )
+    return findings + _check_files(dataset, folder)
+
+
+def _check_set(name: str, image_set: ImageSet, content: _Content) -> list[Finding]:
+    n = len(image_set)
+    duplicates = n - len(Counter(content.hashes))
+    all_same = len(set(content.hashes)) == 1 and n > 1
+    return [
+        Finding(text=f"{name}: {n} images, {image_set.images.shape[1:]} {image_set.images.dtype}, {image_set.source}"),
+        Finding(
+            text=f"{name}: values from {content.low} to {content.high}",
+            level="error" if content.high == content.low else "warning" if content.high <= 1 else "ok",
+        ),
+        Finding(
+            text=f"{name}: {duplicates} exact duplicates",
+            level="error" if all_same else "warning" if duplicates else "ok",
+        ),
+        Finding(
+            text=f"{name}: {content.constant} constant images",
+            level="error" if content.constant == n else "warning" if content.constant else "ok",
+        ),
+    ]
+
+
+def _check_files(dataset: Dataset, folder: Path) -> list[Finding]:
+    findings = []
+    sample, labels = folder / "sample_submission.csv", folder / "labels.csv"
+    if sample.exists():
+        try:
+            ids = read_id_table(sample, "score").ids
+            check_same_ids(sample, ids, dataset.test.ids)
+            findings.append(
+                Finding(text=f"{sample.name}: {len(ids)} ids, {ids[0]} to {ids[-1]}, all of them test images")
+            )
+        except DataError as error:
+            findings.append(Finding(text=str(error), level="error"))
+    else:
+        findings.append(Finding(text="no sample_submission.csv: a submission gets the ids of the test images"))
+    if labels.exists():
+        try:
+            label = read_labels(labels, dataset.test.ids)
+            findings.append(
+                Finding(text=f"{labels.name}: {int(np.sum(label))} anomalies of {len(label)}; only evaluate reads it")
+            )
+        except DataError as error:
+            findings.append(Finding(text=str(error), level="error"))
+    return findings

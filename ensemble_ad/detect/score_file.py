@@ -1,0 +1,64 @@
+"""Scores of new images as they come, into a file or pipe: CSV or one JSON document."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TextIO
+
+import numpy as np
+import numpy.typing as npt
+
+from ensemble_ad.files.id_table import check_cells
+
+Write = Callable[[Sequence[str], npt.NDArray[np.float64], npt.NDArray[np.bool_]], None]
+"""Takes ids, float64 (n,) scores and bool (n,) alarms."""
+
+
+@contextmanager
+def write_csv(file: TextIO, about: Mapping[str, Any]) -> Iterator[Write]:
+    """The columns ID,score,alarm, a row an image; `about` is left out.
+
+    Raises:
+        DataError: for an id that a spreadsheet would take for a formula; JSON takes it.
+    """
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(("ID", "score", "alarm"))
+
+    def write(ids: Sequence[str], scores: npt.NDArray[np.float64], alarms: npt.NDArray[np.bool_]) -> None:
+        check_cells(ids, "a picture, whose scores --format json would take,")
+        writer.writerows(zip(ids, map(repr, scores.tolist()), map(int, alarms.tolist()), strict=True))
+
+    yield write
+
+
+@contextmanager
+def write_json(file: TextIO, about: Mapping[str, Any]) -> Iterator[Write]:
+    """An object of `about` and `images`, a list of {"ID", "score", "alarm"}; it is closed only when all went well."""
+    head = json.dumps(dict(about), allow_nan=False)
+    file.write(head[:-1] + (", " if about else "") + '"images": [')
+    separator = "\n"
+
+    def write(row: Mapping[str, Any]) -> None:
+        nonlocal separator
+        file.write(separator + json.dumps(dict(row), allow_nan=False))
+        separator = ",\n"
+
+    yield by_rows(write)
+    file.write("\n]}\n")
+
+
+def by_rows(write_row: Callable[[Mapping[str, Any]], None]) -> Write:
+    """A `Write` that gives what it takes to `write_row`, an image at a time, as {"ID", "score", "alarm"}."""
+
+    def write(ids: Sequence[str], scores: npt.NDArray[np.float64], alarms: npt.NDArray[np.bool_]) -> None:
+        for name, score, alarm in zip(ids, scores.tolist(), alarms.tolist(), strict=True):
+            write_row({"ID": name, "score": score, "alarm": alarm})
+
+    return write
+
+
+WRITERS: dict[str, Callable[[TextIO, Mapping[str, Any]], AbstractContextManager[Write]]] = {
+    "csv": write_csv,
+    "json": write_json,
+}

@@ -1,0 +1,280 @@
+"""Score new images with a saved blend: its members' models, its frozen normaliser and weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ensemble_ad.blend import Blend, alarm
+from ensemble_ad.blend import saved as saved_blend
+from ensemble_ad.blend.saved import SavedBlend
+from ensemble_ad.data.images import Images
+from ensemble_ad.data.preprocess import Preprocess, apply
+from ensemble_ad.data.stream import BLOCK, Shape, conform
+from ensemble_ad.errors import DataError, StorageError, UsageError
+from ensemble_ad.families import Model
+from ensemble_ad.members.imported import is_imported
+from ensemble_ad.members.store import Member, load_data_record, load_member
+from ensemble_ad.training.error_vectors import LatentReferences, error_vectors
+from ensemble_ad.training.loop import choose_device
+from ensemble_ad.training.make_member import load_model, untrained
+from ensemble_ad.training.recipe import RECIPE_VERSION, Recipe
+
+ALARM_RATE = 0.01
+_NOISE = 2e-5
+_CPU_BATCH = 32
+_PROBES = 4
+_PROBE_TOLERANCE = 1e-3
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Network:
+    """A member's trained model and the blend's columns that it gives: (position, error kind)."""
+
+    model: Model
+    latents: LatentReferences
+    preprocess: Preprocess
+    flips: bool
+    columns: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlendScorer:
+    """A saved blend with its models loaded.
+
+    An image's score depends on that image alone: the ranks are those among the images that the blend was made of. An
+    image beyond all of them gets the highest rank, so two extreme images may tie. The last digits of a float32 error
+    depend on the batch and the machine, so one within 2e-5 of an error that the blend was made of is taken for that
+    one; else an image would rank now above and now below itself. So an image gets one score alone and in any batch, and
+    a test image the one that it has in the blend, except from a member that was trained on it (`contrast`): then the
+    network that had not seen the image scored it, and here the mean of all networks does.
+
+    Attributes:
+        blend: what was saved.
+        rule: its frozen rule.
+        shape: (side, side, channels) of the images that it takes.
+    """
+
+    blend: SavedBlend
+    rule: Blend
+    shape: Shape
+    _networks: tuple[_Network, ...]
+    _members: tuple[Member, ...]
+    _device: torch.device
+
+    def score(self, images: npt.ArrayLike) -> Floats:
+        """Anomaly scores of images.
+
+        Args:
+            images: uint8 (n, side, side) or (n, side, side, C) of the size that the blend was trained on; grey ones
+                are taken for colour, and colour ones for grey where their channels are equal.
+
+        Returns:
+            float64 (n,), higher = more anomalous.
+
+        Raises:
+            DataError: for another dtype, other axes, another size or colours that the blend does not know.
+        """
+        array = np.asarray(images)
+        axes = array.shape[1:]
+        if array.dtype != np.uint8 or not (len(axes) == 2 or (len(axes) == 3 and axes[2] in (1, 3))) or axes[1] <= 3:
+            raise DataError(
+                f"images must be uint8 of the axes (n, side, side) or (n, side, side, 1 or 3), not {array.dtype} of "
+                f"shape {array.shape}; of one image pass image[None]"
+            )
+        if not len(array):
+            return np.empty(0)
+        return np.concatenate([self._of_block(array[i : i + BLOCK]) for i in range(0, len(array), BLOCK)])
+
+    @cached_property
+    def reference(self) -> Floats:
+        """float64 (n,) cross-fitted scores of the held-out normal images, sorted; see `alarm.crossfit_reference`."""
+        vectors = {member.key: member.vectors() for member in self._members}
+        columns = {member.key: member.columns for member in self._members}
+        names = [name.partition("/") for name in self.rule.names]
+        low, high = (
+            np.stack([vectors[key][side][:, columns[key].index(kind)] for key, _, kind in names], axis=1)
+            for side in (0, 1)
+        )
+        method = str(self.blend.info.get("asked_method", "auto"))
+        scores = alarm.crossfit_reference(
+            low,
+            high,
+            method=method,
+            weights=self.rule.weights if method == "given" else None,
+            anomaly_share=self.blend.info.get("anomaly_share"),
+        )
+        return np.sort(scores)
+
+    def threshold(self, alarm_rate: float = ALARM_RATE) -> float:
+        """The score above which an image is an alarm; see `alarm.threshold`.
+
+        Args:
+            alarm_rate: the share of new normal images that may exceed it.
+
+        Raises:
+            UsageError: for a rate outside (0, 1), or too low for the number of held-out images.
+        """
+        return alarm.threshold(self.reference, alarm_rate)
+
+    def _of_block(self, block: Images) -> Floats:
+        return self.rule.score(_snapped(self.vectors(conform(block, self.shape, "an image")), self.rule))
+
+    def vectors(self, images: Images) -> Rows:
+        """Error vectors of uint8 `(n, *shape)`, float32 (n, m) in the order of `rule.names`.
+
+        A column that the blend gives no weight is left at 0.
+        """
+        # On a CPU small batches are faster, and where each has as many images, the others in it do not change a digit.
+        size = _CPU_BATCH if self._device.type == "cpu" else BLOCK
+        filled = images
+        if self._device.type == "cpu" and len(images) % size:
+            filled = np.concatenate([images, np.repeat(images[-1:], -len(images) % size, axis=0)])
+        rows = np.zeros((len(images), len(self.rule.names)), dtype=np.float32)
+        prepared: dict[Preprocess, torch.Tensor] = {}
+        for network in self._networks:
+            if network.preprocess not in prepared:
+                resized = np.ascontiguousarray(apply(filled, network.preprocess))
+                prepared[network.preprocess] = torch.tensor(resized).to(self._device)
+            applied = prepared[network.preprocess]
+            for start in range(0, len(filled), size):
+                part = applied[start : start + size]
+                found = error_vectors(network.model, part, network.latents, fold=None, flips=network.flips)
+                for position, kind in network.columns:
+                    rows[start : start + size, position] = found[kind][: len(images) - start]
+        return rows
+
+
+def load_blend(name: str | None = None, studies: str | Path = "studies", *, device: str = "auto") -> BlendScorer:
+    """Load a saved blend to score new images.
+
+    Args:
+        name: of the blend; None is the one made last.
+        studies: the studies' folder.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        UsageError: if there is no such blend, one of its members was imported as scores or made by another version's
+            rules, or there is no such device.
+        StorageError: if the blend or a member is missing or damaged.
+    """
+    studies = Path(studies)
+    blend = saved_blend.latest_blend(studies) if name is None else saved_blend.load_blend(studies, name)
+    rule = blend.rule()
+    place = choose_device(device)
+    names = [column.partition("/") for column in rule.names]
+    members = tuple(load_member(studies, key) for key in dict.fromkeys(key for key, _, _ in names))
+    counting = _counting(rule)
+    networks = []
+    for member in members:
+        columns = tuple((i, kind) for i, (key, _, kind) in enumerate(names) if key == member.key and i in counting)
+        if columns:
+            networks.append(_network(member, columns, place))
+    return BlendScorer(
+        blend=blend,
+        rule=rule,
+        shape=_shape(load_data_record(studies, blend.data).shape),
+        _networks=tuple(networks),
+        _members=members,
+        _device=place,
+    )
+
+
+def _counting(rule: Blend) -> set[int]:
+    """The columns that the score depends on."""
+    found: set[int] = set()
+    for part in rule.parts:
+        used = part.weights > 0 if part.forest is None else np.isin(np.arange(len(part.weights)), part.forest.feature)
+        found |= set(np.flatnonzero(used).tolist())
+    return found
+
+
+def _snapped(rows: Rows, rule: Blend) -> Rows:
+    """Error vectors (n, m), those within the noise of a ranked one replaced by that one."""
+    bases = [part.normaliser.base for part in rule.parts if part.normaliser.name != "robust-z"]
+    if not bases:
+        return rows
+    base, out = max(bases, key=len), rows.copy()
+    for position in range(rows.shape[1]):
+        known, value = base[:, position], rows[:, position]
+        above = np.clip(np.searchsorted(known, value), 0, len(known) - 1)
+        below = np.maximum(above - 1, 0)
+        nearest = np.where(value - known[below] <= known[above] - value, known[below], known[above])
+        noise = _NOISE * np.maximum(np.abs(nearest), np.median(np.abs(known)))
+        out[:, position] = np.where(np.abs(value - nearest) <= noise, nearest, value)
+    return out
+
+
+def _network(member: Member, columns: tuple[tuple[int, str], ...], device: torch.device) -> _Network:
+    if is_imported(member):
+        raise UsageError(
+            f"{member.key} was imported as scores and has no model, so the blend cannot score new images; "
+            "blend without it"
+        )
+    version = member.info["recipe"].get("version")
+    if version != RECIPE_VERSION:
+        raise UsageError(
+            f"{member.key} was made by version {version} of the recipes, and this ensad has {RECIPE_VERSION}, which "
+            "may score otherwise; use the ensad that made it, or train and blend again"
+        )
+    recipe = Recipe.from_json(member.info["recipe"])
+    _check_size(member, recipe)
+    model, latents = load_model(member, device)
+    wanted = latents if any(kind.startswith("latent_") for _, kind in columns) else {}
+    return _Network(model=model, latents=wanted, preprocess=recipe.preprocess, flips=recipe.flips, columns=columns)
+
+
+def _check_size(member: Member, recipe: Recipe) -> None:
+    """Refuse a network that is larger than its weights: a stranger's recipe may ask for any amount of memory."""
+    with torch.device("meta"):  # nothing is allocated there
+        wanted = sum(parameter.nbytes for parameter in untrained(recipe).parameters())
+    there = (member.folder / "weights.safetensors").stat().st_size
+    if wanted > there:
+        raise StorageError(
+            f"{member.folder} asks for a network of {wanted} bytes and has weights of {there}; it is damaged, remove it"
+        )
+
+
+def _shape(numbers: Sequence[int]) -> Shape:
+    height, width, channels = numbers
+    return (height, width, channels)
+
+
+def probe(scorer: BlendScorer) -> dict[str, Any]:
+    """Error vectors of a few images that are made, not taken: by them another machine knows whether it scores alike."""
+    return {"vectors": scorer.vectors(_probe_images(scorer.shape)).astype(float).tolist()}
+
+
+def check_probe(studies: Path, name: str, wanted: Mapping[str, Any]) -> None:
+    """Whether the blend `name` gives the error vectors of `probe` here.
+
+    Raises:
+        DataError: if they differ by more than a thousandth.
+        UsageError, StorageError: as for `load_blend`.
+    """
+    scorer = load_blend(name, studies, device="cpu")
+    found = scorer.vectors(_probe_images(scorer.shape))
+    try:
+        there = np.asarray(wanted.get("vectors"), dtype=np.float64)
+    except (TypeError, ValueError):
+        there = np.empty(0)
+    scale = np.abs(found).max(axis=0)
+    if there.shape != found.shape or not (np.abs(there - found) <= _PROBE_TOLERANCE * scale).all():
+        raise DataError(
+            f"the blend {name} scores otherwise here than where it was exported; use the same version of ensemble_ad"
+        )
+
+
+def _probe_images(shape: Shape) -> Images:
+    """uint8 (4, side, side, C): smooth ramps with more and more noise."""
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(0, 255, shape[0])[:, None, None] * np.linspace(0, 1, shape[1])[None, :, None]
+    noise = rng.normal(size=(_PROBES, *shape)) * np.linspace(4, 64, _PROBES)[:, None, None, None]
+    return np.clip(np.rint(ramp + noise), 0, 255).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""Files that are whole or not there, and what strangers send: archives, arrays, tables of ids."""

@@ -1,0 +1,108 @@
+"""A zip or folder of plain files from elsewhere: what is in it, read no further than it says that there is."""
+
+import stat
+import struct
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from ensemble_ad.errors import DataError, EnsadError
+from ensemble_ad.files import whole as storage
+
+_MOST_FILES = 10_000
+# Exported archives are not compressed; one that grows more than this on unpacking is none.
+_MOST_GROWTH = 20
+_SLACK = 1 << 20
+_BLOCK = 1 << 20
+
+
+class Archive:
+    """An opened zip or folder: its files by name, which are plain files, and their sizes."""
+
+    def __init__(self, path: Path, sizes: Mapping[str, int], open_file: Callable[[str], IO[bytes]]) -> None:
+        self.path = path
+        self.sizes = sizes
+        self._open = open_file
+
+    def read(self, name: str, most: int) -> bytes:
+        """The content of a small file."""
+        with _reading(self.path), self._open(name) as file:
+            content = file.read(most + 1)
+        if len(content) > most:
+            raise DataError(f"{self.path} holds {name} of more than {most} bytes")
+        return content
+
+    def copy(self, name: str, target: Path, told: Mapping[str, Any]) -> None:
+        """Write a file to `target`, no more than the `size` told of it, and verify its checksum."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        left = int(told["size"])
+        with _reading(self.path), self._open(name) as file:
+            with storage.clear_errors(target, "write"), target.open("wb") as out:
+                while left > 0:
+                    with _reading(self.path):
+                        block = file.read(min(_BLOCK, left))
+                    if not block:
+                        break
+                    out.write(block)
+                    left -= len(block)
+            more = file.read(1)
+        if left or more or storage.file_hash(target) != told["checksum"]:
+            raise DataError(f"{self.path} is damaged: {name} is not what its checksum says; export it again")
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[Archive]:
+    """Open a zip or folder whose entries are all plain files.
+
+    Raises:
+        DataError: if there is none, it is damaged, holds links or folders, or would unpack to much more than it is.
+    """
+    if path.is_dir():
+        entries = {entry.name: entry.lstat() for entry in path.iterdir()}
+        for name, found in entries.items():
+            if not stat.S_ISREG(found.st_mode):
+                raise DataError(f"{path} must hold plain files only, but {name!r} is none")
+        yield Archive(path, {n: e.st_size for n, e in entries.items()}, lambda name: (path / name).open("rb"))
+        return
+    if not path.exists():
+        raise DataError(f"the archive {path} does not exist; name a zip or folder that `ensad export` wrote")
+    try:
+        with zipfile.ZipFile(path) as opened:
+            check_zip(path, opened.infolist())
+            yield Archive(path, {i.filename: i.file_size for i in opened.infolist()}, lambda name: opened.open(name))
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, zipfile.LargeZipFile, ValueError, struct.error) as error:
+        raise DataError(f"{path} must be a zip or folder that `ensad export` wrote: {_why(error)}") from error
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn whatever reading a foreign zip can raise into one line."""
+    try:
+        yield
+    except EnsadError:
+        raise
+    except Exception as error:  # zlib's, and the system's where the zip leads before its own beginning
+        raise DataError(f"{path} must be a zip or folder that `ensad export` wrote: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def check_zip(path: Path, entries: list[zipfile.ZipInfo]) -> None:
+    """Refuse a zip of links, encrypted files or a name twice, and one that would unpack to much more than it is.
+
+    Raises:
+        DataError: naming what is wrong.
+    """
+    names = [entry.filename for entry in entries]
+    if len(names) > _MOST_FILES or len(set(names)) < len(names):
+        raise DataError(f"{path} holds too many files, or a name twice")
+    for entry in entries:
+        if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG) or entry.flag_bits & 1:
+            raise DataError(f"{path} must hold plain files only, but {entry.filename!r} is none")
+    total, packed = sum(entry.file_size for entry in entries), path.stat().st_size
+    if total > _MOST_GROWTH * packed + _SLACK:
+        raise DataError(f"{path} has {packed} bytes and would unpack to {total}")

@@ -1,0 +1,1 @@
+"""Trained models' cached results: stored, described, judged without labels, chosen for a blend."""

@@ -1,0 +1,170 @@
+"""Which members a blend is made of: the grammar of `--members`.
+
+    terms = term {"," term}
+    term  = FAMILY | FAMILY ":" COUNT | FAMILY ":all" | KEY
+
+A family alone stands for its best five. Best is by the objective of the family's newest member: values of different
+objectives do not compare, so members that were judged otherwise (by labels, say) come in by their key only. Where it is
+`both`, every member counts that has both values, whichever of the two chose its epoch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ensemble_ad.errors import UsageError
+from ensemble_ad.members.defect_aucs import synthetic_values
+from ensemble_ad.members.objectives import borda
+from ensemble_ad.members.store import Member
+
+BEST_OF_A_FAMILY = 5
+_WITH_KINDS = ("synthetic", "both")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """One term of `--members` and what it stands for.
+
+    Attributes:
+        text: as typed.
+        members: best first.
+        left_out: members of the family that were judged by another objective than its newest.
+    """
+
+    text: str
+    members: tuple[Member, ...]
+    left_out: int = 0
+
+
+def select(members: Sequence[Member], text: str) -> list[Term]:
+    """Resolve `--members`.
+
+    Args:
+        members: the members of one data set to choose from, oldest first.
+        text: what the user typed.
+
+    Raises:
+        UsageError: for an unknown family or key, a count that is not a positive number, or a member named twice.
+    """
+    by_key = {member.key: member for member in members}
+    families: dict[str, list[Member]] = {}
+    for member in members:
+        families.setdefault(member.family, []).append(member)
+    terms = []
+    for part in text.split(","):
+        name, colon, count = part.strip().partition(":")
+        if name in by_key and not colon:
+            terms.append(Term(text=name, members=(by_key[name],)))
+        elif name in families:
+            alike = best_first(judged_alike(families[name]), families[name][-1].info["objective"]["name"])
+            wanted = _count(count, len(alike)) if colon else BEST_OF_A_FAMILY
+            left_out = len(families[name]) - len(alike)
+            terms.append(Term(text=part.strip(), members=tuple(alike[:wanted]), left_out=left_out))
+        else:
+            known = ", ".join(f"{family} ({len(some)})" for family, some in sorted(families.items()))
+            raise UsageError(
+                f"no member or family {name!r} is cached for this data; there are {known or 'none'}; "
+                f"run `ensad tune --family {name if name.isidentifier() else 'fcn'}` or see `ensad compare`"
+            )
+    seen: set[str] = set()
+    for term in terms:
+        for member in term.members:
+            if member.key in seen:
+                raise UsageError(f"--members must name each member once, but {member.key} comes again in {term.text!r}")
+            seen.add(member.key)
+    return terms
+
+
+def worth(members: Sequence[Member], objective: str) -> npt.NDArray[np.float64]:
+    """How good members are by an objective, beside each other.
+
+    Args:
+        members: judged alike, as by `judged_alike`.
+        objective: its name.
+
+    Returns:
+        float64 (n,), higher = better: the objective's value, negative where less is better; for `synthetic` the mean
+        over the kinds of pseudo-anomaly that tell these members apart; for `both` Borda's mean rank of the two.
+    """
+    if objective not in _WITH_KINDS:
+        return np.array([member.sort_value for member in members])
+    value = synthetic_values([member.info["objectives"]["synthetic"]["kinds"] for member in members])
+    if objective == "synthetic":
+        return value
+    return borda(np.column_stack([[m.info["objectives"]["separation"]["value"] for m in members], value]))
+
+
+def judged_alike(members: Sequence[Member]) -> list[Member]:
+    """Those of `members` (oldest first) whose values compare with the newest one's."""
+    newest = members[-1].info["objective"]["name"]
+    if newest == "both":
+        return [m for m in members if m.info["recipe"]["labels"] is None and _has_both(m)]
+    alike = [m for m in members if _judged_by(m) == _judged_by(members[-1])]
+    return [m for m in alike if newest not in _WITH_KINDS or "synthetic" in m.info.get("objectives", {})]
+
+
+def best_first(members: Sequence[Member], objective: str) -> list[Member]:
+    """Members that were judged alike, by their worth, then by their key."""
+    order = sorted(
+        zip(-worth(members, objective), [m.key for m in members], members, strict=True), key=lambda row: row[:2]
+    )
+    return [member for _, _, member in order]
+
+
+def _has_both(member: Member) -> bool:
+    return {"separation", "synthetic"} <= set(member.info.get("objectives", {}))
+
+
+def of_one_data_set(members: Sequence[Member], prefix: str | None) -> tuple[list[Member], int]:
+    """The members of the data set whose fingerprint begins with `prefix`, or of the one last worked on.
+
+    Args:
+        members: oldest first, at least one.
+        prefix: of the fingerprint; None takes the newest member's data set.
+
+    Returns:
+        Its members, oldest first, and how many others there are.
+
+    Raises:
+        UsageError: if no data set, or more than one, begins so.
+    """
+    known = list(dict.fromkeys(member.data for member in members))
+    wanted = [members[-1].data] if prefix is None else [data for data in known if data.startswith(prefix)]
+    if len(wanted) != 1:
+        raise UsageError(
+            f"--dataset must begin one data set's fingerprint, and {prefix!r} begins {len(wanted)}; "
+            f"there are {', '.join(data[:8] for data in known)}"
+        )
+    chosen = [member for member in members if member.data == wanted[0]]
+    return chosen, len(members) - len(chosen)
+
+
+def _judged_by(member: Member) -> tuple[str, str | None]:
+    return member.info["objective"]["name"], member.info["recipe"]["labels"]
+
+
+def _count(text: str, available: int) -> int:
+    if text == "all":
+        return available
+    if not text.isascii() or not text.isdecimal() or int(text[:9]) < 1:
+        raise UsageError(f"the count after ':' must be a positive number or 'all', not {text!r}, as in fcn:3")
+    return int(text[:9])
+
+
+def parse_weights(text: str, n_terms: int) -> list[float]:
+    """Read `--weights`, one non-negative number a term of `--members`.
+
+    Raises:
+        UsageError: for another count, something that is not a finite number of 0 or more, or a sum of 0.
+    """
+    try:
+        weights = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--weights must be numbers with commas between, as in 2,1, not {text!r}") from None
+    if len(weights) != n_terms:
+        raise UsageError(f"--weights must give one number a term of --members: {n_terms}, not {len(weights)}")
+    if not all(weight >= 0 for weight in weights) or not 0 < sum(weights) < float("inf"):
+        raise UsageError(f"--weights must be finite, 0 or more, and not all 0: {text!r}")
+    return weights

@@ -1,0 +1,168 @@
+"""Scores that another program made, as a member: two CSV files in, and `--members NAME` finds them."""
+
+import csv
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ensemble_ad.data.images import Dataset
+from ensemble_ad.data.split import split_rows
+from ensemble_ad.errors import DataError, UsageError
+from ensemble_ad.files import whole as storage
+from ensemble_ad.files.id_table import ID, IdTable, check_cells, read_id_table, shown
+from ensemble_ad.members import store as cache
+from ensemble_ad.statistics import separation
+
+SCORE = "score"
+ORIGIN = "imported"
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_SHOWN = 3
+Scores = npt.NDArray[np.float32]
+
+
+def is_imported(member: cache.Member) -> bool:
+    """Whether a member was imported: it has scores and no model."""
+    return member.info.get("origin") == ORIGIN
+
+
+def reference_ids(dataset: Dataset) -> list[str]:
+    """Ids of the training images that every member holds out; a detector must not be trained on them.
+
+    An id is the image's row in trainingset.npy, from 0, or its path inside train/.
+    """
+    rows = split_rows(len(dataset.train), dataset.fingerprint).reference
+    return [dataset.train.ids[row] for row in rows]
+
+
+def write_template(path: Path, dataset: Dataset) -> int:
+    """Write the ids of the held-out training images as a CSV with an empty column `score`; never overwrites.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        UsageError: if the file exists.
+        DataError: if a spreadsheet would take an id for a formula.
+        StorageError: if it cannot be written.
+    """
+    ids = reference_ids(dataset)
+    check_cells(ids, "the training set")
+    try:
+        with (
+            storage.whole_file(path, overwrite=False) as part,
+            part.open("w", newline="", encoding="utf-8") as file,
+        ):
+            csv.writer(file, lineterminator="\n").writerows([(ID, SCORE), *((name, "") for name in ids)])
+    except FileExistsError:
+        raise UsageError(f"{path} exists already; name another file") from None
+    return len(ids)
+
+
+def import_scores(
+    studies: Path,
+    dataset: Dataset,
+    record: cache.DataRecord,
+    name: str,
+    *,
+    test: Path,
+    reference: Path,
+    labels_used: str = "unknown",
+) -> cache.Member:
+    """Make a member of scores; the same scores again are the same member.
+
+    Args:
+        studies: the studies' folder.
+        dataset: the images that were scored.
+        record: of the data set.
+        name: takes the place of a family's name: lower-case letters, digits and _.
+        test: CSV file `ID,score` of all test images, higher = more anomalous.
+        reference: the same of the held-out training images (`reference_ids`); further training images are left out,
+            since they were trained on.
+        labels_used: which labels the detector saw, `none` if none; the table shows it.
+
+    Raises:
+        UsageError: for a name that does not fit or is a family's.
+        DataError: for missing or unknown ids, scores that are not finite numbers or all equal, no test images.
+        StorageError: if the member cannot be written.
+    """
+    check_name(name)
+    if not len(dataset.test):
+        raise DataError("there are no test images, so there is nothing to blend the scores for")
+    wanted = reference_ids(dataset)
+    tested = _scores(test, read_id_table(test, SCORE), dataset.test.ids, dataset.test.ids, "test images")
+    held_out = _scores(
+        reference, read_id_table(reference, SCORE), wanted, dataset.train.ids, "held-out training images"
+    )
+    if tested.min() == tested.max():
+        raise DataError(f"{test} gives every image the score {tested[0]}, which ranks nothing")
+    values = storage.json_hash([[float(x) for x in held_out], [float(x) for x in tested]])
+    labels = None if labels_used == "none" else labels_used
+    identity = {"data": dataset.fingerprint, "family": name, "scores": values, "labels": labels}
+    key = f"{name}-{storage.json_hash(identity)[:12]}"
+    judged = separation(held_out, tested)
+    cache.discard_damaged(studies, key)
+    cache.save_data_record(studies, record)
+    info = {
+        "origin": ORIGIN,
+        # What every member's file has; there was no crop, size or epoch that could be known.
+        "recipe": {**identity, "preprocess": {"crop": [None], "size": [None]}, "training": {"epochs": 0}},
+        "transductive": False,
+        "objective": {
+            "name": "separation",
+            "direction": "maximize",
+            "value": judged.value,
+            "standard_error": judged.standard_error,
+            "column": SCORE,
+        },
+        "objectives": {},
+        "separation": {"value": judged.value, "standard_error": judged.standard_error},
+        "best_epoch": 0,
+        "history": [],
+        "parameters": 0,
+        "seconds": {"train": 0.0, "score": 0.0},
+        "environment": {},
+        "created": datetime.now(UTC).isoformat(timespec="microseconds"),
+    }
+    return cache.save_member(studies, key, info, reference={SCORE: held_out}, test={SCORE: tested}, weights={})
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that `--members` could not take for an imported member's.
+
+    Raises:
+        UsageError: for another form, or a family's name.
+    """
+    from ensemble_ad.families import FAMILIES
+
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"--name must be lower-case letters, digits and _, a letter first (40 at most), not {name!r}")
+    if name in FAMILIES:
+        raise UsageError(f"--name must not be a family's, and {name} is one; choose another")
+
+
+def _scores(
+    path: Path, table: IdTable, wanted: list[str] | tuple[str, ...], known: tuple[str, ...], what: str
+) -> Scores:
+    """The scores of `wanted`, float32 in their order; all of `known` may be in the file."""
+    by_id = dict(zip(table.ids, table.values, strict=True))
+    missing, unknown = [name for name in wanted if name not in by_id], sorted(by_id.keys() - set(known))
+    for problem, some in ((f"lacks {len(missing)}", missing), (f"has {len(unknown)} unknown ids", unknown)):
+        if some:
+            first = ", ".join(map(shown, some[:_SHOWN])) + (", ..." if len(some) > _SHOWN else "")
+            raise DataError(f"{path} must have a row of each of the {len(wanted)} {what}, but {problem} ({first})")
+    values = np.empty(len(wanted), dtype=np.float32)
+    for row, name in enumerate(wanted):
+        try:
+            # Too large for float32 counts as infinite.
+            with np.errstate(over="ignore"):
+                values[row] = float(by_id[name])
+        except ValueError:
+            values[row] = np.nan
+        if not np.isfinite(values[row]):
+            raise DataError(
+                f"{path}: a score must be a finite number, but the one of {shown(name)} is {shown(by_id[name])}"
+            )
+    return values

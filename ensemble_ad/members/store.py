@@ -1,0 +1,343 @@
+"""Members on disk: what one trained model says of every image, ready to be blended without torch or the images.
+
+A member is a folder `studies/members/<key>/` of three files: `member.json` (the recipe, how good it is, times,
+environment, checksums), `vectors.npz` (float32 `reference` (n, m) and `test` (k, m), one column an error kind) and
+`weights.safetensors`. The data set it belongs to has a record, `studies/data/<fingerprint>.json`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ensemble_ad.errors import StorageError
+from ensemble_ad.files import whole as storage
+from ensemble_ad.files.arrays import read_arrays
+from ensemble_ad.members.schema import unfit
+
+FORMAT = 1
+FILES = ("member.json", "vectors.npz", "weights.safetensors")
+_KEY = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}")
+_MOST = 1 << 53
+_RECORD = {"ids": list, "n_train": int, "n_reference": int, "shape": list, "source": str}
+Scores = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecord:
+    """What later commands need to know of a data set.
+
+    Attributes:
+        fingerprint: of the images.
+        ids: of the test images, in their order.
+        n_train: training images, held-out ones included.
+        n_reference: held-out ones.
+        shape: of an image, (side, side, channels).
+        source: the folder that it was read from.
+    """
+
+    fingerprint: str
+    ids: tuple[str, ...]
+    n_train: int
+    n_reference: int
+    shape: tuple[int, ...]
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A cached member; its error vectors are read when asked for.
+
+    Attributes:
+        key: its name.
+        folder: where it lies.
+        info: the contents of `member.json`.
+    """
+
+    key: str
+    folder: Path
+    info: Mapping[str, Any]
+
+    @property
+    def family(self) -> str:
+        return str(self.info["recipe"]["family"])
+
+    @property
+    def data(self) -> str:
+        """Fingerprint of its data set."""
+        return str(self.info["recipe"]["data"])
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of its error kinds, in the vectors' order."""
+        return tuple(self.info["columns"])
+
+    @property
+    def value(self) -> float:
+        """Its objective's value."""
+        return float(self.info["objective"]["value"])
+
+    @property
+    def sort_value(self) -> float:
+        """Larger = better, whatever the objective's direction."""
+        return -self.value if self.info["objective"]["direction"] == "minimize" else self.value
+
+    @property
+    def main_column(self) -> str:
+        """The error kind that its objective found best."""
+        return str(self.info["objective"]["column"])
+
+    def vectors(self) -> tuple[Scores, Scores]:
+        """Its error vectors, verified.
+
+        Returns:
+            float32 (n, m) of the reference and (k, m) of the test images.
+
+        Raises:
+            StorageError: if the file is missing, damaged or not what the checksum says.
+        """
+        path = self.folder / "vectors.npz"
+        self._verify(path)
+        try:
+            arrays = read_arrays(path)
+            reference, test = arrays["reference"], arrays["test"]
+        except KeyError as error:
+            raise DamagedError(f"{path} is not a member's error vectors: it lacks {error}", self) from error
+        except StorageError as error:
+            raise DamagedError(f"{path} is not a member's error vectors: {error}", self) from error
+        if not (reference.ndim == test.ndim == 2 and reference.shape[1] == test.shape[1] == len(self.columns)):
+            raise DamagedError(
+                f"{path} must have {len(self.columns)} columns, but has {reference.shape} and {test.shape}", self
+            )
+        if not all(side.dtype == np.float32 and np.isfinite(side).all() for side in (reference, test)):
+            raise DamagedError(f"{path} must hold finite numbers of 32 bits, and does not", self)
+        return reference, test
+
+    def weights_path(self) -> Path:
+        """Its weights, verified.
+
+        Raises:
+            StorageError: as for `vectors`.
+        """
+        path = self.folder / "weights.safetensors"
+        self._verify(path)
+        return path
+
+    def _verify(self, path: Path) -> None:
+        if not path.exists():
+            raise DamagedError(f"cannot read {path}: No such file or directory; run the study again", self)
+        if storage.file_hash(path) != self.info["checksums"].get(path.name):
+            raise DamagedError(
+                f"{path} is damaged: its checksum differs; remove {self.folder} and run the study again", self
+            )
+
+
+class DamagedError(StorageError):
+    """A member whose files are not what they should be.
+
+    Attributes:
+        key: its name.
+        folder: where it lies.
+    """
+
+    def __init__(self, text: str, member: Member) -> None:
+        super().__init__(text)
+        self.key, self.folder = member.key, member.folder
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a worker's error travels to who started it
+        return DamagedError, (str(self), Member(key=self.key, folder=self.folder, info={}))
+
+    def set_aside(self) -> str:
+        """Move the member to where nothing reads it, and tell of it; where that is not possible, tell of that."""
+        try:
+            aside = storage.set_aside(self.folder)
+        except StorageError as error:
+            return f"{self}; left out ({error})"
+        return f"{self}; left out and set aside as {aside.name}"
+
+
+def save_member(
+    studies: Path,
+    key: str,
+    info: Mapping[str, Any],
+    *,
+    reference: Mapping[str, Scores],
+    test: Mapping[str, Scores],
+    weights: Mapping[str, npt.NDArray[Any]],
+) -> Member:
+    """Write a member, whole or not at all.
+
+    Args:
+        studies: the studies' folder.
+        key: the recipe's.
+        info: JSON values; columns and checksums are added.
+        reference: float32 (n,) a kind of error.
+        test: float32 (k,) a kind, the same kinds.
+        weights: arrays by name.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    from safetensors.numpy import save
+
+    columns = list(reference)
+    place = _folder(studies, key)
+    if place.exists() and not has_member(studies, key):
+        storage.set_aside(place)
+    with storage.whole_folder(place) as folder:
+        np.savez(
+            folder / "vectors.npz",
+            reference=np.stack([reference[c] for c in columns], axis=1),
+            test=np.stack([test[c] for c in columns], axis=1),
+        )
+        # Written here, since safetensors' own writer tells of a full disk in an error that is no OSError.
+        packed = save({name: np.ascontiguousarray(value) for name, value in weights.items()})
+        (folder / "weights.safetensors").write_bytes(packed)
+        checksums = {item.name: storage.file_hash(item) for item in folder.iterdir()}
+        storage.write_json(
+            folder / "member.json",
+            {"format": FORMAT, "key": key, **info, "columns": columns, "checksums": checksums},
+        )
+    return load_member(studies, key)
+
+
+def is_key(name: str) -> bool:
+    """Whether `name` looks like a member's key."""
+    return _KEY.fullmatch(name) is not None
+
+
+def _folder(studies: Path, key: str) -> Path:
+    if not is_key(key):
+        raise StorageError(f"a member's key must look like fcn-0123456789ab, not {key!r}")
+    return studies / "members" / key
+
+
+def has_member(studies: Path, key: str) -> bool:
+    """Whether the member is cached."""
+    return (_folder(studies, key) / "member.json").exists()
+
+
+def remove_half_written(studies: Path, key: str) -> None:
+    """Remove what processes that were killed had written of a member that nothing is writing now.
+
+    Raises:
+        StorageError: if it cannot be removed.
+    """
+    storage.remove_parts(_folder(studies, key))
+
+
+def load_member(studies: Path, key: str) -> Member:
+    """Read a member's `member.json`.
+
+    Raises:
+        DamagedError: if it is damaged or not a member's.
+        StorageError: if there is none, or it is of a format that this version does not know.
+    """
+    folder = _folder(studies, key)
+    path = folder / "member.json"
+    unread = Member(key=key, folder=folder, info={})
+    try:
+        info = storage.read_json(path)
+    except StorageError as error:
+        if path.is_file() and not isinstance(error.__cause__, OSError):
+            raise DamagedError(str(error), unread) from error
+        raise
+    if not isinstance(info, dict) or info.get("key") != key:
+        raise DamagedError(f"{path} is not the member {key}; remove {folder}", unread)
+    if info.get("format") != FORMAT:
+        raise StorageError(
+            f"{path} has format {str(info.get('format'))[:20]}, and this version reads {FORMAT}; "
+            "use the ensad that wrote it"
+        )
+    lacking = unfit(info)
+    if lacking:
+        raise DamagedError(
+            f"{path} lacks {', '.join(lacking)}, or has them otherwise than a member; remove {folder}", unread
+        )
+    return Member(key=key, folder=folder, info=info)
+
+
+def discard_damaged(studies: Path, key: str) -> str | None:
+    """Set the member aside if it is there and damaged, so that it can be made again.
+
+    Returns:
+        What was done; None if there is no such member, or it is sound.
+
+    Raises:
+        StorageError: if it is of a format that this version does not know, which is left as it is.
+    """
+    if not has_member(studies, key):
+        return None
+    try:
+        member = load_member(studies, key)
+        member.vectors()
+        member.weights_path()
+    except DamagedError as error:
+        return error.set_aside()
+    return None
+
+
+def sound_members(members: Sequence[Member]) -> tuple[list[Member], list[str]]:
+    """Those of `members` whose error vectors are what they should be; the others are set aside, a line about each."""
+    sound, problems = [], []
+    for member in members:
+        try:
+            member.vectors()
+            sound.append(member)
+        except DamagedError as error:
+            problems.append(error.set_aside())
+    return sound, problems
+
+
+def list_members(studies: Path) -> tuple[list[Member], list[str]]:
+    """All members, oldest first, and a line about each folder that is not one."""
+    members, problems = [], []
+    for folder in sorted((studies / "members").glob("*-*")):
+        if folder.name.startswith(".") or not folder.is_dir():
+            continue
+        try:
+            members.append(load_member(studies, folder.name))
+        except StorageError as error:
+            problems.append(str(error))
+    members.sort(key=lambda member: (str(member.info["created"]), member.key))
+    return members, problems
+
+
+def save_data_record(studies: Path, record: DataRecord) -> None:
+    """Write the record of a data set beside its members."""
+    path = studies / "data" / f"{record.fingerprint}.json"
+    value = {"format": FORMAT, **{name: getattr(record, name) for name in DataRecord.__dataclass_fields__}}
+    storage.write_json(path, value, most=storage.MOST_IDS)
+
+
+def load_data_record(studies: Path, fingerprint: str) -> DataRecord:
+    """Read the record of a data set.
+
+    Raises:
+        StorageError: if it is missing or damaged.
+    """
+    path = studies / "data" / f"{fingerprint}.json"
+    value = storage.read_json(path, most=storage.MOST_IDS)
+    try:
+        if (value["format"], value["fingerprint"]) != (FORMAT, fingerprint):
+            raise KeyError(f"format {str(value['format'])[:20]}, fingerprint {str(value['fingerprint'])[:40]}")
+        if not storage.fits(value, _RECORD) or not all(isinstance(n, int) and 0 < n < _MOST for n in value["shape"]):
+            raise TypeError("ids, numbers or shape are none")
+        if not all(isinstance(name, str) for name in value["ids"]) or len(set(value["ids"])) < len(value["ids"]):
+            raise TypeError("its ids are not distinct names")
+        if min(value["n_train"], value["n_reference"]) < 0 or len(value["shape"]) != 3:
+            raise TypeError("numbers or shape cannot be")
+        return DataRecord(
+            fingerprint=value["fingerprint"],
+            ids=tuple(value["ids"]),
+            n_train=value["n_train"],
+            n_reference=value["n_reference"],
+            shape=tuple(value["shape"]),
+            source=value["source"],
+        )
+    except (KeyError, TypeError) as error:
+        raise StorageError(f"{path} is not the record of a data set ({error}); run the study again") from error

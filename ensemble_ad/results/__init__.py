@@ -1,0 +1,1 @@
+"""What people read: tables, evaluations, the report, the submission."""

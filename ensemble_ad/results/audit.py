@@ -1,0 +1,94 @@
+"""After the fact, with labels: how well did the choices do that were made without them?"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ensemble_ad.blend import blend_scores
+from ensemble_ad.blend.saved import SavedBlend
+from ensemble_ad.members.choose import worth
+from ensemble_ad.members.store import Member
+from ensemble_ad.results.evaluation import main_scores
+from ensemble_ad.statistics import auc, auc_many, rank_correlation
+
+LEAST_TRIALS = 3
+
+
+def audit_studies(label: npt.NDArray[np.int8], members: Sequence[Member]) -> pd.DataFrame:
+    """How well each study's objective ranked its trials.
+
+    Args:
+        label: (k,) of 0 and 1, 1 = anomaly.
+        members: of one data set; those that belong to no study are left out, and studies of fewer than three of them.
+
+    Returns:
+        A row a study: `trials` (completed ones), `rank_correlation` (Spearman's, between objective and AUC),
+        `chosen_auc` (of the trial with the best objective), `best_auc`, `regret` (their difference), `last_epoch_best`
+        (share of trials whose best epoch was the last), `transductive` (whether a trial was trained on the test
+        images too).
+    """
+    studies: dict[str, list[Member]] = {}
+    for member in members:
+        if member.info.get("trial"):
+            studies.setdefault(str(member.info["trial"]["study"]), []).append(member)
+    rows = {}
+    for name, trials in studies.items():
+        if len(trials) < LEAST_TRIALS:
+            continue
+        scores = main_scores(trials, [])
+        value = auc_many(label, np.column_stack([scores[trial.key] for trial in trials])).value
+        goal = worth(trials, trials[-1].info["objective"]["name"])
+        rows[name] = {
+            "trials": len(trials),
+            "rank_correlation": rank_correlation(goal, value),
+            "chosen_auc": float(value[np.argmax(goal)]),
+            "best_auc": float(value.max()),
+            "regret": float(value.max() - value[np.argmax(goal)]),
+            "last_epoch_best": float(np.mean([t.info["best_epoch"] == len(t.info["history"]) for t in trials])),
+            "transductive": any(bool(t.info.get("transductive", False)) for t in trials),
+        }
+    columns = ["trials", "rank_correlation", "chosen_auc", "best_auc", "regret", "last_epoch_best", "transductive"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("study")
+
+
+def audit_blends(
+    label: npt.NDArray[np.int8], members: Mapping[str, Member], blends: Sequence[SavedBlend]
+) -> pd.DataFrame:
+    """How well each blend's weights did.
+
+    Args:
+        label: (k,) of 0 and 1, 1 = anomaly.
+        members: by key, the blends' among them.
+        blends: of one data set; one whose members are not all there is left out.
+
+    Returns:
+        A row a blend: its `auc`, that of its `best_column` and of the equal `mean` of its columns' ranks, that of
+        weights fitted to these same labels (`labelled`, in-sample, so an upper mark and no result), the `regret`
+        against the best column, `regret_labelled` against the labelled blend, and whether it is `transductive`.
+    """
+    rows = {}
+    for blend in blends:
+        columns = [name.partition("/") for name in blend.weights]
+        if any(key not in members for key, _, _ in columns):
+            continue
+        vectors = {key: members[key].vectors() for key in dict.fromkeys(key for key, _, _ in columns)}
+        reference, test = (
+            np.column_stack([vectors[key][side][:, members[key].columns.index(kind)] for key, _, kind in columns])
+            for side in (0, 1)
+        )
+        single = auc_many(label, test).value
+        own = auc(label, blend.scores()).value
+        labelled = auc(label, blend_scores(reference, test, method="labels", label=label).scores).value
+        rows[blend.name] = {
+            "auc": own,
+            "best_column": float(single.max()),
+            "mean": auc(label, blend_scores(reference, test, method="mean").scores).value,
+            "labelled": labelled,
+            "regret": float(single.max()) - own,
+            "regret_labelled": labelled - own,
+            "transductive": blend.transductive,
+        }
+    columns_shown = ["auc", "best_column", "mean", "labelled", "regret", "regret_labelled", "transductive"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns_shown).rename_axis("blend")

@@ -1,0 +1,256 @@
+"""The comparison table: a row for everything that was tried, for `table_text`, files and pandas alike."""
+
+from collections.abc import Mapping, Sequence
+from math import isclose, sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ensemble_ad.blend.saved import LEVEL, QUANTILE, SavedBlend, Share, list_blends
+from ensemble_ad.errors import StorageError
+from ensemble_ad.members.store import Member, list_members, load_data_record
+from ensemble_ad.results.evaluation import load_evaluation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = dict[str, Any]
+COLUMNS = {
+    "kind": "string",
+    "family": "string",
+    "source": "string",
+    "preset": "string",
+    "trial": "Int64",
+    "auc": "Float64",
+    "auc_low": "Float64",
+    "auc_high": "Float64",
+    "ties_best": "boolean",
+    "separation": "Float64",
+    "separation_standard_error": "Float64",
+    "flag": "string",
+    "estimated_auc": "Float64",
+    "estimated_auc_low": "Float64",
+    "estimated_auc_high": "Float64",
+    "estimated_share": "Float64",
+    "share_source": "string",
+    "objective": "string",
+    "value": "Float64",
+    "column": "string",
+    "weight": "Float64",
+    "correlation": "Float64",
+    "crop": "Float64",
+    "size": "Int64",
+    "epochs": "Int64",
+    "best_epoch": "Int64",
+    "parameters": "Int64",
+    "seconds": "Float64",
+    "transductive": "boolean",
+    "labels_used": "string",
+    "data": "string",
+    "created": "datetime64[ns, UTC]",
+}
+"""Columns of the table and their pandas dtypes."""
+
+CONSTANT, INVERTED = "constant", "inverted"
+_SURE = 3.0  # standard errors below 0.5 that make a member surely inverted, as the blend's guard has it
+
+
+def comparison(
+    studies: str | Path = "studies", blend: str | None = None, anomaly_share: float | None = None
+) -> "pd.DataFrame":
+    """Everything that was tried, best first.
+
+    Args:
+        studies: the studies' folder.
+        blend: whose weights, correlations and share of anomalies to show; None is the latest blend.
+        anomaly_share: the share of anomalies among the test images, in (0, 1], of the shown blend's data set (without a
+            blend, of the newest member's); None takes the share that was given when the blend was made, else the one
+            that was estimated then.
+
+    Returns:
+        A row a member or blend, indexed by its key or name, with the columns and dtypes of `COLUMNS`, sorted by AUC,
+        then by separation. What is not known is missing.
+
+        - `auc` and what belongs to it: of the last `ensad evaluate`. No other column was made with labels.
+        - `labels_used`: which labels, if any, a row's making (not its evaluation) read.
+        - `separation`: of the main column; of a blend out of fold.
+        - `estimated_auc` and its 95% interval: what the separation implies at `estimated_share`, one share for all rows
+          of a data set, `given` or `estimated` (`share_source`). An estimated share's error is in the interval (see
+          `Share.implied_auc`). Missing without a blend or a share, where the share cannot be told from 0, and where no
+          AUC explains the separation; the value alone is missing where it leaves [0, 1] by no more than its error.
+        - `flag`: `constant` for a member whose main column is one number for all images; `inverted` where test images
+          score surely (3 standard errors) below the reference.
+        - `weight`, `correlation`: in the shown blend, and Spearman's rank correlation of the main column with it.
+        - `transductive`: whether it, or a member of the blend, was trained on the unlabelled test images too.
+
+    Raises:
+        UsageError: unless 0 < anomaly_share <= 1.
+        StorageError: if an evaluation is damaged. Damaged members and blends are left out.
+    """
+    studies = Path(studies)
+    return tabulate(studies, list_members(studies)[0], list_blends(studies)[0], blend, anomaly_share)
+
+
+def tabulate(
+    studies: Path,
+    members: Sequence[Member],
+    blends: Sequence[SavedBlend],
+    blend: str | None = None,
+    anomaly_share: float | None = None,
+) -> "pd.DataFrame":
+    """The table of `comparison`, of these members and blends (the latest last)."""
+    return as_frame(table_rows(studies, members, blends, blend, anomaly_share))
+
+
+def table_rows(
+    studies: Path,
+    members: Sequence[Member],
+    blends: Sequence[SavedBlend],
+    blend: str | None = None,
+    anomaly_share: float | None = None,
+) -> list[Row]:
+    """The rows of `tabulate`, in its order, for who need not wait for pandas.
+
+    What is read is small: each member's and blend's JSON (before this), evaluations, and the record of a data set where
+    a member may be constant. Error vectors and weights are not opened, so damage to them is not seen here: their
+    checksums are verified whenever a blend, an evaluation or a score uses them.
+
+    Returns:
+        A mapping a row: its `name` and the columns of `COLUMNS`; None where something is not known, the time a text.
+    """
+    shown = next((b for b in reversed(blends) if blend in (None, b.name)), None)
+    weights: dict[str, float] = {}
+    for column, weight in (shown.weights if shown else {}).items():
+        key = column.partition("/")[0]
+        weights[key] = weights.get(key, 0.0) + weight
+    correlations = shown.correlation if shown else {}
+    shares = _shares(members, blends, shown, anomaly_share)
+    constant_errors = _constant_errors(studies, members)
+    data_sets = {member.data for member in members} | {saved.data for saved in blends}
+    evaluations = {data: load_evaluation(studies, data) for data in data_sets}
+    rows: dict[str, Row] = {
+        member.key: _member_row(member)
+        | {"weight": weights.get(member.key), "correlation": correlations.get(member.key)}
+        for member in members
+    }
+    rows |= {saved.name: _blend_row(saved) for saved in blends}
+    for name, row in rows.items():
+        judged = (evaluations[row["data"]] or {"rows": {}})["rows"].get(name, {})
+        row |= {key: judged.get(key) for key in ("auc", "auc_low", "auc_high", "ties_best")}
+        row |= _estimated(row, shares.get(row["data"]))
+        row["flag"] = _flag(row, constant_errors.get(row["data"]))
+    found = [{"name": name} | {column: row.get(column) for column in COLUMNS} for name, row in rows.items()]
+    return sorted(found, key=lambda row: [(row[c] is None, -(row[c] or 0.0)) for c in ("auc", "separation")])
+
+
+def as_frame(rows: Sequence[Row]) -> "pd.DataFrame":
+    """The rows of `table_rows` as `comparison` gives them."""
+    import pandas as pd
+
+    cells: dict[str, list[Any]] = {column: [row[column] for row in rows] for column in COLUMNS}
+    created = [str(row["created"]) for row in rows]
+    cells["created"] = list(pd.to_datetime(created, format="ISO8601", utc=True, errors="coerce"))
+    index = pd.Index([row["name"] for row in rows], dtype="string", name="name")
+    return pd.DataFrame(cells, index=index, dtype=object).astype(COLUMNS)
+
+
+def _shares(
+    members: Sequence[Member], blends: Sequence[SavedBlend], shown: SavedBlend | None, given: float | None
+) -> dict[str, Share]:
+    """The usable share of each data set: of its latest blend, for the shown blend's of that one, or the user's."""
+    latest = {saved.data: saved for saved in blends}
+    if shown is not None:
+        latest[shown.data] = shown
+    found = {data: saved.share for data, saved in latest.items()}
+    if given is not None:
+        share = Share(value=given)
+        if shown is not None or members:
+            found[shown.data if shown is not None else members[-1].data] = share
+    return {data: share for data, share in found.items() if share is not None and share.usable}
+
+
+def _estimated(row: Mapping[str, Any], share: Share | None) -> dict[str, Any]:
+    if share is None:
+        return {}
+    cells: dict[str, Any] = {"estimated_share": share.value, "share_source": share.source}
+    if row["separation"] is not None:
+        implied = share.implied_auc(row["separation"], row["separation_standard_error"])
+        if implied is not None:
+            cells |= {
+                "estimated_auc": implied.value,
+                "estimated_auc_low": implied.low,
+                "estimated_auc_high": implied.high,
+            }
+    return cells
+
+
+def _constant_errors(studies: Path, members: Sequence[Member]) -> dict[str, float]:
+    """The standard error that a constant column's separation has, by data set; only where one may be constant.
+
+    A separation of exactly 0.5 without any variance comes of a constant column and nothing else. Its standard error is
+    then no variance but a bound that depends on the number of images, by which it is known again.
+    """
+    found: dict[str, float] = {}
+    for data in {m.data for m in members if (m.info.get("separation") or {}).get("value") == 0.5}:
+        try:
+            record = load_data_record(studies, data)
+        except StorageError:
+            continue
+        # `statistics.estimate.probability_estimate` at 0.5; not imported, since the table need not wait for scipy.
+        smaller = min(record.n_reference, len(record.ids))
+        slack = 1 - ((1 - LEVEL) / 2) ** (1 / smaller)
+        found[data] = min(sqrt(0.25 / (smaller + QUANTILE**2)), slack / (2 * QUANTILE))
+    return found
+
+
+def _flag(row: Mapping[str, Any], constant_error: float | None) -> str | None:
+    separation, error = row["separation"], row["separation_standard_error"]
+    if separation is None:
+        return None
+    if row["kind"] == "member" and separation == 0.5 and constant_error is not None and isclose(error, constant_error):
+        return CONSTANT
+    return INVERTED if separation + _SURE * error < 0.5 else None
+
+
+def _member_row(member: Member) -> dict[str, Any]:
+    info: Mapping[str, Any] = member.info
+    recipe, objective = info["recipe"], info["objective"]
+    trial = info.get("trial")
+    separation = info.get("separation") or {}
+    return {
+        "kind": "member",
+        "family": member.family,
+        "source": f"trial {trial['number']}" if trial else info.get("preset", info.get("origin", "")),
+        "preset": info.get("preset"),
+        "trial": trial["number"] if trial else None,
+        "separation": separation.get("value"),
+        "separation_standard_error": separation.get("standard_error"),
+        "objective": objective["name"],
+        "value": member.value,
+        "column": member.main_column,
+        "crop": recipe["preprocess"]["crop"][0],
+        "size": recipe["preprocess"]["size"][0],
+        "epochs": recipe["training"]["epochs"],
+        "best_epoch": info["best_epoch"],
+        "parameters": info["parameters"],
+        "seconds": info["seconds"]["train"] + info["seconds"]["score"],
+        "transductive": bool(info.get("transductive", False)),
+        "labels_used": recipe["labels"] or "none",
+        "data": member.data,
+        "created": info["created"],
+    }
+
+
+def _blend_row(saved: SavedBlend) -> dict[str, Any]:
+    info = saved.info
+    return {
+        "kind": "blend",
+        "family": "+".join(info["families"]),
+        "source": f"{info['method']} of {len(info['members'])}",
+        "separation": info["separation"]["value"],
+        "separation_standard_error": info["separation"]["standard_error"],
+        "seconds": info["seconds"],
+        "transductive": saved.transductive,
+        "labels_used": info["labels_used"],
+        "data": saved.data,
+        "created": info["created"],
+    }

@@ -1,0 +1,130 @@
+"""What labels say of members and blends: computed by `ensad evaluate`, remembered for the comparison table."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ensemble_ad.blend.saved import SavedBlend
+from ensemble_ad.errors import StorageError
+from ensemble_ad.files import whole as storage
+from ensemble_ad.members.store import Member
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARTIAL_FPR = 0.1
+# What the comparison table reads of an evaluation's row.
+_NUMBER = (int, float, type(None))
+_ROW: dict[str, Any] = {"auc": _NUMBER, "auc_low": _NUMBER, "auc_high": _NUMBER, "ties_best": (bool, type(None))}
+
+
+def evaluate_scores(
+    label: npt.NDArray[np.int8],
+    scores: Mapping[str, npt.NDArray[Any]],
+    *,
+    transductive: Collection[str] = (),
+    bootstrap: int = 0,
+    seed: int = 0,
+) -> "pd.DataFrame":
+    """AUC of every score, with its interval and whether it can be told from the best.
+
+    The intervals and tests cover which images were drawn. They do not cover training (another seed, another model) nor
+    selection: the best of many is optimistic.
+
+    Args:
+        label: (k,) of 0 and 1, 1 = anomaly.
+        scores: float (k,) a name, higher = more anomalous.
+        transductive: the names of those that were trained on the test images too.
+        bootstrap: resamples of a stratified bootstrap, at least 2; 0 for none.
+        seed: of the bootstrap.
+
+    Returns:
+        A row a name, best first: `auc`, `auc_low`, `auc_high` (95%, DeLong), `auc_standard_error`, `average_precision`,
+        `fpr95` (false positive rate at 95% true positive rate), `partial_auc` (below a false positive rate of 10%,
+        standardised: 0.5 is chance), `p_best` (DeLong's paired test against the best, Holm-corrected over all rows),
+        `ties_best`, `transductive`; with a bootstrap also `bootstrap_low` and `bootstrap_high` (95%, percentiles).
+
+    Raises:
+        DataError: for labels of one class, another length, or a NaN.
+        UsageError: for a bootstrap of one resample or fewer than none.
+    """
+    # Imported here, since the comparison table needs this module and waits for neither.
+    import pandas as pd
+
+    from ensemble_ad import statistics
+
+    names = list(scores)
+    table = np.column_stack([scores[name] for name in names])
+    columns = statistics.auc_many(label, table)
+    best = statistics.compare_to_best(label, table)
+    drawn = statistics.bootstrap_auc(label, table, bootstrap, seed) if bootstrap != 0 else None
+    rows: list[dict[str, Any]] = []
+    for i, name in enumerate(names):
+        estimate = columns.estimate(i)
+        row = {
+            "name": name,
+            "auc": estimate.value,
+            "auc_low": estimate.low,
+            "auc_high": estimate.high,
+            "auc_standard_error": estimate.standard_error,
+            "average_precision": statistics.average_precision(label, table[:, i]),
+            "fpr95": statistics.fpr_at_tpr(label, table[:, i], tpr=0.95),
+            "partial_auc": statistics.partial_auc(label, table[:, i], PARTIAL_FPR),
+            "p_best": float(best.p_value[i]),
+            "ties_best": bool(best.tied[i]),
+            "transductive": name in transductive,
+        }
+        if drawn is not None:
+            row |= {"bootstrap_low": float(drawn.low[i]), "bootstrap_high": float(drawn.high[i])}
+        rows.append(row)
+    return pd.DataFrame(rows).set_index("name").sort_values("auc", ascending=False, kind="stable")
+
+
+def main_scores(members: Sequence[Member], blends: Sequence[SavedBlend]) -> dict[str, npt.NDArray[Any]]:
+    """The scores of blends, and of each member by its main error kind; float (k,) a name."""
+    scores: dict[str, npt.NDArray[Any]] = {blend.name: blend.scores() for blend in blends}
+    for member in members:
+        scores[member.key] = member.vectors()[1][:, member.columns.index(member.main_column)]
+    return scores
+
+
+def save_evaluation(studies: Path, fingerprint: str, labels: Path, table: "pd.DataFrame") -> None:
+    """Remember an evaluation, so that `ensad compare` shows it; the labels themselves are not kept.
+
+    Rows of an earlier evaluation by the same labels stay, except `ties_best`, which holds among the rows of one only.
+    """
+    labels_hash = storage.file_hash(labels)
+    rows = {str(name): {str(k): v for k, v in row.items()} for name, row in table.to_dict(orient="index").items()}
+    earlier = load_evaluation(studies, fingerprint)
+    if earlier is not None and earlier.get("labels_hash") == labels_hash:
+        kept = {name: {**row, "ties_best": None, "p_best": None} for name, row in earlier["rows"].items()}
+        rows = {**kept, **rows}
+    # The path, so that `ensad report` can draw curves by the same labels; it reads no file of another hash.
+    value = {"labels": labels.name, "path": str(labels.resolve()), "labels_hash": labels_hash, "rows": rows}
+    storage.write_json(_path(studies, fingerprint), value)
+
+
+def load_evaluation(studies: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The last evaluation of a data set's members and blends; None if there was none.
+
+    Raises:
+        StorageError: if it is damaged.
+    """
+    path = _path(studies, fingerprint)
+    if not path.exists():
+        return None
+    value: dict[str, Any] = storage.read_json(path)
+    if not storage.fits(value, {"rows": dict}) or not all(_is_row(row) for row in value["rows"].values()):
+        raise StorageError(f"{path} is not an evaluation; remove it and run `ensad evaluate` again")
+    return value
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, dict) and all(storage.fits(row.get(name), kind) for name, kind in _ROW.items())
+
+
+def _path(studies: Path, fingerprint: str) -> Path:
+    return studies / "evaluations" / f"{fingerprint}.json"

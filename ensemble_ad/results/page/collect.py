@@ -1,0 +1,142 @@
+"""From a studies' folder to what a report says."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ensemble_ad.blend import blend_scores
+from ensemble_ad.blend.alarm import crossfit_reference
+from ensemble_ad.blend.saved import SavedBlend, list_blends
+from ensemble_ad.errors import StorageError
+from ensemble_ad.members.store import Member, list_members, load_data_record, load_member
+from ensemble_ad.results.comparison import tabulate
+from ensemble_ad.results.evaluation import evaluate_scores, main_scores
+from ensemble_ad.results.page import crew, pictures
+from ensemble_ad.results.page.contents import Contents, Floats, Gallery, LabelUse, LatentSheet
+from ensemble_ad.results.page.curves import curves, histogram
+from ensemble_ad.results.page.headline import headline
+from ensemble_ad.results.page.labels import find_labels
+from ensemble_ad.results.page.making import making
+from ensemble_ad.results.page.searches import searches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Where a report's contents come from.
+
+    Attributes:
+        studies: the studies' folder.
+        data: the folder of images.
+        labels: a CSV file ID,label that the user named; None for none.
+        storage: an Optuna storage URL; None is SQLite in the studies' folder.
+        pictures: test images a group; 0 leaves pictures and latents out.
+        seed: of the bootstrap's bands, the importance and the latents' noise.
+        device: auto, cpu or cuda, for the pictures.
+    """
+
+    studies: Path
+    data: Path
+    labels: Path | None = None
+    storage: str | None = None
+    pictures: int = 6
+    seed: int = 0
+    device: str = "cpu"
+
+
+def collect(blend: SavedBlend, sources: Sources) -> Contents:
+    """Collect what a report of `blend` says. Without pictures, no torch is imported.
+
+    Raises:
+        DataError: if the labels that the user named do not fit.
+        StorageError: if the blend, one of its members or an evaluation is missing or damaged.
+    """
+    studies = sources.studies
+    record = load_data_record(studies, blend.data)
+    members = [load_member(studies, str(key)) for key in blend.info["members"]]
+    labels = find_labels(studies, record, blend.name, sources.labels, sources.data)
+    found = crew.columns(blend, members)
+    equal = blend_scores(found.reference, found.test, method="mean", names=found.names)
+    scores: dict[str, Floats] = {"blend": blend.scores(), "equal": equal.scores, **found.main}
+    first = headline(blend, members, labels, scores, equal.separation)
+    cached, broken = list_members(studies)
+    of_data = [member for member in cached if member.data == blend.data]
+    searched, missing = searches(studies, sources.storage, of_data, sources.seed)
+    notes = [*broken, *missing]
+    groups = {"reference": _reference(blend, found), "test": scores["blend"]}
+    drawn = None
+    if labels.label is not None:
+        groups |= {"normal": scores["blend"][labels.label == 0], "anomaly": scores["blend"][labels.label == 1]}
+        best = next(j for j in reversed(first.judged) if j.role in ("chosen", "hindsight"))
+        wanted = {"blend": scores["blend"], best.role: scores[best.name], "equal": scores["equal"]}
+        drawn = curves(labels.label, wanted, sources.seed)
+    shown: Gallery | None = None
+    latents: tuple[LatentSheet, ...] = ()
+    if sources.pictures:
+        dataset, why = pictures.find_images(sources.data, studies, record)
+        if dataset is None:
+            notes.append(why)
+        else:
+            chosen = pictures.choose(scores["blend"], pictures.disagreement(found.main), labels.label, sources.pictures)
+            some = pictures.representatives(members)
+            shown, missing = pictures.gallery(
+                dataset, record, chosen, scores["blend"], found.main, labels.label, some, sources.device
+            )
+            notes += missing
+            rows = [chosen["least"][0], chosen["most"][0]]
+            latents = pictures.latent_sheets(dataset, record, rows, some, sources.seed, sources.device)
+    blends = [saved for saved in list_blends(studies)[0] if saved.data == blend.data]
+    return Contents(
+        headline=first,
+        labels=labels,
+        table=_table(studies, of_data, blends, blend, labels),
+        histogram=histogram(groups),
+        curves=drawn,
+        weights=crew.weights(blend, members, found, labels.label),
+        explanation=str(blend.info.get("explanation", "")),
+        correlations=crew.correlations(blend, members, found),
+        searches=searched,
+        gallery=shown,
+        latents=latents,
+        making=making(blend, members, record, labels, searched),
+        notes=tuple(notes),
+    )
+
+
+def _table(
+    studies: Path, members: Sequence[Member], blends: Sequence[SavedBlend], blend: SavedBlend, labels: LabelUse
+) -> pd.DataFrame:
+    """The comparison table; where labels may be read, with the AUCs by them of all whose scores can be read."""
+    table = tabulate(studies, members, blends, blend.name)
+    if labels.label is None:
+        if not labels.evaluated:  # of other rows than the blend there may be AUCs: then they are not used either
+            for column in ("auc", "auc_low", "auc_high", "ties_best"):
+                table[column] = pd.Series(pd.NA, index=table.index, dtype=table[column].dtype)
+            table = table.sort_values("separation", ascending=False, na_position="last", kind="stable")
+        return table
+    scores: dict[str, Floats] = {}
+    for member in members:
+        with contextlib.suppress(StorageError):
+            scores |= main_scores([member], [])
+    for saved in blends:
+        with contextlib.suppress(StorageError):
+            scores |= main_scores([], [saved])
+    judged = evaluate_scores(labels.label, scores)
+    for column in ("auc", "auc_low", "auc_high", "ties_best"):
+        table[column] = judged[column].reindex(table.index).astype(table[column].dtype)
+    return table.sort_values(["auc", "separation"], ascending=False, na_position="last", kind="stable")
+
+
+def _reference(blend: SavedBlend, found: crew.Columns) -> Floats:
+    """Scores of the held-out normal images by rules that were fitted without them; see `alarm.crossfit_reference`."""
+    method = str(blend.info.get("asked_method", "auto"))
+    return crossfit_reference(
+        found.reference,
+        found.test,
+        method=method,
+        weights=np.array(list(blend.weights.values())) if method == "given" else None,
+        anomaly_share=blend.info.get("anomaly_share"),
+    )

@@ -1,0 +1,93 @@
+"""The blend's members beside each other: their columns, weights and correlations."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ensemble_ad.blend.saved import SavedBlend
+from ensemble_ad.members.store import Member
+from ensemble_ad.results.page.contents import Correlations, Floats, Weight
+from ensemble_ad.statistics import auc_many, midranks, separation_many
+
+MOST_CORRELATED = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """The columns that a blend is made of.
+
+    Attributes:
+        names: `<member key>/<error kind>`, m of them.
+        reference, test: float64 (n, m) and (k, m).
+        main: float64 (k,) a member's key, its main column of the test images.
+    """
+
+    names: tuple[str, ...]
+    reference: Floats
+    test: Floats
+    main: Mapping[str, Floats]
+
+
+def columns(blend: SavedBlend, members: Sequence[Member]) -> Columns:
+    """Read them from the members.
+
+    Raises:
+        StorageError: if a member is damaged.
+    """
+    vectors = {member.key: member.vectors() for member in members}
+    kinds = {member.key: member.columns for member in members}
+    names = tuple(blend.weights)
+    parts = [name.partition("/") for name in names]
+    low, high = (
+        np.stack([vectors[key][side][:, kinds[key].index(kind)] for key, _, kind in parts], axis=1).astype(np.float64)
+        for side in (0, 1)
+    )
+    main = {m.key: vectors[m.key][1][:, m.columns.index(m.main_column)].astype(np.float64) for m in members}
+    return Columns(names=names, reference=low, test=high, main=main)
+
+
+def weights(
+    blend: SavedBlend, members: Sequence[Member], found: Columns, label: npt.NDArray[np.int8] | None
+) -> tuple[Weight, ...]:
+    """What each column counts, the largest first."""
+    families = {member.key: member.family for member in members}
+    separation = separation_many(found.reference, found.test).value
+    auc = None if label is None else auc_many(label, found.test).value
+    rows = []
+    for i, name in enumerate(found.names):
+        key, _, kind = name.partition("/")
+        rows.append(
+            Weight(
+                key=key,
+                family=families[key],
+                kind=kind,
+                weight=blend.weights[name],
+                separation=float(separation[i]),
+                auc=None if auc is None else float(auc[i]),
+            )
+        )
+    return tuple(sorted(rows, key=lambda row: (-row.weight, row.key, row.kind)))
+
+
+def correlations(blend: SavedBlend, members: Sequence[Member], found: Columns) -> Correlations:
+    """Rank correlations of the 40 heaviest members, by family and then by weight, and of the blend, which is last."""
+    weight: dict[str, float] = {}
+    for name, value in blend.weights.items():
+        key = name.partition("/")[0]
+        weight[key] = weight.get(key, 0.0) + value
+    heaviest: dict[str, float] = {}
+    for member in members:
+        heaviest[member.family] = max(heaviest.get(member.family, 0.0), weight[member.key])
+    ordered = sorted(members, key=lambda m: (-heaviest[m.family], m.family, -weight[m.key], m.key))
+    heavy = sorted(ordered, key=lambda m: -weight[m.key])[:MOST_CORRELATED]
+    ordered = [member for member in ordered if member in heavy]
+    ranks = midranks(np.stack([*(found.main[member.key] for member in ordered), blend.scores()]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        matrix = np.atleast_2d(np.corrcoef(ranks))
+    return Correlations(
+        names=(*(member.key for member in ordered), blend.name),
+        families=(*(member.family for member in ordered), "blend"),
+        matrix=matrix,
+    )

@@ -1,0 +1,93 @@
+"""How good the blend is, beside its best member and the members' equal mean; with labels or by estimate."""
+
+from collections.abc import Mapping, Sequence
+
+from ensemble_ad.blend.saved import SavedBlend
+from ensemble_ad.members.store import Member
+from ensemble_ad.results.page.contents import Floats, Headline, Judged, LabelUse
+from ensemble_ad.results.page.pictures import separation_of
+from ensemble_ad.statistics import Estimate, auc, compare_auc
+
+
+def headline(
+    blend: SavedBlend, members: Sequence[Member], labels: LabelUse, scores: Mapping[str, Floats], equal: Estimate
+) -> Headline:
+    """What a reader wants first.
+
+    Args:
+        blend: what the report is of.
+        members: of the blend.
+        labels: what may be read.
+        scores: float64 (k,) of the test images: "blend", "equal", and each member's main column by its key.
+        equal: the separation of the equal mean.
+    """
+    separation = blend.info["separation"]
+    chosen = max(members, key=separation_of)
+    judged = [
+        _judge("blend", blend.name, blend, labels, scores["blend"], _pair(separation)),
+        _judge("chosen", chosen.key, blend, labels, scores[chosen.key], _pair(chosen.info.get("separation"))),
+    ]
+    hindsight = _hindsight(members, labels, scores)
+    if hindsight not in (None, chosen.key):
+        judged.append(_judge("hindsight", str(hindsight), blend, labels, scores[str(hindsight)], None))
+    judged.append(_judge("equal", "equal weights", blend, labels, scores["equal"], (equal.value, equal.standard_error)))
+    if labels.label is not None:
+        judged = [
+            judged[0],
+            *(_with_difference(each, labels, scores["blend"], scores[_column(each)]) for each in judged[1:]),
+        ]
+    return Headline(
+        blend=blend.name,
+        method=str(blend.info["method"]),
+        families=tuple(str(name) for name in blend.info["families"]),
+        members=len(members),
+        judged=tuple(judged),
+        separation=float(separation["value"]),
+        separation_error=float(separation["standard_error"]),
+        estimate=blend.estimate_in_words(),
+        transductive=blend.transductive,
+    )
+
+
+def _column(judged: Judged) -> str:
+    return "equal" if judged.role == "equal" else judged.name
+
+
+def _pair(separation: Mapping[str, float] | None) -> tuple[float, float] | None:
+    return None if separation is None else (float(separation["value"]), float(separation["standard_error"]))
+
+
+def _hindsight(members: Sequence[Member], labels: LabelUse, scores: Mapping[str, Floats]) -> str | None:
+    """The key of the member with the best AUC, where AUCs are known."""
+    if labels.label is not None:
+        known = {member.key: auc(labels.label, scores[member.key]).value for member in members}
+    else:
+        known = {m.key: labels.evaluated[m.key][0] for m in members if m.key in labels.evaluated}
+    return max(known, key=known.__getitem__) if known else None
+
+
+def _judge(
+    role: str,
+    name: str,
+    blend: SavedBlend,
+    labels: LabelUse,
+    score: Floats,
+    separation: tuple[float, float] | None,
+) -> Judged:
+    if labels.label is not None:
+        measured = auc(labels.label, score)
+        return Judged(role=role, name=name, value=measured.value, low=measured.low, high=measured.high, measured=True)
+    if role != "equal" and name in labels.evaluated:
+        value, low, high = labels.evaluated[name]
+        return Judged(role=role, name=name, value=value, low=low, high=high, measured=True)
+    implied = None if blend.share is None or separation is None else blend.share.implied_auc(*separation)
+    if implied is None:
+        return Judged(role=role, name=name, value=None, low=None, high=None, measured=False)
+    return Judged(role=role, name=name, value=implied.value, low=implied.low, high=implied.high, measured=False)
+
+
+def _with_difference(judged: Judged, labels: LabelUse, blend: Floats, other: Floats) -> Judged:
+    from dataclasses import replace
+
+    found = compare_auc(labels.label, blend, other)  # type: ignore[arg-type]
+    return replace(judged, difference=(found.difference, found.low, found.high, found.p_value))

@@ -1,0 +1,64 @@
+"""Which labels a report may read: those that the user names, or those that `ensad evaluate` was shown before."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ensemble_ad.errors import EnsadError
+from ensemble_ad.files import whole as storage
+from ensemble_ad.files.id_table import read_labels
+from ensemble_ad.members.store import DataRecord
+from ensemble_ad.results.evaluation import load_evaluation
+from ensemble_ad.results.page.contents import LabelUse
+
+
+def find_labels(studies: Path, record: DataRecord, blend: str, given: Path | None, data: Path) -> LabelUse:
+    """Read the labels that the report may read.
+
+    A file that lies in the data folder is opened only where `ensad evaluate` judged this blend by a file of that name,
+    and read only where it is the same file, byte for byte.
+
+    Args:
+        studies: the studies' folder.
+        record: of the blend's data set.
+        blend: its name.
+        given: what the user named; None for nothing.
+        data: the data folder.
+
+    Raises:
+        DataError: if a file that the user named is not one of labels of these images.
+        StorageError: if a stored evaluation is damaged.
+    """
+    evaluation = load_evaluation(studies, record.fingerprint)
+    rows = {} if evaluation is None or blend not in evaluation["rows"] else evaluation["rows"]
+    evaluated = {
+        name: (float(row["auc"]), float(row["auc_low"]), float(row["auc_high"]))
+        for name, row in rows.items()
+        if all(isinstance(row.get(key), int | float) for key in ("auc", "auc_low", "auc_high"))
+    }
+    if given is not None:
+        label = read_labels(given, record.ids)
+        said = f"{given.name} (BLAKE2b {storage.file_hash(given)[:12]}), named with --labels: {_counts(label)}"
+        return LabelUse(said=said, label=label, evaluated=evaluated)
+    if evaluation is None or not evaluated:
+        return LabelUse(said="none: every AUC on this page is an estimate", evaluated={})
+    name, wanted = str(evaluation.get("labels", "labels.csv")), evaluation.get("labels_hash")
+    places = [Path(str(evaluation["path"]))] if evaluation.get("path") else []
+    for path in (*places, data / name):
+        try:
+            if path.is_file() and storage.file_hash(path) == wanted:
+                label = read_labels(path, record.ids)
+                said = f"{name} (BLAKE2b {str(wanted)[:12]}), as ensad evaluate read it: {_counts(label)}"
+                return LabelUse(said=said, label=label, evaluated=evaluated)
+        except EnsadError:
+            continue
+    return LabelUse(
+        said=f"AUCs that ensad evaluate stored, made with {name}; that file is not there unchanged, so there are no "
+        "curves and no comparison with equal weights: name it with --labels",
+        evaluated=evaluated,
+    )
+
+
+def _counts(label: npt.NDArray[np.int8]) -> str:
+    return f"{int(label.sum()):,} anomalies of {len(label):,} test images"

@@ -1,0 +1,189 @@
+"""Which test images to show, what each family makes of them, and its bottleneck. Only here torch is needed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ensemble_ad.data.images import Dataset, load_dataset
+from ensemble_ad.data.split import split_rows
+from ensemble_ad.errors import EnsadError
+from ensemble_ad.members.store import DataRecord, Member
+from ensemble_ad.results.page.contents import Floats, Gallery, LatentSheet, Shot, View
+from ensemble_ad.statistics import midranks
+
+if TYPE_CHECKING:
+    from ensemble_ad.detect.latent import OpenMember
+
+GROUPS = ("most", "least", "disputed", "false_positives", "false_negatives")
+FACTORS = (0.0, 2.0, 4.0)
+NOISE = (0.2, 0.5, 0.8)
+ELEMENTS = 3
+_BRIGHTEST = 0.995
+Label = npt.NDArray[np.int8]
+
+
+def find_images(data: Path, studies: Path, record: DataRecord) -> tuple[Dataset | None, str]:
+    """The blend's images, from the data folder or where they lay when members were made; else why there are none."""
+    why = ""
+    for folder in dict.fromkeys((data, Path(record.source))):
+        try:
+            dataset = load_dataset(folder, image_cache=studies / "preprocessed")
+        except EnsadError as error:
+            why = why or str(error)
+            continue
+        if dataset.fingerprint == record.fingerprint:
+            return dataset, ""
+        why = why or f"{folder} holds other images than this blend was made of"
+    return None, f"no pictures and latents: {why}"
+
+
+def rank_shares(score: Floats) -> Floats:
+    """For each image the share of images that score lower, ties one half; float64 (k,) in [0, 1)."""
+    shares: Floats = (midranks(score[None])[0] - 0.5) / len(score)
+    return shares
+
+
+def disagreement(main: Mapping[str, Floats]) -> Floats:
+    """For each image the standard deviation of its rank share over members; float64 (k,)."""
+    spread: Floats = np.stack([rank_shares(score) for score in main.values()]).std(axis=0)
+    return spread
+
+
+def choose(score: Floats, disputed: Floats, label: Label | None, count: int) -> dict[str, list[int]]:
+    """Rows of the test images to show, `count` a group at most, the most telling first.
+
+    False positives are the normal images that score highest, false negatives the anomalies that score lowest.
+    """
+    falling = np.argsort(-score, kind="stable")
+    groups = {
+        "most": falling[:count],
+        "least": falling[::-1][:count],
+        "disputed": np.argsort(-disputed, kind="stable")[:count],
+    }
+    if label is not None:
+        groups["false_positives"] = falling[label[falling] == 0][:count]
+        groups["false_negatives"] = falling[::-1][label[falling[::-1]] == 1][:count]
+    return {name: [int(row) for row in rows] for name, rows in groups.items()}
+
+
+def representatives(members: Sequence[Member]) -> list[Member]:
+    """Of each family the member with the best separation, the best family first; imported ones are left out.
+
+    Not the one that counts most in the blend: a weak member may count because it differs, and its pictures mislead.
+    """
+    chosen: dict[str, Member] = {}
+    for member in sorted(members, key=lambda m: (-separation_of(m), m.key)):
+        if member.info.get("origin") is None:
+            chosen.setdefault(member.family, member)
+    return list(chosen.values())
+
+
+def separation_of(member: Member) -> float:
+    """Of its main column, without labels; minus infinity where it is not known."""
+    found = member.info.get("separation")
+    return float(found["value"]) if found else float("-inf")
+
+
+def gallery(
+    dataset: Dataset,
+    record: DataRecord,
+    groups: Mapping[str, Sequence[int]],
+    score: Floats,
+    main: Mapping[str, Floats],
+    label: Label | None,
+    members: Sequence[Member],
+    device: str,
+) -> tuple[Gallery, list[str]]:
+    """Pictures of the chosen rows, with what each of `members` makes of them, and a line about each that cannot."""
+    rows = list(dict.fromkeys(row for some in groups.values() for row in some))
+    images = np.ascontiguousarray(dataset.test.images[rows])
+    views: dict[int, list[View]] = {row: [] for row in rows}
+    scales: dict[str, float] = {}
+    notes: list[str] = []
+    for member, opened in _opened(members, device, notes):
+        made = opened.reconstruct(images)
+        ranks = rank_shares(main[member.key])
+        errors = None
+        if made is not None:
+            errors = np.abs(opened.seen(images).astype(np.float64) - made).mean(axis=3)
+            scales[member.family] = float(np.quantile(errors, _BRIGHTEST))
+        for i, row in enumerate(rows):
+            views[row].append(
+                View(
+                    family=member.family,
+                    key=member.key,
+                    rank=float(ranks[row]),
+                    reconstruction=None if made is None else made[i],
+                    error=None if errors is None else errors[i],
+                )
+            )
+    ranks, spread = rank_shares(score), disagreement(main)
+    shots = {
+        row: Shot(
+            name=record.ids[row],
+            image=images[i],
+            score=float(score[row]),
+            rank=float(ranks[row]),
+            disagreement=float(spread[row]),
+            label=None if label is None else int(label[row]),
+            views=tuple(views[row]),
+        )
+        for i, row in enumerate(rows)
+    }
+    return Gallery(
+        groups={name: tuple(shots[row] for row in some) for name, some in groups.items()}, error_scale=scales
+    ), notes
+
+
+def latent_sheets(
+    dataset: Dataset, record: DataRecord, rows: Sequence[int], members: Sequence[Member], seed: int, device: str
+) -> tuple[LatentSheet, ...]:
+    """The bottleneck of each of `members` that has a decoder, looked into by the test images `rows`."""
+    from ensemble_ad.detect.latent import NORMAL_IMAGES, bottleneck
+    from ensemble_ad.families import Decoder
+
+    held_out = split_rows(len(dataset.train), dataset.fingerprint).reference[:NORMAL_IMAGES]
+    normal = dataset.train.images[held_out]
+    sheets = []
+    for member, opened in _opened(members, device, []):
+        if not isinstance(opened.model, Decoder):
+            continue
+        opening = bottleneck(opened, normal)
+        for row in rows:
+            image = dataset.test.images[row]
+            z = opening.encode(image)
+            scaled = {
+                (element, factor): opening.decode(opening.scaled(z, {element: factor}))[0]
+                for element in opening.telling(z, ELEMENTS)
+                for factor in FACTORS
+            }
+            sheets.append(
+                LatentSheet(
+                    family=member.family,
+                    key=member.key,
+                    name=record.ids[row],
+                    elements=opening.elements,
+                    seen=opened.seen(image[None])[0],
+                    reconstruction=opening.decode(z)[0],
+                    scaled=scaled,
+                    noise={share: opening.decode(opening.mixed(z, share, seed))[0] for share in NOISE},
+                )
+            )
+    return tuple(sheets)
+
+
+def _opened(members: Sequence[Member], device: str, notes: list[str]) -> Iterator[tuple[Member, "OpenMember"]]:
+    from ensemble_ad.detect.latent import open_member
+    from ensemble_ad.training.loop import choose_device
+
+    place = choose_device(device)
+    for member in members:
+        try:
+            opened = open_member(member, place)
+        except EnsadError as error:
+            notes.append(f"no pictures of {member.family}: {error}")
+            continue
+        yield member, opened

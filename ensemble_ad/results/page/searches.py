@@ -1,0 +1,177 @@
+"""What Optuna's studies say: history, importance of hyperparameters, slices; by the members where no study is left."""
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ensemble_ad.errors import EnsadError
+from ensemble_ad.members.store import Member
+from ensemble_ad.results.page.contents import Search, Slice, Trial
+
+if TYPE_CHECKING:
+    import optuna
+
+LEAST_TRIALS = 4
+MOST_SLICES = 6
+_BOTH = "-both"
+_STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+
+
+def searches(
+    studies: Path, url: str | None, members: Sequence[Member], seed: int
+) -> tuple[tuple[Search, ...], list[str]]:
+    """The studies that members came from, and a line about what is missing.
+
+    A study that `auto` moved to `both` is in the one that it was moved to.
+
+    Args:
+        studies: the studies' folder; nothing is made there.
+        url: of the storage; None is SQLite in the studies' folder.
+        members: of one data set.
+        seed: of the importance's trees.
+    """
+    of_study: dict[str, list[Member]] = {}
+    for member in members:
+        if member.info.get("trial"):
+            of_study.setdefault(str(member.info["trial"]["study"]), []).append(member)
+    if not of_study:
+        return (), []
+    stored, why = _stored(studies, url)
+    found, notes = [], [] if why is None else [why]
+    names = dict.fromkeys(of_study)
+    for name in list(names):
+        if name + _BOTH in stored:
+            names[name + _BOTH] = None
+            of_study.setdefault(name + _BOTH, of_study[name])
+            del names[name]
+    for name in names:
+        study = stored.get(name)
+        search = _of_members(name, of_study[name]) if study is None else _of_study(study, of_study[name], seed)
+        if search is not None:
+            found.append(search)
+    return tuple(sorted(found, key=lambda search: (search.family, search.study))), notes
+
+
+def _stored(studies: Path, url: str | None) -> tuple[Mapping[str, "optuna.Study"], str | None]:
+    """The storage's studies by name, or why there are none."""
+    gone = "only finished trials are shown, without pruned ones and importance"
+    if url is None and not (studies / "studies.db").exists():
+        return {}, f"the studies' database {studies / 'studies.db'} is not there: {gone}"
+    import optuna
+
+    from ensemble_ad.search.storage import open_storage
+
+    try:
+        backend = open_storage(studies, url).backend
+        return {name: optuna.load_study(study_name=name, storage=backend)
+                for name in optuna.get_all_study_names(storage=backend)}, None  # fmt: skip
+    except EnsadError as error:
+        return {}, f"{error}: {gone}"
+    except Exception as error:  # whatever a damaged database makes SQLAlchemy or Optuna say
+        return {}, f"the studies' database cannot be read ({type(error).__name__}): {gone}"
+
+
+def _of_study(study: "optuna.Study", members: Sequence[Member], seed: int) -> Search | None:
+    trials = []
+    for frozen in study.get_trials(deepcopy=False):
+        state = _STATES.get(frozen.state.name)
+        if state is None:
+            continue
+        if state == "complete":
+            values = tuple(map(float, frozen.values))
+        else:
+            last = max(frozen.intermediate_values, default=None)
+            values = () if last is None else (float(frozen.intermediate_values[last]),)
+        trials.append(Trial(number=frozen.number, state=state, values=values, parameters=dict(frozen.params)))
+    complete = [trial for trial in trials if trial.state == "complete"]
+    if not complete:
+        return None
+    kinds = {name: kind for frozen in study.get_trials(deepcopy=False) for name, kind in frozen.distributions.items()}
+    importance = _importance(study, seed) if len(complete) >= LEAST_TRIALS else {}
+    objectives = _objectives(study.study_name, members, len(study.directions))
+    return Search(
+        family=members[0].family,
+        study=study.study_name,
+        objectives=objectives,
+        maximize=tuple(direction.name == "MAXIMIZE" for direction in study.directions),
+        trials=tuple(trials),
+        importance=importance,
+        slices=_slices(complete, list(importance), kinds),
+        epochs=getattr(kinds.get("epochs"), "high", None),
+        widest=max(getattr(kinds.get("width"), "choices", ()), default=None),
+        note="" if importance else f"importance needs {LEAST_TRIALS} completed trials of more than one value",
+    )
+
+
+def _objectives(name: str, members: Sequence[Member], directions: int) -> tuple[str, ...]:
+    if directions == 2:
+        return ("separation", "synthetic")
+    return (str(members[-1].info["objective"]["name"]),) if not name.endswith(_BOTH) else ("separation",)
+
+
+def _importance(study: "optuna.Study", seed: int) -> dict[str, float]:
+    """fANOVA's shares, the largest first; empty where it cannot tell."""
+    import optuna
+
+    several = len(study.directions) > 1
+    level = logging.getLogger("optuna").level
+    logging.getLogger("optuna").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = optuna.importance.get_param_importances(
+                study,
+                evaluator=optuna.importance.FanovaImportanceEvaluator(seed=seed),
+                target=(lambda trial: float(trial.values[0])) if several else None,
+            )
+    except (RuntimeError, ValueError):
+        return {}
+    finally:
+        logging.getLogger("optuna").setLevel(level)
+    shares = {name: float(value) for name, value in found.items()}
+    return shares if sum(shares.values()) > 0 else {}
+
+
+def _of_members(name: str, members: Sequence[Member]) -> Search:
+    """A study as far as its cached members tell."""
+    ordered = sorted(members, key=lambda member: int(member.info["trial"]["number"]))
+    first = ordered[-1].info["objective"]
+    trials = tuple(
+        Trial(
+            number=int(member.info["trial"]["number"]),
+            state="complete",
+            values=(member.value,),
+            parameters=dict(member.info["trial"].get("parameters", {})),
+        )
+        for member in ordered
+        if member.info["objective"]["name"] == first["name"]
+    )
+    return Search(
+        family=ordered[0].family,
+        study=name,
+        objectives=(str(first["name"]),),
+        maximize=(first["direction"] != "minimize",),
+        trials=trials,
+        importance={},
+        slices=_slices(trials, [], {}),
+        note="of the cached members alone, since the study's own record is not there",
+    )
+
+
+def _slices(complete: Sequence[Trial], order: Sequence[str], kinds: Mapping[str, Any]) -> tuple[Slice, ...]:
+    """The parameters of more than one value, those of `order` first, then as they come."""
+    names = list(dict.fromkeys([*order, *(name for trial in complete for name in trial.parameters)]))
+    found = []
+    for name in names:
+        having = [trial for trial in complete if name in trial.parameters]
+        values: tuple[Any, ...] = tuple(trial.parameters[name] for trial in having)
+        if len(set(values)) > 1:
+            objective = np.array([trial.values[0] for trial in having])
+            log = bool(getattr(kinds.get(name), "log", False))
+            choice = hasattr(kinds.get(name), "choices")
+            found.append(Slice(parameter=name, values=values, objective=objective, log=log, choice=choice))
+    return tuple(found[:MOST_SLICES])

@@ -1,0 +1,51 @@
+"""Pixels as data URIs small enough to put hundreds into a page."""
+
+import base64
+import io
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ensemble_ad.results.page.contents import Floats, Pixels
+
+_LOSSLESS_SIDE = 32
+# Dark violet over red to pale yellow, ever brighter, so that it reads without hue: after matplotlib's "inferno".
+_RAMP = np.array(
+    [(0, 0, 4), (31, 12, 72), (85, 15, 109), (136, 34, 106), (186, 54, 85), (227, 89, 51), (249, 140, 10),
+     (249, 201, 50), (252, 255, 164)]
+)  # fmt: skip
+
+
+class Fineness(NamedTuple):
+    """How fine pictures are: the longest side in pixels, and WebP's quality."""
+
+    side: int
+    quality: int
+
+
+FINENESS = (Fineness(96, 80), Fineness(64, 70), Fineness(40, 60))
+"""From the finest, for pages that become too large."""
+
+
+def data_uri(pixels: Pixels, fineness: Fineness = FINENESS[0]) -> str:
+    """A WebP of uint8 (h, w, 1 or 3), shrunk to the fineness's side; small pictures are kept without loss."""
+    from PIL import Image
+
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+    if max(picture.size) > fineness.side:
+        picture.thumbnail((fineness.side, fineness.side), Image.Resampling.LANCZOS)
+    packed = io.BytesIO()
+    picture.save(
+        packed, format="WEBP", quality=fineness.quality, method=6, lossless=max(picture.size) <= _LOSSLESS_SIDE
+    )
+    return "data:image/webp;base64," + base64.b64encode(packed.getvalue()).decode()
+
+
+def error_pixels(error: Floats, brightest: float) -> Pixels:
+    """An error map (h, w) in colours, uint8 (h, w, 3): black is 0, pale yellow is `brightest` and more."""
+    share = np.clip(error / brightest if brightest > 0 else error * 0, 0, 1) * (len(_RAMP) - 1)
+    below = np.minimum(share.astype(int), len(_RAMP) - 2)
+    part = (share - below)[..., None]
+    mixed: npt.NDArray[np.float64] = _RAMP[below] * (1 - part) + _RAMP[below + 1] * part
+    return np.rint(mixed).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""Optuna studies: planned, run by any number of workers, carried between machines."""

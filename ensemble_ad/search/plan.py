@@ -1,0 +1,173 @@
+"""What a study is: the settings, and what they mean for a data set."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from ensemble_ad.data.images import Dataset
+from ensemble_ad.data.preprocess import Preprocess
+from ensemble_ad.data.split import split_rows
+from ensemble_ad.errors import UsageError
+from ensemble_ad.families import Family, family
+from ensemble_ad.files import whole as storage
+from ensemble_ad.members.auto_objective import Circumstances
+from ensemble_ad.members.objectives import AUTO
+from ensemble_ad.search.storage import open_storage
+from ensemble_ad.search.study import Course, Moved
+from ensemble_ad.training.device import AUTO as AUTO_PRECISION
+from ensemble_ad.training.device import choose_precision
+from ensemble_ad.training.loop import choose_device
+from ensemble_ad.training.make_member import check_objective, check_transductive
+from ensemble_ad.training.recipe import Recipe
+from ensemble_ad.training.settings import TrainSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneSettings:
+    """What a study is.
+
+    Attributes:
+        family: its name.
+        trials: finished trials (pruned ones too) that the study shall have in the end.
+        timeout: seconds after which no new trial starts; None for none.
+        epochs: the most that a trial trains.
+        objective: a name of `objective.OBJECTIVES`, or `auto`.
+        device: auto, cpu or cuda.
+        precision: auto, or a name of `precision.PRECISIONS`.
+        seed: of the sampler and of every model.
+        subset: training images used; None is all.
+        size: side that crops are resized to; None is the images' own.
+        max_width: the widest layer tried; None is what suits the device.
+        prune: whether trials that fall behind are given up.
+        storage: an Optuna storage URL; None is SQLite in the studies' folder.
+        artifacts: URL of the store that members travel through between machines; None where they share the folder.
+        labels_hash: of the labels that the objective reads; None where it reads none.
+        flips: whether a score is the mean of an image's and its mirror image's.
+        transductive: whether the user agreed to training on the test images.
+        anomaly_share: what the user knows of the share of anomalies in the test set, for the guards of `auto`.
+    """
+
+    family: str
+    trials: int = 50
+    timeout: float | None = None
+    epochs: int = 20
+    objective: str = AUTO
+    device: str = "auto"
+    precision: str = AUTO_PRECISION
+    seed: int = 0
+    subset: int | None = None
+    size: int | None = None
+    max_width: int | None = None
+    prune: bool = True
+    storage: str | None = field(default=None, repr=False)
+    artifacts: str | None = field(default=None, repr=False)
+    labels_hash: str | None = None
+    flips: bool = False
+    transductive: bool = False
+    anomaly_share: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.trials < 1:
+            raise UsageError(f"--trials must be 1 or more, not {self.trials}")
+        if self.epochs < 1:
+            raise UsageError(f"--epochs must be 1 or more, not {self.epochs}")
+        if self.anomaly_share is not None and not 0 < self.anomaly_share < 1:
+            raise UsageError(f"--anomaly-share must lie between 0 and 1, not {self.anomaly_share}")
+
+
+def study_name(settings: TuneSettings, fingerprint: str, widths: Sequence[int], batch_sizes: Sequence[int]) -> str:
+    """Family, objective and a hash of whatever makes two studies' values incomparable."""
+    what = [
+        fingerprint,
+        settings.epochs,
+        settings.subset,
+        settings.size,
+        widths[-1],
+        batch_sizes[-1],
+        settings.labels_hash,
+        settings.seed,
+        settings.flips,
+    ]
+    return f"{settings.family}-{settings.objective}-{storage.json_hash(what)[:8]}"
+
+
+class Plan:
+    """What the settings mean for a data set: family, widths, size and the study's name.
+
+    Raises:
+        UsageError: if they do not fit; nothing is written before that is known.
+    """
+
+    def __init__(self, dataset: Dataset, settings: TuneSettings) -> None:
+        self.dataset, self.settings = dataset, settings
+        self.kind: Family = family(settings.family)
+        self.device = choose_device(settings.device)
+        self.precision = choose_precision(settings.precision, self.device)
+        self.batch_sizes = self.kind.ranges.batch_sizes(self.device.type)
+        widest = self.kind.widths[-1] if self.device.type == "cuda" else self.kind.cpu_width
+        self.widths = self.kind.widths_up_to(settings.max_width or widest)
+        self.size = settings.size or dataset.side
+        self.kind.check_shape((dataset.channels, self.size, self.size))
+        check_transductive(self.kind, allowed=settings.transductive)
+        if settings.objective != AUTO:
+            check_objective(settings.objective, self.kind, len(dataset.test))
+        elif self.kind.transductive:
+            check_objective("separation", self.kind, len(dataset.test))
+        split = split_rows(len(dataset.train), dataset.fingerprint, settings.subset)
+        self.reference_rows = len(split.reference)
+
+    def course(self, studies: Path, worker: str, watcher: Moved) -> Course:
+        """The study, begun."""
+        settings = self.settings
+        course = Course(
+            name=study_name(settings, self.dataset.fingerprint, self.widths, self.batch_sizes),
+            start=[self._start(each) for each in self.kind.start],
+            objective=settings.objective,
+            transductive=self.kind.transductive,
+            epochs=settings.epochs,
+            seed=settings.seed,
+            studies=studies,
+            storage=open_storage(studies, settings.storage),
+            worker=worker,
+            watcher=watcher,
+            known=Circumstances(
+                reference_rows=self.reference_rows,
+                test_rows=len(self.dataset.test),
+                anomaly_share=settings.anomaly_share,
+            ),
+        )
+        course.begin()
+        return course
+
+    def _start(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The family's first values, as near as this device's choices come to them."""
+        nearest = {"width": min(values["width"], self.widths[-1])}
+        if "batch_size" in values:
+            nearest["batch_size"] = min(self.batch_sizes, key=lambda size: abs(size - values["batch_size"]))
+        return {**values, **nearest}
+
+    def recipe(self, trial: optuna.Trial, objective: str) -> Recipe:
+        """What a trial shall train."""
+        settings, dataset = self.settings, self.dataset
+        architecture = self.kind.suggest(trial, self.widths)
+        crop, training = self.kind.ranges.suggest(trial, settings.epochs, self.batch_sizes)
+        return Recipe(
+            data=dataset.fingerprint,
+            family=self.kind.name,
+            architecture=architecture,
+            preprocess=Preprocess(
+                crop=(crop, crop),
+                size=(self.size, self.size),
+                channels=1 if dataset.is_grey else dataset.channels,
+            ),
+            training=TrainSettings(seed=settings.seed, precision=self.precision, **training),
+            objective=objective,
+            labels=settings.labels_hash,
+            subset=settings.subset,
+            patience=max(3, math.ceil(training["epochs"] / 3)),
+            flips=settings.flips,
+        )

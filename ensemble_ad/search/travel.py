@@ -1,0 +1,181 @@
+"""Members on their way between machines that share no folder, through one of Optuna's artifact stores.
+
+A member travels as `<key>.zip`, uncompressed: its three files and the record of its data set. The trial in the study's
+storage says which artifact is its member. What arrives is checked before it appears among the members.
+"""
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta, upload_artifact
+from optuna.artifacts.exceptions import ArtifactNotFound
+
+from ensemble_ad.errors import EnsadError, StorageError, UsageError
+from ensemble_ad.files import whole as storage
+from ensemble_ad.files.archive import check_zip
+from ensemble_ad.members import store as cache
+
+if TYPE_CHECKING:
+    from optuna.artifacts._protocol import ArtifactStore
+
+_DATA = "data.json"
+
+
+class Artifacts:
+    """A store of members.
+
+    Args:
+        url: `file:///FOLDER` or `s3://BUCKET`; S3's credentials come from where boto3 looks for them.
+
+    Raises:
+        UsageError: for another URL, or where boto3 is missing.
+        StorageError: if the folder cannot be made.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._store: ArtifactStore
+        if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
+            self._store = FileSystemArtifactStore(storage.make_folder(Path(parts.path)))
+        elif parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc and parts.path in ("", "/"):
+            try:
+                from optuna.artifacts import Boto3ArtifactStore
+
+                self._store = Boto3ArtifactStore(parts.netloc)
+            except ImportError:
+                raise UsageError("--artifacts s3://... needs boto3: pip install 'ensemble-ad[s3]'") from None
+        else:
+            raise UsageError("--artifacts must be file:///FOLDER or s3://BUCKET, without a user or password in it")
+
+    def push(self, trial: optuna.Trial, member: cache.Member, studies: Path) -> None:
+        """Upload the member of a running trial.
+
+        Raises:
+            StorageError: if it cannot be read or uploaded.
+        """
+        record = studies / "data" / f"{member.data}.json"
+        with _part(studies) as folder:
+            packed = folder / f"{member.key}.zip"
+            with storage.clear_errors(packed, "write"), zipfile.ZipFile(packed, "w") as file:
+                for name in cache.FILES:
+                    file.write(member.folder / name, name)
+                file.write(record, _DATA)
+            with _clear("write to"):
+                upload_artifact(artifact_store=self._store, file_path=str(packed), study_or_trial=trial)
+
+    def pull(
+        self,
+        backend: optuna.storages.BaseStorage,
+        studies: Path,
+        *,
+        study_names: Iterable[str] | None = None,
+        key: str | None = None,
+        tick: Callable[[int, str], None] = lambda done, now: None,
+    ) -> tuple[list[str], list[str]]:
+        """Fetch the members that are not in `studies`.
+
+        Args:
+            backend: where the studies are kept.
+            studies: the studies' folder.
+            study_names: of these studies only.
+            key: that member only.
+            tick: told of how many were fetched, and which came last.
+
+        Returns:
+            The keys of what was fetched, and a line about each artifact that is not what it should be.
+
+        Raises:
+            StorageError: if the store does not answer, or nothing can be written.
+        """
+        fetched, problems = [], []
+        for name in study_names or optuna.get_all_study_names(backend):
+            study = optuna.load_study(study_name=name, storage=backend)
+            for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
+                for meta in get_all_artifact_meta(trial, storage=backend):
+                    found = meta.filename.removesuffix(".zip")
+                    if key not in (None, found) or not cache.is_key(found) or cache.has_member(studies, found):
+                        continue
+                    try:
+                        self._fetch(found, meta.artifact_id, studies)
+                        fetched.append(found)
+                        tick(len(fetched), found)
+                    except ArtifactNotFound:
+                        problems.append(f"{found} was to be in the artifact store, and is not")
+                    except _NotAMember as error:
+                        problems.append(f"{found} in the artifact store is not a member: {error}")
+        return fetched, problems
+
+    def _fetch(self, key: str, artifact_id: str, studies: Path) -> None:
+        with _part(studies) as stage:
+            packed = stage / "packed.zip"
+            with _clear("read"):
+                download_artifact(artifact_store=self._store, artifact_id=artifact_id, file_path=str(packed))
+            member = _unpack(packed, key, stage)
+            record = cache.load_data_record(stage, member.data)
+            if not (studies / "data" / f"{member.data}.json").exists():
+                cache.save_data_record(studies, record)
+            with storage.whole_folder(studies / "members" / key) as folder:
+                for name in cache.FILES:
+                    shutil.move(member.folder / name, folder / name)
+
+
+class _NotAMember(Exception):
+    """An artifact that is not what it says."""
+
+
+def _unpack(packed: Path, key: str, stage: Path) -> cache.Member:
+    """Unpack into `stage`, as a studies' folder, and verify; other names than a member's are refused."""
+    try:
+        with zipfile.ZipFile(packed) as file:
+            names = [entry.filename for entry in file.infolist()]
+            if sorted(names) != sorted((*cache.FILES, _DATA)):
+                raise _NotAMember(f"it holds {', '.join(map(repr, names[:5]))}")
+            check_zip(packed, file.infolist())
+            folder = stage / "members" / key
+            for name in names:
+                target = stage / "data" / name if name == _DATA else folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with file.open(name) as source, target.open("wb") as out:
+                    shutil.copyfileobj(source, out)
+        with zipfile.ZipFile(folder / "vectors.npz") as inner:
+            check_zip(folder / "vectors.npz", inner.infolist())
+        member = cache.load_member(stage, key)
+        (stage / "data" / _DATA).rename(stage / "data" / f"{member.data}.json")
+        cache.load_data_record(stage, member.data)
+        member.vectors()
+        member.weights_path()
+    except (EnsadError, zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError) as error:
+        raise _NotAMember(" ".join(str(error).replace(str(stage), "").split())[:300]) from error
+    return member
+
+
+@contextmanager
+def _part(studies: Path) -> Iterator[Path]:
+    storage.make_folder(studies)
+    with storage.clear_errors(studies, "write to"):
+        folder = Path(tempfile.mkdtemp(prefix=".member-", suffix=".part", dir=studies))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _clear(doing: str) -> Iterator[None]:
+    """Turn what a store says into one line; its own words may name a user."""
+    try:
+        yield
+    except (EnsadError, ArtifactNotFound):
+        raise
+    except Exception as error:
+        raise StorageError(
+            f"cannot {doing} the store named by --artifacts: {type(error).__name__}; see that it is there and that "
+            "this machine may use it"
+        ) from None

@@ -1,0 +1,1 @@
+"""From a recipe to a cached member: everything that runs a model on images."""

@@ -1,0 +1,142 @@
+"""The state of a training on disk, so that one that was killed goes on from its last epoch.
+
+A checkpoint is one file, `studies/checkpoints/<key>.safetensors`: tensors, and JSON in the file's header. It is there
+only while the member of that key is being made.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ensemble_ad.errors import StorageError
+from ensemble_ad.files import whole as storage
+from ensemble_ad.members import store as cache
+
+if TYPE_CHECKING:  # who only looks on at a study need not wait for torch
+    from torch import Tensor
+
+SECONDS_BETWEEN = 10.0
+"""The least time between two checkpoints, so that a model whose epochs are quick is not slowed."""
+# Writing takes at most that share of the time, however large the model is.
+_SHARE = 0.05
+_FORMAT = "2"
+
+
+class State(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+        tensors: by name.
+        values: JSON.
+    """
+
+    tensors: "Mapping[str, Tensor]"
+    values: Mapping[str, Any]
+
+
+class Checkpoint:
+    """The checkpoint of one member.
+
+    Args:
+        studies: the studies' folder.
+        key: the member's.
+    """
+
+    def __init__(self, studies: Path, key: str) -> None:
+        self._path, self._key = path(studies, key), key
+        self._last = time.monotonic()
+        self._wait = SECONDS_BETWEEN
+
+    def read(self) -> State | None:
+        """What is kept; None where there is nothing, or nothing of this member's that can be read.
+
+        Raises:
+            StorageError: if the system refuses to read it.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        if not self._path.exists():
+            return None
+        try:
+            with storage.clear_errors(self._path, "read"), safe_open(self._path, "pt") as file:
+                header = file.metadata() or {}
+                if (header.get("format"), header.get("key")) != (_FORMAT, self._key):
+                    return None
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                if _checksum(tensors, header["values"]) != header["checksum"]:
+                    return None
+                return State(tensors, json.loads(header["values"]))
+        except (SafetensorError, KeyError, ValueError):
+            return None
+
+    def write_if_due(self, state: Callable[[], State]) -> None:
+        """Keep a state, unless the last one is too recent.
+
+        Raises:
+            StorageError: if it cannot be written.
+        """
+        started = time.monotonic()
+        if started - self._last < self._wait:
+            return
+        self.write(state())
+        self._last = time.monotonic()
+        self._wait = max(SECONDS_BETWEEN, (self._last - started) / _SHARE)
+
+    def write(self, state: State) -> None:
+        """Keep a state in the place of the one before.
+
+        Raises:
+            StorageError: if it cannot be written.
+        """
+        import torch
+        from safetensors.torch import save
+
+        tensors = {
+            name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+            for name, value in state.tensors.items()
+        }
+        values = json.dumps(state.values)
+        checksum = _checksum(tensors, values)
+        packed = save(tensors, metadata={"format": _FORMAT, "key": self._key, "values": values, "checksum": checksum})
+        with storage.whole_file(self._path) as part:
+            part.write_bytes(packed)
+
+    def remove(self) -> None:
+        """Remove it, with what a killed process had half written of it."""
+        remove(self._path)
+
+
+def _checksum(tensors: "Mapping[str, Tensor]", values: str) -> str:
+    """BLAKE2b-128 of names, bytes and values: a training that went on from a flipped bit would go on from anything."""
+    import torch
+
+    digest = hashlib.blake2b(values.encode(), digest_size=16)
+    for name in sorted(tensors):
+        digest.update(f"{name} {tuple(tensors[name].shape)} {tensors[name].dtype}".encode())
+        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def path(studies: Path, key: str) -> Path:
+    """Where the checkpoint of a member lies.
+
+    Raises:
+        StorageError: if `key` is none.
+    """
+    if not cache.is_key(key):
+        raise StorageError(f"a member's key must look like fcn-0123456789ab, not {key!r}")
+    return studies / "checkpoints" / f"{key}.safetensors"
+
+
+def remove(path: Path) -> None:
+    """Remove a checkpoint, with what a killed process had half written of it.
+
+    Raises:
+        StorageError: if the system refuses to.
+    """
+    with storage.clear_errors(path, "remove"):
+        path.unlink(missing_ok=True)
+    storage.remove_parts(path)

@@ -1,0 +1,309 @@
+"""What judges a model after each epoch, and keeps the weights of the best."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ensemble_ad.data.defects import pseudo_anomalies, split_reference
+from ensemble_ad.data.images import Dataset, Images, ImageSet, give_back
+from ensemble_ad.data.preprocess import apply, cached
+from ensemble_ad.data.split import split_rows
+from ensemble_ad.families import Model, family
+from ensemble_ad.families._base import CrossFittedArchitecture
+from ensemble_ad.members.objectives import (
+    Evidence,
+    Judgement,
+    Objective,
+    implausible_kinds,
+    loss,
+    separation,
+    synthetic,
+    synthetic_kinds,
+)
+from ensemble_ad.statistics import SURE, estimate_share
+from ensemble_ad.training.allocator import give_back_freed_memory
+from ensemble_ad.training.checkpoint import State
+from ensemble_ad.training.cross_fitted import Folds, deal
+from ensemble_ad.training.error_vectors import LatentReference, LatentReferences, Scores, error_vectors, fit_latents
+from ensemble_ad.training.loop import DivergedError, Epoch
+from ensemble_ad.training.recipe import Recipe
+
+# An evaluation after every epoch looks at this many test images; the finished member is scored on all.
+_TEST_IMAGES_AN_EPOCH = 2000
+_LATENT_IMAGES = 2000
+_PREPROCESSED = "preprocessed"
+_LATENT_KINDS = "latent_"
+_BEST = "best."
+
+AfterEpoch = Callable[[Epoch, Judgement], None]
+Resumed = Callable[[Mapping[int, float]], None]
+"""Told of each epoch's value, by its number, when a training goes on from a checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoImages:
+    """Held-out normal images made into pseudo-anomalies, once for all trials.
+
+    Attributes:
+        images: uint8 (j, side, side, C) a kind, as the data set has them: each recipe crops and resizes them.
+        normal_rows: int64 (r,), the rows of the reference that none was made of.
+    """
+
+    images: Mapping[str, Images]
+    normal_rows: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "PseudoImages":
+        """Those of a data set; they depend on its images alone."""
+        images, rows = dataset.train.images, split_rows(len(dataset.train), dataset.fingerprint).reference
+        split = split_reference(len(rows), dataset.fingerprint, image_bytes=images[0].nbytes)
+        made = pseudo_anomalies(images[rows[split.turned]], seed=int(dataset.fingerprint, 16))
+        return cls(images=made, normal_rows=split.normal)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Help:
+    """What a trial is judged by besides its own scores; each only where the objective needs it.
+
+    Attributes:
+        pseudo: the pseudo-anomalies; where they are given, `synthetic` is recorded of every member.
+        consensus: float64 (k,), mean rank of the test images over the trials before.
+        label: (k,) of 0 and 1 for the test images.
+    """
+
+    pseudo: PseudoImages | None = None
+    consensus: npt.NDArray[np.float64] | None = None
+    label: npt.NDArray[np.int8] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A data set as one recipe sees it; images are uint8 (N, H, W, C) on the device.
+
+    Attributes:
+        train: all training images, of which `rows` are trained on.
+        rows: int64 (n,).
+        reference: the held-out ones.
+        test: all test images.
+        glance: int64 (g,), the test images that are looked at after each epoch.
+        pseudo: the pseudo-anomalies, a kind.
+        folds: where the family is transductive.
+        maps: the memory maps that lie under the images on a CPU.
+    """
+
+    train: Tensor
+    rows: Tensor
+    reference: Tensor
+    test: Tensor
+    glance: Tensor
+    pseudo: Mapping[str, Tensor]
+    folds: Folds | None
+    maps: tuple[Images, ...] = ()
+
+    def give_back(self) -> None:
+        """Let go of the images that were read last: training and scoring need not hold both sets."""
+        for images in self.maps:
+            give_back(images)
+        give_back_freed_memory()
+
+    @classmethod
+    def of(
+        cls, dataset: Dataset, recipe: Recipe, studies: Path, device: torch.device, pseudo: PseudoImages | None
+    ) -> "Prepared":
+        split = split_rows(len(dataset.train), dataset.fingerprint, recipe.subset)
+        train, test = (_prepared(images, recipe, studies) for images in (dataset.train, dataset.test))
+        train_images = _to_device(train, device)
+        architecture = recipe.architecture
+        damaged = {} if pseudo is None else pseudo.images
+        prepared = cls(
+            train=train_images,
+            rows=torch.from_numpy(split.train).to(device),
+            reference=train_images[torch.from_numpy(split.reference).to(device)],
+            test=_to_device(test, device),
+            glance=torch.from_numpy(_glance(len(dataset.test), dataset.fingerprint)).to(device),
+            pseudo={kind: torch.from_numpy(apply(x, recipe.preprocess)).to(device) for kind, x in damaged.items()},
+            folds=deal(len(split.reference), len(dataset.test), architecture.folds, recipe.training.seed, device)
+            if isinstance(architecture, CrossFittedArchitecture)
+            else None,
+            maps=(train, test),
+        )
+        prepared.give_back()
+        return prepared
+
+
+class Scored(NamedTuple):
+    """A model's error vectors: float32 by kind of error, the pseudo-anomalies' by kind of pseudo-anomaly too."""
+
+    reference: dict[str, Scores]
+    test: dict[str, Scores]
+    pseudo: dict[str, dict[str, Scores]]
+
+
+@dataclass
+class Judge:
+    """Judges each epoch, and keeps the weights of the best."""
+
+    goal: Objective
+    recipe: Recipe
+    images: Prepared
+    help: Help
+    after_epoch: AfterEpoch | None
+    resumed: Resumed | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_value: float = float("nan")
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        kind = family(self.recipe.family)
+        # A classifier's features are what it is for; a bottleneck's distances are left to the blend.
+        self._judges_latents = not kind.reconstructs and not kind.transductive
+
+    def epoch(self, epoch: Epoch, model: Model) -> bool:
+        """Judge one; False when the patience has run out."""
+        self.images.give_back()
+        latents = self.latents(model) if self._judges_latents else {}
+        glance = self.images.glance if "test" in self.goal.needs else self.images.glance[:0]
+        scored = self.score(model, latents, test_rows=glance, pseudo="pseudo" in self.goal.needs)
+        judgement = self.goal.judge(self._evidence(scored, glance.cpu().numpy()))
+        self.history.append(
+            {"epoch": epoch.number, "loss": epoch.loss, "value": judgement.value, "rate": epoch.images_per_second}
+            | ({"parts": epoch.parts} if epoch.parts > 1 else {})
+        )
+        if self.best_epoch == 0 or self.goal.better(judgement.value, self.best_value):
+            self.best_epoch, self.best_value = epoch.number, judgement.value
+            self.best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        if self.after_epoch is not None:
+            self.after_epoch(epoch, judgement)
+        return self.recipe.patience is None or epoch.number - self.best_epoch < self.recipe.patience
+
+    def state(self) -> State:
+        """What it knows of the epochs so far."""
+        values = {"best_epoch": self.best_epoch, "best_value": self.best_value, "history": self.history}
+        return State({_BEST + name: value for name, value in self.best_weights.items()}, values)
+
+    def restore(self, state: State) -> None:
+        """Go on from what `state` gave, and tell of the epochs before."""
+        self.best_epoch, self.best_value = state.values["best_epoch"], state.values["best_value"]
+        self.history[:] = state.values["history"]
+        device = self.images.train.device
+        self.best_weights = {
+            name.removeprefix(_BEST): value.to(device)
+            for name, value in state.tensors.items()
+            if name.startswith(_BEST)
+        }
+        if self.resumed is not None:
+            self.resumed({int(epoch["epoch"]): epoch["value"] for epoch in self.history})
+
+    def latents(self, model: Model) -> dict[str, LatentReference]:
+        """Where the bottlenecks of some training images lie."""
+        self.images.give_back()  # the test images, which need not be held beside the training images
+        rows = self.images.rows
+        some = torch.linspace(0, len(rows) - 1, min(len(rows), _LATENT_IMAGES), device=rows.device).long()
+        fitted = fit_latents(model, self.images.train[rows[some]], flips=self.recipe.flips)
+        self.images.give_back()
+        return fitted
+
+    def score(
+        self, model: Model, latents: LatentReferences, *, test_rows: Tensor | None = None, pseudo: bool = True
+    ) -> Scored:
+        """Score the reference, the test images (of `test_rows` only, where given) and the pseudo-anomalies."""
+        folds, flips, test = self.images.folds, self.recipe.flips, self.images.test
+        test_fold = None if folds is None else folds.test
+        if test_rows is not None:
+            test, test_fold = test[test_rows], None if test_fold is None else test_fold[test_rows]
+        return Scored(
+            error_vectors(
+                model, self.images.reference, latents, fold=None if folds is None else folds.reference, flips=flips
+            ),
+            error_vectors(model, test, latents, fold=test_fold, flips=flips) if len(test) else {},
+            {
+                kind: error_vectors(model, images, latents, flips=flips)
+                for kind, images in (self.images.pseudo if pseudo else {}).items()
+            },
+        )
+
+    def finished(self, scored: Scored) -> tuple[Judgement, dict[str, Any]]:
+        """Judge all test images, by the same kinds of error as the epochs.
+
+        Returns:
+            The judgement, and what the other objectives say of the kind of error that it chose.
+        """
+        every = self._evidence(scored, np.arange(len(self.images.test)))
+        judgement = self.goal.judge(every)
+        chosen = self._evidence(_only(scored, judgement.column), np.arange(len(self.images.test)))
+        values: dict[str, Any] = {}
+        if chosen.test:
+            values["separation"] = _values(separation(chosen))
+            values["implausible"] = implausible_kinds(every)
+            column = judgement.column
+            share = estimate_share(chosen.reference[column], chosen.test[column], level=SURE)
+            values["share"] = {"value": share.value, "low": share.low}
+        if chosen.pseudo:
+            values["synthetic"] = {**_values(synthetic(chosen)), "kinds": synthetic_kinds(chosen, judgement.column)}
+        if "rss" in scored.reference:
+            values["loss"] = _values(loss(every))
+        return judgement, values
+
+    def _evidence(self, scored: Scored, test_rows: npt.NDArray[np.int64]) -> Evidence:
+        for columns in (scored.reference, scored.test, *scored.pseudo.values()):
+            for kind, values in columns.items():
+                if not np.isfinite(values).all():
+                    raise DivergedError(f"the error vectors are not finite ({kind}); lower the learning rate")
+
+        def judged(columns: Mapping[str, Scores]) -> dict[str, Scores]:
+            return {
+                kind: values
+                for kind, values in columns.items()
+                if self._judges_latents or not kind.startswith(_LATENT_KINDS)
+            }
+
+        label, crowd, pseudo = self.help.label, self.help.consensus, self.help.pseudo
+        return Evidence(
+            reference=judged(scored.reference),
+            test=judged(scored.test) if len(test_rows) else {},
+            pixels=int(np.prod(self.recipe.preprocess.shape)),
+            pseudo={kind: judged(columns) for kind, columns in scored.pseudo.items()},
+            normal_rows=None if pseudo is None else pseudo.normal_rows,
+            consensus=None if crowd is None else crowd[test_rows],
+            label=None if label is None else label[test_rows],
+        )
+
+
+def _only(scored: Scored, column: str) -> Scored:
+    return Scored(
+        {column: scored.reference[column]},
+        {column: scored.test[column]} if scored.test else {},
+        {kind: {column: columns[column]} for kind, columns in scored.pseudo.items()},
+    )
+
+
+def _values(judgement: Judgement) -> dict[str, float]:
+    return {"value": judgement.value, "standard_error": judgement.standard_error}
+
+
+def _prepared(image_set: ImageSet, recipe: Recipe, studies: Path) -> Images:
+    if not len(image_set):
+        return np.empty((0, *recipe.preprocess.size, recipe.preprocess.channels), dtype=np.uint8)
+    return cached(image_set, recipe.preprocess, studies / _PREPROCESSED)
+
+
+def _to_device(images: Images, device: torch.device) -> Tensor:
+    with warnings.catch_warnings():
+        # The memory map is read-only, and nothing here writes to it.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(np.asarray(images)).to(device)
+
+
+def _glance(n_test: int, fingerprint: str) -> npt.NDArray[np.int64]:
+    if n_test <= _TEST_IMAGES_AN_EPOCH:
+        return np.arange(n_test)
+    drawn = np.random.default_rng(int(fingerprint, 16) + 1).choice(n_test, _TEST_IMAGES_AN_EPOCH, replace=False)
+    return np.sort(drawn)

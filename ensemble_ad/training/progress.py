@@ -1,0 +1,65 @@
+"""The state of a training by steps between two epochs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ensemble_ad.training.adamw import AdamW
+
+_MODEL, _OPTIMIZER = "model.", "optimizer."
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """A training by steps on its way.
+
+    Attributes:
+        model: as the last epoch left it.
+        optimizer: its optimizer; the learning rate follows from the epochs that are done.
+        device: where it runs.
+        epochs: how many are done.
+    """
+
+    model: nn.Module
+    optimizer: AdamW
+    device: torch.device
+    epochs: int = 0
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that the next epoch depends on besides images and settings: tensors by name, and JSON values."""
+        tensors = {_MODEL + name: value for name, value in self.model.state_dict().items()}
+        tensors |= {_OPTIMIZER + name: value for name, value in self.optimizer.state().items()}
+        tensors["random.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        return tensors, {"epochs": self.epochs}
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave.
+
+        Raises:
+            RuntimeError, KeyError: if it is another model's.
+        """
+        self.model.load_state_dict(_of(_MODEL, tensors))
+        self.optimizer.restore(_of(_OPTIMIZER, tensors))
+        torch.set_rng_state(tensors["random.cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        self.epochs = values["epochs"]
+
+
+class Keeper(Protocol):
+    """Who keeps the state of a training, so that one that was killed goes on from its last epoch."""
+
+    def begin(self, progress: Progress) -> None:
+        """Before the first epoch: restore what was kept, if anything was."""
+
+    def after_epoch(self, progress: Progress) -> None:
+        """After each epoch that is not the last: keep it."""
+
+
+def _of(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

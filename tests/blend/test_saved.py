@@ -1,0 +1,182 @@
+"""Blends on disk: names, the latest one, and what is damaged or foreign."""
+
+import os
+
+import numpy as np
+import pytest
+
+from ensemble_ad.blend.of_members import crossfit_share
+from ensemble_ad.blend.saved import Share, latest_blend, list_blends, load_blend, save_blend
+from ensemble_ad.errors import StorageError, UsageError
+from ensemble_ad.files import whole as storage
+
+INFO = {
+    "data": "ab" * 16,
+    "members": ["fcn-0123456789ab"],
+    "families": ["fcn"],
+    "method": "mean",
+    "normaliser": "pooled-rank",
+    "weights": {"fcn-0123456789ab/rss": 0.75, "fcn-0123456789ab/logit": 0.25},
+    "separation": {"value": 0.6, "standard_error": 0.01},
+    "labels_used": "none",
+    "seconds": 0.5,
+}
+
+
+@pytest.fixture
+def scores(digits_folder):
+    """A number an image of the digits' test set, float64 (120,)."""
+    return np.load(digits_folder / "testingset.npy").mean(axis=(1, 2, 3))
+
+
+def test_a_blend_comes_back_as_it_was_saved(tmp_path, scores):
+    saved = save_blend(tmp_path, "a+b_1.c-2", INFO, {"test": scores})
+    loaded = load_blend(tmp_path, "a+b_1.c-2")
+    assert loaded == saved
+    assert {key: loaded.info[key] for key in INFO} == INFO
+    assert (loaded.data, loaded.weights) == (INFO["data"], INFO["weights"])
+    assert loaded.scores().dtype == np.float64
+    np.testing.assert_array_equal(loaded.scores(), scores)
+
+
+def test_saving_the_same_blend_again_keeps_the_first_and_makes_it_the_latest(tmp_path, scores):
+    first = save_blend(tmp_path, "a", INFO, {"test": scores})
+    save_blend(tmp_path, "b", {**INFO, "method": "max"}, {"test": scores})
+    assert latest_blend(tmp_path).name == "b"
+    again = save_blend(tmp_path, "a", {**INFO, "seconds": 9}, {"test": scores})
+    assert {**again.info, "blended": None} == {**first.info, "blended": None}
+    # File times may be lost on the way to another machine.
+    os.utime(tmp_path / "blends" / "b" / "blend.json")
+    assert latest_blend(tmp_path).name == "a"
+    assert [blend.name for blend in list_blends(tmp_path)[0]] == ["b", "a"]
+
+
+def test_the_same_blend_with_another_share_keeps_its_scores_and_takes_the_share(tmp_path, scores):
+    first = save_blend(tmp_path, "a", INFO, {"test": scores})
+    assert (first.share, first.transductive, first.correlation) == (None, False, {})
+    later = {"anomaly_share": 0.2, "correlation": {"fcn-0123456789ab": 0.5}, "transductive": True}
+    again = save_blend(tmp_path, "a", {**INFO, **later}, {"test": scores})
+    assert again.share == Share(value=0.2)
+    assert again.correlation == {"fcn-0123456789ab": 0.5}
+    assert again.transductive
+    assert again.info["created"] == first.info["created"]
+
+
+def test_the_users_share_goes_before_the_estimated_one(tmp_path, scores):
+    estimate = {"value": 0.3, "standard_error": 0.05}
+    guessed = save_blend(tmp_path, "a", {**INFO, "share": estimate, "anomaly_share": None}, {"test": scores})
+    assert guessed.share == Share(value=0.3, standard_error=0.05, given=False)
+    told = save_blend(tmp_path, "b", {**INFO, "share": estimate, "anomaly_share": 0.5}, {"test": scores})
+    assert told.share == Share(value=0.5)
+
+
+def _normal_scores(share, n, k, seed, members=4):
+    """Scores (n, m) of normal images and (k, m) of test images, anomalies two standard deviations higher."""
+    rng = np.random.default_rng(seed)
+    reference, test = rng.normal(size=(n, members)), rng.normal(size=(k, members))
+    test[: round(share * k)] += 2
+    return reference, test
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
+def test_the_crossfitted_share_is_near_the_true_one(share):
+    found = [crossfit_share(*_normal_scores(share, 800, 800, seed)) for seed in range(4)]
+    assert np.mean([estimate.value for estimate in found]) == pytest.approx(share, abs=0.05)
+    assert all(abs(one.value - share) < 4 * one.standard_error for one in found)
+
+
+def test_the_crossfitted_share_sees_no_anomalies_where_there_are_none_though_there_are_many_columns():
+    reference, test = _normal_scores(0.0, 300, 300, 0, members=80)
+    found = crossfit_share(reference, test)
+    assert not Share(value=found.value, standard_error=found.standard_error, given=False).usable
+
+
+def test_of_a_few_images_no_share_is_estimated():
+    assert crossfit_share(*_normal_scores(0.5, 39, 200, 0)) is None
+
+
+@pytest.mark.parametrize("change", [{"data": "cd" * 16}, {"method": "max"}, {"weights": {"x/rss": 1.0}}], ids=str)
+def test_a_name_is_not_taken_away_from_another_blend(tmp_path, scores, change):
+    save_blend(tmp_path, "a", INFO, {"test": scores})
+    with pytest.raises(UsageError, match="the name 'a' is taken by another blend; choose another with --name"):
+        save_blend(tmp_path, "a", {**INFO, **change}, {"test": -scores})
+    np.testing.assert_array_equal(load_blend(tmp_path, "a").scores(), scores)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../a", "a/b", "/tmp/a", "-a", "a b", "é", "a\n", "x" * 101])
+def test_a_name_cannot_lead_out_of_the_folder(tmp_path, scores, name):
+    for use in (load_blend, lambda *arguments: save_blend(*arguments, INFO, {"test": scores})):
+        with pytest.raises(UsageError, match=r"must be letters, digits and _ . \+ - \(100 at most\), not"):
+            use(tmp_path, name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_members_key_is_no_name_since_tables_hold_both(tmp_path, scores):
+    with pytest.raises(UsageError, match="'fcn-0123456789ab' looks like a member's key; choose another with --name"):
+        save_blend(tmp_path, "fcn-0123456789ab", INFO, {"test": scores})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_blend_is_refused_with_those_there_are(tmp_path, scores):
+    with pytest.raises(UsageError, match=r"unknown blend 'c'; the blends in .* are none; run `ensad blend`"):
+        load_blend(tmp_path, "c")
+    for name in "ba":
+        save_blend(tmp_path, name, INFO, {"test": scores})
+    with pytest.raises(UsageError, match=r"unknown blend 'c'; the blends in .* are b, a"):
+        load_blend(tmp_path, "c")
+
+
+def test_without_a_blend_there_is_no_latest(tmp_path):
+    with pytest.raises(UsageError, match=r"there is no blend in .*; run `ensad blend --members fcn,resnet` first"):
+        latest_blend(tmp_path)
+
+
+@pytest.mark.parametrize("position", [0.0, 0.5, 0.999])
+def test_a_flipped_byte_in_the_scores_is_noticed(tmp_path, scores, position):
+    blend = save_blend(tmp_path, "a", INFO, {"test": scores})
+    content = bytearray((blend.folder / "scores.npz").read_bytes())
+    content[int(position * len(content))] ^= 1
+    (blend.folder / "scores.npz").write_bytes(content)
+    with pytest.raises(StorageError, match=r"scores.npz is damaged: its checksum differs; blend again"):
+        blend.scores()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: [value],
+        lambda value: {"name": "a"},
+        lambda value: {**value, "format": 2},
+        lambda value: {**value, "name": "b"},
+        lambda value: {**value, "weights": []},
+        lambda value: {k: v for k, v in value.items() if k != "checksum"},
+        lambda value: {**value, "separation": {"value": 0.5}},
+        lambda value: {**value, "anomaly_share": 1.5},
+        lambda value: {**value, "share": {"value": 0.5}},
+        lambda value: {**value, "share": {"value": -1, "standard_error": 0.1}},
+        lambda value: {**value, "correlation": {"fcn-0123456789ab": "high"}},
+        lambda value: {**value, "transductive": "no"},
+    ],
+    ids=[
+        "a list",
+        "foreign",
+        "a newer format",
+        "another's",
+        "weights a list",
+        "no checksum",
+        "half a separation",
+        "a share above 1",
+        "half a share",
+        "a share below 0",
+        "a correlation in words",
+        "transductive in words",
+    ],
+)
+def test_a_foreign_or_newer_blend_is_refused(tmp_path, scores, change):
+    save_blend(tmp_path, "a", INFO, {"test": scores})
+    path = tmp_path / "blends" / "a" / "blend.json"
+    storage.write_json(path, change(storage.read_json(path)))
+    with pytest.raises(
+        StorageError, match=r"blend.json is not a blend that this version reads; remove .* and blend again"
+    ):
+        load_blend(tmp_path, "a")

@@ -1,0 +1,245 @@
+"""Files are whole or not there, whatever goes wrong while they are written."""
+
+import errno
+import json
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ensemble_ad.errors import StorageError
+from ensemble_ad.files import whole as storage
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_written_file_has_its_contents_and_everybody_may_read_it(tmp_path):
+    path = tmp_path / "below" / "a.txt"
+    with storage.whole_file(path) as part:
+        part.write_text("new")
+    assert _files(tmp_path) == {"below/a.txt": b"new"}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_nothing_is_at_the_path_before_the_file_is_whole(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with storage.whole_file(tmp_path / "a.txt") as part:
+        part.write_text("new")
+        assert (tmp_path / "a.txt").read_text() == "old"
+    assert _files(tmp_path) == {"a.txt": b"new"}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), KeyboardInterrupt(), SystemExit(1)], ids=repr)
+def test_an_exception_inside_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    (tmp_path / "a.txt").write_text("old")
+
+    def write_half() -> None:
+        with storage.whole_file(tmp_path / "a.txt") as part:
+            part.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        write_half()
+    assert _files(tmp_path) == {"a.txt": b"old"}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), KeyboardInterrupt()], ids=repr)
+def test_an_exception_inside_leaves_no_folder(tmp_path, error):
+    def write_half() -> None:
+        with storage.whole_folder(tmp_path / "a") as part:
+            (part / "x").write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        write_half()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_appears_with_everything_in_it(tmp_path):
+    with storage.whole_folder(tmp_path / "below" / "a") as part:
+        (part / "x").write_text("1")
+        assert not (tmp_path / "below" / "a").exists()
+        (part / "y").write_text("2")
+    assert _files(tmp_path) == {"below/a/x": b"1", "below/a/y": b"2"}
+    assert stat.S_IMODE((tmp_path / "below" / "a").stat().st_mode) == 0o755
+
+
+def test_of_two_that_write_one_folder_the_first_stays(tmp_path):
+    with storage.whole_folder(tmp_path / "a") as late:
+        (late / "x").write_text("late")
+        with storage.whole_folder(tmp_path / "a") as early:
+            (early / "x").write_text("early")
+    assert _files(tmp_path) == {"a/x": b"early"}
+
+
+def test_without_overwriting_an_existing_file_stays(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(FileExistsError), storage.whole_file(tmp_path / "a.txt", overwrite=False) as part:
+        part.write_text("new")
+    assert _files(tmp_path) == {"a.txt": b"old"}
+
+
+def test_of_many_that_race_without_overwriting_exactly_one_wins(tmp_path):
+    start, lost = threading.Barrier(8), []
+
+    def write(number: int) -> None:
+        try:
+            with storage.whole_file(tmp_path / "a.txt", overwrite=False) as part:
+                part.write_text(str(number))
+                start.wait()
+        except FileExistsError:
+            lost.append(number)
+
+    threads = [threading.Thread(target=write, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = set(range(8)) - set(lost)
+    assert _files(tmp_path) == {"a.txt": str(winner).encode()}
+
+
+def test_a_file_system_without_hard_links_is_not_overwritten_either(tmp_path, monkeypatch):
+    # Stands in for exFAT and some network drives, where link(2) fails with EPERM.
+    def link(source: object, target: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    with storage.whole_file(tmp_path / "a.txt", overwrite=False) as part:
+        part.write_text("new")
+    with pytest.raises(FileExistsError), storage.whole_file(tmp_path / "a.txt", overwrite=False) as part:
+        part.write_text("newer")
+    assert _files(tmp_path) == {"a.txt": b"new"}
+
+
+def _failing(number: int):
+    def fail(*arguments: object, **keywords: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+# A disk is not filled and root is not refused for real here: the call that would meet it fails with the system's errno.
+FAULTS = pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "no space is left; free some space and run the same command again"),
+        (errno.EDQUOT, "no space is left"),
+        (errno.EACCES, "permission denied; make it writable or name another folder"),
+        (errno.EROFS, "permission denied"),
+        (errno.EIO, "Input/output error; look at that path"),
+    ],
+    ids=["full", "quota", "permission", "read-only", "broken"],
+)
+
+
+@FAULTS
+@pytest.mark.parametrize("call", ["os.fsync", "tempfile.mkstemp", "pathlib.Path.replace"])
+def test_a_fault_while_writing_a_file_keeps_the_old_one_and_says_what_to_do(
+    tmp_path, monkeypatch, call, number, message
+):
+    storage.write_json(tmp_path / "a.json", 1)
+    monkeypatch.setattr(call, _failing(number))
+    with pytest.raises(StorageError, match=f"^cannot write .*a.json: {message}"):
+        storage.write_json(tmp_path / "a.json", 2)
+    assert _files(tmp_path) == {"a.json": b"1\n"}
+
+
+@FAULTS
+@pytest.mark.parametrize("call", ["os.fsync", "tempfile.mkdtemp", "pathlib.Path.rename"])
+def test_a_fault_while_writing_a_folder_leaves_none_and_says_what_to_do(tmp_path, monkeypatch, call, number, message):
+    monkeypatch.setattr(call, _failing(number))
+    with (
+        pytest.raises(StorageError, match=f"^cannot write .*a: {message}"),
+        storage.whole_folder(tmp_path / "a") as part,
+    ):
+        (part / "x").write_text("1")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's always full device")
+def test_a_truly_full_device_is_no_space_left(tmp_path):
+    with (
+        pytest.raises(StorageError, match=r"cannot write .*a.txt: no space is left"),
+        storage.whole_file(tmp_path / "a.txt"),
+    ):
+        Path("/dev/full").write_text("x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(tmp_path, monkeypatch):
+    # Root may write everywhere, so what the system says of another user is put in its mouth.
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(StorageError, match=r"cannot write to .*a: permission denied; make it writable"):
+        storage.make_folder(tmp_path / "a")
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs Linux's sysfs, where even root makes no folders")
+def test_a_truly_forbidden_place_is_permission_denied():
+    with pytest.raises(StorageError, match="cannot write to /sys/kernel/ensad: permission denied"):
+        storage.make_folder(Path("/sys/kernel/ensad"))
+
+
+@pytest.mark.parametrize("path", ["file", "file/below"])
+def test_a_file_where_a_folder_should_be_is_refused(tmp_path, path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(
+        StorageError, match=f"cannot write to .*{path}: (File exists|Not a directory); look at that path"
+    ):
+        storage.make_folder(tmp_path / path)
+    assert _files(tmp_path) == {"file": b"mine"}
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(1 - 2**64, 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=25)  # each example syncs a file
+@given(value=JSON)
+def test_json_comes_back_as_it_was_written(tmp_path_factory, value):
+    path = tmp_path_factory.getbasetemp() / "round.json"
+    storage.write_json(path, value)
+    assert storage.read_json(path) == value
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_json_has_no_word_for_is_not_written(tmp_path, value):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        storage.write_json(tmp_path / "a.json", {"x": value})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b'{"a": 1}{'])
+def test_what_is_not_json_is_refused_with_its_path(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(StorageError, match=r"a.json must be JSON: .*; it is damaged, remove it or copy it again"):
+        storage.read_json(tmp_path / "a.json")
+
+
+def test_a_missing_file_is_refused_with_its_path(tmp_path):
+    with pytest.raises(StorageError, match=r"cannot read .*a.json: No such file or directory"):
+        storage.read_json(tmp_path / "a.json")
+
+
+def test_a_json_hash_goes_by_value_and_a_file_hash_by_content(tmp_path, monkeypatch):
+    assert storage.json_hash({"a": 1, "b": [2.5]}) == storage.json_hash(json.loads('{"b":[2.5],"a":1}'))
+    assert storage.json_hash({"a": 1}) != storage.json_hash({"a": 2})
+    for name, content in (("a", b"12345"), ("b", b"12345"), ("c", b"12346")):
+        (tmp_path / name).write_bytes(content)
+    whole = storage.file_hash(tmp_path / "a")
+    assert whole == storage.file_hash(tmp_path / "b") != storage.file_hash(tmp_path / "c")
+    monkeypatch.setattr(storage, "_HASH_BLOCK", 2)
+    assert storage.file_hash(tmp_path / "a") == whole

@@ -1,0 +1,215 @@
+"""Members on disk: what is written comes back, and what is damaged, foreign or newer is refused by name."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from ensemble_ad.errors import StorageError
+from ensemble_ad.files import whole as storage
+from ensemble_ad.members import store as cache
+from ensemble_ad.members.store import DataRecord
+
+KEY = "fcn-0123456789ab"
+INFO = {
+    "recipe": {
+        "family": "fcn",
+        "data": "ab" * 16,
+        "preprocess": {"crop": [0.75, 0.75], "size": [32, 32]},
+        "training": {"epochs": 1},
+        "labels": None,
+    },
+    "objective": {"name": "loss", "direction": "minimize", "value": 0.25, "column": "mean"},
+    "best_epoch": 1,
+    "parameters": 6,
+    "seconds": {"train": 1.5, "score": 0.5},
+    "created": "2026-01-02T03:04:05.000006+00:00",
+}
+
+
+@pytest.fixture
+def vectors(digits_folder):
+    """Two numbers an image of the digits, as (reference, test)."""
+    sets = [np.load(digits_folder / name).astype(np.float32) for name in ("trainingset.npy", "testingset.npy")]
+    return tuple({"mean": x.mean(axis=(1, 2, 3)), "spread": x.std(axis=(1, 2, 3))} for x in sets)
+
+
+@pytest.fixture
+def member(tmp_path, vectors):
+    reference, test = vectors
+    weights = {
+        "layer.weight": np.arange(6, dtype=np.float32).reshape(2, 3).T,
+        "layer.bias": np.ones(2, dtype=np.float32),
+    }
+    return cache.save_member(tmp_path, KEY, INFO, reference=reference, test=test, weights=weights)
+
+
+def test_a_member_comes_back_as_it_was_saved(member, tmp_path, vectors):
+    from safetensors.numpy import load_file
+
+    loaded = cache.load_member(tmp_path, KEY)
+    assert loaded == member
+    assert (loaded.family, loaded.data, loaded.columns) == ("fcn", "ab" * 16, ("mean", "spread"))
+    assert (loaded.value, loaded.sort_value, loaded.main_column) == (0.25, -0.25, "mean")
+    for got, expected in zip(loaded.vectors(), vectors, strict=True):
+        assert got.dtype == np.float32
+        np.testing.assert_array_equal(got, np.stack([expected["mean"], expected["spread"]], axis=1))
+    weights = load_file(loaded.weights_path())
+    np.testing.assert_array_equal(weights["layer.weight"], [[0, 3], [1, 4], [2, 5]])
+    assert cache.has_member(tmp_path, KEY)
+    assert not cache.has_member(tmp_path, "fcn-ffffffffffff")
+
+
+def test_nothing_in_a_member_is_a_pickle(member):
+    assert {path.name for path in member.folder.iterdir()} == {"member.json", "vectors.npz", "weights.safetensors"}
+    with np.load(member.folder / "vectors.npz", allow_pickle=False) as file:
+        assert {name: file[name].dtype for name in file} == {"reference": np.float32, "test": np.float32}
+
+
+def test_a_copied_studies_folder_goes_on_elsewhere(member, tmp_path):
+    shutil.copytree(tmp_path / "members", tmp_path / "other" / "members")
+    copy = cache.load_member(tmp_path / "other", KEY)
+    assert copy.folder == tmp_path / "other" / "members" / KEY
+    np.testing.assert_array_equal(copy.vectors()[1], member.vectors()[1])
+
+
+@pytest.mark.parametrize(("name", "read"), [("vectors.npz", "vectors"), ("weights.safetensors", "weights_path")])
+@pytest.mark.parametrize("position", [0.0, 0.5, 0.999])
+def test_a_flipped_byte_is_noticed(member, name, read, position):
+    path = member.folder / name
+    content = bytearray(path.read_bytes())
+    content[int(position * len(content))] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(
+        StorageError, match=f"{name} is damaged: its checksum differs; remove .*{KEY} and run the study"
+    ):
+        getattr(member, read)()
+
+
+@pytest.mark.parametrize(("name", "read"), [("vectors.npz", "vectors"), ("weights.safetensors", "weights_path")])
+def test_a_truncated_and_a_missing_file_are_noticed(member, name, read):
+    path = member.folder / name
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(StorageError, match=f"{name} is damaged"):
+        getattr(member, read)()
+    path.unlink()
+    with pytest.raises(StorageError, match=f"cannot read .*{name}: No such file or directory"):
+        getattr(member, read)()
+
+
+def _write_npz(path, **arrays):
+    np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"not a zip"),
+        lambda path: path.write_bytes(path.read_bytes()[:-10]),
+        lambda path: _write_npz(path, reference=np.zeros((3, 2), dtype=np.float32)),
+        lambda path: _write_npz(path, reference=np.zeros((3, 2)), test=np.zeros((3, 3))),
+        lambda path: _write_npz(path, reference=np.zeros(3), test=np.zeros(3)),
+        lambda path: _write_npz(path, reference=np.array([{}, {}]), test=np.zeros((3, 2))),
+    ],
+    ids=["empty", "not a zip", "cut off", "no test", "3 columns", "1-D", "pickled"],
+)
+def test_vectors_that_are_none_are_refused_even_if_the_checksum_fits(member, tmp_path, spoil):
+    spoil(member.folder / "vectors.npz")
+    info = json.loads((member.folder / "member.json").read_text())
+    info["checksums"]["vectors.npz"] = storage.file_hash(member.folder / "vectors.npz")
+    storage.write_json(member.folder / "member.json", info)
+    with pytest.raises(StorageError, match=r"vectors.npz (is not a member's error vectors|must have 2 columns)"):
+        cache.load_member(tmp_path, KEY).vectors()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda info: [info], f"is not the member {KEY}; remove"),
+        (lambda info: {"version": 1}, f"is not the member {KEY}; remove"),
+        (lambda info: {**info, "key": "fcn-ffffffffffff"}, f"is not the member {KEY}; remove"),
+        (lambda info: {**info, "format": 2}, "has format 2, and this version reads 1; use the ensad that wrote it"),
+        (lambda info: {k: v for k, v in info.items() if k != "recipe"}, "lacks recipe, or has them otherwise"),
+        (lambda info: {**info, "recipe": None}, "lacks recipe, or has them otherwise"),
+        (lambda info: {**info, "recipe": {"family": "fcn"}}, "lacks recipe, or has them otherwise"),
+        (lambda info: {**info, "objective": {}}, "lacks objective, or has them otherwise"),
+        (lambda info: {**info, "objective": {**info["objective"], "value": "x"}}, "lacks objective, or has them"),
+        (lambda info: {**info, "columns": 2}, "lacks columns, or has them otherwise"),
+        (lambda info: {**info, "columns": ["spread"]}, "lacks columns, or has them otherwise"),
+        (lambda info: {**info, "checksums": []}, "lacks checksums, or has them otherwise"),
+        (lambda info: {**info, "created": 5}, "lacks created, or has them otherwise"),
+    ],
+    ids=[
+        "a list", "foreign", "another member's", "a newer format", "no recipe", "null recipe", "half a recipe",
+        "no objective", "value is text", "columns a number", "no main column", "checksums a list", "created a number",
+    ],
+)  # fmt: skip
+def test_a_foreign_or_newer_member_is_refused_and_does_not_hide_the_others(member, tmp_path, vectors, change, message):
+    other = cache.save_member(
+        tmp_path, "fcn-ffffffffffff", INFO, reference=vectors[0], test=vectors[1], weights={"w": np.ones(1)}
+    )
+    path = member.folder / "member.json"
+    storage.write_json(path, change(json.loads(path.read_text())))
+    with pytest.raises(StorageError, match=f"member.json {message}"):
+        cache.load_member(tmp_path, KEY)
+    members, problems = cache.list_members(tmp_path)
+    assert members == [other]
+    assert len(problems) == 1
+    assert str(path) in problems[0]
+
+
+@pytest.mark.parametrize(
+    "key", ["", "fcn", "fcn-0123", "../x-0123456789ab", "fcn-0123456789AB", "fcn-0123456789ab/..", "."]
+)
+def test_a_key_cannot_lead_out_of_the_folder(tmp_path, key, vectors):
+    for use in (cache.has_member, cache.load_member):
+        with pytest.raises(StorageError, match=r"key must look like fcn-0123456789ab, not"):
+            use(tmp_path, key)
+    with pytest.raises(StorageError, match="key must look like"):
+        cache.save_member(tmp_path, key, INFO, reference=vectors[0], test=vectors[1], weights={})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_members_are_listed_oldest_first_without_unfinished_ones(tmp_path, vectors):
+    for second, key in ((3, "fcn-000000000003"), (1, "fcn-000000000001"), (2, "fcn-000000000002")):
+        info = {**INFO, "created": f"2026-01-02T03:04:0{second}+00:00"}
+        cache.save_member(tmp_path, key, info, reference=vectors[0], test=vectors[1], weights={"w": np.ones(1)})
+    (tmp_path / "members" / ".fcn-000000000004.x.part").mkdir()
+    (tmp_path / "members" / "a-file").write_text("not a folder")
+    members, problems = cache.list_members(tmp_path)
+    assert [member.key[-1] for member in members] == ["1", "2", "3"]
+    assert problems == []
+
+
+def test_no_members_where_there_is_no_folder(tmp_path):
+    assert cache.list_members(tmp_path / "none") == ([], [])
+
+
+RECORD = DataRecord(
+    fingerprint="ab" * 16, ids=("0", "b/1.png"), n_train=7, n_reference=3, shape=(64, 64, 3), source="data"
+)
+
+
+def test_a_data_record_comes_back(tmp_path):
+    cache.save_data_record(tmp_path, RECORD)
+    assert cache.load_data_record(tmp_path, RECORD.fingerprint) == RECORD
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: [], lambda value: {}, lambda value: {**value, "ids": None}, lambda value: "text",
+        lambda value: {**value, "format": 2}, lambda value: {**value, "fingerprint": "cd" * 16},
+    ],
+    ids=["a list", "empty", "no ids", "text", "a newer format", "another's"],
+)  # fmt: skip
+def test_a_foreign_data_record_is_refused(tmp_path, change):
+    cache.save_data_record(tmp_path, RECORD)
+    path = tmp_path / "data" / f"{RECORD.fingerprint}.json"
+    storage.write_json(path, change(storage.read_json(path)))
+    with pytest.raises(
+        StorageError, match=rf"{RECORD.fingerprint}.json is not the record of a data set.*; run the study"
+    ):
+        cache.load_data_record(tmp_path, RECORD.fingerprint)

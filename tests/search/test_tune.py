@@ -1,0 +1,374 @@
+"""Studies: resumed, pruned, cached, interrupted, failing."""
+
+import sqlite3
+from dataclasses import replace
+
+import optuna
+import pytest
+
+from ensemble_ad.data.images import load_dataset
+from ensemble_ad.errors import EnsadError, Interrupted, StorageError, UsageError
+from ensemble_ad.members import store as cache
+from ensemble_ad.members.auto_objective import Circumstances
+from ensemble_ad.search import lease, tune
+from ensemble_ad.search import study as course
+from ensemble_ad.search.storage import open_storage
+from ensemble_ad.training import checkpoint
+from ensemble_ad.training.loop import DivergedError
+
+
+class Log:
+    """Remembers what it is told."""
+
+    def __init__(self, on_epoch=None):
+        self.states, self.notes, self.epochs, self.moves = [], [], 0, []
+        self.on_epoch = on_epoch
+
+    def study(self, name, finished, wanted):
+        self.name, self.finished_before = name, finished
+
+    def epoch(self, trial, epoch, epochs, judgement):
+        self.epochs += 1
+        if self.on_epoch is not None:
+            self.on_epoch(self.epochs)
+
+    def trial(self, number, state, value, best, note):
+        self.states.append(state)
+        self.notes.append(note)
+
+    def moved(self, objective, reason):
+        self.moves.append((objective, reason))
+
+
+@pytest.fixture(scope="module")
+def dataset(digits_folder, tmp_path_factory):
+    return load_dataset(digits_folder, image_cache=tmp_path_factory.mktemp("images"))
+
+
+def run(dataset, studies, log=None, **changes):
+    settings = {"family": "fcn", "trials": 2, "epochs": 2, "objective": "separation", "device": "cpu", "max_width": 128}
+    log = log or Log()
+    return tune.tune(dataset, tune.TuneSettings(**{**settings, **changes}), studies=studies, watcher=log), log
+
+
+def test_every_finished_trial_is_a_member_and_the_best_is_the_studys(dataset, tmp_path):
+    result, log = run(dataset, tmp_path, trials=3, prune=False)
+    members, problems = cache.list_members(tmp_path)
+    assert problems == []
+    assert log.states == ["complete"] * 3
+    assert len(members) == result.finished == 3
+    assert result.best.value == max(m.value for m in members)
+    assert {m.info["trial"]["study"] for m in members} == {log.name}
+
+
+def test_a_rerun_tops_up_and_a_finished_study_runs_nothing(dataset, tmp_path):
+    run(dataset, tmp_path, trials=2)
+    topped, log = run(dataset, tmp_path, trials=3)
+    assert (log.finished_before, len(log.states), topped.finished) == (2, 1, 3)
+    _, idle = run(dataset, tmp_path, trials=3)
+    assert idle.states == []
+
+
+def test_a_resumed_study_draws_new_parameters(dataset, tmp_path):
+    run(dataset, tmp_path, trials=3, epochs=1)
+    run(dataset, tmp_path, trials=5, epochs=1)
+    rates = [m.info["recipe"]["training"]["weight_decay"] for m in cache.list_members(tmp_path)[0]]
+    assert len(set(rates)) == len(rates) == 5
+
+
+def test_members_outlive_their_study_and_are_found_in_the_cache(dataset, tmp_path):
+    first, _ = run(dataset, tmp_path)
+    (tmp_path / "studies.db").unlink()
+    again, log = run(dataset, tmp_path)
+    assert log.states == ["cached", "cached"]
+    assert log.epochs == 0
+    assert again.best.key == first.best.key
+    trials = optuna.load_study(study_name=log.name, storage=f"sqlite:///{tmp_path / 'studies.db'}").trials
+    # The pruner compares later trials with theirs.
+    for trial in trials:
+        history = cache.load_member(tmp_path, trial.user_attrs["member"]).info["history"]
+        assert trial.intermediate_values == {epoch["epoch"]: epoch["value"] for epoch in history}
+        assert len(history) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"epochs": 1}, {"objective": "loss"}, {"subset": 30}, {"size": 16}, {"max_width": 256}, {"flips": True}],
+)
+def test_settings_whose_values_do_not_compare_are_another_study(dataset, tmp_path, change):
+    _, log = run(dataset, tmp_path, trials=1)
+    _, other = run(dataset, tmp_path, trials=1, **change)
+    assert other.name != log.name
+    assert other.finished_before == 0
+
+
+def test_ctrl_c_keeps_what_is_finished_and_queues_the_running_trial(dataset, tmp_path):
+    def interrupt(epochs):
+        if epochs == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match=r"1 finished trials .* are kept"):
+        run(dataset, tmp_path, Log(interrupt), trials=3, prune=False)
+    storage = f"sqlite:///{tmp_path / 'studies.db'}"
+    (name,) = optuna.get_all_study_names(storage)
+    lost = optuna.load_study(study_name=name, storage=storage).trials[1].params
+    result, _ = run(dataset, tmp_path, trials=3, prune=False)
+    trials = optuna.load_study(study_name=name, storage=storage).trials
+    assert result.finished == 3
+    redone = [t for t in trials if t.state == optuna.trial.TrialState.COMPLETE and t.params == lost]
+    assert len(redone) == 1
+
+
+@pytest.mark.parametrize("when", ["asking", "begun"])
+def test_ctrl_c_between_two_trials_says_what_is_kept_and_leaves_none_running(dataset, tmp_path, monkeypatch, when):
+    real = course.Course.next_trial
+    trials = []
+
+    def interrupted(self, wanted):
+        trials.append(real(self, wanted) if when == "begun" or not trials else None)
+        if len(trials) == 2:
+            raise KeyboardInterrupt
+        return trials[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(course.Course, "next_trial", interrupted)
+        with pytest.raises(Interrupted, match=r"1 finished trials .* are kept"):
+            run(dataset, tmp_path, trials=3, prune=False)
+    (study,) = studies_of(tmp_path).values()
+    assert "RUNNING" not in {trial.state.name for trial in study.trials}
+    result, _ = run(dataset, tmp_path, trials=3, prune=False)
+    assert result.finished == 3
+
+
+def test_ctrl_c_keeps_the_checkpoint_and_the_next_run_goes_on_from_it(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(checkpoint, "_SHARE", 1e9)
+    whole, _ = run(dataset, tmp_path / "whole", trials=1, epochs=6, prune=False)
+    last = len(whole.best.info["history"])
+    seen = []
+
+    class Epochs(Log):
+        def epoch(self, trial, epoch, epochs, judgement):
+            seen.append(epoch.number)
+            if len(seen) == 3:
+                raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="will be gone on with"):
+        run(dataset, tmp_path, Epochs(), trials=1, epochs=6, prune=False)
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 1
+    run(dataset, tmp_path, Epochs(), trials=1, epochs=6, prune=False)
+    assert seen == [1, 2, 3, *range(3, last + 1)]
+    (study,) = studies_of(tmp_path).values()
+    assert list(study.trials[-1].intermediate_values) == list(range(1, last + 1))
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+    assert list((tmp_path / "workers").iterdir()) == []
+
+
+def test_a_trial_that_diverges_is_recorded_and_the_study_goes_on(dataset, tmp_path, monkeypatch):
+    real, calls = tune.fit_member, []
+
+    def diverges_once(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 1:
+            # What the real loop raises; test_train shows it raised by a real divergence.
+            raise DivergedError("the training loss became nan in epoch 1; lower the learning rate")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(tune, "fit_member", diverges_once)
+    result, log = run(dataset, tmp_path, trials=1)
+    assert log.states == ["failed", "complete"]
+    assert (result.finished, result.failed) == (1, 1)
+    storage = f"sqlite:///{tmp_path / 'studies.db'}"
+    failed = optuna.load_study(study_name=log.name, storage=storage).trials[0]
+    assert "lower the learning rate" in failed.user_attrs["reason"]
+
+
+def test_ten_failures_in_a_row_stop_a_study_with_the_reason(dataset, tmp_path, monkeypatch):
+    def always(*args, **kwargs):
+        raise RuntimeError("CUDA error: out of order")
+
+    monkeypatch.setattr(tune, "fit_member", always)
+    log = Log()
+    with pytest.raises(EnsadError, match=r"10 trials in a row failed.*out of order"):
+        run(dataset, tmp_path, log, trials=1)
+    assert log.states == ["failed"] * 10
+
+
+@pytest.mark.slow
+def test_trials_that_fall_behind_are_pruned(dataset, tmp_path):
+    result, log = run(dataset, tmp_path, trials=14, epochs=5)
+    assert result.finished == 14
+    assert result.pruned == log.states.count("pruned") > 0
+    assert len(cache.list_members(tmp_path)[0]) == 14 - result.pruned
+    _, patient = run(dataset, tmp_path / "other", trials=8, epochs=5, prune=False)
+    assert "pruned" not in patient.states
+
+
+def test_a_timeout_starts_no_new_trial(dataset, tmp_path):
+    result, log = run(dataset, tmp_path, trials=50, timeout=0.0)
+    assert (log.states, result.finished, result.best) == ([], 0, None)
+
+
+def test_an_unusable_storage_is_one_error_that_keeps_the_password(dataset, tmp_path):
+    with pytest.raises(StorageError) as caught:
+        run(dataset, tmp_path, storage="nosuchdialect://user:secret@nowhere/db")
+    assert "secret" not in str(caught.value)
+    assert "--storage" in str(caught.value)
+
+
+def test_a_damaged_studies_db_is_named(dataset, tmp_path):
+    (tmp_path / "studies.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(StorageError, match=r"studies\.db"):
+        run(dataset, tmp_path)
+
+
+def test_any_optuna_storage_url_can_hold_the_study(dataset, tmp_path):
+    url = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    _, log = run(dataset, tmp_path / "studies", trials=1, storage=url)
+    assert not (tmp_path / "studies" / "studies.db").exists()
+    with sqlite3.connect(tmp_path / "elsewhere.db") as connection:
+        assert connection.execute("select study_name from studies").fetchall() == [(log.name,)]
+    connection.close()
+
+
+def test_a_family_that_cannot_take_the_size_is_refused_before_a_study_exists(dataset, tmp_path):
+    with pytest.raises(UsageError, match="multiples of 32"):
+        run(dataset, tmp_path, family="resnet", size=48)
+    assert not (tmp_path / "studies.db").exists()
+
+
+def test_too_few_images_are_refused_before_a_study_exists(dataset, tmp_path):
+    with pytest.raises(UsageError, match="--subset must be 20 or more"):
+        run(dataset, tmp_path, subset=5)
+    assert not (tmp_path / "studies.db").exists()
+
+
+def test_a_storage_that_fails_leaves_no_trial_running(dataset, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise StorageError("cannot write studies/members: no space is left; free some space")
+
+    monkeypatch.setattr(tune, "fit_member", full)
+    with pytest.raises(StorageError, match="no space is left"):
+        run(dataset, tmp_path)
+    storage = f"sqlite:///{tmp_path / 'studies.db'}"
+    (name,) = optuna.get_all_study_names(storage)
+    (trial,) = optuna.load_study(study_name=name, storage=storage).trials[:1]
+    assert trial.state == optuna.trial.TrialState.FAIL
+    assert "no space" in trial.user_attrs["stopped"]
+    monkeypatch.undo()
+    result, _ = run(dataset, tmp_path)
+    trials = optuna.load_study(study_name=name, storage=storage).trials
+    assert (result.finished, result.failed) == (2, 0)
+    assert trials[1].params == trial.params
+
+
+@pytest.mark.parametrize(
+    ("values", "noise"), [((0.70, 0.695, 0.69), True), ((0.70, 0.68, 0.6), False), ((0.70,), False)], ids=str
+)
+def test_a_spread_within_the_standard_error_is_told_from_one_that_means_something(dataset, tmp_path, values, noise):
+    result, _ = run(dataset, tmp_path, trials=1)
+    objective_info = {**result.best.info["objective"], "value": values[0], "standard_error": 0.01}
+    best = replace(result.best, info={**result.best.info, "objective": objective_info})
+    assert replace(result, best=best, values=values).is_noise == noise
+
+
+def test_a_small_reference_is_told(dataset, tmp_path):
+    result, _ = run(dataset, tmp_path, trials=1)
+    assert result.reference_rows == 100
+
+
+def studies_of(folder):
+    url = f"sqlite:///{folder / 'studies.db'}"
+    return {name: optuna.load_study(study_name=name, storage=url) for name in optuna.get_all_study_names(url)}
+
+
+def test_auto_begins_with_both_where_the_reference_is_small_and_has_two_directions(dataset, tmp_path):
+    result, log = run(dataset, tmp_path, objective="auto", trials=3)
+    assert [objective for objective, _ in log.moves] == ["both"]
+    assert "only 100 normal images" in log.moves[0][1]
+    assert result.objective == "both"
+    (study,) = studies_of(tmp_path).values()
+    assert len(study.directions) == 2
+    members = cache.list_members(tmp_path)[0]
+    told = {tuple(trial.values) for trial in study.trials}
+    assert told == {tuple(m.info["objectives"][n]["value"] for n in ("separation", "synthetic")) for m in members}
+
+
+def test_auto_moves_to_both_with_all_that_is_finished_and_stays_there(dataset, tmp_path, monkeypatch):
+    plenty = lambda known: ("separation", "")  # noqa: E731
+    monkeypatch.setattr(course, "first_objective", plenty)
+    monkeypatch.setattr(course, "guard", lambda finished, known: "a reason" if len(finished) >= 2 else "")
+    result, log = run(dataset, tmp_path, objective="auto", trials=4, prune=False)
+    assert log.moves == [("both", "a reason")]
+    assert log.states == ["complete"] * 4
+    assert (result.objective, result.finished) == ("both", 4)
+    before, after = sorted(studies_of(tmp_path).values(), key=lambda study: len(study.directions))
+    assert [len(before.directions), len(after.directions)] == [1, 2]
+    kept = [trial for trial in after.trials if "taken_from" in trial.user_attrs]
+    assert [trial.params for trial in kept[:2]] == [trial.params for trial in before.trials[:2]]
+    assert result.best in cache.list_members(tmp_path)[0]
+    again, idle = run(dataset, tmp_path, objective="auto", trials=4, prune=False)
+    assert (idle.states, idle.moves, again.best.key) == ([], [("both", "a reason")], result.best.key)
+    topped, log = run(dataset, tmp_path, objective="auto", trials=5, prune=False)
+    assert (log.states, topped.finished) == (["complete"], 5)
+    assert {m.info["objective"]["name"] for m in cache.list_members(tmp_path)[0]} == {"separation", "both"}
+
+
+def test_a_trial_that_ends_while_its_study_is_moved_is_counted_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(course, "first_objective", lambda known: ("separation", ""))
+    monkeypatch.setattr(course, "guard", lambda finished, known: "a reason" if finished else "")
+    values = {name: {"value": 0.6, "standard_error": 0.01, "kinds": {}} for name in ("separation", "synthetic")}
+    values |= {"share": {"value": 0.3, "low": 0.2}, "implausible": []}
+    with lease.lease(tmp_path) as worker:
+        moved = course.Course(
+            name="moved", start=[], objective="auto", transductive=False, epochs=5, seed=0, studies=tmp_path,
+            storage=open_storage(tmp_path, None), worker=worker, watcher=Log(),
+            known=Circumstances(reference_rows=1000, test_rows=1000, anomaly_share=None),
+        )  # fmt: skip
+        moved.begin()
+        with moved.storage.turn():
+            first, second = (moved.next_trial(3) for _ in range(2))
+        for trial in (first, second):
+            trial.set_user_attr("objectives", values)
+        moved.study.tell(first, 0.6)
+        with moved.storage.turn():
+            third = moved.next_trial(3)
+        assert (moved.objective, third.user_attrs["place"]) == ("both", 2)
+        inner = moved._reconsider
+
+        def ends_meanwhile(trials):
+            moved._before.tell(second, 0.6)
+            return inner(trials)
+
+        # After the finished trials were taken along, before those that are under way are counted.
+        monkeypatch.setattr(moved, "_reconsider", ends_meanwhile)
+        with moved.storage.turn():
+            assert moved.next_trial(3) is None
+        monkeypatch.setattr(moved, "_reconsider", inner)
+        moved.study.tell(third, [0.6, 0.6])
+        with moved.storage.turn():
+            assert moved.next_trial(3) is None
+        assert moved.trials() == (3, 0)
+
+
+@pytest.mark.parametrize("objective", ["synthetic", "both", "consensus"])
+def test_every_objective_runs_a_study_and_can_be_resumed(dataset, tmp_path, objective):
+    run(dataset, tmp_path, objective=objective, trials=2)
+    result, log = run(dataset, tmp_path, objective=objective, trials=3)
+    assert (len(log.states), result.finished, result.objective) == (1, 3, objective)
+    assert result.best.info["objective"]["name"] == objective
+
+
+def test_a_transductive_family_has_to_be_allowed(dataset, tmp_path):
+    with pytest.raises(UsageError, match="--transductive"):
+        run(dataset, tmp_path, family="contrast", max_width=8)
+    assert not (tmp_path / "studies.db").exists()
+    result, log = run(dataset, tmp_path, family="contrast", max_width=8, transductive=True, objective="auto", trials=1)
+    assert (result.objective, log.moves) == ("separation", [])
+    assert result.best.info["transductive"] is True
+
+
+def test_an_objective_that_does_not_suit_the_family_is_refused_before_a_study_exists(dataset, tmp_path):
+    with pytest.raises(UsageError, match="synthetic says nothing of contrast"):
+        run(dataset, tmp_path, family="contrast", max_width=8, transductive=True, objective="synthetic")
+    assert not (tmp_path / "studies.db").exists()

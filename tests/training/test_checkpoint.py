@@ -1,0 +1,232 @@
+"""A training that was interrupted goes on from its last epoch, and ends as if it had not been."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.preprocess import Preprocess
+from ensemble_ad.errors import StorageError
+from ensemble_ad.families import FAMILIES
+from ensemble_ad.families.cnn import CnnArchitecture
+from ensemble_ad.families.contrast import ContrastArchitecture
+from ensemble_ad.families.cutpaste import CutpasteArchitecture
+from ensemble_ad.families.fcn import FcnArchitecture
+from ensemble_ad.families.memory import MemoryArchitecture
+from ensemble_ad.families.mesdnet import MesdnetArchitecture
+from ensemble_ad.families.multi_encoder import MultiEncoderArchitecture
+from ensemble_ad.families.resnet import ResnetArchitecture
+from ensemble_ad.families.resnet_aux import ResnetAuxArchitecture
+from ensemble_ad.families.vae import VaeArchitecture
+from ensemble_ad.members import store as cache
+from ensemble_ad.members.objectives import Judgement
+from ensemble_ad.training import checkpoint
+from ensemble_ad.training.checkpoint import Checkpoint, State
+from ensemble_ad.training.loop import DivergedError
+from ensemble_ad.training.make_member import Help, PseudoImages, fit_member
+from ensemble_ad.training.recipe import Recipe
+from ensemble_ad.training.settings import TrainSettings
+
+CPU = torch.device("cpu")
+SMALL = {
+    "fcn": FcnArchitecture(widths=(64, 8)),
+    "cnn": CnnArchitecture(channels=(8, 16, 32), batch_norm=True, bottleneck=16),
+    "vae": VaeArchitecture(channels=(8, 16, 4), batch_norm=True, kl_weight=0.01, kl_warmup=0.25),
+    "resnet": ResnetArchitecture(blocks=(1, 1, 1, 1), width=8, bottleneck=16),
+    "resnet_aux": ResnetAuxArchitecture(blocks=(1, 1, 1, 1), width=4, bottleneck=16),
+    "multi_encoder": MultiEncoderArchitecture(
+        encoders=("fcn", "fcn", "cnn"), widths=(64, 8), channels=(4, 8), decoder_width=64
+    ),
+    "mesdnet": MesdnetArchitecture(fcn_widths=(64, 8), map_widths=(16,), width=4, decoder_channels=(16, 8, 8)),
+    "memory": MemoryArchitecture(encoder="fcn", width=64, bottleneck=16, slots=64, temperature=0.1),
+    "cutpaste": CutpasteArchitecture(width=8, stages=3),
+    "contrast": ContrastArchitecture(width=16, stages=3),
+}
+KEY = "fcn-0123456789ab"
+
+
+@pytest.fixture(scope="module")
+def dataset(digits_folder, tmp_path_factory):
+    return load_dataset(digits_folder, image_cache=tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture
+def after_every_epoch(monkeypatch):
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(checkpoint, "_SHARE", 1e9)
+
+
+def recipe_of(dataset, family, **changes):
+    recipe = Recipe(
+        data=dataset.fingerprint,
+        family=family,
+        architecture=SMALL[family],
+        preprocess=Preprocess(crop=(0.75, 0.75), size=(32, 32), channels=1),
+        training=TrainSettings(
+            epochs=4, batch_size=32, noise_scale=0.1, latent_noise_scale=0.1, weight_decay=0.01, learning_rate=3e-3
+        ),
+        objective="separation",
+        labels=None,
+        subset=100,
+        patience=None,
+    )
+    return replace(recipe, **changes)
+
+
+def stop_in(epoch_to_stop_in):
+    def after_epoch(epoch, judgement):
+        if epoch.number == epoch_to_stop_in:
+            raise KeyboardInterrupt
+
+    return after_epoch
+
+
+def test_the_small_models_cover_every_family_that_is_trained_by_steps():
+    assert FAMILIES.keys() - SMALL.keys() == {"pca"}
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_an_interrupted_training_ends_bit_for_bit_as_one_that_was_not(dataset, tmp_path, family, after_every_epoch):
+    recipe = recipe_of(dataset, family)
+    whole = fit_member(dataset, recipe, studies=tmp_path / "whole", device=CPU)
+    for epoch in (2, 4):
+        with pytest.raises(KeyboardInterrupt):
+            fit_member(dataset, recipe, studies=tmp_path / "parts", device=CPU, after_epoch=stop_in(epoch))
+        assert (tmp_path / "parts" / "checkpoints" / f"{recipe.key}.safetensors").exists()
+    trained, before = [], {}
+    parts = fit_member(
+        dataset,
+        recipe,
+        studies=tmp_path / "parts",
+        device=CPU,
+        after_epoch=lambda epoch, judgement: trained.append(epoch.number),
+        resumed=before.update,
+    )
+    assert trained == [4]
+    assert list(before) == [1, 2, 3]
+    for got, expected in zip(parts.vectors(), whole.vectors(), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    got, expected = load_file(parts.weights_path()), load_file(whole.weights_path())
+    assert got.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_array_equal(got[name], expected[name], err_msg=name)
+    assert parts.info["best_epoch"] == whole.info["best_epoch"]
+    for mine, theirs in zip(parts.info["history"], whole.info["history"], strict=True):
+        assert {**mine, "rate": 0} == {**theirs, "rate": 0}
+    assert list((tmp_path / "parts" / "checkpoints").iterdir()) == []
+
+
+def test_the_best_epoch_and_the_patience_outlive_an_interruption(dataset, tmp_path, after_every_epoch):
+    pseudo = PseudoImages.of(dataset)
+    training = TrainSettings(epochs=40, batch_size=16, learning_rate=0.03)
+    recipe = recipe_of(dataset, "fcn", training=training, patience=3, objective="both")
+    whole = fit_member(dataset, recipe, studies=tmp_path / "whole", device=CPU, help=Help(pseudo=pseudo))
+    n = len(whole.info["history"])
+    assert whole.info["best_epoch"] == n - 3 < 37
+    with pytest.raises(KeyboardInterrupt):
+        fit_member(dataset, recipe, studies=tmp_path, device=CPU, help=Help(pseudo=pseudo), after_epoch=stop_in(n))
+    parts = fit_member(dataset, recipe, studies=tmp_path, device=CPU, help=Help(pseudo=pseudo))
+    assert len(parts.info["history"]) == n
+    assert (parts.info["best_epoch"], parts.value) == (whole.info["best_epoch"], whole.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"), [(KeyboardInterrupt(), True), (StorageError("no space"), True), (DivergedError("nan"), False)]
+)
+def test_a_checkpoint_stays_only_where_the_training_shall_go_on(dataset, tmp_path, after_every_epoch, error, kept):
+    def fail(epoch, judgement):
+        if epoch.number == 3:
+            raise error
+
+    with pytest.raises(type(error)):
+        fit_member(dataset, recipe_of(dataset, "fcn"), studies=tmp_path, device=CPU, after_epoch=fail)
+    assert len(list((tmp_path / "checkpoints").iterdir())) == kept
+
+
+def test_a_quick_training_writes_no_checkpoint(dataset, tmp_path):
+    fit_member(dataset, recipe_of(dataset, "fcn"), studies=tmp_path, device=CPU)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_checkpoint_is_written_at_most_every_so_many_seconds_and_for_a_share_of_the_time(tmp_path, monkeypatch):
+    now, written = [0.0], []
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+
+    def state():
+        written.append(now[0])
+        now[0] += 2.0  # a slow disk
+        return State({"a": torch.zeros(1)}, {})
+
+    kept = Checkpoint(tmp_path, KEY)
+    for _ in range(100):
+        now[0] += 1.0
+        kept.write_if_due(state)
+    assert written == [10.0, 52.0, 94.0]
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b[:-5], lambda b: b"", lambda b: b"x" * 300, lambda b: b[:40],
+                                   lambda b: b[:-5] + bytes([b[-5] ^ 1]) + b[-4:]])  # fmt: skip
+def test_a_checkpoint_that_cannot_be_read_is_none(tmp_path, spoil):
+    kept = Checkpoint(tmp_path, KEY)
+    kept.write(State({"a": torch.arange(6.0).reshape(2, 3).T}, {"epochs": 1}))
+    state = kept.read()
+    torch.testing.assert_close(state.tensors["a"], torch.arange(6.0).reshape(2, 3).T)
+    assert state.values == {"epochs": 1}
+    path = checkpoint.path(tmp_path, KEY)
+    path.write_bytes(spoil(path.read_bytes()))
+    assert kept.read() is None
+
+
+def test_a_checkpoint_of_another_model_is_trained_anew(dataset, tmp_path, after_every_epoch):
+    recipe, other = recipe_of(dataset, "fcn"), recipe_of(dataset, "cnn")
+    with pytest.raises(KeyboardInterrupt):
+        fit_member(dataset, other, studies=tmp_path, device=CPU, after_epoch=stop_in(3))
+    checkpoint.path(tmp_path, other.key).rename(checkpoint.path(tmp_path, recipe.key))
+    seen = []
+    fit_member(
+        dataset, recipe, studies=tmp_path, device=CPU, after_epoch=lambda epoch, judgement: seen.append(epoch.number)
+    )
+    assert seen == [1, 2, 3, 4]
+
+
+def test_what_a_killed_process_had_half_written_is_removed(dataset, tmp_path):
+    recipe = recipe_of(dataset, "fcn")
+    for folder, name in (("checkpoints", f".{recipe.key}.safetensors.x1.part"), ("members", f".{recipe.key}.x2.part")):
+        (tmp_path / folder).mkdir()
+        place = tmp_path / folder / name
+        place.write_text("half") if folder == "checkpoints" else place.mkdir()
+    fit_member(dataset, recipe, studies=tmp_path, device=CPU)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+    assert [path.name for path in (tmp_path / "members").iterdir()] == [recipe.key]
+
+
+def test_a_key_cannot_lead_out_of_the_folder(tmp_path):
+    with pytest.raises(StorageError, match="key must look like"):
+        Checkpoint(tmp_path, "../fcn-0123456789ab")
+
+
+def test_members_are_whole_where_the_checkpoint_was_left_by_a_kill(dataset, tmp_path, after_every_epoch):
+    recipe = recipe_of(dataset, "fcn")
+    fit_member(dataset, recipe, studies=tmp_path, device=CPU)
+    Checkpoint(tmp_path, recipe.key).write(State({"a": torch.zeros(1)}, {}))
+    fit_member(dataset, recipe, studies=tmp_path, device=CPU)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+    assert cache.has_member(tmp_path, recipe.key)
+
+
+def test_a_judgement_is_told_of_every_epoch_once(dataset, tmp_path, after_every_epoch):
+    recipe, seen = recipe_of(dataset, "fcn"), []
+
+    def remember(epoch, judgement):
+        assert isinstance(judgement, Judgement)
+        seen.append(epoch.number)
+        if epoch.number == 2 and len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_member(dataset, recipe, studies=tmp_path, device=CPU, after_epoch=remember)
+    fit_member(dataset, recipe, studies=tmp_path, device=CPU, after_epoch=remember)
+    assert seen == [1, 2, 2, 3, 4]

@@ -1,0 +1,333 @@
+"""From a recipe to a cached member and back."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ensemble_ad import statistics
+from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.preprocess import Preprocess, apply
+from ensemble_ad.data.split import REFERENCE_LEAST, split_rows
+from ensemble_ad.errors import UsageError
+from ensemble_ad.families import FAMILIES
+from ensemble_ad.families.cnn import CnnArchitecture
+from ensemble_ad.families.contrast import ContrastArchitecture
+from ensemble_ad.families.cutpaste import CutpasteArchitecture
+from ensemble_ad.families.fcn import FcnArchitecture
+from ensemble_ad.families.memory import MemoryArchitecture
+from ensemble_ad.families.mesdnet import MesdnetArchitecture
+from ensemble_ad.families.multi_encoder import MultiEncoderArchitecture
+from ensemble_ad.families.pca import PcaArchitecture
+from ensemble_ad.families.resnet import ResnetArchitecture
+from ensemble_ad.families.resnet_aux import ResnetAuxArchitecture
+from ensemble_ad.families.vae import VaeArchitecture
+from ensemble_ad.files.id_table import read_labels
+from ensemble_ad.members import store as cache
+from ensemble_ad.statistics import auc
+from ensemble_ad.training.cross_fitted import deal
+from ensemble_ad.training.error_vectors import error_vectors, fit_latents
+from ensemble_ad.training.make_member import Help, PseudoImages, check_objective, fit_member, load_model
+from ensemble_ad.training.recipe import Recipe
+from ensemble_ad.training.settings import TrainSettings
+
+CPU = torch.device("cpu")
+SMALL = {
+    "fcn": FcnArchitecture(widths=(64, 8)),
+    "cnn": CnnArchitecture(channels=(8, 16, 32), batch_norm=True, bottleneck=16),
+    "vae": VaeArchitecture(channels=(8, 16, 4), batch_norm=True, kl_weight=0.01, kl_warmup=0.25),
+    "resnet": ResnetArchitecture(blocks=(1, 1, 1, 1), width=8, bottleneck=16),
+    "resnet_aux": ResnetAuxArchitecture(blocks=(1, 1, 1, 1), width=4, bottleneck=16),
+    "multi_encoder": MultiEncoderArchitecture(
+        encoders=("fcn", "fcn", "cnn"), widths=(64, 8), channels=(4, 8), decoder_width=64
+    ),
+    "mesdnet": MesdnetArchitecture(fcn_widths=(64, 8), map_widths=(16,), width=4, decoder_channels=(16, 8, 8)),
+    "memory": MemoryArchitecture(encoder="fcn", width=64, bottleneck=16, slots=64, temperature=0.1),
+    "pca": PcaArchitecture(components=16),
+    "cutpaste": CutpasteArchitecture(width=8, stages=3),
+    "contrast": ContrastArchitecture(width=16, stages=3),
+}
+
+
+@pytest.fixture(scope="module")
+def dataset(digits_folder, tmp_path_factory):
+    return load_dataset(digits_folder, image_cache=tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture
+def recipe(dataset):
+    return Recipe(
+        data=dataset.fingerprint,
+        family="fcn",
+        architecture=SMALL["fcn"],
+        preprocess=Preprocess(crop=(0.75, 0.75), size=(32, 32), channels=1),
+        training=TrainSettings(epochs=4, batch_size=16),
+        objective="separation",
+        labels=None,
+        subset=None,
+        patience=None,
+    )
+
+
+def test_the_small_models_cover_every_family():
+    assert SMALL.keys() == FAMILIES.keys()
+
+
+def test_a_member_is_cached_and_the_second_time_not_trained(dataset, recipe, tmp_path):
+    epochs = []
+    first = fit_member(
+        dataset, recipe, studies=tmp_path, device=CPU, after_epoch=lambda epoch, judgement: epochs.append(epoch.number)
+    )
+    assert epochs == [1, 2, 3, 4]
+    again = fit_member(dataset, recipe, studies=tmp_path, device=CPU, after_epoch=lambda *_: pytest.fail("trained"))
+    assert again.info == first.info
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"subset": 60},
+        {"preprocess": Preprocess(crop=(0.5, 0.5), size=(32, 32), channels=1)},
+        {"training": TrainSettings(epochs=4, batch_size=16, seed=1)},
+        {"architecture": FcnArchitecture(widths=(64, 9))},
+        {"objective": "loss"},
+        {"patience": 2},
+        {"data": "0" * 32},
+        {"labels": "x"},
+        {"flips": True},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_whatever_determines_a_member_changes_its_key(recipe, change):
+    assert replace(recipe, **change).key != recipe.key
+
+
+def test_a_recipe_survives_json(recipe):
+    assert Recipe.from_json(recipe.as_json()) == recipe
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_a_loaded_model_gives_the_cached_scores(dataset, recipe, tmp_path, family):
+    recipe = replace(recipe, family=family, architecture=SMALL[family])
+    member = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
+    model, latent = load_model(member, CPU)
+    images = torch.from_numpy(apply(dataset.test.images, recipe.preprocess))
+    reference, test = member.vectors()
+    fold = None
+    if FAMILIES[family].transductive:
+        fold = deal(len(reference), len(test), recipe.architecture.folds, recipe.training.seed, CPU).test
+    scores = error_vectors(model, images, latent, fold=fold)
+    for i, kind in enumerate(member.columns):
+        np.testing.assert_allclose(scores[kind], test[:, i], rtol=1e-4, atol=1e-5, err_msg=kind)
+
+
+def test_a_crop_that_is_not_square_is_trained_on_and_loaded_by_the_command_line(data, run_ensad, tmp_path):
+    result = run_ensad("train", "--preset", "fcn-crop", "--epochs", 2, "--batch-size", 32, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    member = cache.load_member(tmp_path / "studies", result.stdout.strip())
+    recipe = Recipe.from_json(member.info["recipe"])
+    assert recipe.preprocess == Preprocess(crop=(36 / 64, 40 / 64), size=(36, 40), channels=1)
+    model, latent = load_model(member, CPU)
+    images = load_dataset(data, image_cache=tmp_path).test.images
+    scores = error_vectors(model, torch.from_numpy(apply(images, recipe.preprocess)), latent)
+    _, test = member.vectors()
+    for i, kind in enumerate(member.columns):
+        np.testing.assert_allclose(scores[kind], test[:, i], rtol=1e-4, atol=1e-5, err_msg=kind)
+
+
+def test_reference_images_are_held_out_and_come_in_the_splits_order(dataset, recipe, tmp_path):
+    member = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
+    split = split_rows(len(dataset.train), dataset.fingerprint)
+    model, latent = load_model(member, CPU)
+    held_out = apply(np.asarray(dataset.train.images[split.reference]), recipe.preprocess)
+    scores = error_vectors(model, torch.from_numpy(held_out), latent)
+    reference, _ = member.vectors()
+    for i, kind in enumerate(member.columns):
+        np.testing.assert_allclose(scores[kind], reference[:, i], rtol=1e-4, atol=1e-5, err_msg=kind)
+
+
+@pytest.mark.parametrize(("n_images", "subset"), [(40, None), (1000, None), (1000, 30), (100_000, None)])
+def test_a_split_is_disjoint_and_its_reference_does_not_depend_on_the_subset(n_images, subset):
+    split = split_rows(n_images, "ab" * 16, subset)
+    assert not set(split.train) & set(split.reference)
+    np.testing.assert_array_equal(split.reference, split_rows(n_images, "ab" * 16).reference)
+    assert len(split.train) == (subset or n_images - len(split.reference))
+    assert len(split.reference) >= min(REFERENCE_LEAST, n_images // 2)
+
+
+def test_the_best_epoch_by_the_objective_is_kept_and_not_the_last(dataset, recipe, tmp_path):
+    seen = []
+    member = fit_member(
+        dataset,
+        replace(recipe, training=TrainSettings(epochs=12, batch_size=16, learning_rate=0.02)),
+        studies=tmp_path,
+        device=CPU,
+        after_epoch=lambda epoch, judgement: seen.append(judgement.value),
+    )
+    assert member.info["best_epoch"] == 1 + int(np.argmax(seen))
+    # All 120 test images are looked at after each epoch, so the kept weights give the best value again.
+    assert member.value == pytest.approx(max(seen), abs=1e-6)
+
+
+def test_patience_ends_a_training_that_no_longer_gets_better(dataset, recipe, tmp_path):
+    seen = []
+    training = TrainSettings(epochs=60, batch_size=16, learning_rate=0.02)
+    fit_member(
+        dataset,
+        replace(recipe, training=training, patience=2),
+        studies=tmp_path,
+        device=CPU,
+        after_epoch=lambda epoch, judgement: seen.append(judgement.value),
+    )
+    assert len(seen) < 60
+    assert len(seen) - (1 + int(np.argmax(seen))) == 2
+
+
+def test_an_exception_of_the_callback_leaves_nothing_in_the_cache(dataset, recipe, tmp_path):
+    def give_up(epoch, judgement):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_member(dataset, recipe, studies=tmp_path, device=CPU, after_epoch=give_up)
+    assert cache.list_members(tmp_path) == ([], [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", SMALL)
+def test_each_family_beats_chance_on_digits(tmp_path, family):
+    from ensemble_ad.data.digits import write_digits
+
+    write_digits(tmp_path)
+    dataset = load_dataset(tmp_path, image_cache=tmp_path)
+    recipe = Recipe(
+        data=dataset.fingerprint,
+        family=family,
+        architecture=SMALL[family],
+        preprocess=Preprocess(crop=(1.0, 1.0), size=(32, 32), channels=1),
+        training=TrainSettings(epochs=15, batch_size=32, latent_noise_scale=0.1),
+        objective="separation",
+        labels=None,
+        subset=None,
+        patience=None,
+    )
+    member = fit_member(dataset, recipe, studies=tmp_path / "studies", device=CPU)
+    label = read_labels(tmp_path / "labels.csv", dataset.test.ids)
+    _, test = member.vectors()
+    estimate = auc(label, test[:, member.columns.index(member.main_column)])
+    assert estimate.low > 0.6
+
+
+def test_latent_distances_are_of_training_images_and_finite_for_a_dead_bottleneck(dataset):
+    torch.manual_seed(0)
+    model = FcnArchitecture(widths=(16, 6)).build((1, 32, 32)).eval()
+    with torch.no_grad():
+        model.encoder[-1].weight[2] = 0.0
+        model.encoder[-1].bias[2] = 0.0
+    images = torch.from_numpy(np.asarray(dataset.train.images[:100]))
+    latent = fit_latents(model, images)
+    near = error_vectors(model, images, latent)
+    far = error_vectors(model, 255 - images, latent)
+    for kind in ("latent_mahalanobis", "latent_knn"):
+        assert np.isfinite(near[kind]).all()
+        assert far[kind].mean() > near[kind].mean()
+    assert float(np.mean(near["latent_mahalanobis"] ** 2)) == pytest.approx(5, rel=0.4)
+
+
+def test_data_records_keep_the_ids(dataset, recipe, tmp_path):
+    fit_member(dataset, recipe, studies=Path(tmp_path), device=CPU)
+    record = cache.load_data_record(tmp_path, dataset.fingerprint)
+    assert record.ids == dataset.test.ids
+    assert record.shape == (32, 32, 1)
+
+
+def test_a_half_member_is_set_aside_and_made_again(dataset, recipe, tmp_path):
+    member = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
+    (member.folder / "member.json").unlink()
+    again = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
+    np.testing.assert_array_equal(again.vectors()[1], cache.load_member(tmp_path, member.key).vectors()[1])
+    assert [path.name for path in member.folder.parent.glob(".*")] == [f".{member.key}.damaged-1"]
+
+
+@pytest.fixture(scope="module")
+def pseudo(dataset):
+    return PseudoImages.of(dataset)
+
+
+def test_a_member_says_what_the_other_objectives_find_by_its_own_kind_of_error(dataset, recipe, tmp_path, pseudo):
+    member = fit_member(dataset, recipe, studies=tmp_path, device=CPU, help=Help(pseudo=pseudo))
+    reference, test = (side[:, member.columns.index(member.main_column)] for side in member.vectors())
+    found = member.info["objectives"]
+    assert found["separation"]["value"] == pytest.approx(statistics.separation(reference, test).value)
+    assert found["separation"]["value"] == pytest.approx(member.value)
+    assert found["share"]["low"] <= found["share"]["value"] == statistics.estimate_share(reference, test).value
+    assert found["synthetic"]["value"] == pytest.approx(np.mean(list(found["synthetic"]["kinds"].values())))
+    model, _ = load_model(member, CPU)
+    damaged = torch.from_numpy(apply(pseudo.images["occlusion"], recipe.preprocess))
+    scores = error_vectors(model, damaged)[member.main_column]
+    expected = statistics.separation(reference[pseudo.normal_rows], scores).value
+    assert found["synthetic"]["kinds"]["occlusion"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_pseudo_anomalies_are_made_of_held_out_images_and_of_none_that_stays_normal(dataset, pseudo):
+    held_out = split_rows(len(dataset.train), dataset.fingerprint).reference
+    n_damaged = len(pseudo.images["occlusion"])
+    assert n_damaged + len(pseudo.normal_rows) == len(held_out)
+    normal = {image.tobytes() for image in dataset.train.images[held_out[pseudo.normal_rows]]}
+    # An occlusion leaves more of an image as it was than any other image has in common with it.
+    kept = np.array([(pseudo.images["occlusion"][0] == image).mean() for image in dataset.train.images])
+    assert int(np.argmax(kept)) in held_out
+    assert dataset.train.images[int(np.argmax(kept))].tobytes() not in normal
+
+
+@pytest.mark.parametrize("objective", ["synthetic", "both"])
+def test_the_best_epoch_can_be_kept_by_pseudo_anomalies(dataset, recipe, tmp_path, pseudo, objective):
+    seen = []
+    recipe = replace(recipe, objective=objective, training=TrainSettings(epochs=8, batch_size=16, learning_rate=0.02))
+    member = fit_member(
+        dataset,
+        recipe,
+        studies=tmp_path,
+        device=CPU,
+        help=Help(pseudo=pseudo),
+        after_epoch=lambda epoch, judgement: seen.append(judgement.value),
+    )
+    assert member.info["best_epoch"] == 1 + int(np.argmax(seen))
+    assert member.value == pytest.approx(max(seen), abs=1e-6)
+
+
+def test_flips_give_an_image_and_its_mirror_the_same_score(dataset, recipe, tmp_path):
+    member = fit_member(dataset, replace(recipe, flips=True), studies=tmp_path, device=CPU)
+    model, latent = load_model(member, CPU)
+    images = torch.from_numpy(apply(dataset.test.images, recipe.preprocess))
+    scores = error_vectors(model, images, latent, flips=True)
+    mirrored = error_vectors(model, images.flip(2), latent, flips=True)
+    _, test = member.vectors()
+    for i, kind in enumerate(member.columns):
+        np.testing.assert_allclose(scores[kind], test[:, i], rtol=1e-4, atol=1e-5, err_msg=kind)
+        np.testing.assert_allclose(scores[kind], mirrored[kind], rtol=1e-4, atol=1e-5, err_msg=kind)
+
+
+@pytest.mark.parametrize(
+    ("objective", "family"), [("synthetic", "contrast"), ("both", "contrast"), ("loss", "contrast")]
+)
+def test_an_objective_that_means_nothing_for_a_family_is_refused(objective, family):
+    with pytest.raises(UsageError, match=f"the objective {objective} .* {family}.* use separation"):
+        check_objective(objective, FAMILIES[family], 100)
+
+
+def test_a_transductive_member_is_marked_and_other_members_are_not(dataset, recipe, tmp_path):
+    plain = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
+    recipe = replace(recipe, family="contrast", architecture=SMALL["contrast"])
+    marked = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
+    assert (plain.info["transductive"], marked.info["transductive"]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("objective", "family"), [("separation", "fcn"), ("both", "fcn"), ("consensus", "fcn"), ("synthetic", "contrast")]
+)
+def test_what_needs_test_images_is_refused_where_there_are_none(objective, family):
+    with pytest.raises(UsageError, match="test images, and there are none"):
+        check_objective(objective, FAMILIES[family], 0)
+    check_objective("synthetic", FAMILIES["fcn"], 0)

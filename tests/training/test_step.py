@@ -1,0 +1,280 @@
+"""One step of the optimizer: what it reads is on the device, and where memory does not suffice it is done in parts."""
+
+import platform
+import resource
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ensemble_ad.families import FAMILIES, family, preset
+from ensemble_ad.families._base import GradientModel
+from ensemble_ad.families.cnn import CnnArchitecture
+from ensemble_ad.families.fcn import FcnArchitecture, FcnAutoencoder
+from ensemble_ad.families.memory import MemoryArchitecture
+from ensemble_ad.families.vae import VaeArchitecture
+from ensemble_ad.training.allocator import keep_freed_memory
+from ensemble_ad.training.loop import train
+from ensemble_ad.training.settings import TrainSettings
+from ensemble_ad.training.step import Batches, GradientStep, Schedule, make_optimizer, out_of_memory, schedule, to_input
+
+SHAPE = (1, 32, 32)
+SETTINGS = TrainSettings(epochs=2, batch_size=32, learning_rate=3e-3)
+CPU = torch.device("cpu")
+WIDTHS = {"fcn": 32, "memory": 128, "cutpaste": 8, "resnet": 8, "resnet_aux": 4, "mesdnet": 2, "multi_encoder": 32}
+
+
+@pytest.fixture(scope="module")
+def images(digits_folder):
+    return torch.from_numpy(np.load(digits_folder / "trainingset.npy")[:160, ..., :1].copy())
+
+
+def start_of(name):
+    """A small architecture of a family: what its studies try first, no wider than need be."""
+    kind = family(name)
+    width = min(kind.widths)
+
+    class First:
+        def suggest_categorical(self, name, choices):
+            wanted = width if name == "width" else kind.start[0].get(name)
+            return wanted if wanted in list(choices) else next(iter(choices))
+
+        def suggest_int(self, name, low, high, **how):
+            return int(kind.start[0].get(name, low))
+
+        def suggest_float(self, name, low, high, **how):
+            return float(kind.start[0].get(name, low))
+
+    return kind.suggest(First(), (width,))
+
+
+def losses_of(build, images, settings):
+    epochs = []
+    model = train(build, images, torch.arange(len(images)), settings, after_epoch=lambda e, m: epochs.append(e) is None)
+    return epochs, model
+
+
+def test_a_batch_is_what_to_input_gives_and_takes_no_new_memory(images):
+    batches = Batches(images, 8)
+    first = batches.take(torch.arange(8, 16))
+    torch.testing.assert_close(first, to_input(images[8:16]), rtol=0, atol=0)
+    place = first.data_ptr()
+    second = batches.take(torch.tensor([3, 3, 150]))
+    torch.testing.assert_close(second, to_input(images[[3, 3, 150]]), rtol=0, atol=0)
+    assert second.data_ptr() == place
+    assert second.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_optimizer_reads_the_schedule():
+    settings = replace(SETTINGS, epochs=5, warmup_ratio=0.3, learning_rate=0.1)
+    plan = Schedule(settings, 4, CPU)
+    model = torch.nn.Linear(1, 1, bias=False)
+    optimizer = make_optimizer(model, settings, plan)
+    model.weight.data.fill_(0.0)
+    for step in range(20):
+        plan.set()
+        assert float(plan.progress) == pytest.approx(step / 20)
+        before = float(model.weight.detach())
+        model.weight.grad = torch.ones(1, 1)
+        optimizer.step()
+        plan.advance()
+        # A constant gradient moves Adam by the learning rate.
+        assert before - float(model.weight.detach()) == pytest.approx(0.1 * schedule(step, 20, 0.3), rel=1e-3, abs=1e-6)
+
+
+def test_an_epoch_that_is_gone_to_has_its_learning_rate():
+    plan = Schedule(replace(SETTINGS, epochs=3, learning_rate=1.0), 10, CPU)
+    plan.go_to(20)
+    plan.set()
+    assert float(plan.rate) == pytest.approx(schedule(20, 30, SETTINGS.warmup_ratio))
+    assert float(plan.progress) == pytest.approx(2 / 3)
+
+
+class Waits(TorchDispatchMode):
+    """Notes the operations that make the host wait for a GPU, and that no graph can hold."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket._qualified_op_name
+        if name in ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal"):
+            self.seen.add(name)
+        return function(*args, **(kwargs or {}))
+
+
+def step_of(architecture, images, settings, shape=SHAPE):
+    torch.manual_seed(0)
+    model = architecture.build(shape).train()
+    plan = Schedule(settings, 4, CPU)
+    step = GradientStep(
+        model, make_optimizer(model, settings, plan), plan, images, settings, steps=4, batch_size=settings.batch_size
+    )
+    step.begin_epoch(1, torch.arange(len(images)))
+    return step
+
+
+@pytest.mark.parametrize("name", [n for n, f in FAMILIES.items() if not f.transductive and n != "pca"])
+def test_a_step_of_every_family_waits_for_nothing(images, name):
+    settings = replace(SETTINGS, noise_scale=0.1, latent_noise_scale=0.1, precision="bf16")
+    step = step_of(start_of(name), images, settings)
+    step.run()
+    with Waits() as waits:
+        step.run()
+    assert waits.seen == set()
+
+
+def test_what_waits_is_found(images):
+    with Waits() as waits:
+        float(images.sum())
+    assert waits.seen == {"aten::_local_scalar_dense"}
+
+
+class Hungry(FcnAutoencoder):
+    """Needs memory for two images at once, and not for more than `room`; the allocator of a real GPU is not there."""
+
+    room = 8
+    error: Exception = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    def training_pass(self, images, latent_noise_scale, progress):
+        if len(images) > self.room:
+            raise self.error
+        return super().training_pass(images, latent_noise_scale, progress)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you"),
+    ],
+    ids=["cuda", "python", "torch-cpu"],
+)
+def test_a_batch_that_does_not_fit_is_computed_in_parts_to_the_same_end(images, monkeypatch, error):
+    architecture = FcnArchitecture(widths=(32, 8))
+    monkeypatch.setattr(Hungry, "error", error)
+    whole, one = losses_of(lambda: FcnAutoencoder(SHAPE, architecture), images, SETTINGS)
+    parts, other = losses_of(lambda: Hungry(SHAPE, architecture), images, SETTINGS)
+    assert [epoch.parts for epoch in whole] == [1, 1]
+    assert [epoch.parts for epoch in parts] == [4, 4]
+    assert "in 4 parts" in parts[0].memory_note
+    for mine, theirs in zip(parts, whole, strict=True):
+        assert mine.loss == pytest.approx(theirs.loss, rel=1e-4)
+    for mine, theirs in zip(other.parameters(), one.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-2, atol=2e-4)
+
+
+def test_a_batch_size_that_its_parts_do_not_divide_counts_every_image_once(images, monkeypatch):
+    architecture = FcnArchitecture(widths=(32, 8))
+    settings = replace(SETTINGS, batch_size=27)
+    whole, _ = losses_of(lambda: FcnAutoencoder(SHAPE, architecture), images, settings)
+    parts, _ = losses_of(lambda: Hungry(SHAPE, architecture), images, settings)
+    assert parts[0].parts == 4
+    assert parts[-1].loss == pytest.approx(whole[-1].loss, rel=1e-4)
+
+
+def test_memory_that_does_not_suffice_for_two_images_is_an_error(images, monkeypatch):
+    monkeypatch.setattr(Hungry, "room", 1)
+    with pytest.raises(torch.OutOfMemoryError):
+        losses_of(lambda: Hungry(SHAPE, FcnArchitecture(widths=(8,))), images, SETTINGS)
+
+
+def test_another_error_is_not_taken_for_want_of_memory(images, monkeypatch):
+    assert not out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    monkeypatch.setattr(Hungry, "error", RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="mat1"):
+        losses_of(lambda: Hungry(SHAPE, FcnArchitecture(widths=(8,))), images, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        FcnArchitecture(widths=(64, 8), batch_norm=True, activation="prelu"),
+        CnnArchitecture(channels=(8, 16, 32), batch_norm=True, bottleneck=16),
+        VaeArchitecture(channels=(8, 16, 4), batch_norm=True),
+        MemoryArchitecture(encoder="fcn", width=64, bottleneck=16, slots=64, temperature=0.05),
+    ],
+    ids=["fcn", "cnn", "vae", "memory"],
+)
+def test_bfloat16_learns_what_float32_learns_and_leaves_float32_weights(images, architecture):
+    settings = replace(SETTINGS, epochs=6)
+
+    def build():
+        return architecture.build(SHAPE).to(memory_format=torch.channels_last)
+
+    exact, _ = losses_of(build, images, settings)
+    rounded, model = losses_of(build, images, replace(settings, precision="bf16"))
+    assert [e.loss for e in rounded] != [e.loss for e in exact]
+    assert rounded[-1].loss < 0.8 * rounded[0].loss
+    assert rounded[-1].loss == pytest.approx(exact[-1].loss, rel=0.05)
+    assert {p.dtype for p in (*model.parameters(), *model.buffers())} <= {torch.float32, torch.int64}
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that is told")
+def test_freed_memory_is_kept_while_a_model_is_trained_and_given_back_after():
+    def faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(5):
+            torch.ones(25_000_000)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    usual = faults()
+    before = resident()
+    with keep_freed_memory():
+        faults()
+        assert faults() < usual / 20
+        assert resident() > before + 50_000_000
+    assert resident() < before + 50_000_000
+
+
+def test_every_family_that_is_trained_by_steps_is_tested_here():
+    by_steps = {n for n, f in FAMILIES.items() if isinstance(start_of(n).build(SHAPE), GradientModel)}
+    assert by_steps == {n for n, f in FAMILIES.items() if not f.transductive and n != "pca"}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["fcn-sample", "cnn-sample", "vae-sample"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_replayed_graph_learns_what_single_kernels_learn(images, monkeypatch, name, precision):
+    settings = replace(SETTINGS, epochs=6, precision=precision)
+    shape, architecture = (1, 32, 32), preset(name)[1].architecture
+    on_gpu = images.cuda()
+
+    def build():
+        return architecture.build(shape).to(memory_format=torch.channels_last)
+
+    graphed, _ = losses_of(build, on_gpu, settings)
+    monkeypatch.setattr("ensemble_ad.training.loop.suited", lambda step, device: step)
+    eager, _ = losses_of(build, on_gpu, settings)
+    assert graphed[-1].loss == pytest.approx(eager[-1].loss, rel=0.05)
+
+
+@pytest.mark.gpu
+def test_a_step_on_cuda_is_captured_and_waits_for_nothing(images):
+    from ensemble_ad.training.step import GraphedStep
+
+    settings = replace(SETTINGS, noise_scale=0.1, precision="bf16")
+    on_gpu = images.cuda()
+    model = CnnArchitecture().build(SHAPE).cuda().to(memory_format=torch.channels_last).train()
+    plan = Schedule(settings, 5, on_gpu.device)
+    inner = GradientStep(model, make_optimizer(model, settings, plan), plan, on_gpu, settings, steps=5, batch_size=32)
+    step = GraphedStep(inner)
+    inner.begin_epoch(1, torch.arange(len(images), device="cuda"))
+    for _ in range(4):
+        step()
+    assert step.captured, step.refused
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        inner.begin_epoch(2, torch.arange(len(images), device="cuda"))
+        for _ in range(5):
+            step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
