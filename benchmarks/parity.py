@@ -29,7 +29,7 @@ from _record import machine_name, write
 from ensemble_ad import auc
 from ensemble_ad.data.images import load_dataset
 from ensemble_ad.data.preprocess import Preprocess
-from ensemble_ad.families._base import Architecture, scaled_rate
+from ensemble_ad.families.base import Architecture, scaled_rate
 from ensemble_ad.families.cnn import CnnArchitecture
 from ensemble_ad.families.fcn import FcnArchitecture
 from ensemble_ad.families.vae import VaeArchitecture

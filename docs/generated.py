@@ -44,7 +44,7 @@ def readable(app, what, name, thing, options, signature, returns):
 def families() -> str:
     """Every family with its presets, their sources and what a study searches, as Markdown."""
     from ensemble_ad.families import FAMILIES
-    from ensemble_ad.families._catalogue import catalogue, common_search
+    from ensemble_ad.families.catalogue import catalogue, common_search
     from ensemble_ad.search.plan import TuneSettings
 
     parts = []

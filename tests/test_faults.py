@@ -19,9 +19,10 @@ from ensemble_ad.blend import saved as saved_blend
 from ensemble_ad.data.images import load_dataset
 from ensemble_ad.detect.score_file import write_csv
 from ensemble_ad.errors import DataError, EnsadError, StorageError
-from ensemble_ad.files import whole as storage
 from ensemble_ad.files.id_table import ID
-from ensemble_ad.members import store as cache
+from ensemble_ad.files.json_file import MOST_JSON, read_json, write_json
+from ensemble_ad.files.whole import file_hash
+from ensemble_ad.members.store import DamagedError, list_members, sound_members
 from ensemble_ad.results.submission import write_submission
 from ensemble_ad.search import lease
 from ensemble_ad.search import study as course
@@ -52,8 +53,8 @@ def forge(folder: Path, **arrays: np.ndarray) -> None:
 
 def sign(folder: Path) -> None:
     info = json.loads((folder / "member.json").read_text())
-    info["checksums"]["vectors.npz"] = storage.file_hash(folder / "vectors.npz")
-    storage.write_json(folder / "member.json", info)
+    info["checksums"]["vectors.npz"] = file_hash(folder / "vectors.npz")
+    write_json(folder / "member.json", info)
 
 
 def claim(folder: Path, shape: tuple[int, ...]) -> None:
@@ -98,7 +99,7 @@ DAMAGES = {
 @pytest.fixture
 def worst(studies):
     """The folder of the fcn member that `blend --members fcn` would take last, and the other one's."""
-    members = [member for member in cache.list_members(studies)[0] if member.family == "fcn"]
+    members = [member for member in list_members(studies)[0] if member.family == "fcn"]
     return [member.folder for member in sorted(members, key=lambda member: member.value)]
 
 
@@ -143,7 +144,7 @@ def test_where_it_cannot_be_set_aside_it_is_left_out(run_ensad, studies, worst, 
         patch.setattr(Path, "rename", refuse)
         result = run_ensad("evaluate", "-q", "--labels", "none.csv")
         assert result.exit_code == DATA  # labels are looked at first
-        sound, problems = cache.sound_members(cache.list_members(studies)[0])
+        sound, problems = sound_members(list_members(studies)[0])
     assert worst[0].name not in [member.key for member in sound]
     assert "left out (cannot set aside" in problems[0]
     assert worst[0].exists()
@@ -163,14 +164,14 @@ def test_a_study_makes_a_damaged_member_again(run_ensad, data, studies, file):
     shutil.rmtree(studies / "members")
     (studies / "studies.db").unlink()
     assert run_ensad(*TUNE[:4], 1, *TUNE[5:]).exit_code == 0
-    (member,) = cache.list_members(studies)[0]
+    (member,) = list_members(studies)[0]
     before = member.vectors()
     (studies / "studies.db").unlink()
     (member.folder / file).write_bytes((member.folder / file).read_bytes()[:-9])
     result = run_ensad(*TUNE[:4], 1, *TUNE[5:])
     assert result.exit_code == 0, result.output
     assert f"set aside as .{member.key}.damaged-1" in result.stderr
-    (again,) = cache.list_members(studies)[0]
+    (again,) = list_members(studies)[0]
     assert again.key == member.key
     for one, two in zip(before, again.vectors(), strict=True):
         np.testing.assert_array_equal(one, two)
@@ -180,7 +181,7 @@ def test_a_study_leaves_a_member_of_a_newer_version_as_it_is(run_ensad, data, st
     (studies / "studies.db").unlink()
     for folder in (studies / "members").iterdir():
         info = json.loads((folder / "member.json").read_text())
-        storage.write_json(folder / "member.json", {**info, "format": 2})
+        write_json(folder / "member.json", {**info, "format": 2})
     before = files(studies / "members")
     result = run_ensad(*TUNE[:4], 1, *TUNE[5:], "-q")
     assert result.exit_code == STORAGE
@@ -199,13 +200,13 @@ def test_100_mb_of_json_are_refused_before_they_are_parsed(studies, text):
     (folder / "member.json").write_bytes(text)
     assert len(text) >= 100 << 20
     tracemalloc.start()
-    members, problems = cache.list_members(studies)
+    members, problems = list_members(studies)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 40 << 20
     assert len(members) == 3
     assert problems == [
-        f"{folder}/member.json must have {storage.MOST_JSON} bytes at most; it is damaged or not ours, remove it"
+        f"{folder}/member.json must have {MOST_JSON} bytes at most; it is damaged or not ours, remove it"
     ]
 
 
@@ -215,14 +216,14 @@ def test_100_mb_of_json_are_refused_before_they_are_parsed(studies, text):
 def test_numbers_that_are_not_finite_and_halves_of_characters_are_no_json(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(StorageError, match=r"a\.json must be JSON: "):
-        storage.read_json(tmp_path / "a.json")
+        read_json(tmp_path / "a.json")
 
 
 def test_what_would_be_too_large_to_read_is_not_written(tmp_path):
-    storage.write_json(tmp_path / "a.json", 1)
+    write_json(tmp_path / "a.json", 1)
     with pytest.raises(StorageError, match="must have 64 bytes at most"):
-        storage.write_json(tmp_path / "a.json", "x" * 64, most=64)
-    assert storage.read_json(tmp_path / "a.json") == 1
+        write_json(tmp_path / "a.json", "x" * 64, most=64)
+    assert read_json(tmp_path / "a.json") == 1
 
 
 FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", " =1", '=HYPERLINK("http://x")']
@@ -233,7 +234,7 @@ def test_no_csv_that_is_written_holds_a_formula(run_ensad, data, studies, tmp_pa
     folder = sorted((studies / "members").iterdir())[0]
     info = json.loads((folder / "member.json").read_text())
     info["recipe"]["labels"] = info["preset"] = formula
-    storage.write_json(folder / "member.json", {k: v for k, v in info.items() if k != "trial"})
+    write_json(folder / "member.json", {k: v for k, v in info.items() if k != "trial"})
     text = run_ensad("compare", "--format", "csv").stdout
     assert f"'{formula}".replace('"', '""') in text
     for line in text.splitlines():
@@ -414,8 +415,8 @@ def test_no_error_of_looking_at_failures_repeats_a_storage_url(run_ensad):
 
 
 def test_an_error_travels_from_a_worker_and_is_one_line_that_a_terminal_takes(studies):
-    member = cache.list_members(studies)[0][0]
-    error = cache.DamagedError("is\ndamaged \x1b[2J \ud800", member)
+    member = list_members(studies)[0][0]
+    error = DamagedError("is\ndamaged \x1b[2J \ud800", member)
     back = pickle.loads(pickle.dumps(error))
     assert isinstance(back, StorageError)
     assert str(back) == str(error) == "is damaged \\x1b[2J \\ud800"

@@ -123,7 +123,7 @@ def _without_torch() -> Iterator[str]:
     yield from (f"cli.{command}" for command in COMMANDS_WITHOUT_TORCH)
 
 
-@pytest.mark.parametrize("module", _without_torch())
+@pytest.mark.parametrize("module", list(_without_torch()))
 def test_what_needs_no_torch_imports_none_even_when_it_runs(module):
     # `compare --failed` alone looks into Optuna's storage.
     banned = {"torch", "torchvision"} | (set() if module == "cli.compare" else {"optuna"})

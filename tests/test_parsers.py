@@ -24,11 +24,14 @@ from ensemble_ad.cli._config import read_defaults
 from ensemble_ad.data.images import open_array, read_picture
 from ensemble_ad.detect.scorer import check_probe
 from ensemble_ad.errors import DataError, EnsadError, StorageError, UsageError
-from ensemble_ad.files import whole as storage
 from ensemble_ad.files.arrays import read_arrays
 from ensemble_ad.files.id_table import read_id_table, read_labels
-from ensemble_ad.members import store as cache
+from ensemble_ad.files.json_file import read_json, write_json
+from ensemble_ad.files.whole import file_hash, make_folder
+from ensemble_ad.layout import MEMBER_FILES
 from ensemble_ad.members.choose import parse_weights, select
+from ensemble_ad.members.data_record import load_data_record
+from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.results import evaluation as evaluate
 from ensemble_ad.results.comparison import tabulate
 from ensemble_ad.results.comparison_text import render_text
@@ -197,12 +200,12 @@ def test_sample_submissions(tmp_path, content):
 
 def sound_json(source: Path, studies: Path, path: Path) -> object:
     """What a file was before anything was done to it."""
-    return storage.read_json(source / path.relative_to(studies))
+    return read_json(source / path.relative_to(studies))
 
 
 def table_of(studies: Path) -> None:
     """What `ensad compare` does with whatever is there; its text and its CSV."""
-    members, problems = cache.list_members(studies)
+    members, problems = list_members(studies)
     blends, more = list_blends(studies)
     table = tabulate(studies, members, blends)
     render_text(table).encode()
@@ -219,7 +222,7 @@ def test_members(studies, studies_folder, data):
     folder = sorted((studies / "members").iterdir())[0]
     written(folder / "member.json", data.draw(altered(sound_json(studies_folder, studies, folder / "member.json"))))
     try:
-        member = cache.load_member(studies, folder.name)
+        member = load_member(studies, folder.name)
         reference, test = member.vectors()
         assert np.isfinite(reference).all()
         assert np.isfinite(test).all()
@@ -260,7 +263,7 @@ def test_the_rule_of_a_blend(studies, studies_folder, data):
             del arrays[name]
     info = sound_json(studies_folder, studies, folder / "blend.json")
     np.savez(folder / "scores.npz", **arrays)
-    storage.write_json(folder / "blend.json", {**info, "checksum": storage.file_hash(folder / "scores.npz")})
+    write_json(folder / "blend.json", {**info, "checksum": file_hash(folder / "scores.npz")})
     try:
         load_blend(studies, "both").rule()
     except (StorageError, DataError) as error:
@@ -273,7 +276,7 @@ def test_data_records(studies, studies_folder, data):
     (path,) = (studies / "data").iterdir()
     written(path, data.draw(altered(sound_json(studies_folder, studies, path))))
     try:
-        record = cache.load_data_record(studies, path.stem)
+        record = load_data_record(studies, path.stem)
         assert all(isinstance(name, str) for name in record.ids)
     except StorageError as error:
         one_line(error)
@@ -286,7 +289,7 @@ def evaluated(studies):
     names = [folder.name for folder in (studies / "members").iterdir()]
     row = {"auc": 0.8, "auc_low": 0.7, "auc_high": 0.9, "ties_best": True, "p_best": None}
     path = studies / "evaluations" / record.name
-    storage.make_folder(path.parent)
+    make_folder(path.parent)
     return path, {"labels": "l.csv", "labels_hash": "x", "rows": dict.fromkeys(sorted([*names, "both"]), row)}
 
 
@@ -309,12 +312,12 @@ def test_evaluations(studies, evaluated, data):
 def test_json_is_read_as_what_can_be_written_again(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
     try:
-        value = storage.read_json(tmp_path / "a.json")
+        value = read_json(tmp_path / "a.json")
     except StorageError as error:
         one_line(error)
         return
-    storage.write_json(tmp_path / "a.json", value)
-    assert storage.read_json(tmp_path / "a.json") == value
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == value
 
 
 # Arrays and archives
@@ -395,7 +398,7 @@ def test_archives_whose_list_of_checksums_is_right(tmp_path, exported, data):
     if name != MANIFEST:
         (tmp_path / "scratch").write_bytes(content[name])
         manifest = json.loads(content[MANIFEST])
-        told = {"size": len(content[name]), "checksum": storage.file_hash(tmp_path / "scratch")}
+        told = {"size": len(content[name]), "checksum": file_hash(tmp_path / "scratch")}
         content[MANIFEST] = json.dumps({**manifest, "files": {**manifest["files"], name: told}}).encode()
         (tmp_path / "scratch").unlink()
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as file:
@@ -415,9 +418,9 @@ def test_archives_whose_list_of_checksums_is_right(tmp_path, exported, data):
 def artifact(studies_folder, tmp_path_factory):
     """A member as it lies in an artifact store, and its key."""
     path = tmp_path_factory.mktemp("artifact") / "member.zip"
-    member = cache.list_members(studies_folder)[0][0]
+    member = list_members(studies_folder)[0][0]
     with zipfile.ZipFile(path, "w") as file:
-        for name in cache.FILES:
+        for name in MEMBER_FILES:
             file.write(member.folder / name, name)
         file.write(studies_folder / "data" / f"{member.data}.json", "data.json")
     return path.read_bytes(), member.key
@@ -440,7 +443,7 @@ def test_members_from_an_artifact_store(tmp_path, artifact, data):
 
 @pytest.fixture(scope="module")
 def packed(studies_folder):
-    return (cache.list_members(studies_folder)[0][0].folder / "weights.safetensors").read_bytes()
+    return (list_members(studies_folder)[0][0].folder / "weights.safetensors").read_bytes()
 
 
 @often
@@ -502,7 +505,7 @@ TERMS = st.sampled_from(
 @often
 @given(text=st.text(max_size=12) | st.lists(TERMS, max_size=8).map("".join))
 def test_members_to_blend(studies_folder, text):
-    members = cache.list_members(studies_folder)[0]
+    members = list_members(studies_folder)[0]
     try:
         terms = select(members, text.replace("KEY", members[0].key))
     except UsageError as error:
@@ -554,16 +557,16 @@ FOUND = {
 @pytest.mark.parametrize("kind", FOUND)
 def test_what_was_found_in_json(studies, evaluated, kind):
     pattern, changes = FOUND[kind]
-    storage.write_json(*evaluated)
+    write_json(*evaluated)
     path = sorted(studies.glob(pattern))[0]
-    written(path, {**storage.read_json(path), **changes})
+    written(path, {**read_json(path), **changes})
     try:
         table_of(studies)
-        cache.load_data_record(studies, evaluated[0].stem)
+        load_data_record(studies, evaluated[0].stem)
     except StorageError as error:
         one_line(error)
     else:
-        members, problems = cache.list_members(studies)
+        members, problems = list_members(studies)
         assert (len(members), len(problems) + len(list_blends(studies)[1])) in ((3, 1), (4, 1))
 
 

@@ -22,15 +22,18 @@ import numpy as np
 from ensemble_ad.blend import Blend
 from ensemble_ad.blend.saved import SavedBlend, check_name, load_blend
 from ensemble_ad.errors import DataError, EnsadError, StorageError, UsageError
-from ensemble_ad.files import whole as storage
 from ensemble_ad.files.archive import Archive, check_zip, open_archive
-from ensemble_ad.members.store import FILES, has_member, is_key, load_data_record, load_member
+from ensemble_ad.files.json_file import fits, read_json, write_json
+from ensemble_ad.files.whole import clear_errors, file_hash, make_folder, whole_file, whole_folder
+from ensemble_ad.layout import MEMBER_FILES, is_key
+from ensemble_ad.members.data_record import load_data_record
+from ensemble_ad.members.store import has_member, load_member
 from ensemble_ad.version import __version__
 
 FORMAT = 1
 MANIFEST = "ensad-blend.json"
 # Suffix in the archive -> name in the member's folder.
-_OF_MEMBER = {Path(name).suffix: name for name in FILES}
+_OF_MEMBER = {Path(name).suffix: name for name in MEMBER_FILES}
 _OF_BLEND = ("blend.json", "scores.npz")
 _DATA = "data.json"
 _MEMBER_FILE = re.compile(r"([a-z][a-z0-9_]*-[0-9a-f]{12})(\.json|\.npz|\.safetensors)")
@@ -66,20 +69,18 @@ def export_blend(studies: Path, blend: SavedBlend, target: Path, *, probe: Mappi
         "format": FORMAT,
         "version": __version__,
         "name": blend.name,
-        "files": {
-            name: {"size": path.stat().st_size, "checksum": storage.file_hash(path)} for name, path in files.items()
-        },
+        "files": {name: {"size": path.stat().st_size, "checksum": file_hash(path)} for name, path in files.items()},
         "probe": probe,
     }
     text = json.dumps(manifest, indent=1, allow_nan=False) + "\n"
     if target.suffix != ".zip":
-        with storage.whole_folder(target) as part:
+        with whole_folder(target) as part:
             for name, path in files.items():
                 shutil.copyfile(path, part / name)
             (part / MANIFEST).write_text(text, encoding="utf-8")
         return target
     try:
-        with storage.whole_file(target, overwrite=False) as part, zipfile.ZipFile(part, "w") as opened:
+        with whole_file(target, overwrite=False) as part, zipfile.ZipFile(part, "w") as opened:
             opened.writestr(MANIFEST, text)
             for name, path in files.items():
                 opened.write(path, name)
@@ -129,13 +130,11 @@ def import_blend(studies: Path, source: Path, *, name: str | None = None, check:
         members = [str(key) for key in blend.info["members"]]
         for folder in [*(f"members/{key}" for key in members), f"blends/{wanted}"]:
             if not (studies / folder).exists():
-                with storage.whole_folder(studies / folder) as part:
+                with whole_folder(studies / folder) as part:
                     for file in (stage / folder).iterdir():
                         shutil.move(file, part / file.name)
             if folder == f"members/{members[-1]}" and not (studies / "data" / f"{blend.data}.json").exists():
-                storage.write_json(
-                    studies / "data" / f"{blend.data}.json", storage.read_json(stage / "data" / f"{blend.data}.json")
-                )
+                write_json(studies / "data" / f"{blend.data}.json", read_json(stage / "data" / f"{blend.data}.json"))
     return load_blend(studies, wanted)
 
 
@@ -170,14 +169,14 @@ def _manifest(source: Path, archive: Archive) -> dict[str, Any]:
         manifest = json.loads(archive.read(MANIFEST, _MANIFEST_BYTES))
     except (ValueError, RecursionError):
         manifest = None
-    if not storage.fits(manifest, {"format": int}):
+    if not fits(manifest, {"format": int}):
         raise DataError(f"{source}: {MANIFEST} is damaged; export the blend again")
     if manifest["format"] != FORMAT:
         raise DataError(
             f"{source} has format {manifest['format']} (ensemble_ad {str(manifest.get('version'))[:20]}), and this "
             f"version, {__version__}, reads {FORMAT}; use the version that wrote it"
         )
-    if not storage.fits(manifest, _KINDS) or not all(storage.fits(told, _FILE) for told in manifest["files"].values()):
+    if not fits(manifest, _KINDS) or not all(fits(told, _FILE) for told in manifest["files"].values()):
         raise DataError(f"{source}: {MANIFEST} is damaged; export the blend again")
     files: dict[str, Any] = manifest["files"]
     for name in archive.sizes.keys() | files.keys():
@@ -192,8 +191,8 @@ def _manifest(source: Path, archive: Archive) -> dict[str, Any]:
 @contextmanager
 def _staging(studies: Path) -> Iterator[Path]:
     """A hidden studies' folder inside `studies`, where an archive is unpacked and verified."""
-    storage.make_folder(studies)
-    with storage.clear_errors(studies, "write to"):
+    make_folder(studies)
+    with clear_errors(studies, "write to"):
         stage = Path(tempfile.mkdtemp(prefix=".import-", suffix=".part", dir=studies))
     try:
         yield stage
@@ -203,9 +202,9 @@ def _staging(studies: Path) -> Iterator[Path]:
 
 def _rename(stage: Path, old: str, new: str) -> None:
     path = stage / "blends" / old / "blend.json"
-    info = storage.read_json(path)
+    info = read_json(path)
     if isinstance(info, dict):
-        storage.write_json(path, {**info, "name": new})
+        write_json(path, {**info, "name": new})
     path.parent.rename(stage / "blends" / new)
 
 

@@ -14,9 +14,10 @@ from ensemble_ad.blend.auto import fit_auto
 from ensemble_ad.blend.result import total_score
 from ensemble_ad.blend.saved import LEVEL, SavedBlend
 from ensemble_ad.errors import DataError, StorageError, UsageError
-from ensemble_ad.files import whole as storage
+from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.members.choose import Term
-from ensemble_ad.members.store import DamagedError, Member, load_data_record
+from ensemble_ad.members.data_record import load_data_record
+from ensemble_ad.members.store import DamagedError, Member
 from ensemble_ad.statistics import Estimate, rank_correlations, separation_many
 from ensemble_ad.statistics.estimate import two_sided_quantile
 
@@ -128,7 +129,7 @@ def blend_members(
         "seconds": round(time.perf_counter() - started, 3),
     }
     if name is None:
-        digest = storage.json_hash([info["data"], info["method"], info["normaliser"], info["weights"]])[:6]
+        digest = json_hash([info["data"], info["method"], info["normaliser"], info["weights"]])[:6]
         name = f"{'+'.join(term.text.replace(':', '') for term in terms)[:80]}-{digest}"
     state = {key: np.asarray(value) for key, value in made.state().items()}
     return saved_blend.save_blend(studies, name, info, {"test": state.pop("scores"), **state})

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ensemble_ad.errors import EnsadError, StorageError, UsageError
-from ensemble_ad.files import whole as storage
 from ensemble_ad.files.arrays import read_arrays
 from ensemble_ad.files.id_table import is_text
-from ensemble_ad.members.store import is_key
+from ensemble_ad.files.json_file import fits, json_hash, read_json, write_json
+from ensemble_ad.files.whole import file_hash, whole_folder
+from ensemble_ad.layout import is_key
 
 if TYPE_CHECKING:
     from ensemble_ad.blend import Blend
@@ -229,7 +230,7 @@ class SavedBlend:
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         path = self.folder / "scores.npz"
-        if storage.file_hash(path) != self.info["checksum"]:
+        if file_hash(path) != self.info["checksum"]:
             raise StorageError(f"{path} is damaged: its checksum differs; blend again")
         return read_arrays(path)
 
@@ -253,9 +254,9 @@ def save_blend(studies: Path, name: str, info: Mapping[str, Any], arrays: Mappin
     folder = _folder(studies, name)
     if is_key(name):
         raise UsageError(f"{name!r} looks like a member's key; choose another with --name")
-    identity = storage.json_hash({key: info[key] for key in ("data", "method", "normaliser", "weights")})
+    identity = json_hash({key: info[key] for key in ("data", "method", "normaliser", "weights")})
     if not folder.exists():
-        with storage.whole_folder(folder) as part:
+        with whole_folder(folder) as part:
             np.savez(part / "scores.npz", **arrays)  # type: ignore[arg-type]
             value = {
                 "format": FORMAT,
@@ -263,17 +264,17 @@ def save_blend(studies: Path, name: str, info: Mapping[str, Any], arrays: Mappin
                 "created": _after_all(studies),
                 "blended": _after_all(studies),
                 "identity": identity,
-                "checksum": storage.file_hash(part / "scores.npz"),
+                "checksum": file_hash(part / "scores.npz"),
                 **info,
             }
-            storage.write_json(part / "blend.json", value)
+            write_json(part / "blend.json", value)
     blend = load_blend(studies, name)
     if blend.info["identity"] != identity:
         raise UsageError(f"the name {name!r} is taken by another blend; choose another with --name")
     # Blending again makes a blend the latest one, which is what `ensad submit` hands in. The time is inside the file,
     # since copying a folder to another machine need not keep file times.
     later = {key: info[key] for key in _REFRESHED if key in info}
-    storage.write_json(folder / "blend.json", {**blend.info, **later, "blended": _after_all(studies)})
+    write_json(folder / "blend.json", {**blend.info, **later, "blended": _after_all(studies)})
     return load_blend(studies, name)
 
 
@@ -313,13 +314,13 @@ def load_blend(studies: Path, name: str) -> SavedBlend:
         known = ", ".join(blend.name for blend in list_blends(studies)[0]) or "none; run `ensad blend`"
         raise UsageError(f"unknown blend {name!r}; the blends in {studies} are {known}")
     path = folder / "blend.json"
-    info = storage.read_json(path)
+    info = read_json(path)
     problem = StorageError(f"{path} is not a blend that this version reads; remove {folder} and blend again")
-    if not storage.fits(info, _KINDS) or info.get("format") != FORMAT or info.get("name") != name:
+    if not fits(info, _KINDS) or info.get("format") != FORMAT or info.get("name") != name:
         raise problem
     later = {key: kind for key, kind in _LATER_KINDS.items() if key in info}
     share = {"value": 0, "standard_error": 0} if info.get("share") is None else info["share"]
-    if not storage.fits(info, later) or not storage.fits(share, {"value": _NUMBER, "standard_error": _NUMBER}):
+    if not fits(info, later) or not fits(share, {"value": _NUMBER, "standard_error": _NUMBER}):
         raise problem
     if not _is_plain(info):
         raise problem
@@ -338,7 +339,7 @@ def _is_plain(info: Mapping[str, Any]) -> bool:
     texts = (info["method"], info["labels_used"], info["created"], info["blended"], info["data"], info["checksum"],
              info.get("explanation", ""), *names)  # fmt: skip
     return (
-        all(storage.fits(number, _NUMBER) and abs(number) < _MOST for number in numbers)
+        all(fits(number, _NUMBER) and abs(number) < _MOST for number in numbers)
         and all(isinstance(text, str) and is_text(text) and len(text) < _LONGEST for text in texts)
         and all(isinstance(key, str) and is_key(key) for key in info["members"])
         and len(info["members"]) > 0

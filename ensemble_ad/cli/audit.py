@@ -31,7 +31,8 @@ def audit(labels: Path | None, data: Path, studies: Path, say: _options.Say) -> 
     from ensemble_ad.errors import UsageError
     from ensemble_ad.files.id_table import read_labels
     from ensemble_ad.members.choose import of_one_data_set
-    from ensemble_ad.members.store import list_members, load_data_record
+    from ensemble_ad.members.data_record import load_data_record
+    from ensemble_ad.members.store import list_members
     from ensemble_ad.results.audit import audit_blends, audit_studies
 
     cached, problems = list_members(studies)

@@ -135,7 +135,7 @@ def _write(
     say: _options.Say,
 ) -> None:
     """Write a table; its frame is asked for only where it is needed, since pandas takes longer to load than a table."""
-    from ensemble_ad.files import whole as storage
+    from ensemble_ad.files.whole import whole_file
 
     if say.as_json:
         say.result(rows=frame(), output=output)
@@ -150,7 +150,7 @@ def _write(
     if output is None:
         say.result(text.removesuffix("\n"))
         return
-    with storage.whole_file(output) as part:
+    with whole_file(output) as part:
         if kind == "parquet":
             frame().to_parquet(part)
         else:

@@ -47,7 +47,8 @@ def evaluate(
     from ensemble_ad.cli._table import print_table
     from ensemble_ad.errors import UsageError
     from ensemble_ad.files.id_table import read_labels
-    from ensemble_ad.members.store import list_members, load_data_record, sound_members
+    from ensemble_ad.members.data_record import load_data_record
+    from ensemble_ad.members.store import list_members, sound_members
     from ensemble_ad.results.evaluation import evaluate_scores, main_scores, save_evaluation
 
     members, problems = list_members(studies)

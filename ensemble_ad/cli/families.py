@@ -15,7 +15,7 @@ def families(say: _options.Say) -> None:
       ensad families
     """
     from ensemble_ad.families import FAMILIES
-    from ensemble_ad.families._catalogue import catalogue, common_search
+    from ensemble_ad.families.catalogue import catalogue, common_search
     from ensemble_ad.search.plan import TuneSettings
 
     listed, common = catalogue(TuneSettings.epochs), common_search(TuneSettings.epochs)

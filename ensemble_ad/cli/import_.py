@@ -70,17 +70,17 @@ def import_(
                 "scores need --name and --reference, the scores of the held-out training images; "
                 "`ensad import --template FILE` writes their ids"
             )
+        from ensemble_ad.families import FAMILIES
         from ensemble_ad.members.imported import import_scores
-        from ensemble_ad.training.make_member import data_record
 
         dataset = _load(data, studies)
         member = import_scores(
             studies,
             dataset,
-            data_record(dataset),
             name,
             test=source,
             reference=reference,
+            taken=FAMILIES,
             labels_used=labels_used,
         )
         say(f"separation {member.value:.4f}")

@@ -57,7 +57,7 @@ def report(
     """
     from ensemble_ad.blend.saved import latest_blend, load_blend
     from ensemble_ad.cli._progress import busy
-    from ensemble_ad.files import whole as files
+    from ensemble_ad.files.whole import whole_file
     from ensemble_ad.results.page import Sources, collect, render
 
     chosen = latest_blend(studies) if blend is None else load_blend(studies, blend)
@@ -70,7 +70,7 @@ def report(
     for note in page.notes:
         say.warn(note)
     path = output or Path(f"report-{chosen.name}.html")
-    with files.whole_file(path) as part:
+    with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
     first = page.headline.judged[0]
     size = len(text.encode())

@@ -59,7 +59,7 @@ def score(
     from ensemble_ad.data.stream import check_sources, count, stream
     from ensemble_ad.detect.score_file import WRITERS, by_rows
     from ensemble_ad.detect.scorer import load_blend
-    from ensemble_ad.files import whole as storage
+    from ensemble_ad.files.whole import whole_file
 
     with busy(say, "loading the models"):
         scorer = load_blend(blend, studies, device=device)
@@ -74,7 +74,7 @@ def score(
     with ExitStack() as stack:
         steps = stack.enter_context(counted(say, count(images) if say.live else None))
         if output is not None:
-            part = stack.enter_context(storage.whole_file(output))
+            part = stack.enter_context(whole_file(output))
             file = stack.enter_context(part.open("w", encoding="utf-8", newline=""))
             write = stack.enter_context(WRITERS[kind](file, about))
         elif say.as_json:

@@ -44,7 +44,7 @@ def submit(
     from ensemble_ad.blend.saved import latest_blend, load_blend
     from ensemble_ad.errors import DataError
     from ensemble_ad.files.whole import make_folder
-    from ensemble_ad.members.store import load_data_record
+    from ensemble_ad.members.data_record import load_data_record
     from ensemble_ad.results.submission import write_submission
 
     chosen = latest_blend(studies) if blend is None else load_blend(studies, blend)

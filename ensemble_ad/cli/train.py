@@ -55,7 +55,7 @@ def train(
     from ensemble_ad.data.images import load_dataset
     from ensemble_ad.data.preprocess import Preprocess
     from ensemble_ad.families import preset as look_up
-    from ensemble_ad.files import whole as storage
+    from ensemble_ad.files.whole import make_folder
     from ensemble_ad.members.objectives import Judgement
     from ensemble_ad.members.store import discard_damaged
     from ensemble_ad.training.device import choose_precision
@@ -66,7 +66,7 @@ def train(
 
     family, published = look_up(preset)
     check_transductive(family, allowed=transductive)
-    storage.make_folder(studies)
+    make_folder(studies)
     dataset = load_dataset(data, image_cache=studies / "preprocessed")
     place = choose_device(device)
     training = TrainSettings(seed=seed, precision=choose_precision(precision, place), **published.training)

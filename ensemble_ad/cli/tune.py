@@ -87,7 +87,7 @@ def tune(
     from ensemble_ad.cli._progress import watch
     from ensemble_ad.errors import StorageError, UsageError
     from ensemble_ad.files import id_table
-    from ensemble_ad.files import whole as files
+    from ensemble_ad.files.whole import make_folder
     from ensemble_ad.members.objectives import AUTO, OBJECTIVES
 
     if trials < 1:
@@ -100,7 +100,7 @@ def tune(
             if labels is None
             else f"--objective {name} reads no labels; leave --labels out"
         )
-    files.make_folder(studies)
+    make_folder(studies)
     from optuna.exceptions import StorageInternalError
 
     from ensemble_ad.data.images import load_dataset
@@ -170,8 +170,8 @@ def tune(
 
 
 def _hash(labels: Path) -> str:
-    from ensemble_ad.files import whole as storage
+    from ensemble_ad.files.whole import file_hash
 
     # The table shows the name, and control characters in it would be no text.
     name = "".join(c if c.isprintable() else "_" for c in labels.name)
-    return f"{name}:{storage.file_hash(labels)[:12]}"
+    return f"{name}:{file_hash(labels)[:12]}"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ensemble_ad.files import whole as storage
+from ensemble_ad.files.whole import whole_file
 
 NORMAL_DIGITS = (0, 1, 2, 3, 4)
 _TRAIN_SHARE = 0.7
@@ -37,11 +37,11 @@ def write_digits(folder: Path, seed: int = 0) -> None:
     test = rng.permutation(np.concatenate([kept, anomalous]))
     label = (~is_normal[test]).astype(int)
     for name, rows in (("trainingset.npy", normal[:n_train]), ("testingset.npy", test)):
-        with storage.whole_file(folder / name) as part, part.open("wb") as file:
+        with whole_file(folder / name) as part, part.open("wb") as file:
             np.save(file, images[rows])
     for name, header, values in (
         ("sample_submission.csv", "ID,score", np.zeros(len(test), dtype=int)),
         ("labels.csv", "ID,label", label),
     ):
-        with storage.whole_file(folder / name) as part:
+        with whole_file(folder / name) as part:
             part.write_text(header + "\n" + "".join(f"{i},{v}\n" for i, v in enumerate(values)), encoding="utf-8")

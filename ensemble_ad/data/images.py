@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ensemble_ad.errors import DataError
-from ensemble_ad.files import whole as storage
 from ensemble_ad.files.id_table import check_cells
+from ensemble_ad.files.json_file import json_hash
+from ensemble_ad.files.whole import file_hash, whole_file
 
 SIDES = (16, 256)
 CHANNELS = (1, 3)
@@ -77,7 +78,7 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """Changes with any pixel of either set; members of different fingerprints never mix."""
-        return storage.json_hash([self.train.fingerprint, self.test.fingerprint])
+        return json_hash([self.train.fingerprint, self.test.fingerprint])
 
     @property
     def is_grey(self) -> bool:
@@ -203,7 +204,7 @@ def keep_blocks(path: Path, make: Callable[[], tuple[tuple[int, ...], Iterable[I
         with contextlib.suppress(ValueError, EOFError, OSError):
             return _map(path)
     shape, runs = make()
-    with storage.whole_file(path) as part, part.open("wb") as file:
+    with whole_file(path) as part, part.open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for run in runs:
@@ -260,7 +261,7 @@ def open_folder(folder: Path, image_cache: Path) -> ImageSet:
         raise DataError(f"{folder} must hold images (PNG, JPEG, ...), but holds none that Pillow reads")
     ids = tuple(p.relative_to(folder).as_posix() for p in paths)
     check_cells(ids, str(folder))
-    content = storage.json_hash([storage.file_hash(p) for p in paths])
+    content = json_hash([file_hash(p) for p in paths])
     images = keep_blocks(image_cache / f"folder-{content}.npy", lambda: _decode(paths, ids, folder))
     return ImageSet(images=images, ids=ids, source=folder)
 

@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from ensemble_ad.data.images import SIDES, Images, ImageSet, blocks, keep_blocks
 from ensemble_ad.errors import UsageError
-from ensemble_ad.files import whole as storage
+from ensemble_ad.files.json_file import json_hash
+from ensemble_ad.files.whole import clear_errors
 
 _PIXELS = 2
 """Raised when the same settings give other pixels, so that no older file is taken for a newer one."""
@@ -204,10 +205,10 @@ def cached(image_set: ImageSet, preprocess: Preprocess, folder: Path) -> Images:
     images = image_set.images
     if not preprocess.changes(images):
         return images
-    key = storage.json_hash([image_set.fingerprint, preprocess.as_json(), _PIXELS])
+    key = json_hash([image_set.fingerprint, preprocess.as_json(), _PIXELS])
     path = folder / f"preprocessed-{key}.npy"
     shape = (len(images), *preprocess.size, preprocess.channels)
     opened = keep_blocks(path, lambda: (shape, applied(images, preprocess)))
-    with storage.clear_errors(path, "write"):
+    with clear_errors(path, "write"):
         os.utime(path)
     return opened

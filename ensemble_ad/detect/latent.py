@@ -21,7 +21,7 @@ from ensemble_ad.data.images import Images
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families import Decoder, Model
-from ensemble_ad.files import whole as storage
+from ensemble_ad.files.whole import whole_file
 from ensemble_ad.members.imported import is_imported
 from ensemble_ad.members.store import Member
 from ensemble_ad.training.make_member import load_model
@@ -244,7 +244,7 @@ def write_sheet(path: Path, tiles: Sequence[tuple[str, Images]]) -> None:
         scale = _TILE / max(tile.size)
         size = (round(tile.width * scale), round(tile.height * scale))
         sheet.paste(tile.resize(size, Image.Resampling.NEAREST), (left, head + _GAP))
-    with storage.whole_file(path) as part:
+    with whole_file(path) as part:
         sheet.save(part, format="PNG", optimize=True)
 
 

@@ -18,8 +18,9 @@ from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.data.stream import BLOCK, Shape, conform
 from ensemble_ad.errors import DataError, StorageError, UsageError
 from ensemble_ad.families import Model
+from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.imported import is_imported
-from ensemble_ad.members.store import Member, load_data_record, load_member
+from ensemble_ad.members.store import Member, load_member
 from ensemble_ad.training.error_vectors import LatentReferences, error_vectors
 from ensemble_ad.training.loop import choose_device
 from ensemble_ad.training.make_member import load_model, untrained

@@ -14,7 +14,7 @@ from ensemble_ad.families import (
     resnet_aux,
     vae,
 )
-from ensemble_ad.families._base import Architecture, Decoder, Family, Model, Output, Preset, Shape
+from ensemble_ad.families.base import Architecture, Decoder, Family, Model, Output, Preset, Shape
 
 __all__ = ["FAMILIES", "Architecture", "Decoder", "Family", "Model", "Output", "Preset", "Shape", "family", "preset"]
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ensemble_ad.families._base import Family, SearchRanges
+from ensemble_ad.families.base import Family, SearchRanges
 
 
 class _Corner:

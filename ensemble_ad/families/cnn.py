@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._base import (
+from ensemble_ad.families._convolution import doubling, halving
+from ensemble_ad.families.base import (
     Architecture,
     Family,
     GradientModel,
@@ -22,7 +23,6 @@ from ensemble_ad.families._base import (
     add_noise,
     flat_latent,
 )
-from ensemble_ad.families._convolution import doubling, halving
 
 _STRIDE = 8
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._base import (
+from ensemble_ad.families.base import (
     Architecture,
     Family,
     GradientModel,

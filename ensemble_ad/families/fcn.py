@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._base import (
+from ensemble_ad.families.base import (
     Architecture,
     Family,
     GradientModel,

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._base import (
+from ensemble_ad.families._convolution import doubling, halving
+from ensemble_ad.families.base import (
     Architecture,
     Family,
     GradientModel,
@@ -31,7 +32,6 @@ from ensemble_ad.families._base import (
     add_noise,
     flat_latent,
 )
-from ensemble_ad.families._convolution import doubling, halving
 from ensemble_ad.families.fcn import linear_stack
 
 _ENCODERS = ("fcn", "cnn")

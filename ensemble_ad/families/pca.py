@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._base import (
+from ensemble_ad.families.base import (
     Architecture,
     ClosedFormModel,
     Family,

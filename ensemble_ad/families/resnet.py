@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._base import Architecture, Family, GradientModel, Output, Preset, Sampler, Shape, add_noise
 from ensemble_ad.families._convolution import Doubling
+from ensemble_ad.families.base import Architecture, Family, GradientModel, Output, Preset, Sampler, Shape, add_noise
 
 _BLOCKS = {"10": (1, 1, 1, 1), "small": (2, 1, 1, 1), "18": (2, 2, 2, 2)}
 _STRIDE = 32

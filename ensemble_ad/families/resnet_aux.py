@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._base import Architecture, Family, GradientModel, Output, Preset, Sampler, Shape, add_noise
 from ensemble_ad.families._convolution import doubling
+from ensemble_ad.families.base import Architecture, Family, GradientModel, Output, Preset, Sampler, Shape, add_noise
 from ensemble_ad.families.reconstruction import root_sum_squares
 
 _BLOCKS = {"4": (1, 1, 1, 1), "5": (2, 1, 1, 1), "8": (2, 2, 2, 2)}

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._base import (
+from ensemble_ad.families._convolution import doubling, halving
+from ensemble_ad.families.base import (
     Architecture,
     Family,
     GradientModel,
@@ -29,7 +30,6 @@ from ensemble_ad.families._base import (
     flat_latent,
     standard_normal,
 )
-from ensemble_ad.families._convolution import doubling, halving
 
 _STRIDE = 8
 # exp of half of it is still finite where a diverging step throws the log-variance far off.

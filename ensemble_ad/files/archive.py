@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ensemble_ad.errors import DataError, EnsadError
-from ensemble_ad.files import whole as storage
+from ensemble_ad.files.whole import clear_errors, file_hash
 
 _MOST_FILES = 10_000
 # Exported archives are not compressed; one that grows more than this on unpacking is none.
@@ -39,7 +39,7 @@ class Archive:
         target.parent.mkdir(parents=True, exist_ok=True)
         left = int(told["size"])
         with _reading(self.path), self._open(name) as file:
-            with storage.clear_errors(target, "write"), target.open("wb") as out:
+            with clear_errors(target, "write"), target.open("wb") as out:
                 while left > 0:
                     with _reading(self.path):
                         block = file.read(min(_BLOCK, left))
@@ -48,7 +48,7 @@ class Archive:
                     out.write(block)
                     left -= len(block)
             more = file.read(1)
-        if left or more or storage.file_hash(target) != told["checksum"]:
+        if left or more or file_hash(target) != told["checksum"]:
             raise DataError(f"{self.path} is damaged: {name} is not what its checksum says; export it again")
 
 

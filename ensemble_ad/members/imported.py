@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import numpy.typing as npt
 from ensemble_ad.data.images import Dataset
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import DataError, UsageError
-from ensemble_ad.files import whole as storage
 from ensemble_ad.files.id_table import ID, IdTable, check_cells, read_id_table, shown
-from ensemble_ad.members import store as cache
+from ensemble_ad.files.json_file import json_hash
+from ensemble_ad.files.whole import whole_file
+from ensemble_ad.members.data_record import DataRecord, save_data_record
+from ensemble_ad.members.store import Member, discard_damaged, save_member
 from ensemble_ad.statistics import separation
 
 SCORE = "score"
@@ -23,7 +26,7 @@ _SHOWN = 3
 Scores = npt.NDArray[np.float32]
 
 
-def is_imported(member: cache.Member) -> bool:
+def is_imported(member: Member) -> bool:
     """Whether a member was imported: it has scores and no model."""
     return member.info.get("origin") == ORIGIN
 
@@ -52,7 +55,7 @@ def write_template(path: Path, dataset: Dataset) -> int:
     check_cells(ids, "the training set")
     try:
         with (
-            storage.whole_file(path, overwrite=False) as part,
+            whole_file(path, overwrite=False) as part,
             part.open("w", newline="", encoding="utf-8") as file,
         ):
             csv.writer(file, lineterminator="\n").writerows([(ID, SCORE), *((name, "") for name in ids)])
@@ -64,23 +67,23 @@ def write_template(path: Path, dataset: Dataset) -> int:
 def import_scores(
     studies: Path,
     dataset: Dataset,
-    record: cache.DataRecord,
     name: str,
     *,
     test: Path,
     reference: Path,
+    taken: Collection[str],
     labels_used: str = "unknown",
-) -> cache.Member:
+) -> Member:
     """Make a member of scores; the same scores again are the same member.
 
     Args:
         studies: the studies' folder.
         dataset: the images that were scored.
-        record: of the data set.
         name: takes the place of a family's name: lower-case letters, digits and _.
         test: CSV file `ID,score` of all test images, higher = more anomalous.
         reference: the same of the held-out training images (`reference_ids`); further training images are left out,
             since they were trained on.
+        taken: names that no member may have, those of the families.
         labels_used: which labels the detector saw, `none` if none; the table shows it.
 
     Raises:
@@ -88,7 +91,7 @@ def import_scores(
         DataError: for missing or unknown ids, scores that are not finite numbers or all equal, no test images.
         StorageError: if the member cannot be written.
     """
-    check_name(name)
+    check_name(name, taken)
     if not len(dataset.test):
         raise DataError("there are no test images, so there is nothing to blend the scores for")
     wanted = reference_ids(dataset)
@@ -98,13 +101,13 @@ def import_scores(
     )
     if tested.min() == tested.max():
         raise DataError(f"{test} gives every image the score {tested[0]}, which ranks nothing")
-    values = storage.json_hash([[float(x) for x in held_out], [float(x) for x in tested]])
+    values = json_hash([[float(x) for x in held_out], [float(x) for x in tested]])
     labels = None if labels_used == "none" else labels_used
     identity = {"data": dataset.fingerprint, "family": name, "scores": values, "labels": labels}
-    key = f"{name}-{storage.json_hash(identity)[:12]}"
+    key = f"{name}-{json_hash(identity)[:12]}"
     judged = separation(held_out, tested)
-    cache.discard_damaged(studies, key)
-    cache.save_data_record(studies, record)
+    discard_damaged(studies, key)
+    save_data_record(studies, DataRecord.of(dataset))
     info = {
         "origin": ORIGIN,
         # What every member's file has; there was no crop, size or epoch that could be known.
@@ -126,20 +129,18 @@ def import_scores(
         "environment": {},
         "created": datetime.now(UTC).isoformat(timespec="microseconds"),
     }
-    return cache.save_member(studies, key, info, reference={SCORE: held_out}, test={SCORE: tested}, weights={})
+    return save_member(studies, key, info, reference={SCORE: held_out}, test={SCORE: tested}, weights={})
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, taken: Collection[str]) -> None:
     """Refuse a name that `--members` could not take for an imported member's.
 
     Raises:
         UsageError: for another form, or a family's name.
     """
-    from ensemble_ad.families import FAMILIES
-
     if not _NAME.fullmatch(name):
         raise UsageError(f"--name must be lower-case letters, digits and _, a letter first (40 at most), not {name!r}")
-    if name in FAMILIES:
+    if name in taken:
         raise UsageError(f"--name must not be a family's, and {name} is one; choose another")
 
 

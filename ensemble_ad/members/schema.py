@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ensemble_ad.files import whole as storage
 from ensemble_ad.files.id_table import is_text
+from ensemble_ad.files.json_file import fits
 
 _COLUMN = re.compile(r"[A-Za-z0-9_.+-]{1,100}")
 _NUMBER = (int, float)
@@ -39,7 +39,7 @@ _OPTIONAL: dict[str, Any] = {
 
 def unfit(info: Mapping[str, Any]) -> list[str]:
     """What of a member's information is missing or otherwise than it has to be."""
-    found = [name for name, kind in _KINDS.items() if not storage.fits(info, {name: kind})]
+    found = [name for name, kind in _KINDS.items() if not fits(info, {name: kind})]
     if found:
         return found
     if not _belongs_together(info):
@@ -65,13 +65,13 @@ def _is_plain(info: Mapping[str, Any]) -> bool:
              recipe["data"])  # fmt: skip
     crop, size = recipe["preprocess"]["crop"][:1], recipe["preprocess"]["size"][:1]
     trial = info.get("trial")
-    number = trial["number"] if isinstance(trial, dict) and storage.fits(trial, _TRIAL) else 0
+    number = trial["number"] if isinstance(trial, dict) and fits(trial, _TRIAL) else 0
     counts = [recipe["training"]["epochs"], info["best_epoch"], info["parameters"], number]
     counts += [count for count in size if count is not None]
     return (
         all(text is None or (isinstance(text, str) and is_text(text) and len(text) < 300) for text in texts)
         and (len(crop), len(size)) == (1, 1)
-        and storage.fits(crop[0], (*_NUMBER, type(None)))
+        and fits(crop[0], (*_NUMBER, type(None)))
         and all(isinstance(count, int) and abs(count) <= _MOST for count in counts)
-        and all(storage.fits(info[name], kind) for name, kind in _OPTIONAL.items() if info.get(name) is not None)
+        and all(fits(info[name], kind) for name, kind in _OPTIONAL.items() if info.get(name) is not None)
     )

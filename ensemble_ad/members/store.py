@@ -5,7 +5,6 @@ environment, checksums), `vectors.npz` (float32 `reference` (n, m) and `test` (k
 `weights.safetensors`. The data set it belongs to has a record, `studies/data/<fingerprint>.json`.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,37 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ensemble_ad.errors import StorageError
-from ensemble_ad.files import whole as storage
 from ensemble_ad.files.arrays import read_arrays
+from ensemble_ad.files.json_file import read_json, write_json
+from ensemble_ad.files.whole import file_hash, remove_parts, set_aside, whole_folder
+from ensemble_ad.layout import MEMBER_INFO, VECTORS, WEIGHTS, member_folder, members_folder
 from ensemble_ad.members.schema import unfit
 
 FORMAT = 1
-FILES = ("member.json", "vectors.npz", "weights.safetensors")
-_KEY = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}")
-_MOST = 1 << 53
-_RECORD = {"ids": list, "n_train": int, "n_reference": int, "shape": list, "source": str}
 Scores = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataRecord:
-    """What later commands need to know of a data set.
-
-    Attributes:
-        fingerprint: of the images.
-        ids: of the test images, in their order.
-        n_train: training images, held-out ones included.
-        n_reference: held-out ones.
-        shape: of an image, (side, side, channels).
-        source: the folder that it was read from.
-    """
-
-    fingerprint: str
-    ids: tuple[str, ...]
-    n_train: int
-    n_reference: int
-    shape: tuple[int, ...]
-    source: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +76,7 @@ class Member:
         Raises:
             StorageError: if the file is missing, damaged or not what the checksum says.
         """
-        path = self.folder / "vectors.npz"
+        path = self.folder / VECTORS
         self._verify(path)
         try:
             arrays = read_arrays(path)
@@ -123,14 +99,14 @@ class Member:
         Raises:
             StorageError: as for `vectors`.
         """
-        path = self.folder / "weights.safetensors"
+        path = self.folder / WEIGHTS
         self._verify(path)
         return path
 
     def _verify(self, path: Path) -> None:
         if not path.exists():
             raise DamagedError(f"cannot read {path}: No such file or directory; run the study again", self)
-        if storage.file_hash(path) != self.info["checksums"].get(path.name):
+        if file_hash(path) != self.info["checksums"].get(path.name):
             raise DamagedError(
                 f"{path} is damaged: its checksum differs; remove {self.folder} and run the study again", self
             )
@@ -154,7 +130,7 @@ class DamagedError(StorageError):
     def set_aside(self) -> str:
         """Move the member to where nothing reads it, and tell of it; where that is not possible, tell of that."""
         try:
-            aside = storage.set_aside(self.folder)
+            aside = set_aside(self.folder)
         except StorageError as error:
             return f"{self}; left out ({error})"
         return f"{self}; left out and set aside as {aside.name}"
@@ -185,40 +161,29 @@ def save_member(
     from safetensors.numpy import save
 
     columns = list(reference)
-    place = _folder(studies, key)
+    place = member_folder(studies, key)
     if place.exists() and not has_member(studies, key):
-        storage.set_aside(place)
-    with storage.whole_folder(place) as folder:
+        set_aside(place)
+    with whole_folder(place) as folder:
         np.savez(
-            folder / "vectors.npz",
+            folder / VECTORS,
             reference=np.stack([reference[c] for c in columns], axis=1),
             test=np.stack([test[c] for c in columns], axis=1),
         )
         # Written here, since safetensors' own writer tells of a full disk in an error that is no OSError.
         packed = save({name: np.ascontiguousarray(value) for name, value in weights.items()})
-        (folder / "weights.safetensors").write_bytes(packed)
-        checksums = {item.name: storage.file_hash(item) for item in folder.iterdir()}
-        storage.write_json(
-            folder / "member.json",
+        (folder / WEIGHTS).write_bytes(packed)
+        checksums = {item.name: file_hash(item) for item in folder.iterdir()}
+        write_json(
+            folder / MEMBER_INFO,
             {"format": FORMAT, "key": key, **info, "columns": columns, "checksums": checksums},
         )
     return load_member(studies, key)
 
 
-def is_key(name: str) -> bool:
-    """Whether `name` looks like a member's key."""
-    return _KEY.fullmatch(name) is not None
-
-
-def _folder(studies: Path, key: str) -> Path:
-    if not is_key(key):
-        raise StorageError(f"a member's key must look like fcn-0123456789ab, not {key!r}")
-    return studies / "members" / key
-
-
 def has_member(studies: Path, key: str) -> bool:
     """Whether the member is cached."""
-    return (_folder(studies, key) / "member.json").exists()
+    return (member_folder(studies, key) / MEMBER_INFO).exists()
 
 
 def remove_half_written(studies: Path, key: str) -> None:
@@ -227,7 +192,7 @@ def remove_half_written(studies: Path, key: str) -> None:
     Raises:
         StorageError: if it cannot be removed.
     """
-    storage.remove_parts(_folder(studies, key))
+    remove_parts(member_folder(studies, key))
 
 
 def load_member(studies: Path, key: str) -> Member:
@@ -237,11 +202,11 @@ def load_member(studies: Path, key: str) -> Member:
         DamagedError: if it is damaged or not a member's.
         StorageError: if there is none, or it is of a format that this version does not know.
     """
-    folder = _folder(studies, key)
-    path = folder / "member.json"
+    folder = member_folder(studies, key)
+    path = folder / MEMBER_INFO
     unread = Member(key=key, folder=folder, info={})
     try:
-        info = storage.read_json(path)
+        info = read_json(path)
     except StorageError as error:
         if path.is_file() and not isinstance(error.__cause__, OSError):
             raise DamagedError(str(error), unread) from error
@@ -296,7 +261,7 @@ def sound_members(members: Sequence[Member]) -> tuple[list[Member], list[str]]:
 def list_members(studies: Path) -> tuple[list[Member], list[str]]:
     """All members, oldest first, and a line about each folder that is not one."""
     members, problems = [], []
-    for folder in sorted((studies / "members").glob("*-*")):
+    for folder in sorted(members_folder(studies).glob("*-*")):
         if folder.name.startswith(".") or not folder.is_dir():
             continue
         try:
@@ -305,39 +270,3 @@ def list_members(studies: Path) -> tuple[list[Member], list[str]]:
             problems.append(str(error))
     members.sort(key=lambda member: (str(member.info["created"]), member.key))
     return members, problems
-
-
-def save_data_record(studies: Path, record: DataRecord) -> None:
-    """Write the record of a data set beside its members."""
-    path = studies / "data" / f"{record.fingerprint}.json"
-    value = {"format": FORMAT, **{name: getattr(record, name) for name in DataRecord.__dataclass_fields__}}
-    storage.write_json(path, value, most=storage.MOST_IDS)
-
-
-def load_data_record(studies: Path, fingerprint: str) -> DataRecord:
-    """Read the record of a data set.
-
-    Raises:
-        StorageError: if it is missing or damaged.
-    """
-    path = studies / "data" / f"{fingerprint}.json"
-    value = storage.read_json(path, most=storage.MOST_IDS)
-    try:
-        if (value["format"], value["fingerprint"]) != (FORMAT, fingerprint):
-            raise KeyError(f"format {str(value['format'])[:20]}, fingerprint {str(value['fingerprint'])[:40]}")
-        if not storage.fits(value, _RECORD) or not all(isinstance(n, int) and 0 < n < _MOST for n in value["shape"]):
-            raise TypeError("ids, numbers or shape are none")
-        if not all(isinstance(name, str) for name in value["ids"]) or len(set(value["ids"])) < len(value["ids"]):
-            raise TypeError("its ids are not distinct names")
-        if min(value["n_train"], value["n_reference"]) < 0 or len(value["shape"]) != 3:
-            raise TypeError("numbers or shape cannot be")
-        return DataRecord(
-            fingerprint=value["fingerprint"],
-            ids=tuple(value["ids"]),
-            n_train=value["n_train"],
-            n_reference=value["n_reference"],
-            shape=tuple(value["shape"]),
-            source=value["source"],
-        )
-    except (KeyError, TypeError) as error:
-        raise StorageError(f"{path} is not the record of a data set ({error}); run the study again") from error

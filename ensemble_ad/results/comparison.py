@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble_ad.blend.saved import LEVEL, QUANTILE, SavedBlend, Share, list_blends
 from ensemble_ad.errors import StorageError
-from ensemble_ad.members.store import Member, list_members, load_data_record
+from ensemble_ad.members.data_record import load_data_record
+from ensemble_ad.members.store import Member, list_members
 from ensemble_ad.results.evaluation import load_evaluation
 
 if TYPE_CHECKING:

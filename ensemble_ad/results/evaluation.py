@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.errors import StorageError
-from ensemble_ad.files import whole as storage
+from ensemble_ad.files.json_file import fits, read_json, write_json
+from ensemble_ad.files.whole import file_hash
 from ensemble_ad.members.store import Member
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def save_evaluation(studies: Path, fingerprint: str, labels: Path, table: "pd.Da
 
     Rows of an earlier evaluation by the same labels stay, except `ties_best`, which holds among the rows of one only.
     """
-    labels_hash = storage.file_hash(labels)
+    labels_hash = file_hash(labels)
     rows = {str(name): {str(k): v for k, v in row.items()} for name, row in table.to_dict(orient="index").items()}
     earlier = load_evaluation(studies, fingerprint)
     if earlier is not None and earlier.get("labels_hash") == labels_hash:
@@ -104,7 +105,7 @@ def save_evaluation(studies: Path, fingerprint: str, labels: Path, table: "pd.Da
         rows = {**kept, **rows}
     # The path, so that `ensad report` can draw curves by the same labels; it reads no file of another hash.
     value = {"labels": labels.name, "path": str(labels.resolve()), "labels_hash": labels_hash, "rows": rows}
-    storage.write_json(_path(studies, fingerprint), value)
+    write_json(_path(studies, fingerprint), value)
 
 
 def load_evaluation(studies: Path, fingerprint: str) -> dict[str, Any] | None:
@@ -116,14 +117,14 @@ def load_evaluation(studies: Path, fingerprint: str) -> dict[str, Any] | None:
     path = _path(studies, fingerprint)
     if not path.exists():
         return None
-    value: dict[str, Any] = storage.read_json(path)
-    if not storage.fits(value, {"rows": dict}) or not all(_is_row(row) for row in value["rows"].values()):
+    value: dict[str, Any] = read_json(path)
+    if not fits(value, {"rows": dict}) or not all(_is_row(row) for row in value["rows"].values()):
         raise StorageError(f"{path} is not an evaluation; remove it and run `ensad evaluate` again")
     return value
 
 
 def _is_row(row: Any) -> bool:
-    return isinstance(row, dict) and all(storage.fits(row.get(name), kind) for name, kind in _ROW.items())
+    return isinstance(row, dict) and all(fits(row.get(name), kind) for name, kind in _ROW.items())
 
 
 def _path(studies: Path, fingerprint: str) -> Path:

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ensemble_ad.errors import DataError, StorageError
-from ensemble_ad.files import whole as storage
 from ensemble_ad.files.id_table import ID, check_cells, check_same_ids, read_id_table
+from ensemble_ad.files.whole import whole_file
 
 SCORE = "score"
 
@@ -63,7 +63,7 @@ def write_submission(
         path = folder / (f"{stem}.csv" if attempt == 1 else f"{stem}-{attempt}.csv")
         try:
             with (
-                storage.whole_file(path, overwrite=False) as part,
+                whole_file(path, overwrite=False) as part,
                 part.open("w", newline="", encoding="utf-8") as file,
             ):
                 writer = csv.writer(file, lineterminator="\n")

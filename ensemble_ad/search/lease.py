@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ensemble_ad.errors import EnsadError, StorageError
-from ensemble_ad.files import whole as storage
+from ensemble_ad.files.whole import clear_errors, make_folder
 
 _FORGOTTEN_SECONDS = 86_400
 _NAME = re.compile(r"[A-Za-z0-9-]+\.[0-9a-f]{12}")
@@ -31,8 +31,8 @@ def lease(studies: Path) -> Iterator[str]:
     """
     worker = f"{_host()}.{uuid.uuid4().hex[:12]}"
     path = _path(studies, worker)
-    storage.make_folder(path.parent)
-    with storage.clear_errors(path, "lock"):
+    make_folder(path.parent)
+    with clear_errors(path, "lock"):
         lock = FileLock(path)
         lock.acquire()
     _clear(path.parent)

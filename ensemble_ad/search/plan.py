@@ -13,7 +13,7 @@ from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families import Family, family
-from ensemble_ad.files import whole as storage
+from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.members.auto_objective import Circumstances
 from ensemble_ad.members.objectives import AUTO
 from ensemble_ad.search.storage import open_storage
@@ -92,7 +92,7 @@ def study_name(settings: TuneSettings, fingerprint: str, widths: Sequence[int], 
         settings.seed,
         settings.flips,
     ]
-    return f"{settings.family}-{settings.objective}-{storage.json_hash(what)[:8]}"
+    return f"{settings.family}-{settings.objective}-{json_hash(what)[:8]}"
 
 
 class Plan:

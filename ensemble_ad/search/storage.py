@@ -20,7 +20,7 @@ import sqlalchemy
 from filelock import FileLock, Timeout
 
 from ensemble_ad.errors import StorageError, UsageError
-from ensemble_ad.files import whole as storage
+from ensemble_ad.files.whole import clear_errors, make_folder
 
 HEARTBEAT_SECONDS = 30
 GRACE_SECONDS = 180
@@ -96,7 +96,7 @@ def open_storage(studies: Path, url: str | None) -> StudyStorage:
             is not repeated.
         UsageError: if PostgreSQL's driver is not installed.
     """
-    storage.make_folder(studies)
+    make_folder(studies)
     path = studies / "studies.db"
     if url is None and path.exists() and not os.access(path, os.R_OK | os.W_OK):
         raise StorageError(f"cannot write to {path}: permission denied; make it writable or name another folder")
@@ -203,10 +203,10 @@ def _took_too_long(where: str) -> StorageError:
 
 @contextmanager
 def _file_turn(path: Path, where: str) -> Iterator[None]:
-    storage.make_folder(path.parent)
+    make_folder(path.parent)
     lock = FileLock(path)
     try:
-        with storage.clear_errors(path, "lock", but=Timeout):
+        with clear_errors(path, "lock", but=Timeout):
             lock.acquire(timeout=_PATIENCE)
     except Timeout:
         raise _took_too_long(where) from None

@@ -19,10 +19,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ensemble_ad import statistics
 from ensemble_ad.errors import StorageError
-from ensemble_ad.members import store as cache
 from ensemble_ad.members.auto_objective import Circumstances, Finished, first_objective, guard
 from ensemble_ad.members.choose import best_first
 from ensemble_ad.members.objectives import AUTO, objective
+from ensemble_ad.members.store import Member, has_member, load_member, sound_members
 from ensemble_ad.search import lease
 from ensemble_ad.search.failures import MOST_KILLS, REASON
 from ensemble_ad.search.storage import StudyStorage
@@ -300,7 +300,7 @@ class Course:
     def _objectives(self, trial: FrozenTrial) -> Mapping[str, Any]:
         """What the objectives say of a completed trial; studies of older versions have it in the members alone."""
         told: Mapping[str, Any] | None = trial.user_attrs.get("objectives")
-        return told or cache.load_member(self.studies, trial.user_attrs["member"]).info["objectives"]
+        return told or load_member(self.studies, trial.user_attrs["member"]).info["objectives"]
 
     def _open(self, objective_name: str) -> optuna.Study:
         name = f"{self.name}-{objective_name}" if self.auto and objective_name != "separation" else self.name
@@ -327,20 +327,20 @@ class Course:
 
     def consensus(self) -> npt.NDArray[np.float64] | None:
         """Mean rank of the test images over the finished trials, for the objective of that name."""
-        if self.objective != "consensus" or not (members := cache.sound_members(self.members())[0]):
+        if self.objective != "consensus" or not (members := sound_members(self.members())[0]):
             return None
         columns = [member.vectors()[1][:, member.columns.index(member.main_column)] for member in members]
         ranks: npt.NDArray[np.float64] = statistics.midranks(np.stack(columns).astype(np.float64)).mean(axis=0)
         return ranks
 
-    def told(self, member: cache.Member) -> list[float]:
+    def told(self, member: Member) -> list[float]:
         """A member's value in each of the study's directions."""
         return both_values(member.info["objectives"]) if self.objective == "both" else [member.value]
 
-    def members(self) -> list[cache.Member]:
+    def members(self) -> list[Member]:
         """The completed trials' members that are in this studies' folder."""
         keys = [trial.user_attrs["member"] for trial in self.complete()]
-        return [cache.load_member(self.studies, key) for key in keys if cache.has_member(self.studies, key)]
+        return [load_member(self.studies, key) for key in keys if has_member(self.studies, key)]
 
     def complete(self) -> list[FrozenTrial]:
         """The completed trials."""
@@ -364,7 +364,7 @@ class Course:
         trials = self.study.get_trials(deepcopy=False)
         return [trial for trial in trials if trial.state in FINISHED or REASON in trial.user_attrs]
 
-    def best(self) -> cache.Member | None:
+    def best(self) -> Member | None:
         """The best of `members`."""
         members = self.members()
         return best_first(members, self.objective)[0] if members else None

@@ -18,9 +18,11 @@ from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from ensemble_ad.errors import EnsadError, StorageError, UsageError
-from ensemble_ad.files import whole as storage
 from ensemble_ad.files.archive import check_zip
-from ensemble_ad.members import store as cache
+from ensemble_ad.files.whole import clear_errors, make_folder, whole_folder
+from ensemble_ad.layout import MEMBER_FILES, is_key
+from ensemble_ad.members.data_record import load_data_record, save_data_record
+from ensemble_ad.members.store import Member, has_member, load_member
 
 if TYPE_CHECKING:
     from optuna.artifacts._protocol import ArtifactStore
@@ -43,7 +45,7 @@ class Artifacts:
         parts = urlsplit(url)
         self._store: ArtifactStore
         if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
-            self._store = FileSystemArtifactStore(storage.make_folder(Path(parts.path)))
+            self._store = FileSystemArtifactStore(make_folder(Path(parts.path)))
         elif parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc and parts.path in ("", "/"):
             try:
                 from optuna.artifacts import Boto3ArtifactStore
@@ -54,7 +56,7 @@ class Artifacts:
         else:
             raise UsageError("--artifacts must be file:///FOLDER or s3://BUCKET, without a user or password in it")
 
-    def push(self, trial: optuna.Trial, member: cache.Member, studies: Path) -> None:
+    def push(self, trial: optuna.Trial, member: Member, studies: Path) -> None:
         """Upload the member of a running trial.
 
         Raises:
@@ -63,8 +65,8 @@ class Artifacts:
         record = studies / "data" / f"{member.data}.json"
         with _part(studies) as folder:
             packed = folder / f"{member.key}.zip"
-            with storage.clear_errors(packed, "write"), zipfile.ZipFile(packed, "w") as file:
-                for name in cache.FILES:
+            with clear_errors(packed, "write"), zipfile.ZipFile(packed, "w") as file:
+                for name in MEMBER_FILES:
                     file.write(member.folder / name, name)
                 file.write(record, _DATA)
             with _clear("write to"):
@@ -100,7 +102,7 @@ class Artifacts:
             for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
                 for meta in get_all_artifact_meta(trial, storage=backend):
                     found = meta.filename.removesuffix(".zip")
-                    if key not in (None, found) or not cache.is_key(found) or cache.has_member(studies, found):
+                    if key not in (None, found) or not is_key(found) or has_member(studies, found):
                         continue
                     try:
                         self._fetch(found, meta.artifact_id, studies)
@@ -118,11 +120,11 @@ class Artifacts:
             with _clear("read"):
                 download_artifact(artifact_store=self._store, artifact_id=artifact_id, file_path=str(packed))
             member = _unpack(packed, key, stage)
-            record = cache.load_data_record(stage, member.data)
+            record = load_data_record(stage, member.data)
             if not (studies / "data" / f"{member.data}.json").exists():
-                cache.save_data_record(studies, record)
-            with storage.whole_folder(studies / "members" / key) as folder:
-                for name in cache.FILES:
+                save_data_record(studies, record)
+            with whole_folder(studies / "members" / key) as folder:
+                for name in MEMBER_FILES:
                     shutil.move(member.folder / name, folder / name)
 
 
@@ -130,12 +132,12 @@ class _NotAMember(Exception):
     """An artifact that is not what it says."""
 
 
-def _unpack(packed: Path, key: str, stage: Path) -> cache.Member:
+def _unpack(packed: Path, key: str, stage: Path) -> Member:
     """Unpack into `stage`, as a studies' folder, and verify; other names than a member's are refused."""
     try:
         with zipfile.ZipFile(packed) as file:
             names = [entry.filename for entry in file.infolist()]
-            if sorted(names) != sorted((*cache.FILES, _DATA)):
+            if sorted(names) != sorted((*MEMBER_FILES, _DATA)):
                 raise _NotAMember(f"it holds {', '.join(map(repr, names[:5]))}")
             check_zip(packed, file.infolist())
             folder = stage / "members" / key
@@ -146,9 +148,9 @@ def _unpack(packed: Path, key: str, stage: Path) -> cache.Member:
                     shutil.copyfileobj(source, out)
         with zipfile.ZipFile(folder / "vectors.npz") as inner:
             check_zip(folder / "vectors.npz", inner.infolist())
-        member = cache.load_member(stage, key)
+        member = load_member(stage, key)
         (stage / "data" / _DATA).rename(stage / "data" / f"{member.data}.json")
-        cache.load_data_record(stage, member.data)
+        load_data_record(stage, member.data)
         member.vectors()
         member.weights_path()
     except (EnsadError, zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError) as error:
@@ -158,8 +160,8 @@ def _unpack(packed: Path, key: str, stage: Path) -> cache.Member:
 
 @contextmanager
 def _part(studies: Path) -> Iterator[Path]:
-    storage.make_folder(studies)
-    with storage.clear_errors(studies, "write to"):
+    make_folder(studies)
+    with clear_errors(studies, "write to"):
         folder = Path(tempfile.mkdtemp(prefix=".member-", suffix=".part", dir=studies))
     try:
         yield folder

@@ -19,10 +19,10 @@ from optuna.trial import TrialState
 
 from ensemble_ad.data.images import Dataset
 from ensemble_ad.errors import EnsadError, Interrupted, StorageError
-from ensemble_ad.files import whole as storage
-from ensemble_ad.members import store as cache
+from ensemble_ad.files.whole import make_folder
 from ensemble_ad.members.choose import best_first
 from ensemble_ad.members.objectives import Judgement
+from ensemble_ad.members.store import Member, discard_damaged, has_member
 from ensemble_ad.search.failures import REASON, STOPPED
 from ensemble_ad.search.lease import lease
 from ensemble_ad.search.plan import Plan, TuneSettings
@@ -77,7 +77,7 @@ class TuneResult:
     failed: int
     saved: float
     objective: str
-    best: cache.Member | None
+    best: Member | None
     values: tuple[float, ...]
     reference_rows: int
 
@@ -116,7 +116,7 @@ def tune(
         EnsadError: for settings that do not fit, a storage that fails, or ten trials in a row that fail.
     """
     plan = Plan(dataset, settings)
-    storage.make_folder(studies)
+    make_folder(studies)
     with lease(studies) as worker:
         course = plan.course(studies, worker, watcher)
         store = None if settings.artifacts is None else Artifacts(settings.artifacts)
@@ -201,8 +201,8 @@ class _Work:
             if self.pseudo is None and not self.plan.kind.transductive:
                 self.pseudo = PseudoImages.of(self.plan.dataset)
             self._fetch(recipe)
-            damaged = cache.discard_damaged(self.studies, recipe.key)
-            was_cached = cache.has_member(self.studies, recipe.key)
+            damaged = discard_damaged(self.studies, recipe.key)
+            was_cached = has_member(self.studies, recipe.key)
             member = fit_member(
                 self.plan.dataset,
                 recipe,

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble_ad.errors import StorageError
-from ensemble_ad.files import whole as storage
-from ensemble_ad.members import store as cache
+from ensemble_ad.files.whole import clear_errors, remove_parts, whole_file
+from ensemble_ad.layout import is_key
 
 if TYPE_CHECKING:  # who only looks on at a study need not wait for torch
     from torch import Tensor
@@ -61,7 +61,7 @@ class Checkpoint:
         if not self._path.exists():
             return None
         try:
-            with storage.clear_errors(self._path, "read"), safe_open(self._path, "pt") as file:
+            with clear_errors(self._path, "read"), safe_open(self._path, "pt") as file:
                 header = file.metadata() or {}
                 if (header.get("format"), header.get("key")) != (_FORMAT, self._key):
                     return None
@@ -101,7 +101,7 @@ class Checkpoint:
         values = json.dumps(state.values)
         checksum = _checksum(tensors, values)
         packed = save(tensors, metadata={"format": _FORMAT, "key": self._key, "values": values, "checksum": checksum})
-        with storage.whole_file(self._path) as part:
+        with whole_file(self._path) as part:
             part.write_bytes(packed)
 
     def remove(self) -> None:
@@ -126,7 +126,7 @@ def path(studies: Path, key: str) -> Path:
     Raises:
         StorageError: if `key` is none.
     """
-    if not cache.is_key(key):
+    if not is_key(key):
         raise StorageError(f"a member's key must look like fcn-0123456789ab, not {key!r}")
     return studies / "checkpoints" / f"{key}.safetensors"
 
@@ -137,6 +137,6 @@ def remove(path: Path) -> None:
     Raises:
         StorageError: if the system refuses to.
     """
-    with storage.clear_errors(path, "remove"):
+    with clear_errors(path, "remove"):
         path.unlink(missing_ok=True)
-    storage.remove_parts(path)
+    remove_parts(path)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from ensemble_ad.data.images import Dataset
-from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.families import Family, Model, family
-from ensemble_ad.families._base import count_parameters
-from ensemble_ad.members import store as cache
+from ensemble_ad.families.base import count_parameters
+from ensemble_ad.members.data_record import DataRecord, save_data_record
 from ensemble_ad.members.objectives import objective
+from ensemble_ad.members.store import Member, has_member, load_member, remove_half_written, save_member
 from ensemble_ad.training import cross_fitted as transductive
 from ensemble_ad.training.checkpoint import Checkpoint, State
 from ensemble_ad.training.error_vectors import LatentReference
@@ -73,7 +73,7 @@ def fit_member(
     after_epoch: AfterEpoch | None = None,
     resumed: Resumed | None = None,
     notes: dict[str, Any] | None = None,
-) -> cache.Member:
+) -> Member:
     """Train what the recipe says and cache it; a cached member is returned as it is.
 
     A training that was killed or interrupted before goes on from its last checkpoint. Its checkpoint stays where this
@@ -95,9 +95,9 @@ def fit_member(
         UsageError: if the family does not take the images' size, or the objective does not suit it.
     """
     checkpoint = Checkpoint(studies, recipe.key)
-    if cache.has_member(studies, recipe.key):
+    if has_member(studies, recipe.key):
         checkpoint.remove()
-        return cache.load_member(studies, recipe.key)
+        return load_member(studies, recipe.key)
     try:
         member = _make_member(dataset, recipe, studies, device, help, after_epoch, resumed, notes or {}, checkpoint)
     except StorageError:
@@ -119,11 +119,11 @@ def _make_member(
     resumed: Resumed | None,
     notes: dict[str, Any],
     checkpoint: Checkpoint,
-) -> cache.Member:
+) -> Member:
     kind, goal = family(recipe.family), objective(recipe.objective)
     kind.check_shape(recipe.preprocess.shape)
     check_objective(recipe.objective, kind, len(dataset.test))
-    cache.remove_half_written(studies, recipe.key)
+    remove_half_written(studies, recipe.key)
     images = Prepared.of(dataset, recipe, studies, device, help.pseudo)
     judge = Judge(goal, recipe, images, help, after_epoch, resumed)
     keeper = _Keeper(checkpoint=checkpoint, judge=judge)
@@ -152,8 +152,8 @@ def _make_member(
     weights = {_MODEL + name: value for name, value in model.state_dict().items()}
     for name, latent in latents.items():
         weights |= {f"{_LATENT}{name}.{part}": value for part, value in vars(latent).items()}
-    cache.save_data_record(studies, data_record(dataset))
-    return cache.save_member(
+    save_data_record(studies, DataRecord.of(dataset))
+    return save_member(
         studies,
         recipe.key,
         info,
@@ -206,7 +206,7 @@ def _train(recipe: Recipe, images: Prepared, judge: Judge, keeper: _Keeper, devi
     )
 
 
-def load_model(member: cache.Member, device: torch.device) -> tuple[Model, dict[str, LatentReference]]:
+def load_model(member: Member, device: torch.device) -> tuple[Model, dict[str, LatentReference]]:
     """A member's trained model, in evaluation mode, and where the bottlenecks of its training images lie.
 
     Raises:
@@ -229,18 +229,6 @@ def untrained(recipe: Recipe) -> Model:
     """The untrained model of a recipe; convolutions get the channels-last layout that the images have."""
     model = recipe.architecture.build(recipe.preprocess.shape)
     return model.to(memory_format=torch.channels_last)
-
-
-def data_record(dataset: Dataset) -> cache.DataRecord:
-    """What later commands need to know of `dataset`."""
-    return cache.DataRecord(
-        fingerprint=dataset.fingerprint,
-        ids=dataset.test.ids,
-        n_train=len(dataset.train),
-        n_reference=len(split_rows(len(dataset.train), dataset.fingerprint).reference),
-        shape=(dataset.side, dataset.side, dataset.channels),
-        source=str(dataset.train.source.parent),
-    )
 
 
 def _environment(device: torch.device) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from typing import Any
 
 from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.families import Architecture, family
-from ensemble_ad.families._base import architecture_from_json, architecture_json
-from ensemble_ad.files import whole as storage
+from ensemble_ad.families.base import architecture_from_json, architecture_json
+from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.training.settings import TrainSettings
 
 # Raised when a change of the code changes what a recipe gives, so that older members are never taken for newer ones.
@@ -76,4 +76,4 @@ class Recipe:
     @property
     def key(self) -> str:
         """The member's name: family and 12 hexadecimal digits of the recipe's hash."""
-        return f"{self.family}-{storage.json_hash(self.as_json())[:12]}"
+        return f"{self.family}-{json_hash(self.as_json())[:12]}"

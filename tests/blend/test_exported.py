@@ -18,8 +18,9 @@ from ensemble_ad.blend.forest import grow
 from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.detect.scorer import check_probe
 from ensemble_ad.errors import DataError, StorageError, UsageError
-from ensemble_ad.files import whole as storage
 from ensemble_ad.files.archive import Archive
+from ensemble_ad.files.json_file import read_json, write_json
+from ensemble_ad.files.whole import file_hash
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def _changed(path: Path, target: Path, change, *, sign: bool = True) -> Path:
         for name, told in manifest["files"].items():
             if name in content:
                 scratch.write_bytes(content[name])
-                told |= {"size": len(content[name]), "checksum": storage.file_hash(scratch)}
+                told |= {"size": len(content[name]), "checksum": file_hash(scratch)}
         scratch.unlink()
         content[MANIFEST] = json.dumps(manifest).encode()
     with zipfile.ZipFile(target, "w") as file:
@@ -130,15 +131,15 @@ def test_the_probe_notices_a_model_that_scores_otherwise(run_ensad, studies, tmp
 def test_a_name_or_member_that_is_taken_is_refused_and_kept(exported, studies, away):
     import_blend(away, exported)
     shutil.copytree(studies / "blends" / "both", studies / "blends" / "other")
-    info = storage.read_json(studies / "blends" / "other" / "blend.json")
-    storage.write_json(studies / "blends" / "other" / "blend.json", {**info, "name": "other", "identity": "x"})
+    info = read_json(studies / "blends" / "other" / "blend.json")
+    write_json(studies / "blends" / "other" / "blend.json", {**info, "name": "other", "identity": "x"})
     target = export_blend(studies, load_blend(studies, "other"), away.parent / "other.zip")
     with pytest.raises(UsageError, match="the name 'both' is taken by another blend; choose another with --name"):
         import_blend(away, target, name="both")
     key = info["members"][0]
-    member = storage.read_json(away / "members" / key / "member.json")
+    member = read_json(away / "members" / key / "member.json")
     changed = {**member, "checksums": {**member["checksums"], "weights.safetensors": "0" * 32}}
-    storage.write_json(away / "members" / key / "member.json", changed)
+    write_json(away / "members" / key / "member.json", changed)
     before = _files(away)
     with pytest.raises(StorageError, match=f"{key} is there already with other weights"):
         import_blend(away, target)

@@ -8,7 +8,7 @@ import pytest
 from ensemble_ad.blend.of_members import crossfit_share
 from ensemble_ad.blend.saved import Share, latest_blend, list_blends, load_blend, save_blend
 from ensemble_ad.errors import StorageError, UsageError
-from ensemble_ad.files import whole as storage
+from ensemble_ad.files.json_file import read_json, write_json
 
 INFO = {
     "data": "ab" * 16,
@@ -175,7 +175,7 @@ def test_a_flipped_byte_in_the_scores_is_noticed(tmp_path, scores, position):
 def test_a_foreign_or_newer_blend_is_refused(tmp_path, scores, change):
     save_blend(tmp_path, "a", INFO, {"test": scores})
     path = tmp_path / "blends" / "a" / "blend.json"
-    storage.write_json(path, change(storage.read_json(path)))
+    write_json(path, change(read_json(path)))
     with pytest.raises(
         StorageError, match=r"blend.json is not a blend that this version reads; remove .* and blend again"
     ):

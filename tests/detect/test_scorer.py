@@ -17,7 +17,7 @@ from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.data.stream import stream
 from ensemble_ad.detect.scorer import _snapped
 from ensemble_ad.errors import DataError, UsageError
-from ensemble_ad.files import whole as storage
+from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.members.store import load_member
 
 SHAPE = (32, 32, 1)
@@ -292,8 +292,8 @@ def test_bad_input_gets_one_line_and_its_exit_code(run_ensad, studies, data, ima
 def test_a_member_of_other_rules_is_refused(run_ensad, studies, data):
     key = load_blend(studies, "both").info["members"][0]
     path = studies / "members" / key / "member.json"
-    info = storage.read_json(path)
-    storage.write_json(path, {**info, "recipe": {**info["recipe"], "version": 1}})
+    info = read_json(path)
+    write_json(path, {**info, "recipe": {**info["recipe"], "version": 1}})
     result = run_ensad("score", data / "testingset.npy")
     assert result.exit_code == 2
     assert f"{key} was made by version 1 of the recipes" in result.stderr

@@ -18,7 +18,8 @@ from ensemble_ad.blend.of_members import _SHARED_KINDS
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families import FAMILIES, Decoder
-from ensemble_ad.families._base import (
+from ensemble_ad.families._space import architecture_space, training_space
+from ensemble_ad.families.base import (
     ClosedFormModel,
     CrossFittedModel,
     GradientModel,
@@ -28,7 +29,6 @@ from ensemble_ad.families._base import (
     count_parameters,
     flat_latent,
 )
-from ensemble_ad.families._space import architecture_space, training_space
 from ensemble_ad.families.cnn import CnnArchitecture
 from ensemble_ad.families.contrast import ContrastArchitecture
 from ensemble_ad.families.cutpaste import CutpasteArchitecture, jittered, paste_patch, paste_scar

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble_ad.errors import StorageError
-from ensemble_ad.files import whole as storage
+from ensemble_ad.files.json_file import json_hash, read_json, write_json
+from ensemble_ad.files.whole import file_hash, make_folder, whole_file, whole_folder
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -21,7 +22,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 def test_a_written_file_has_its_contents_and_everybody_may_read_it(tmp_path):
     path = tmp_path / "below" / "a.txt"
-    with storage.whole_file(path) as part:
+    with whole_file(path) as part:
         part.write_text("new")
     assert _files(tmp_path) == {"below/a.txt": b"new"}
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
@@ -29,7 +30,7 @@ def test_a_written_file_has_its_contents_and_everybody_may_read_it(tmp_path):
 
 def test_nothing_is_at_the_path_before_the_file_is_whole(tmp_path):
     (tmp_path / "a.txt").write_text("old")
-    with storage.whole_file(tmp_path / "a.txt") as part:
+    with whole_file(tmp_path / "a.txt") as part:
         part.write_text("new")
         assert (tmp_path / "a.txt").read_text() == "old"
     assert _files(tmp_path) == {"a.txt": b"new"}
@@ -40,7 +41,7 @@ def test_an_exception_inside_leaves_the_old_file_and_nothing_else(tmp_path, erro
     (tmp_path / "a.txt").write_text("old")
 
     def write_half() -> None:
-        with storage.whole_file(tmp_path / "a.txt") as part:
+        with whole_file(tmp_path / "a.txt") as part:
             part.write_text("half")
             raise error
 
@@ -52,7 +53,7 @@ def test_an_exception_inside_leaves_the_old_file_and_nothing_else(tmp_path, erro
 @pytest.mark.parametrize("error", [RuntimeError("boom"), KeyboardInterrupt()], ids=repr)
 def test_an_exception_inside_leaves_no_folder(tmp_path, error):
     def write_half() -> None:
-        with storage.whole_folder(tmp_path / "a") as part:
+        with whole_folder(tmp_path / "a") as part:
             (part / "x").write_text("half")
             raise error
 
@@ -62,7 +63,7 @@ def test_an_exception_inside_leaves_no_folder(tmp_path, error):
 
 
 def test_a_folder_appears_with_everything_in_it(tmp_path):
-    with storage.whole_folder(tmp_path / "below" / "a") as part:
+    with whole_folder(tmp_path / "below" / "a") as part:
         (part / "x").write_text("1")
         assert not (tmp_path / "below" / "a").exists()
         (part / "y").write_text("2")
@@ -71,16 +72,16 @@ def test_a_folder_appears_with_everything_in_it(tmp_path):
 
 
 def test_of_two_that_write_one_folder_the_first_stays(tmp_path):
-    with storage.whole_folder(tmp_path / "a") as late:
+    with whole_folder(tmp_path / "a") as late:
         (late / "x").write_text("late")
-        with storage.whole_folder(tmp_path / "a") as early:
+        with whole_folder(tmp_path / "a") as early:
             (early / "x").write_text("early")
     assert _files(tmp_path) == {"a/x": b"early"}
 
 
 def test_without_overwriting_an_existing_file_stays(tmp_path):
     (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(FileExistsError), storage.whole_file(tmp_path / "a.txt", overwrite=False) as part:
+    with pytest.raises(FileExistsError), whole_file(tmp_path / "a.txt", overwrite=False) as part:
         part.write_text("new")
     assert _files(tmp_path) == {"a.txt": b"old"}
 
@@ -90,7 +91,7 @@ def test_of_many_that_race_without_overwriting_exactly_one_wins(tmp_path):
 
     def write(number: int) -> None:
         try:
-            with storage.whole_file(tmp_path / "a.txt", overwrite=False) as part:
+            with whole_file(tmp_path / "a.txt", overwrite=False) as part:
                 part.write_text(str(number))
                 start.wait()
         except FileExistsError:
@@ -111,9 +112,9 @@ def test_a_file_system_without_hard_links_is_not_overwritten_either(tmp_path, mo
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(os, "link", link)
-    with storage.whole_file(tmp_path / "a.txt", overwrite=False) as part:
+    with whole_file(tmp_path / "a.txt", overwrite=False) as part:
         part.write_text("new")
-    with pytest.raises(FileExistsError), storage.whole_file(tmp_path / "a.txt", overwrite=False) as part:
+    with pytest.raises(FileExistsError), whole_file(tmp_path / "a.txt", overwrite=False) as part:
         part.write_text("newer")
     assert _files(tmp_path) == {"a.txt": b"new"}
 
@@ -144,10 +145,10 @@ FAULTS = pytest.mark.parametrize(
 def test_a_fault_while_writing_a_file_keeps_the_old_one_and_says_what_to_do(
     tmp_path, monkeypatch, call, number, message
 ):
-    storage.write_json(tmp_path / "a.json", 1)
+    write_json(tmp_path / "a.json", 1)
     monkeypatch.setattr(call, _failing(number))
     with pytest.raises(StorageError, match=f"^cannot write .*a.json: {message}"):
-        storage.write_json(tmp_path / "a.json", 2)
+        write_json(tmp_path / "a.json", 2)
     assert _files(tmp_path) == {"a.json": b"1\n"}
 
 
@@ -157,7 +158,7 @@ def test_a_fault_while_writing_a_folder_leaves_none_and_says_what_to_do(tmp_path
     monkeypatch.setattr(call, _failing(number))
     with (
         pytest.raises(StorageError, match=f"^cannot write .*a: {message}"),
-        storage.whole_folder(tmp_path / "a") as part,
+        whole_folder(tmp_path / "a") as part,
     ):
         (part / "x").write_text("1")
     assert list(tmp_path.iterdir()) == []
@@ -167,7 +168,7 @@ def test_a_fault_while_writing_a_folder_leaves_none_and_says_what_to_do(tmp_path
 def test_a_truly_full_device_is_no_space_left(tmp_path):
     with (
         pytest.raises(StorageError, match=r"cannot write .*a.txt: no space is left"),
-        storage.whole_file(tmp_path / "a.txt"),
+        whole_file(tmp_path / "a.txt"),
     ):
         Path("/dev/full").write_text("x")
     assert list(tmp_path.iterdir()) == []
@@ -177,13 +178,13 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(tmp_path,
     # Root may write everywhere, so what the system says of another user is put in its mouth.
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(StorageError, match=r"cannot write to .*a: permission denied; make it writable"):
-        storage.make_folder(tmp_path / "a")
+        make_folder(tmp_path / "a")
 
 
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs Linux's sysfs, where even root makes no folders")
 def test_a_truly_forbidden_place_is_permission_denied():
     with pytest.raises(StorageError, match="cannot write to /sys/kernel/ensad: permission denied"):
-        storage.make_folder(Path("/sys/kernel/ensad"))
+        make_folder(Path("/sys/kernel/ensad"))
 
 
 @pytest.mark.parametrize("path", ["file", "file/below"])
@@ -192,7 +193,7 @@ def test_a_file_where_a_folder_should_be_is_refused(tmp_path, path):
     with pytest.raises(
         StorageError, match=f"cannot write to .*{path}: (File exists|Not a directory); look at that path"
     ):
-        storage.make_folder(tmp_path / path)
+        make_folder(tmp_path / path)
     assert _files(tmp_path) == {"file": b"mine"}
 
 
@@ -211,14 +212,14 @@ JSON = st.recursive(
 @given(value=JSON)
 def test_json_comes_back_as_it_was_written(tmp_path_factory, value):
     path = tmp_path_factory.getbasetemp() / "round.json"
-    storage.write_json(path, value)
-    assert storage.read_json(path) == value
+    write_json(path, value)
+    assert read_json(path) == value
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_json_has_no_word_for_is_not_written(tmp_path, value):
     with pytest.raises(ValueError, match="JSON compliant"):
-        storage.write_json(tmp_path / "a.json", {"x": value})
+        write_json(tmp_path / "a.json", {"x": value})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -226,20 +227,20 @@ def test_what_json_has_no_word_for_is_not_written(tmp_path, value):
 def test_what_is_not_json_is_refused_with_its_path(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(StorageError, match=r"a.json must be JSON: .*; it is damaged, remove it or copy it again"):
-        storage.read_json(tmp_path / "a.json")
+        read_json(tmp_path / "a.json")
 
 
 def test_a_missing_file_is_refused_with_its_path(tmp_path):
     with pytest.raises(StorageError, match=r"cannot read .*a.json: No such file or directory"):
-        storage.read_json(tmp_path / "a.json")
+        read_json(tmp_path / "a.json")
 
 
 def test_a_json_hash_goes_by_value_and_a_file_hash_by_content(tmp_path, monkeypatch):
-    assert storage.json_hash({"a": 1, "b": [2.5]}) == storage.json_hash(json.loads('{"b":[2.5],"a":1}'))
-    assert storage.json_hash({"a": 1}) != storage.json_hash({"a": 2})
+    assert json_hash({"a": 1, "b": [2.5]}) == json_hash(json.loads('{"b":[2.5],"a":1}'))
+    assert json_hash({"a": 1}) != json_hash({"a": 2})
     for name, content in (("a", b"12345"), ("b", b"12345"), ("c", b"12346")):
         (tmp_path / name).write_bytes(content)
-    whole = storage.file_hash(tmp_path / "a")
-    assert whole == storage.file_hash(tmp_path / "b") != storage.file_hash(tmp_path / "c")
-    monkeypatch.setattr(storage, "_HASH_BLOCK", 2)
-    assert storage.file_hash(tmp_path / "a") == whole
+    whole = file_hash(tmp_path / "a")
+    assert whole == file_hash(tmp_path / "b") != file_hash(tmp_path / "c")
+    monkeypatch.setattr("ensemble_ad.files.whole._HASH_BLOCK", 2)
+    assert file_hash(tmp_path / "a") == whole

@@ -9,8 +9,8 @@ from sklearn.neighbors import NearestNeighbors
 import ensemble_ad as ea
 from ensemble_ad.data.images import load_dataset
 from ensemble_ad.data.split import split_rows
-from ensemble_ad.members import store as cache
 from ensemble_ad.members.imported import is_imported, reference_ids
+from ensemble_ad.members.store import list_members, load_member
 
 
 @pytest.fixture
@@ -46,9 +46,9 @@ def test_imported_scores_are_found_by_blend_and_compare(knn, studies, run_ensad)
     result = run_ensad(*IMPORT)
     assert result.exit_code == 0, result.output
     key = result.stdout.strip()
-    member = cache.load_member(studies, key)
+    member = load_member(studies, key)
     assert is_imported(member)
-    assert not is_imported(cache.list_members(studies)[0][0])
+    assert not is_imported(list_members(studies)[0][0])
     reference, test = member.vectors()
     np.testing.assert_array_equal(reference[:, 0], knn["held_out.csv"])
     np.testing.assert_array_equal(test[:, 0], knn["knn.csv"])

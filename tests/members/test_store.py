@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from ensemble_ad.errors import StorageError
-from ensemble_ad.files import whole as storage
-from ensemble_ad.members import store as cache
-from ensemble_ad.members.store import DataRecord
+from ensemble_ad.files.json_file import read_json, write_json
+from ensemble_ad.files.whole import file_hash
+from ensemble_ad.members.data_record import DataRecord, load_data_record, save_data_record
+from ensemble_ad.members.store import has_member, list_members, load_member, save_member
 
 KEY = "fcn-0123456789ab"
 INFO = {
@@ -42,13 +43,13 @@ def member(tmp_path, vectors):
         "layer.weight": np.arange(6, dtype=np.float32).reshape(2, 3).T,
         "layer.bias": np.ones(2, dtype=np.float32),
     }
-    return cache.save_member(tmp_path, KEY, INFO, reference=reference, test=test, weights=weights)
+    return save_member(tmp_path, KEY, INFO, reference=reference, test=test, weights=weights)
 
 
 def test_a_member_comes_back_as_it_was_saved(member, tmp_path, vectors):
     from safetensors.numpy import load_file
 
-    loaded = cache.load_member(tmp_path, KEY)
+    loaded = load_member(tmp_path, KEY)
     assert loaded == member
     assert (loaded.family, loaded.data, loaded.columns) == ("fcn", "ab" * 16, ("mean", "spread"))
     assert (loaded.value, loaded.sort_value, loaded.main_column) == (0.25, -0.25, "mean")
@@ -57,8 +58,8 @@ def test_a_member_comes_back_as_it_was_saved(member, tmp_path, vectors):
         np.testing.assert_array_equal(got, np.stack([expected["mean"], expected["spread"]], axis=1))
     weights = load_file(loaded.weights_path())
     np.testing.assert_array_equal(weights["layer.weight"], [[0, 3], [1, 4], [2, 5]])
-    assert cache.has_member(tmp_path, KEY)
-    assert not cache.has_member(tmp_path, "fcn-ffffffffffff")
+    assert has_member(tmp_path, KEY)
+    assert not has_member(tmp_path, "fcn-ffffffffffff")
 
 
 def test_nothing_in_a_member_is_a_pickle(member):
@@ -69,7 +70,7 @@ def test_nothing_in_a_member_is_a_pickle(member):
 
 def test_a_copied_studies_folder_goes_on_elsewhere(member, tmp_path):
     shutil.copytree(tmp_path / "members", tmp_path / "other" / "members")
-    copy = cache.load_member(tmp_path / "other", KEY)
+    copy = load_member(tmp_path / "other", KEY)
     assert copy.folder == tmp_path / "other" / "members" / KEY
     np.testing.assert_array_equal(copy.vectors()[1], member.vectors()[1])
 
@@ -118,10 +119,10 @@ def _write_npz(path, **arrays):
 def test_vectors_that_are_none_are_refused_even_if_the_checksum_fits(member, tmp_path, spoil):
     spoil(member.folder / "vectors.npz")
     info = json.loads((member.folder / "member.json").read_text())
-    info["checksums"]["vectors.npz"] = storage.file_hash(member.folder / "vectors.npz")
-    storage.write_json(member.folder / "member.json", info)
+    info["checksums"]["vectors.npz"] = file_hash(member.folder / "vectors.npz")
+    write_json(member.folder / "member.json", info)
     with pytest.raises(StorageError, match=r"vectors.npz (is not a member's error vectors|must have 2 columns)"):
-        cache.load_member(tmp_path, KEY).vectors()
+        load_member(tmp_path, KEY).vectors()
 
 
 @pytest.mark.parametrize(
@@ -147,14 +148,14 @@ def test_vectors_that_are_none_are_refused_even_if_the_checksum_fits(member, tmp
     ],
 )  # fmt: skip
 def test_a_foreign_or_newer_member_is_refused_and_does_not_hide_the_others(member, tmp_path, vectors, change, message):
-    other = cache.save_member(
+    other = save_member(
         tmp_path, "fcn-ffffffffffff", INFO, reference=vectors[0], test=vectors[1], weights={"w": np.ones(1)}
     )
     path = member.folder / "member.json"
-    storage.write_json(path, change(json.loads(path.read_text())))
+    write_json(path, change(json.loads(path.read_text())))
     with pytest.raises(StorageError, match=f"member.json {message}"):
-        cache.load_member(tmp_path, KEY)
-    members, problems = cache.list_members(tmp_path)
+        load_member(tmp_path, KEY)
+    members, problems = list_members(tmp_path)
     assert members == [other]
     assert len(problems) == 1
     assert str(path) in problems[0]
@@ -164,27 +165,27 @@ def test_a_foreign_or_newer_member_is_refused_and_does_not_hide_the_others(membe
     "key", ["", "fcn", "fcn-0123", "../x-0123456789ab", "fcn-0123456789AB", "fcn-0123456789ab/..", "."]
 )
 def test_a_key_cannot_lead_out_of_the_folder(tmp_path, key, vectors):
-    for use in (cache.has_member, cache.load_member):
+    for use in (has_member, load_member):
         with pytest.raises(StorageError, match=r"key must look like fcn-0123456789ab, not"):
             use(tmp_path, key)
     with pytest.raises(StorageError, match="key must look like"):
-        cache.save_member(tmp_path, key, INFO, reference=vectors[0], test=vectors[1], weights={})
+        save_member(tmp_path, key, INFO, reference=vectors[0], test=vectors[1], weights={})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_members_are_listed_oldest_first_without_unfinished_ones(tmp_path, vectors):
     for second, key in ((3, "fcn-000000000003"), (1, "fcn-000000000001"), (2, "fcn-000000000002")):
         info = {**INFO, "created": f"2026-01-02T03:04:0{second}+00:00"}
-        cache.save_member(tmp_path, key, info, reference=vectors[0], test=vectors[1], weights={"w": np.ones(1)})
+        save_member(tmp_path, key, info, reference=vectors[0], test=vectors[1], weights={"w": np.ones(1)})
     (tmp_path / "members" / ".fcn-000000000004.x.part").mkdir()
     (tmp_path / "members" / "a-file").write_text("not a folder")
-    members, problems = cache.list_members(tmp_path)
+    members, problems = list_members(tmp_path)
     assert [member.key[-1] for member in members] == ["1", "2", "3"]
     assert problems == []
 
 
 def test_no_members_where_there_is_no_folder(tmp_path):
-    assert cache.list_members(tmp_path / "none") == ([], [])
+    assert list_members(tmp_path / "none") == ([], [])
 
 
 RECORD = DataRecord(
@@ -193,8 +194,8 @@ RECORD = DataRecord(
 
 
 def test_a_data_record_comes_back(tmp_path):
-    cache.save_data_record(tmp_path, RECORD)
-    assert cache.load_data_record(tmp_path, RECORD.fingerprint) == RECORD
+    save_data_record(tmp_path, RECORD)
+    assert load_data_record(tmp_path, RECORD.fingerprint) == RECORD
 
 
 @pytest.mark.parametrize(
@@ -206,10 +207,10 @@ def test_a_data_record_comes_back(tmp_path):
     ids=["a list", "empty", "no ids", "text", "a newer format", "another's"],
 )  # fmt: skip
 def test_a_foreign_data_record_is_refused(tmp_path, change):
-    cache.save_data_record(tmp_path, RECORD)
+    save_data_record(tmp_path, RECORD)
     path = tmp_path / "data" / f"{RECORD.fingerprint}.json"
-    storage.write_json(path, change(storage.read_json(path)))
+    write_json(path, change(read_json(path)))
     with pytest.raises(
         StorageError, match=rf"{RECORD.fingerprint}.json is not the record of a data set.*; run the study"
     ):
-        cache.load_data_record(tmp_path, RECORD.fingerprint)
+        load_data_record(tmp_path, RECORD.fingerprint)

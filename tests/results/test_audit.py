@@ -10,7 +10,8 @@ from scipy.stats import spearmanr
 
 from ensemble_ad.blend.saved import list_blends
 from ensemble_ad.files.id_table import read_labels
-from ensemble_ad.members.store import list_members, load_data_record
+from ensemble_ad.members.data_record import load_data_record
+from ensemble_ad.members.store import list_members
 from ensemble_ad.results.audit import audit_blends, audit_studies
 from ensemble_ad.results.evaluation import main_scores
 from ensemble_ad.statistics import auc, rank_correlation

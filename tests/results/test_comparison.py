@@ -16,9 +16,10 @@ import ensemble_ad as ea
 from ensemble_ad.blend.of_members import blend_members
 from ensemble_ad.blend.saved import SavedBlend, Share, list_blends
 from ensemble_ad.errors import UsageError
-from ensemble_ad.files import whole as storage
+from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.members.choose import select
-from ensemble_ad.members.store import Member, list_members, load_data_record, save_data_record, save_member
+from ensemble_ad.members.data_record import load_data_record, save_data_record
+from ensemble_ad.members.store import Member, list_members, save_member
 from ensemble_ad.results.comparison import COLUMNS, CONSTANT, INVERTED, tabulate
 from ensemble_ad.results.comparison_text import render_text
 from ensemble_ad.statistics import implied_auc, separation
@@ -26,7 +27,7 @@ from ensemble_ad.statistics import implied_auc, separation
 
 def _changed(studies: Path, folder: str, name: str, **values: object) -> None:
     path = studies / folder / ("blend.json" if "blends" in folder else "member.json")
-    storage.write_json(path, {**storage.read_json(path), **values})
+    write_json(path, {**read_json(path), **values})
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_a_share_that_cannot_be_told_from_none_gives_no_estimate(studies, share)
 def test_without_a_blend_or_with_one_of_an_earlier_version_the_columns_are_empty(studies, some):
     path = studies / "blends" / "both" / "blend.json"
     later = ("anomaly_share", "share", "correlation", "transductive")
-    storage.write_json(path, {k: v for k, v in storage.read_json(path).items() if k not in later})
+    write_json(path, {k: v for k, v in read_json(path).items() if k not in later})
     for blends in ([], list_blends(studies)[0]):
         table = tabulate(studies, some[0], blends)
         assert table["estimated_share"].isna().all()

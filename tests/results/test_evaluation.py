@@ -12,7 +12,8 @@ from ensemble_ad.blend.saved import list_blends
 from ensemble_ad.cli._table import print_table
 from ensemble_ad.errors import DataError, UsageError
 from ensemble_ad.files.id_table import read_labels
-from ensemble_ad.members.store import list_members, load_data_record
+from ensemble_ad.members.data_record import load_data_record
+from ensemble_ad.members.store import list_members
 from ensemble_ad.results.evaluation import evaluate_scores, load_evaluation, main_scores, save_evaluation
 from ensemble_ad.statistics import bootstrap_auc, compare_auc
 

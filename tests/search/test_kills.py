@@ -11,7 +11,7 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from ensemble_ad.data.images import load_dataset
-from ensemble_ad.members import store as cache
+from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.search import lease, workers
 from ensemble_ad.search import study as course
 from ensemble_ad.search.tune import TuneSettings
@@ -119,11 +119,11 @@ def test_a_study_that_is_killed_at_random_moments_ends_as_one_that_is_not(proces
         assert parts[place].params == trial.params
         assert (parts[place].state, parts[place].values) == (trial.state, trial.values)
         assert parts[place].intermediate_values == trial.intermediate_values
-    members, problems = cache.list_members(tmp_path / "killed")
+    members, problems = list_members(tmp_path / "killed")
     assert problems == []
-    assert {m.key for m in members} == {m.key for m in cache.list_members(tmp_path / "whole")[0]}
+    assert {m.key for m in members} == {m.key for m in list_members(tmp_path / "whole")[0]}
     for member in members:
-        expected = cache.load_member(tmp_path / "whole", member.key)
+        expected = load_member(tmp_path / "whole", member.key)
         for got, wanted_vectors in zip(member.vectors(), expected.vectors(), strict=True):
             np.testing.assert_array_equal(got, wanted_vectors)
         member.weights_path()
@@ -148,7 +148,7 @@ def test_the_trial_of_a_killed_worker_goes_on_from_its_checkpoint_under_its_own_
     assert (dead.state, again.state) == (TrialState.FAIL, TrialState.COMPLETE)
     assert again.params == before.params
     assert again.system_attrs["retry_history"] == [0]
-    (member,) = cache.list_members(tmp_path)[0]
+    (member,) = list_members(tmp_path)[0]
     assert again.intermediate_values.keys() == {epoch["epoch"] for epoch in member.info["history"]}
     assert list((tmp_path / "checkpoints").iterdir()) == []
     assert [path.name for path in (tmp_path / "workers").iterdir()] == []

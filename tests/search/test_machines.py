@@ -17,7 +17,7 @@ from distributed import Client
 
 from ensemble_ad.data.images import load_dataset
 from ensemble_ad.errors import StorageError, UsageError
-from ensemble_ad.members import store as cache
+from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.search import study as course
 from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.search.storage import open_storage
@@ -127,7 +127,7 @@ def test_a_database_server_holds_a_study_that_two_folders_share(postgres, run_en
     pulled = run_ensad("pull", "--storage", url, "--artifacts", store, "--studies", "two")
     assert pulled.exit_code == 0, pulled.output
     assert not (tmp_path / "two" / "studies.db").exists()
-    members, problems = cache.list_members(tmp_path / "two")
+    members, problems = list_members(tmp_path / "two")
     assert ({m.key for m in members}, problems) == ({t.user_attrs["key"] for t in trials}, [])
     for member in members:
         member.vectors()
@@ -241,8 +241,8 @@ def test_members_travel_through_s3_and_what_is_made_elsewhere_is_not_made_again(
     assert (2, "cached") in [line[:2] for line in log.lines]
     fetched, problems = Artifacts(s3).pull(backend, tmp_path / "three")
     assert (len(fetched), problems) == (2, [])
-    for member in cache.list_members(tmp_path / "three")[0]:
-        assert member.info == cache.load_member(tmp_path / "one", member.key).info
+    for member in list_members(tmp_path / "three")[0]:
+        assert member.info == load_member(tmp_path / "one", member.key).info
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_a_dask_cluster_of_two_works_on_a_study(dask, postgres, run_ensad, data,
     assert sum(t.state in course.FINISHED for t in trials) == 6
     assert len({t.user_attrs["key"] for t in trials}) == len(trials) == 6
     assert len({t.user_attrs["worker"] for t in trials}) == 2
-    assert len(cache.list_members(tmp_path / "studies")[0]) == 6
+    assert len(list_members(tmp_path / "studies")[0]) == 6
     assert result.stderr.count(" complete: value ") == 6
     logs = result.output + "".join(path.read_text() for path in tmp_path.glob("*.log"))
     assert SECRET not in logs

@@ -8,8 +8,8 @@ import pytest
 
 from ensemble_ad.data.images import load_dataset
 from ensemble_ad.errors import EnsadError, Interrupted, StorageError, UsageError
-from ensemble_ad.members import store as cache
 from ensemble_ad.members.auto_objective import Circumstances
+from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.search import lease, tune
 from ensemble_ad.search import study as course
 from ensemble_ad.search.storage import open_storage
@@ -53,7 +53,7 @@ def run(dataset, studies, log=None, **changes):
 
 def test_every_finished_trial_is_a_member_and_the_best_is_the_studys(dataset, tmp_path):
     result, log = run(dataset, tmp_path, trials=3, prune=False)
-    members, problems = cache.list_members(tmp_path)
+    members, problems = list_members(tmp_path)
     assert problems == []
     assert log.states == ["complete"] * 3
     assert len(members) == result.finished == 3
@@ -72,7 +72,7 @@ def test_a_rerun_tops_up_and_a_finished_study_runs_nothing(dataset, tmp_path):
 def test_a_resumed_study_draws_new_parameters(dataset, tmp_path):
     run(dataset, tmp_path, trials=3, epochs=1)
     run(dataset, tmp_path, trials=5, epochs=1)
-    rates = [m.info["recipe"]["training"]["weight_decay"] for m in cache.list_members(tmp_path)[0]]
+    rates = [m.info["recipe"]["training"]["weight_decay"] for m in list_members(tmp_path)[0]]
     assert len(set(rates)) == len(rates) == 5
 
 
@@ -86,7 +86,7 @@ def test_members_outlive_their_study_and_are_found_in_the_cache(dataset, tmp_pat
     trials = optuna.load_study(study_name=log.name, storage=f"sqlite:///{tmp_path / 'studies.db'}").trials
     # The pruner compares later trials with theirs.
     for trial in trials:
-        history = cache.load_member(tmp_path, trial.user_attrs["member"]).info["history"]
+        history = load_member(tmp_path, trial.user_attrs["member"]).info["history"]
         assert trial.intermediate_values == {epoch["epoch"]: epoch["value"] for epoch in history}
         assert len(history) == 2
 
@@ -199,7 +199,7 @@ def test_trials_that_fall_behind_are_pruned(dataset, tmp_path):
     result, log = run(dataset, tmp_path, trials=14, epochs=5)
     assert result.finished == 14
     assert result.pruned == log.states.count("pruned") > 0
-    assert len(cache.list_members(tmp_path)[0]) == 14 - result.pruned
+    assert len(list_members(tmp_path)[0]) == 14 - result.pruned
     _, patient = run(dataset, tmp_path / "other", trials=8, epochs=5, prune=False)
     assert "pruned" not in patient.states
 
@@ -289,7 +289,7 @@ def test_auto_begins_with_both_where_the_reference_is_small_and_has_two_directio
     assert result.objective == "both"
     (study,) = studies_of(tmp_path).values()
     assert len(study.directions) == 2
-    members = cache.list_members(tmp_path)[0]
+    members = list_members(tmp_path)[0]
     told = {tuple(trial.values) for trial in study.trials}
     assert told == {tuple(m.info["objectives"][n]["value"] for n in ("separation", "synthetic")) for m in members}
 
@@ -306,12 +306,12 @@ def test_auto_moves_to_both_with_all_that_is_finished_and_stays_there(dataset, t
     assert [len(before.directions), len(after.directions)] == [1, 2]
     kept = [trial for trial in after.trials if "taken_from" in trial.user_attrs]
     assert [trial.params for trial in kept[:2]] == [trial.params for trial in before.trials[:2]]
-    assert result.best in cache.list_members(tmp_path)[0]
+    assert result.best in list_members(tmp_path)[0]
     again, idle = run(dataset, tmp_path, objective="auto", trials=4, prune=False)
     assert (idle.states, idle.moves, again.best.key) == ([], [("both", "a reason")], result.best.key)
     topped, log = run(dataset, tmp_path, objective="auto", trials=5, prune=False)
     assert (log.states, topped.finished) == (["complete"], 5)
-    assert {m.info["objective"]["name"] for m in cache.list_members(tmp_path)[0]} == {"separation", "both"}
+    assert {m.info["objective"]["name"] for m in list_members(tmp_path)[0]} == {"separation", "both"}
 
 
 def test_a_trial_that_ends_while_its_study_is_moved_is_counted_once(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ import pytest
 from ensemble_ad.blend.saved import list_blends
 from ensemble_ad.data.images import load_dataset
 from ensemble_ad.errors import Interrupted
-from ensemble_ad.members import store as cache
+from ensemble_ad.members.store import list_members
 from ensemble_ad.search import lease
 from ensemble_ad.search import study as course
 from ensemble_ad.search.plan import TuneSettings
@@ -117,7 +117,7 @@ def test_a_study_that_is_started_twice_is_shared_and_workers_come_and_go(start, 
     finished = done_once(trials_in(tmp_path), 24)
     assert kept <= {trial.number for trial in finished}
     assert len({trial.user_attrs["worker"] for trial in finished}) >= 3
-    members, problems = cache.list_members(tmp_path / "studies")
+    members, problems = list_members(tmp_path / "studies")
     assert (len(members), problems) == (24, [])
     for member in members:
         member.vectors()
@@ -185,7 +185,7 @@ def test_a_killed_process_of_a_crew_is_replaced_and_ctrl_c_stops_all(digits_fold
     assert len({trial.user_attrs["worker"] for trial in finished}) >= 3
     assert not [trial for trial in trials if trial.state == optuna.trial.TrialState.RUNNING]
     assert {trial.number for trial in before} <= {trial.number for trial in finished}
-    assert len(cache.list_members(studies)[0]) == 8
+    assert len(list_members(studies)[0]) == 8
 
 
 def test_two_blends_at_once_do_not_clobber_each_other(start, studies, tmp_path):

@@ -21,8 +21,8 @@ from ensemble_ad.families.multi_encoder import MultiEncoderArchitecture
 from ensemble_ad.families.resnet import ResnetArchitecture
 from ensemble_ad.families.resnet_aux import ResnetAuxArchitecture
 from ensemble_ad.families.vae import VaeArchitecture
-from ensemble_ad.members import store as cache
 from ensemble_ad.members.objectives import Judgement
+from ensemble_ad.members.store import has_member
 from ensemble_ad.training import checkpoint
 from ensemble_ad.training.checkpoint import Checkpoint, State
 from ensemble_ad.training.loop import DivergedError
@@ -214,7 +214,7 @@ def test_members_are_whole_where_the_checkpoint_was_left_by_a_kill(dataset, tmp_
     Checkpoint(tmp_path, recipe.key).write(State({"a": torch.zeros(1)}, {}))
     fit_member(dataset, recipe, studies=tmp_path, device=CPU)
     assert list((tmp_path / "checkpoints").iterdir()) == []
-    assert cache.has_member(tmp_path, recipe.key)
+    assert has_member(tmp_path, recipe.key)
 
 
 def test_a_judgement_is_told_of_every_epoch_once(dataset, tmp_path, after_every_epoch):

@@ -25,7 +25,8 @@ from ensemble_ad.families.resnet import ResnetArchitecture
 from ensemble_ad.families.resnet_aux import ResnetAuxArchitecture
 from ensemble_ad.families.vae import VaeArchitecture
 from ensemble_ad.files.id_table import read_labels
-from ensemble_ad.members import store as cache
+from ensemble_ad.members.data_record import load_data_record
+from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.statistics import auc
 from ensemble_ad.training.cross_fitted import deal
 from ensemble_ad.training.error_vectors import error_vectors, fit_latents
@@ -126,7 +127,7 @@ def test_a_loaded_model_gives_the_cached_scores(dataset, recipe, tmp_path, famil
 def test_a_crop_that_is_not_square_is_trained_on_and_loaded_by_the_command_line(data, run_ensad, tmp_path):
     result = run_ensad("train", "--preset", "fcn-crop", "--epochs", 2, "--batch-size", 32, "--device", "cpu")
     assert result.exit_code == 0, result.output
-    member = cache.load_member(tmp_path / "studies", result.stdout.strip())
+    member = load_member(tmp_path / "studies", result.stdout.strip())
     recipe = Recipe.from_json(member.info["recipe"])
     assert recipe.preprocess == Preprocess(crop=(36 / 64, 40 / 64), size=(36, 40), channels=1)
     model, latent = load_model(member, CPU)
@@ -191,7 +192,7 @@ def test_an_exception_of_the_callback_leaves_nothing_in_the_cache(dataset, recip
 
     with pytest.raises(KeyboardInterrupt):
         fit_member(dataset, recipe, studies=tmp_path, device=CPU, after_epoch=give_up)
-    assert cache.list_members(tmp_path) == ([], [])
+    assert list_members(tmp_path) == ([], [])
 
 
 @pytest.mark.slow
@@ -237,7 +238,7 @@ def test_latent_distances_are_of_training_images_and_finite_for_a_dead_bottlenec
 
 def test_data_records_keep_the_ids(dataset, recipe, tmp_path):
     fit_member(dataset, recipe, studies=Path(tmp_path), device=CPU)
-    record = cache.load_data_record(tmp_path, dataset.fingerprint)
+    record = load_data_record(tmp_path, dataset.fingerprint)
     assert record.ids == dataset.test.ids
     assert record.shape == (32, 32, 1)
 
@@ -246,7 +247,7 @@ def test_a_half_member_is_set_aside_and_made_again(dataset, recipe, tmp_path):
     member = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
     (member.folder / "member.json").unlink()
     again = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
-    np.testing.assert_array_equal(again.vectors()[1], cache.load_member(tmp_path, member.key).vectors()[1])
+    np.testing.assert_array_equal(again.vectors()[1], load_member(tmp_path, member.key).vectors()[1])
     assert [path.name for path in member.folder.parent.glob(".*")] == [f".{member.key}.damaged-1"]
 
 

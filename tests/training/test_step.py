@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ensemble_ad.families import FAMILIES, family, preset
-from ensemble_ad.families._base import GradientModel
+from ensemble_ad.families.base import GradientModel
 from ensemble_ad.families.cnn import CnnArchitecture
 from ensemble_ad.families.fcn import FcnArchitecture, FcnAutoencoder
 from ensemble_ad.families.memory import MemoryArchitecture

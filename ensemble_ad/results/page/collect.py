@@ -12,7 +12,8 @@ from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.alarm import crossfit_reference
 from ensemble_ad.blend.saved import SavedBlend, list_blends
 from ensemble_ad.errors import StorageError
-from ensemble_ad.members.store import Member, list_members, load_data_record, load_member
+from ensemble_ad.members.data_record import load_data_record
+from ensemble_ad.members.store import Member, list_members, load_member
 from ensemble_ad.results.comparison import tabulate
 from ensemble_ad.results.evaluation import evaluate_scores, main_scores
 from ensemble_ad.results.page import crew, pictures

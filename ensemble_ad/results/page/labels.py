@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ensemble_ad.errors import EnsadError
-from ensemble_ad.files import whole as storage
 from ensemble_ad.files.id_table import read_labels
-from ensemble_ad.members.store import DataRecord
+from ensemble_ad.files.whole import file_hash
+from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.results.evaluation import load_evaluation
 from ensemble_ad.results.page.contents import LabelUse
 
@@ -39,7 +39,7 @@ def find_labels(studies: Path, record: DataRecord, blend: str, given: Path | Non
     }
     if given is not None:
         label = read_labels(given, record.ids)
-        said = f"{given.name} (BLAKE2b {storage.file_hash(given)[:12]}), named with --labels: {_counts(label)}"
+        said = f"{given.name} (BLAKE2b {file_hash(given)[:12]}), named with --labels: {_counts(label)}"
         return LabelUse(said=said, label=label, evaluated=evaluated)
     if evaluation is None or not evaluated:
         return LabelUse(said="none: every AUC on this page is an estimate", evaluated={})
@@ -47,7 +47,7 @@ def find_labels(studies: Path, record: DataRecord, blend: str, given: Path | Non
     places = [Path(str(evaluation["path"]))] if evaluation.get("path") else []
     for path in (*places, data / name):
         try:
-            if path.is_file() and storage.file_hash(path) == wanted:
+            if path.is_file() and file_hash(path) == wanted:
                 label = read_labels(path, record.ids)
                 said = f"{name} (BLAKE2b {str(wanted)[:12]}), as ensad evaluate read it: {_counts(label)}"
                 return LabelUse(said=said, label=label, evaluated=evaluated)

@@ -10,7 +10,8 @@ import pandas as pd
 
 from ensemble_ad.blend.of_members import columns_of
 from ensemble_ad.blend.saved import SavedBlend
-from ensemble_ad.members.store import DataRecord, Member
+from ensemble_ad.members.data_record import DataRecord
+from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.contents import LabelUse, Making, Search
 from ensemble_ad.version import __version__
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from ensemble_ad.data.images import Dataset, load_dataset
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import EnsadError
-from ensemble_ad.members.store import DataRecord, Member
+from ensemble_ad.members.data_record import DataRecord
+from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.contents import Floats, Gallery, LatentSheet, Shot, View
 from ensemble_ad.statistics import midranks
 

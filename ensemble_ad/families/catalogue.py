@@ -3,8 +3,8 @@
 from typing import Any
 
 from ensemble_ad.families import FAMILIES, Family
-from ensemble_ad.families._base import Preset, SearchRanges, architecture_json
 from ensemble_ad.families._space import architecture_space, training_space
+from ensemble_ad.families.base import Preset, SearchRanges, architecture_json
 
 
 def catalogue(epochs: int) -> list[dict[str, Any]]:

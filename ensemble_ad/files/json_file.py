@@ -1,0 +1,91 @@
+"""JSON files that may come from a stranger: of bounded size, their numbers finite, their text Unicode."""
+
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from ensemble_ad.errors import StorageError
+from ensemble_ad.files.whole import clear_errors, whole_file
+
+MOST_JSON = 16 << 20
+"""Bytes of a JSON file of ours, at most; what ids of images go into may be `MOST_IDS`."""
+MOST_IDS = 64 << 20
+_BEYOND = 1 << 64
+
+
+def write_json(path: Path, value: Any, *, most: int = MOST_JSON) -> None:
+    """Write `value` as indented JSON; numbers must be finite (JSON has no NaN).
+
+    Raises:
+        StorageError: if it cannot be written, or has more than `most` bytes, so that `read_json` would refuse it.
+    """
+    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+    if len(text) > most:
+        raise StorageError(f"{path} must have {most} bytes at most, and would have {len(text)}; shorten what is in it")
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path, *, most: int = MOST_JSON) -> Any:
+    """Read JSON that may come from a stranger: of bounded size, its numbers finite and below 2^64, its text Unicode.
+
+    Raises:
+        StorageError: if the file is missing, unreadable, larger than `most` bytes or not such JSON.
+    """
+    with clear_errors(path, "read"), path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        text = file.read(min(size, most) + 1)  # a read allocates what it asks for
+    if len(text) > most:
+        raise StorageError(f"{path} must have {most} bytes at most; it is damaged or not ours, remove it")
+    try:
+        return parse_json(text)
+    except (ValueError, RecursionError) as error:
+        raise StorageError(f"{path} must be JSON: {error}; it is damaged, remove it or copy it again") from error
+
+
+def parse_json(text: bytes) -> Any:
+    """As `read_json`, of text.
+
+    Raises:
+        ValueError: if it is not such JSON.
+        RecursionError: if it is nested too deeply.
+    """
+    value = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_bounded)
+    # Half a surrogate pair is text that no file and no terminal takes.
+    if b"\\ud" in text.lower():
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _refuse(word: str) -> float:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return number
+
+
+def _bounded(text: str) -> int:
+    number = int(text[:40])
+    if len(text) > 40 or not -_BEYOND < number < _BEYOND:
+        raise ValueError(f"the number {text[:40]} is too large")
+    return number
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a JSON value is of a kind: a type, several, or a dict of the kinds of what it has to hold."""
+    if isinstance(kind, dict):
+        return isinstance(value, dict) and all(name in value and fits(value[name], kind[name]) for name in kind)
+    return isinstance(value, kind)
+
+
+def json_hash(value: Any) -> str:
+    """BLAKE2b-128 of a JSON value in canonical form (sorted keys, no spaces), hexadecimal."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,128 @@
+"""What lies where in the studies' folder. No other module knows these names, and no unchecked name becomes a path.
+
+    studies.db, .studies.db.lock    Optuna's studies (SQLite), and whose turn it is to start a trial
+    members/<key>/                  a trained model's cached result: `MEMBER_FILES`
+    blends/<name>/                  a blend: `BLEND_FILES`
+    data/<fingerprint>.json         the record of a data set
+    evaluations/<fingerprint>.json  what `ensad evaluate` found
+    checkpoints/<key>.safetensors   what an unfinished training goes on from
+    workers/<id>.lock               held by a worker for as long as it lives
+    preprocessed/                   images as uint8; safe to delete, made again when needed
+
+A key, a name or a fingerprint may have been read from a stranger's file. Each function here checks the ones it is given
+before it makes a path of them, so that none leads out of its folder.
+"""
+
+import re
+from pathlib import Path
+
+from ensemble_ad.errors import StorageError, UsageError
+
+MEMBER_INFO, VECTORS, WEIGHTS = MEMBER_FILES = ("member.json", "vectors.npz", "weights.safetensors")
+BLEND_INFO, BLEND_ARRAYS = BLEND_FILES = ("blend.json", "scores.npz")
+
+KEY = r"[a-z][a-z0-9_]{0,59}-[0-9a-f]{12}"
+"""Pattern of a member's key: its family, and 12 digits of the hash of its recipe."""
+_BLEND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
+_FINGERPRINT = re.compile(r"[0-9a-f]{32}")
+_WORKER = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+
+
+def is_key(name: str) -> bool:
+    """Whether `name` looks like a member's key."""
+    return re.fullmatch(KEY, name) is not None
+
+
+def is_fingerprint(text: str) -> bool:
+    """Whether `text` looks like a data set's fingerprint."""
+    return _FINGERPRINT.fullmatch(text) is not None
+
+
+def check_key(key: str) -> str:
+    """`key`, if it looks like a member's.
+
+    Raises:
+        StorageError: if it does not.
+    """
+    if not is_key(key):
+        raise StorageError(f"a member's key must look like fcn-0123456789ab, not {key!r}")
+    return key
+
+
+def check_fingerprint(text: str) -> str:
+    """`text`, if it looks like a data set's fingerprint.
+
+    Raises:
+        StorageError: if it does not.
+    """
+    if not is_fingerprint(text):
+        raise StorageError(f"a data set's fingerprint must be 32 hexadecimal digits, not {text[:80]!r}")
+    return text
+
+
+def check_blend_name(name: str) -> str:
+    """`name`, if a blend can have it.
+
+    Raises:
+        UsageError: unless it is made of letters, digits and `_.+-`.
+    """
+    if not _BLEND_NAME.fullmatch(name):
+        raise UsageError(f"a blend's name must be letters, digits and _ . + - (100 at most), not {name!r}")
+    return name
+
+
+def members_folder(studies: Path) -> Path:
+    """The folder of all members."""
+    return studies / "members"
+
+
+def member_folder(studies: Path, key: str) -> Path:
+    """A member's folder; StorageError if `key` cannot be one."""
+    return members_folder(studies) / check_key(key)
+
+
+def blends_folder(studies: Path) -> Path:
+    """The folder of all blends."""
+    return studies / "blends"
+
+
+def blend_folder(studies: Path, name: str) -> Path:
+    """A blend's folder; UsageError if no blend can have that name."""
+    return blends_folder(studies) / check_blend_name(name)
+
+
+def data_record_file(studies: Path, fingerprint: str) -> Path:
+    """The record of a data set; StorageError if `fingerprint` cannot be one."""
+    return studies / "data" / f"{check_fingerprint(fingerprint)}.json"
+
+
+def evaluation_file(studies: Path, fingerprint: str) -> Path:
+    """What was found with labels on a data set; StorageError if `fingerprint` cannot be one."""
+    return studies / "evaluations" / f"{check_fingerprint(fingerprint)}.json"
+
+
+def checkpoint_file(studies: Path, key: str) -> Path:
+    """What the training of a member goes on from; StorageError if `key` cannot be one."""
+    return studies / "checkpoints" / f"{check_key(key)}.safetensors"
+
+
+def worker_lock(studies: Path, worker: str) -> Path:
+    """The lock that a worker holds while it lives; StorageError if `worker` cannot be a worker's id."""
+    if not _WORKER.fullmatch(worker) or worker.startswith("."):
+        raise StorageError(f"a worker's id must be letters, digits and _ . -, not {worker[:80]!r}")
+    return studies / "workers" / f"{worker}.lock"
+
+
+def studies_database(studies: Path) -> Path:
+    """Optuna's SQLite database, unless a study is kept elsewhere."""
+    return studies / "studies.db"
+
+
+def turn_lock(studies: Path) -> Path:
+    """The lock of who may start a trial of the studies in `studies_database`."""
+    return studies / ".studies.db.lock"
+
+
+def preprocessed_folder(studies: Path) -> Path:
+    """The folder of images as uint8: decoded folders of pictures, and what crops and sizes make of them."""
+    return studies / "preprocessed"

@@ -1,0 +1,83 @@
+"""What later commands need to know of a data set, so that blending and handing in need no images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ensemble_ad.data.images import Dataset
+from ensemble_ad.data.split import split_rows
+from ensemble_ad.errors import StorageError
+from ensemble_ad.files.json_file import MOST_IDS, fits, read_json, write_json
+from ensemble_ad.layout import data_record_file
+
+FORMAT = 1
+_MOST = 1 << 53
+_RECORD = {"ids": list, "n_train": int, "n_reference": int, "shape": list, "source": str}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecord:
+    """What later commands need to know of a data set.
+
+    Attributes:
+        fingerprint: of the images.
+        ids: of the test images, in their order.
+        n_train: training images, held-out ones included.
+        n_reference: held-out ones.
+        shape: of an image, (side, side, channels).
+        source: the folder that it was read from.
+    """
+
+    fingerprint: str
+    ids: tuple[str, ...]
+    n_train: int
+    n_reference: int
+    shape: tuple[int, ...]
+    source: str
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "DataRecord":
+        """The record of `dataset`."""
+        return cls(
+            fingerprint=dataset.fingerprint,
+            ids=dataset.test.ids,
+            n_train=len(dataset.train),
+            n_reference=len(split_rows(len(dataset.train), dataset.fingerprint).reference),
+            shape=(dataset.side, dataset.side, dataset.channels),
+            source=str(dataset.train.source.parent),
+        )
+
+
+def save_data_record(studies: Path, record: DataRecord) -> None:
+    """Write the record of a data set beside its members."""
+    path = data_record_file(studies, record.fingerprint)
+    value = {"format": FORMAT, **{name: getattr(record, name) for name in DataRecord.__dataclass_fields__}}
+    write_json(path, value, most=MOST_IDS)
+
+
+def load_data_record(studies: Path, fingerprint: str) -> DataRecord:
+    """Read the record of a data set.
+
+    Raises:
+        StorageError: if it is missing or damaged.
+    """
+    path = data_record_file(studies, fingerprint)
+    value = read_json(path, most=MOST_IDS)
+    try:
+        if (value["format"], value["fingerprint"]) != (FORMAT, fingerprint):
+            raise KeyError(f"format {str(value['format'])[:20]}, fingerprint {str(value['fingerprint'])[:40]}")
+        if not fits(value, _RECORD) or not all(isinstance(n, int) and 0 < n < _MOST for n in value["shape"]):
+            raise TypeError("ids, numbers or shape are none")
+        if not all(isinstance(name, str) for name in value["ids"]) or len(set(value["ids"])) < len(value["ids"]):
+            raise TypeError("its ids are not distinct names")
+        if min(value["n_train"], value["n_reference"]) < 0 or len(value["shape"]) != 3:
+            raise TypeError("numbers or shape cannot be")
+        return DataRecord(
+            fingerprint=value["fingerprint"],
+            ids=tuple(value["ids"]),
+            n_train=value["n_train"],
+            n_reference=value["n_reference"],
+            shape=tuple(value["shape"]),
+            source=value["source"],
+        )
+    except (KeyError, TypeError) as error:
+        raise StorageError(f"{path} is not the record of a data set ({error}); run the study again") from error
