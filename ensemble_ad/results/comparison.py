@@ -1,15 +1,17 @@
 """The comparison table: a row for everything that was tried, for `table_text`, files and pandas alike."""
 
 from collections.abc import Mapping, Sequence
-from math import isclose, sqrt
+from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble_ad.blend.saved import LEVEL, QUANTILE, SavedBlend, Share, list_blends
+from ensemble_ad.blend.saved import SavedBlend, list_blends
 from ensemble_ad.errors import StorageError
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, list_members
 from ensemble_ad.results.evaluation import load_evaluation
+from ensemble_ad.statistics.estimate import probability_estimate
+from ensemble_ad.statistics.implied import LEVEL, Share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,10 +198,8 @@ def _constant_errors(studies: Path, members: Sequence[Member]) -> dict[str, floa
             record = load_data_record(studies, data)
         except StorageError:
             continue
-        # `statistics.estimate.probability_estimate` at 0.5; not imported, since the table need not wait for scipy.
         smaller = min(record.n_reference, len(record.ids))
-        slack = 1 - ((1 - LEVEL) / 2) ** (1 / smaller)
-        found[data] = min(sqrt(0.25 / (smaller + QUANTILE**2)), slack / (2 * QUANTILE))
+        found[data] = probability_estimate(0.5, 0.0, smaller, LEVEL, "").standard_error
     return found
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from ensemble_ad.blend.of_members import crossfit_share
-from ensemble_ad.blend.saved import Share, latest_blend, list_blends, load_blend, save_blend
+from ensemble_ad.blend.saved import latest_blend, list_blends, load_blend, save_blend
 from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.files.json_file import read_json, write_json
+from ensemble_ad.statistics.implied import Share
 
 INFO = {
     "data": "ab" * 16,
