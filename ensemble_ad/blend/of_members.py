@@ -2,21 +2,23 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from ensemble_ad.blend import blend_scores
-from ensemble_ad.blend import saved as saved_blend
-from ensemble_ad.blend.saved import SavedBlend
+from ensemble_ad.blend.info import BlendInfo
+from ensemble_ad.blend.saved import SavedBlend, save_blend
 from ensemble_ad.blend.share import crossfit_share
 from ensemble_ad.errors import DataError, StorageError, UsageError
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.members.choose import Term
 from ensemble_ad.members.data_record import load_data_record
+from ensemble_ad.members.info import Measured
 from ensemble_ad.members.store import DamagedError, Member
-from ensemble_ad.statistics import rank_correlations
+from ensemble_ad.statistics import Estimate, rank_correlations
 
 COLUMN_CHOICES = ("main", "all")
 # Those of `reconstruction.ERROR_KINDS` and `score.LatentReference`, which import torch; a test holds them together.
@@ -100,29 +102,34 @@ def blend_members(
     main = [place[f"{member.key}/{member.main_column}"] for member in members]
     found = rank_correlations([test_columns[:, column] for column in main], made.scores)
     correlation = {member.key: float(value) for member, value in zip(members, found, strict=True)}
-    info = {
-        "data": members[0].data,
-        "members": [member.key for member in members],
-        "families": sorted({member.family for member in members}),
-        "terms": [term.text for term in terms],
-        "method": made.method,
-        "asked_method": "given" if term_weights is not None else method,
-        "normaliser": made.normaliser,
-        "explanation": made.explanation,
-        "weights": {column: float(weight) for column, weight in zip(names, made.weights, strict=True)},
-        "separation": {"value": made.separation.value, "standard_error": made.separation.standard_error},
-        "anomaly_share": anomaly_share,
-        "share": None if share is None else {"value": share.value, "standard_error": share.standard_error},
-        "correlation": {key: value for key, value in correlation.items() if np.isfinite(value)},
-        "transductive": any(bool(member.info.get("transductive", False)) for member in members),
-        "labels_used": ", ".join(sorted({m.info["recipe"]["labels"] or "" for m in members} - {""})) or "none",
-        "seconds": round(time.perf_counter() - started, 3),
-    }
+    info = BlendInfo(
+        name=name or "",
+        data=members[0].data,
+        members=tuple(member.key for member in members),
+        families=tuple(sorted({member.family for member in members})),
+        terms=tuple(term.text for term in terms),
+        method=made.method,
+        asked_method="given" if term_weights is not None else method,
+        normaliser=made.normaliser,
+        explanation=made.explanation,
+        weights={column: float(weight) for column, weight in zip(names, made.weights, strict=True)},
+        separation=_measured(made.separation),
+        anomaly_share=anomaly_share,
+        share=None if share is None else _measured(share),
+        correlation={key: value for key, value in correlation.items() if np.isfinite(value)},
+        transductive=any(member.info.transductive for member in members),
+        labels_used=", ".join(sorted({m.info.recipe.labels or "" for m in members} - {""})) or "none",
+        seconds=round(time.perf_counter() - started, 3),
+    )
     if name is None:
-        digest = json_hash([info["data"], info["method"], info["normaliser"], info["weights"]])[:6]
-        name = f"{'+'.join(term.text.replace(':', '') for term in terms)[:80]}-{digest}"
+        digest = json_hash([info.data, info.method, info.normaliser, dict(info.weights)])[:6]
+        info = replace(info, name=f"{'+'.join(term.text.replace(':', '') for term in terms)[:80]}-{digest}")
     state = {key: np.asarray(value) for key, value in made.state().items()}
-    return saved_blend.save_blend(studies, name, info, {"test": state.pop("scores"), **state})
+    return save_blend(studies, info, {"test": state.pop("scores"), **state})
+
+
+def _measured(estimate: Estimate) -> Measured:
+    return Measured(value=estimate.value, standard_error=estimate.standard_error)
 
 
 def _stacked(members: Sequence[Member], choice: str, rows: tuple[int, int]) -> tuple[Columns, Columns]:
@@ -142,7 +149,8 @@ def _stacked(members: Sequence[Member], choice: str, rows: tuple[int, int]) -> t
             raise DamagedError(
                 f"{member.key} has scores of {len(reference)} and {len(test)} images, and its data set {rows[0]} "
                 f"and {rows[1]}; it is of another data set",
-                member,
+                key=member.key,
+                folder=member.folder,
             )
         sides = sides or [np.empty((n, width), dtype=np.float32, order="F") for n in rows]
         for side, values in zip(sides, found, strict=True):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ensemble_ad.errors import DataError
+from ensemble_ad.errors import DataError, in_one_line
 from ensemble_ad.files.id_table import check_cells
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.files.whole import file_hash, whole_file
@@ -179,7 +179,7 @@ def open_array(path: Path) -> Images:
                 f"{path} holds pickled objects, which could run code and are never opened; "
                 "save it again as one uint8 array"
             ) from error
-        raise DataError(f"{path} is cut off or damaged ({_one_line(error)}); download it again") from error
+        raise DataError(f"{path} is cut off or damaged ({in_one_line(error)}); download it again") from error
     return _check_images(images, path)
 
 
@@ -210,10 +210,6 @@ def keep_blocks(path: Path, make: Callable[[], tuple[tuple[int, ...], Iterable[I
         for run in runs:
             file.write(np.ascontiguousarray(run).data)
     return _map(path)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 def _check_images(images: npt.NDArray[np.generic], path: Path) -> Images:
@@ -284,7 +280,7 @@ def read_picture(path: Path) -> Images:
             upright = ImageOps.exif_transpose(image)
             return np.asarray(upright.convert("L" if image.mode in _GREY else "RGB"))
     except Exception as error:  # of a damaged file Pillow lets SyntaxError, struct's and others through
-        why = _one_line(error)[:300]
+        why = in_one_line(error)
         raise DataError(f"{path} cannot be read as an image ({why}); mend or remove it") from error
 
 
