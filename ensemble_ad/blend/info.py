@@ -8,13 +8,12 @@ from ensemble_ad.errors import UsageError
 from ensemble_ad.files.id_table import is_text
 from ensemble_ad.files.json_file import fits, json_hash
 from ensemble_ad.layout import is_fingerprint, is_key
-from ensemble_ad.members.info import Measured, UnfitError
+from ensemble_ad.members.measured import MEASURED, Measured, UnfitError
 from ensemble_ad.statistics.implied import Share
 
 FORMAT = 1
 _NUMBER = (int, float)
 _MOST, _LONGEST = 1e300, 10_000
-_MEASURED = {"value": _NUMBER, "standard_error": _NUMBER}
 _KINDS: dict[str, Any] = {
     "name": str,
     "data": str,
@@ -22,7 +21,7 @@ _KINDS: dict[str, Any] = {
     "members": list,
     "method": str,
     "weights": dict,
-    "separation": _MEASURED,
+    "separation": MEASURED,
     "labels_used": str,
     "seconds": _NUMBER,
     "created": str,
@@ -37,7 +36,7 @@ _OPTIONAL: dict[str, Any] = {
     "normaliser": str,
     "explanation": str,
     "anomaly_share": _NUMBER,
-    "share": _MEASURED,
+    "share": MEASURED,
     "correlation": dict,
     "transductive": bool,
 }
@@ -151,16 +150,16 @@ class BlendInfo:
         return info
 
 
-def _is_plain(info: Mapping[str, Any]) -> bool:
+def _is_plain(value: Mapping[str, Any]) -> bool:
     """Whether numbers are numbers, names names, and what a table shows text without control characters."""
-    numbers = (*info["weights"].values(), *info.get("correlation", {}).values())
-    names = (*info["families"], *info.get("terms", ()), *info["weights"], *info.get("correlation", {}))
-    texts = (info["method"], info["labels_used"], info["created"], info["blended"], info["checksum"],
-             info.get("asked_method", ""), info.get("normaliser", ""), info.get("explanation", ""), *names)  # fmt: skip
+    numbers = (*value["weights"].values(), *value.get("correlation", {}).values())
+    names = (*value["families"], *value.get("terms", ()), *value["weights"], *value.get("correlation", {}))
+    texts = [value[name] for name in ("method", "labels_used", "created", "blended", "checksum")]
+    texts += [value.get(name, "") for name in ("asked_method", "normaliser", "explanation")]
     return (
-        is_fingerprint(info["data"])
+        is_fingerprint(value["data"])
         and all(fits(number, _NUMBER) and abs(number) < _MOST for number in numbers)
-        and all(isinstance(text, str) and is_text(text) and len(text) < _LONGEST for text in texts)
-        and all(isinstance(key, str) and is_key(key) for key in info["members"])
-        and len(info["members"]) > 0
+        and all(isinstance(text, str) and is_text(text) and len(text) < _LONGEST for text in (*texts, *names))
+        and all(isinstance(key, str) and is_key(key) for key in value["members"])
+        and len(value["members"]) > 0
     )

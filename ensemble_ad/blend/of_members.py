@@ -16,7 +16,7 @@ from ensemble_ad.errors import DataError, StorageError, UsageError
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.members.choose import Term
 from ensemble_ad.members.data_record import load_data_record
-from ensemble_ad.members.info import Measured
+from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.store import DamagedError, Member
 from ensemble_ad.statistics import Estimate, rank_correlations
 

@@ -16,7 +16,7 @@ from ensemble_ad.files.arrays import read_arrays
 from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.files.whole import file_hash, whole_folder
 from ensemble_ad.layout import BLEND_ARRAYS, BLEND_INFO, blend_folder, blends_folder, is_key
-from ensemble_ad.members.info import UnfitError
+from ensemble_ad.members.measured import UnfitError
 from ensemble_ad.statistics.implied import Share
 
 if TYPE_CHECKING:

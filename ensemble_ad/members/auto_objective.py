@@ -10,7 +10,7 @@ from math import sqrt
 from ensemble_ad.data.split import REFERENCE_LEAST
 from ensemble_ad.errors import UsageError
 from ensemble_ad.members.defect_aucs import synthetic_values
-from ensemble_ad.members.info import Objectives
+from ensemble_ad.members.measured import Objectives
 from ensemble_ad.statistics import MOST_ANOMALIES, rank_correlation
 
 FEW_ANOMALIES = 0.1  # from there on `both` was the better of the two on 40 tasks of handwritten digits

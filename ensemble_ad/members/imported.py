@@ -17,7 +17,8 @@ from ensemble_ad.files.id_table import ID, IdTable, check_cells, read_id_table, 
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.files.whole import whole_file
 from ensemble_ad.members.data_record import DataRecord, save_data_record
-from ensemble_ad.members.info import ChosenBy, Measured, MemberInfo, RecipeInfo
+from ensemble_ad.members.info import ChosenBy, MemberInfo, RecipeInfo
+from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.store import Member, discard_damaged, save_member
 from ensemble_ad.statistics import separation
 

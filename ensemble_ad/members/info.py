@@ -8,12 +8,12 @@ from typing import Any, Self
 from ensemble_ad.files.id_table import is_text
 from ensemble_ad.files.json_file import fits
 from ensemble_ad.layout import is_fingerprint, is_key
+from ensemble_ad.members.measured import MEASURED, Measured, Objectives, UnfitError
 
 FORMAT = 1
 _COLUMN = re.compile(r"[A-Za-z0-9_.+-]{1,100}")
 _NUMBER = (int, float)
 _MOST = 1 << 53
-_MEASURED = {"value": _NUMBER, "standard_error": _NUMBER}
 _KINDS: dict[str, Any] = {
     "recipe": {
         "family": str,
@@ -32,7 +32,7 @@ _KINDS: dict[str, Any] = {
 }
 """What every member's file has to hold."""
 _OPTIONAL: dict[str, Any] = {
-    "separation": _MEASURED,
+    "separation": MEASURED,
     "trial": {"number": int, "study": str},
     "objectives": dict,
     "history": list,
@@ -42,95 +42,7 @@ _OPTIONAL: dict[str, Any] = {
     "origin": str,
 }
 """What a file may lack, or hold as null, and what else it has to be."""
-_OBJECTIVES: dict[str, Any] = {
-    "separation": _MEASURED,
-    "synthetic": {**_MEASURED, "kinds": dict},
-    "loss": _MEASURED,
-    "share": {"value": _NUMBER, "low": _NUMBER},
-    "implausible": list,
-}
 _EPOCH = {"epoch": int, "loss": _NUMBER, "value": _NUMBER, "rate": _NUMBER}
-
-
-class UnfitError(ValueError):
-    """A member's file that lacks something, or holds it otherwise than it has to be."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """A value with its standard error."""
-
-    value: float
-    standard_error: float
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`."""
-        return cls(value=value["value"], standard_error=value["standard_error"])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Synthetic(Measured):
-    """The objective `synthetic`: `kinds` has the AUC of each kind of pseudo-anomaly."""
-
-    kinds: Mapping[str, float]
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`."""
-        return cls(value=value["value"], standard_error=value["standard_error"], kinds=value["kinds"])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """The estimated share of anomalies among the test images, and its lower bound."""
-
-    value: float
-    low: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Objectives:
-    """What the objectives say of a member, by the kind of error that its own objective chose; None where not known.
-
-    Attributes:
-        separation: A.
-        synthetic: mean AUC over the kinds of pseudo-anomaly.
-        loss: mean squared reconstruction error a pixel.
-        share: estimated share of anomalies in the test set.
-        implausible: the kinds of error that `separation` passed over.
-    """
-
-    separation: Measured | None = None
-    synthetic: Synthetic | None = None
-    loss: Measured | None = None
-    share: Share | None = None
-    implausible: tuple[str, ...] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """What is known, as JSON values."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`.
-
-        Raises:
-            UnfitError: if it is none.
-        """
-        known = {name: value[name] for name in _OBJECTIVES if value.get(name) is not None}
-        if not all(fits(known[name], _OBJECTIVES[name]) for name in known):
-            raise UnfitError("objectives")
-        numbers = known["synthetic"]["kinds"].values() if "synthetic" in known else ()
-        if not all(fits(number, _NUMBER) for number in numbers):
-            raise UnfitError("objectives")
-        return cls(
-            separation=Measured.from_json(known["separation"]) if "separation" in known else None,
-            synthetic=Synthetic.from_json(known["synthetic"]) if "synthetic" in known else None,
-            loss=Measured.from_json(known["loss"]) if "loss" in known else None,
-            share=Share(value=known["share"]["value"], low=known["share"]["low"]) if "share" in known else None,
-            implausible=tuple(map(str, known["implausible"])) if "implausible" in known else None,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,7 +193,7 @@ class MemberInfo:
     recipe: RecipeInfo
     objective: ChosenBy
     created: str
-    objectives: Objectives = Objectives()
+    objectives: Objectives = field(default_factory=Objectives)
     separation: Measured | None = None
     best_epoch: int = 0
     history: tuple[EpochInfo, ...] = ()
@@ -365,40 +277,40 @@ def _trial(value: Mapping[str, Any]) -> TrialInfo:
     )
 
 
-def _unfit(info: Mapping[str, Any]) -> list[str]:
+def _unfit(value: Mapping[str, Any]) -> list[str]:
     """What of a member's file is missing or otherwise than it has to be."""
-    found = [name for name, kind in _KINDS.items() if not fits(info, {name: kind})]
+    found = [name for name, kind in _KINDS.items() if not fits(value, {name: kind})]
     if found:
         return found
-    found = [n for n, kind in _OPTIONAL.items() if info.get(n) is not None and not fits(info[n], kind)]
+    found = [n for n, kind in _OPTIONAL.items() if value.get(n) is not None and not fits(value[n], kind)]
     if found:
         return found
-    if not is_fingerprint(info["recipe"]["data"]):
+    if not is_fingerprint(value["recipe"]["data"]):
         return ["the fingerprint of its data"]
-    if not is_key(str(info["key"])) or not _belongs_together(info):
+    if not is_key(str(value["key"])) or not _belongs_together(value):
         return ["columns"]
-    return [] if _is_plain(info) else ["texts and numbers to show"]
+    return [] if _is_plain(value) else ["texts and numbers to show"]
 
 
-def _belongs_together(info: Mapping[str, Any]) -> bool:
+def _belongs_together(value: Mapping[str, Any]) -> bool:
     """Whether columns are distinct names, the objective's among them, and the family the key's."""
-    columns, key = info["columns"], str(info["key"])
+    columns, key = value["columns"], str(value["key"])
     return (
         all(isinstance(name, str) and _COLUMN.fullmatch(name) for name in columns)
         and len(set(columns)) == len(columns)
-        and info["objective"]["column"] in columns
-        and info["recipe"]["family"] == key.rpartition("-")[0]
+        and value["objective"]["column"] in columns
+        and value["recipe"]["family"] == key.rpartition("-")[0]
     )
 
 
-def _is_plain(info: Mapping[str, Any]) -> bool:
+def _is_plain(value: Mapping[str, Any]) -> bool:
     """Whether what a table shows of a member is short text without control characters, and numbers or nothing."""
-    recipe, objective, trial = info["recipe"], info["objective"], info.get("trial") or {}
-    texts = (info.get("preset"), info.get("origin"), recipe["labels"], objective["name"], info["created"],
-             objective["direction"], trial.get("study"), *(info.get("environment") or {}).values())  # fmt: skip
+    recipe, objective, trial = value["recipe"], value["objective"], value.get("trial") or {}
+    texts = (value.get("preset"), value.get("origin"), recipe["labels"], objective["name"], value["created"],
+             objective["direction"], trial.get("study"), *(value.get("environment") or {}).values())  # fmt: skip
     crop, size = recipe["preprocess"]["crop"][:1], recipe["preprocess"]["size"][:1]
     whole = (recipe.get("version"), recipe.get("subset"), recipe["training"].get("seed"), *size)
-    counts = [recipe["training"]["epochs"], info["best_epoch"], info["parameters"], trial.get("number", 0)]
+    counts = [recipe["training"]["epochs"], value["best_epoch"], value["parameters"], trial.get("number", 0)]
     counts += [count for count in whole if count is not None]
     return (
         all(text is None or (isinstance(text, str) and is_text(text) and len(text) < 300) for text in texts)

@@ -19,7 +19,8 @@ from ensemble_ad.files.arrays import read_arrays
 from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.files.whole import file_hash, remove_parts, set_aside, whole_folder
 from ensemble_ad.layout import MEMBER_INFO, VECTORS, WEIGHTS, member_folder, members_folder
-from ensemble_ad.members.info import FORMAT, MemberInfo, UnfitError
+from ensemble_ad.members.info import FORMAT, MemberInfo
+from ensemble_ad.members.measured import UnfitError
 
 Scores = npt.NDArray[np.float32]
 

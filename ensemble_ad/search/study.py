@@ -22,7 +22,7 @@ from ensemble_ad.errors import StorageError
 from ensemble_ad.layout import checkpoint_file
 from ensemble_ad.members.auto_objective import Circumstances, Finished, first_objective, guard
 from ensemble_ad.members.choose import best_first
-from ensemble_ad.members.info import Objectives
+from ensemble_ad.members.measured import Objectives
 from ensemble_ad.members.objectives import AUTO, objective
 from ensemble_ad.members.store import Member, has_member, load_member, sound_members
 from ensemble_ad.search import lease

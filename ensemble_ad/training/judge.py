@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ensemble_ad.families import Model, family
-from ensemble_ad.members.info import EpochInfo, Measured, Objectives, Share, Synthetic
+from ensemble_ad.members.info import EpochInfo
+from ensemble_ad.members.measured import Measured, Objectives, Share, Synthetic
 from ensemble_ad.members.objectives import (
     Evidence,
     Judgement,

@@ -11,7 +11,7 @@ from ensemble_ad.blend.saved import latest_blend, list_blends, load_blend, save_
 from ensemble_ad.blend.share import crossfit_share
 from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.files.json_file import read_json, write_json
-from ensemble_ad.members.info import Measured
+from ensemble_ad.members.measured import Measured
 from ensemble_ad.statistics.implied import Share
 
 INFO = BlendInfo(
