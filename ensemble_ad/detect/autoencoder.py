@@ -19,16 +19,22 @@ from sklearn.utils.validation import check_is_fitted
 from ensemble_ad.blend.alarm import position_of_threshold
 from ensemble_ad.data.images import Images
 from ensemble_ad.data.preprocess import Preprocess, apply
+from ensemble_ad.data.stream import BLOCK
 from ensemble_ad.detect.rows import Layout, checked
+from ensemble_ad.detect.steady import steady_error_vectors
 from ensemble_ad.errors import EnsadError
 from ensemble_ad.families import FAMILIES, Architecture, Family, Model, family, preset
 from ensemble_ad.training.device import AUTO, choose_device, choose_precision
-from ensemble_ad.training.error_vectors import LatentReference, LatentReferences, error_vectors, fit_latents
+from ensemble_ad.training.error_vectors import (
+    LatentReference,
+    LatentReferences,
+    error_vectors,
+    fit_latents,
+    latent_rows,
+)
 from ensemble_ad.training.loop import train
 from ensemble_ad.training.settings import TrainSettings
 
-_BATCH = 32
-_LATENT_IMAGES = 2000
 Floats = npt.NDArray[np.float64]
 
 
@@ -86,7 +92,7 @@ class AutoencoderDetector(NormalTrained):
         family: a family, with the settings that its studies try first, or a preset, with the published ones;
             `ensad families` lists both. Not one that is trained on test images.
         epochs: passes over the images; None is the preset's, or 20.
-        training: further settings by name, those of `train_settings.TrainSettings`: batch_size, loss, ...
+        training: further settings by name, those of `training.settings.TrainSettings`: batch_size, loss, ...
         architecture: the family's hyperparameters in the place of its own, an `Architecture`.
         crop: share of the side that a centred crop keeps, in (0, 1]; None is the family's.
         column: the kind of error that is the score: rss, mae, top, gradient, ssim, latent_mahalanobis, latent_knn or
@@ -176,7 +182,7 @@ class AutoencoderDetector(NormalTrained):
 
         model = train(build, prepared, trained, settings).eval()
         column = ("rss" if kind.reconstructs else "latent_mahalanobis") if self.column == "auto" else self.column
-        some = trained[torch.linspace(0, len(rows) - 1, min(len(rows), _LATENT_IMAGES), device=device).long()]
+        some = latent_rows(trained)
         latents = fit_latents(model, prepared[some], flips=self.flips) if column.startswith("latent_") else {}
         found = error_vectors(model, prepared[some[:1]], latents, flips=self.flips)
         if column not in found:
@@ -199,13 +205,9 @@ class AutoencoderDetector(NormalTrained):
         device = choose_device(self.device)
         model, latents = self.model_.to(device), _moved(self.latents_, device)
         scores = []
-        # On a CPU the last digits depend on how many images a batch has, so there every batch has as many.
-        batch = _BATCH if device.type == "cpu" else len(images)
-        for start in range(0, len(images), batch):
-            part = images[start : start + batch]
-            filled = np.concatenate([part, np.repeat(part[-1:], batch - len(part), axis=0)])
-            found = error_vectors(model, _to_device(filled, self.preprocess_, device), latents, flips=self.flips)
-            scores.append(found[self.column_][: len(part)])
+        for start in range(0, len(images), BLOCK):
+            prepared = _to_device(images[start : start + BLOCK], self.preprocess_, device)
+            scores.append(steady_error_vectors(model, prepared, latents, flips=self.flips)[self.column_])
         return np.concatenate(scores).astype(np.float64)
 
     def __getstate__(self) -> dict[str, object]:
@@ -254,7 +256,7 @@ def hold_out(n: int, share: float, seed: int) -> tuple[npt.NDArray[np.int64], np
 
 
 def offset(reference: Floats, alarm_rate: float) -> float:
-    """The negative of the anomaly score that `alarm_rate` of the reference exceed; see `alarm.threshold`.
+    """The negative of the anomaly score that `alarm_rate` of the reference exceed; see `blend.alarm.threshold`.
 
     Raises:
         ValueError: for a rate outside (0, 1).

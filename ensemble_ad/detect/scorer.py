@@ -17,17 +17,17 @@ from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.data.images import Images
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.data.stream import BLOCK, Shape, conform
+from ensemble_ad.detect.steady import steady_error_vectors
 from ensemble_ad.errors import DataError
 from ensemble_ad.families import Model
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, load_member
 from ensemble_ad.training.device import choose_device
-from ensemble_ad.training.error_vectors import LatentReferences, error_vectors
+from ensemble_ad.training.error_vectors import LatentReferences
 from ensemble_ad.training.load import load_model
 
 ALARM_RATE = 0.01
 _NOISE = 2e-5
-_CPU_BATCH = 32
 _PROBES = 4
 _PROBE_TOLERANCE = 1e-3
 Floats = npt.NDArray[np.float64]
@@ -118,23 +118,16 @@ class BlendScorer:
 
         A column that the blend gives no weight is left at 0.
         """
-        # On a CPU small batches are faster, and where each has as many images, the others in it do not change a digit.
-        size = _CPU_BATCH if self._device.type == "cpu" else BLOCK
-        filled = images
-        if self._device.type == "cpu" and len(images) % size:
-            filled = np.concatenate([images, np.repeat(images[-1:], -len(images) % size, axis=0)])
         rows = np.zeros((len(images), len(self.rule.names)), dtype=np.float32)
         prepared: dict[Preprocess, torch.Tensor] = {}
         for network in self._networks:
             if network.preprocess not in prepared:
-                resized = np.ascontiguousarray(apply(filled, network.preprocess))
+                resized = np.ascontiguousarray(apply(images, network.preprocess))
                 prepared[network.preprocess] = torch.tensor(resized).to(self._device)
             applied = prepared[network.preprocess]
-            for start in range(0, len(filled), size):
-                part = applied[start : start + size]
-                found = error_vectors(network.model, part, network.latents, fold=None, flips=network.flips)
-                for position, kind in network.columns:
-                    rows[start : start + size, position] = found[kind][: len(images) - start]
+            found = steady_error_vectors(network.model, applied, network.latents, flips=network.flips)
+            for position, kind in network.columns:
+                rows[:, position] = found[kind]
         return rows
 
 
