@@ -1,4 +1,4 @@
-"""The comparison table: a row for everything that was tried, for `table_text`, files and pandas alike."""
+"""The comparison table: a row for everything that was tried, for the terminal, the report, files and pandas alike."""
 
 from collections.abc import Mapping, Sequence
 from math import isclose
@@ -152,6 +152,14 @@ def as_frame(rows: Sequence[Row]) -> "pd.DataFrame":
     cells["created"] = list(pd.to_datetime(created, format="ISO8601", utc=True, errors="coerce"))
     index = pd.Index([row["name"] for row in rows], dtype="string", name="name")
     return pd.DataFrame(cells, index=index, dtype=object).astype(COLUMNS)
+
+
+def rows_of(table: "pd.DataFrame") -> list[Row]:
+    """The inverse of `as_frame`: rows with None for what pandas marks as missing; a time stays pandas' own."""
+    cells = table[list(COLUMNS)].astype(object)
+    known = cells.where(cells.notna(), None)
+    columns = {"name": table.index.tolist(), **{column: known[column].tolist() for column in COLUMNS}}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _shares(

@@ -7,6 +7,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from ensemble_ad.results.comparison import rows_of
 from ensemble_ad.results.page import charts
 from ensemble_ad.results.page.contents import Contents, Curve, Gallery, LatentSheet, Search, View
 from ensemble_ad.results.page.listing import listing, notes
@@ -65,7 +66,8 @@ def _text(name: str) -> str:
 def _context(contents: Contents, fineness: Fineness) -> dict[str, Any]:
     headline = contents.headline
     ends = charts.scale_of(headline)
-    headings, rows = listing(contents.table)
+    table = rows_of(contents.table)
+    headings, lines = listing(table)
     scales = {} if contents.gallery is None else contents.gallery.error_scale
     return {
         "contents": contents,
@@ -78,9 +80,9 @@ def _context(contents: Contents, fineness: Fineness) -> dict[str, Any]:
         "differences": any(judged.difference for judged in headline.judged),
         "interval": charts.interval,
         "columns": headings,
-        "rows": rows,
+        "rows": lines,
         "measured_table": any(heading.title == "AUC" for heading in headings),
-        "table_note": notes(contents.table, headings),
+        "table_note": notes(table, headings),
         "hist": contents.histogram,
         "group_names": _QUANTILE_NAMES,
         "charts": _charts(contents),
