@@ -41,7 +41,7 @@ def evaluate_scores(
         scores: float (k,) a name, higher = more anomalous.
         transductive: the names of those that were trained on the test images too.
         bootstrap: resamples of a stratified bootstrap, at least 2; 0 for none.
-        seed: of the bootstrap.
+        seed: the bootstrap's seed.
 
     Returns:
         A row a name, best first: `auc`, `auc_low`, `auc_high` (95%, DeLong), `auc_standard_error`, `average_precision`,
@@ -63,26 +63,23 @@ def evaluate_scores(
     columns = statistics.auc_many(label, table)
     best = statistics.compare_to_best(label, table)
     drawn = statistics.bootstrap_auc(label, table, bootstrap, seed) if bootstrap != 0 else None
-    rows: list[dict[str, Any]] = []
-    for i, name in enumerate(names):
-        estimate = columns.estimate(i)
-        row = {
-            "name": name,
-            "auc": estimate.value,
-            "auc_low": estimate.low,
-            "auc_high": estimate.high,
-            "auc_standard_error": estimate.standard_error,
-            "average_precision": statistics.average_precision(label, table[:, i]),
-            "fpr95": statistics.fpr_at_tpr(label, table[:, i], tpr=0.95),
-            "partial_auc": statistics.partial_auc(label, table[:, i], PARTIAL_FPR),
-            "p_best": float(best.p_value[i]),
-            "ties_best": bool(best.tied[i]),
-            "transductive": name in transductive,
-        }
-        if drawn is not None:
-            row |= {"bootstrap_low": float(drawn.low[i]), "bootstrap_high": float(drawn.high[i])}
-        rows.append(row)
-    return pd.DataFrame(rows).set_index("name").sort_values("auc", ascending=False, kind="stable")
+    estimates = [columns.estimate(i) for i in range(len(names))]
+    single = [table[:, i] for i in range(len(names))]
+    found: dict[str, Any] = {
+        "auc": [estimate.value for estimate in estimates],
+        "auc_low": [estimate.low for estimate in estimates],
+        "auc_high": [estimate.high for estimate in estimates],
+        "auc_standard_error": [estimate.standard_error for estimate in estimates],
+        "average_precision": [statistics.average_precision(label, score) for score in single],
+        "fpr95": [statistics.fpr_at_tpr(label, score, tpr=0.95) for score in single],
+        "partial_auc": [statistics.partial_auc(label, score, PARTIAL_FPR) for score in single],
+        "p_best": best.p_value,
+        "ties_best": best.tied,
+        "transductive": [name in transductive for name in names],
+    }
+    if drawn is not None:
+        found |= {"bootstrap_low": drawn.low, "bootstrap_high": drawn.high}
+    return pd.DataFrame(found, index=pd.Index(names, name="name")).sort_values("auc", ascending=False, kind="stable")
 
 
 def main_scores(members: Sequence[Member], blends: Sequence[SavedBlend]) -> dict[str, npt.NDArray[Any]]:

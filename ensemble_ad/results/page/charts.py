@@ -5,8 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 from markupsafe import Markup
 
-from ensemble_ad.results.page.contents import Correlations, Curve, Curves, Floats, Headline, Histogram, Search, Slice
-from ensemble_ad.results.page.svg import Axis, Chart, axis, heat_map, interval_mark
+from ensemble_ad.results.page.contents import Headline
+from ensemble_ad.results.page.figures import Correlations, Curve, Curves, Floats, Histogram
+from ensemble_ad.results.page.heat_map import heat_map
+from ensemble_ad.results.page.svg import Axis, Chart, axis, interval_mark
+from ensemble_ad.results.page.trials import Search, Slice
 
 _UNIT = (0.0, 1.0)
 

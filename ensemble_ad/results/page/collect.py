@@ -16,12 +16,14 @@ from ensemble_ad.members.store import Member, list_members, load_member
 from ensemble_ad.results.comparison import tabulate
 from ensemble_ad.results.evaluation import evaluate_scores, main_scores
 from ensemble_ad.results.page import crew, pictures
-from ensemble_ad.results.page.contents import Contents, Floats, Gallery, LabelUse, LatentSheet
+from ensemble_ad.results.page.contents import Contents, LabelUse
 from ensemble_ad.results.page.curves import curves, histogram
+from ensemble_ad.results.page.figures import Floats
 from ensemble_ad.results.page.headline import headline
 from ensemble_ad.results.page.labels import find_labels
 from ensemble_ad.results.page.making import making
 from ensemble_ad.results.page.searches import searches
+from ensemble_ad.results.page.shots import Gallery, LatentSheet
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from ensemble_ad.blend.columns import stacked, weight_by_member
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.members.store import Member
-from ensemble_ad.results.page.contents import Correlations, Floats, Weight
+from ensemble_ad.results.page.figures import Correlations, Floats, Weight
 from ensemble_ad.statistics import auc_many, midranks, separation_many
 
 MOST_CORRELATED = 40

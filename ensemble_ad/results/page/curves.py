@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from ensemble_ad.results.page.contents import Curve, Curves, Floats, Histogram
+from ensemble_ad.results.page.figures import Curve, Curves, Floats, Histogram
 from ensemble_ad.statistics import average_precision, fpr_at_tpr
 
 RESAMPLES = 400

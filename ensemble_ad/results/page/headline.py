@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.store import Member
-from ensemble_ad.results.page.contents import Floats, Headline, Judged, LabelUse
+from ensemble_ad.results.page.contents import Headline, Judged, LabelUse
+from ensemble_ad.results.page.figures import Floats
 from ensemble_ad.results.page.pictures import separation_of
 from ensemble_ad.statistics import Estimate, auc, compare_auc
 

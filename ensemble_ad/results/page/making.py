@@ -12,7 +12,8 @@ from ensemble_ad.blend.of_members import columns_of
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.store import Member
-from ensemble_ad.results.page.contents import LabelUse, Making, Search
+from ensemble_ad.results.page.contents import LabelUse, Making
+from ensemble_ad.results.page.trials import Search
 from ensemble_ad.version import __version__
 
 _PACKAGES = ("torch", "optuna", "numpy", "scikit-learn")

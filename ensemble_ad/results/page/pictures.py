@@ -13,13 +13,13 @@ from ensemble_ad.errors import EnsadError
 from ensemble_ad.layout import preprocessed_folder
 from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.store import Member
-from ensemble_ad.results.page.contents import Floats, Gallery, LatentSheet, Shot, View
+from ensemble_ad.results.page.figures import Floats
+from ensemble_ad.results.page.shots import Gallery, LatentSheet, Shot, View
 from ensemble_ad.statistics import midranks
 
 if TYPE_CHECKING:
     from ensemble_ad.detect.latent import OpenMember
 
-GROUPS = ("most", "least", "disputed", "false_positives", "false_negatives")
 FACTORS = (0.0, 2.0, 4.0)
 NOISE = (0.2, 0.5, 0.8)
 ELEMENTS = 3

@@ -11,7 +11,7 @@ import numpy as np
 from ensemble_ad.errors import EnsadError
 from ensemble_ad.layout import studies_database
 from ensemble_ad.members.store import Member
-from ensemble_ad.results.page.contents import Search, Slice, Trial
+from ensemble_ad.results.page.trials import Search, Slice, Trial
 
 if TYPE_CHECKING:
     import optuna

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ensemble_ad.results.page.contents import Floats, Pixels
+from ensemble_ad.results.page.figures import Floats
+from ensemble_ad.results.page.shots import Pixels
 
 _LOSSLESS_SIDE = 32
 # Dark violet over red to pale yellow, ever brighter, so that it reads without hue: after matplotlib's "inferno".
