@@ -14,7 +14,7 @@ from ensemble_ad.layout import preprocessed_folder
 from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.figures import Floats
-from ensemble_ad.results.page.shots import Gallery, LatentSheet, Shot, View
+from ensemble_ad.results.page.shots import Gallery, LatentSheet, Pixels, Shot, View
 from ensemble_ad.statistics import midranks
 
 if TYPE_CHECKING:
@@ -91,37 +91,25 @@ def separation_of(member: Member) -> float:
 def gallery(
     dataset: Dataset,
     record: DataRecord,
-    groups: Mapping[str, Sequence[int]],
     score: Floats,
     main: Mapping[str, Floats],
     label: Label | None,
     members: Sequence[Member],
+    count: int,
     device: str,
 ) -> tuple[Gallery, list[str]]:
-    """Pictures of the chosen rows, with what each of `members` makes of them, and a line about each that cannot."""
+    """Pictures, `count` a group, with what each of `members` makes of them, and a line about each that cannot."""
+    ranks, spread = rank_shares(score), disagreement(main)
+    groups = choose(score, spread, label, count)
     rows = list(dict.fromkeys(row for some in groups.values() for row in some))
     images = np.ascontiguousarray(dataset.test.images[rows])
-    views: dict[int, list[View]] = {row: [] for row in rows}
+    views: list[list[View]] = []
     scales: dict[str, float] = {}
     notes: list[str] = []
     for member, opened in _opened(members, device, notes):
-        made = opened.reconstruct(images)
-        ranks = rank_shares(main[member.key])
-        errors = None
-        if made is not None:
-            errors = np.abs(opened.seen(images).astype(np.float64) - made).mean(axis=3)
-            scales[member.family] = float(np.quantile(errors, _BRIGHTEST))
-        for i, row in enumerate(rows):
-            views[row].append(
-                View(
-                    family=member.family,
-                    key=member.key,
-                    rank=float(ranks[row]),
-                    reconstruction=None if made is None else made[i],
-                    error=None if errors is None else errors[i],
-                )
-            )
-    ranks, spread = rank_shares(score), disagreement(main)
+        made, brightest = _views(member, opened, images, rank_shares(main[member.key])[rows])
+        views.append(made)
+        scales |= {} if brightest is None else {member.family: brightest}
     shots = {
         row: Shot(
             name=record.ids[row],
@@ -130,13 +118,28 @@ def gallery(
             rank=float(ranks[row]),
             disagreement=float(spread[row]),
             label=None if label is None else int(label[row]),
-            views=tuple(views[row]),
+            views=tuple(made[i] for made in views),
         )
         for i, row in enumerate(rows)
     }
     return Gallery(
         groups={name: tuple(shots[row] for row in some) for name, some in groups.items()}, error_scale=scales
     ), notes
+
+
+def _views(member: Member, opened: "OpenMember", images: Pixels, ranks: Floats) -> tuple[list[View], float | None]:
+    """What a member makes of images, and the error that is drawn as the brightest, None if it does not reconstruct."""
+    made = opened.reconstruct(images)
+    if made is None:
+        parts: list[tuple[Pixels | None, Floats | None]] = [(None, None)] * len(images)
+        brightest = None
+    else:
+        errors = np.abs(opened.seen(images).astype(np.float64) - made).mean(axis=3)
+        parts, brightest = list(zip(made, errors, strict=True)), float(np.quantile(errors, _BRIGHTEST))
+    return [
+        View(family=member.family, key=member.key, rank=float(rank), reconstruction=picture, error=error)
+        for (picture, error), rank in zip(parts, ranks, strict=True)
+    ], brightest
 
 
 def latent_sheets(
