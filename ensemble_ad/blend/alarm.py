@@ -11,7 +11,7 @@ from ensemble_ad.blend.result import total_score
 from ensemble_ad.errors import UsageError
 
 _FOLDS = 5
-_ROWS = 5_000  # a side: as precise as a threshold need be, and seconds at most
+_ROWS = 5_000  # of each side: as precise as a threshold need be, and seconds at most
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.floating]
 
@@ -24,7 +24,7 @@ def crossfit_reference(
     weights: Floats | None = None,
     anomaly_share: float | None = None,
 ) -> Floats:
-    """Scores of the reference by rules that were fitted without them: what new normal images will score.
+    """Scores of the reference images by rules that were fitted without them: what new normal images will score.
 
     A blend that was learnt from test against reference has been shown which images are normal, and scores those very
     images too low: of 150 reference images and 10 members, their 99% quantile is exceeded by 9.5% of new normal images,
@@ -35,13 +35,13 @@ def crossfit_reference(
     Args:
         reference: (n, m) scores of held-out normal images, finite; higher = more anomalous.
         test: (k, m) of the unlabelled test images.
-        method: as for `blend_scores`.
-        weights: (m,) where the method is `given`.
-        anomaly_share: where it is known.
+        method: method of `blend_scores`.
+        weights: (m,) the weights, where the method is `given`.
+        anomaly_share: share of anomalies among the test images, where it is known.
 
     Returns:
-        float64 (n,), or of 5,000 drawn with a fixed seed where there are more. Of fewer than 10 images, which no fold
-        can do without, the whole blend's own scores.
+        float64 (n,), or the scores of 5,000 images drawn with a fixed seed where there are more. Fewer than 10 images
+        are too few for folds; they get the whole blend's scores.
     """
     if len(reference) < 2 * _FOLDS:
         return total_score(

@@ -1,4 +1,4 @@
-"""The columns of a saved blend, read from its members: one a member's kind of error, named `<member key>/<kind>`."""
+"""The columns of a saved blend, read from its members: a member's kinds of error, each named `<member key>/<kind>`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -16,8 +16,8 @@ def stacked(names: Sequence[str], members: Iterable[Member]) -> tuple[Rows, Rows
     """Error vectors side by side.
 
     Args:
-        names: of the columns, m of them.
-        members: all that `names` speak of.
+        names: the names of m columns.
+        members: the members that `names` speak of, and maybe others.
 
     Returns:
         float32 (n, m) of the held-out normal images and (k, m) of the test images.

@@ -55,7 +55,7 @@ else:
 
 
 class NormalTrained(_Estimator, ABC):
-    """What detectors share that are fitted to normal images: all but `fit` and `anomaly_score`."""
+    """What detectors that are fitted to normal images have in common: all but `fit` and `anomaly_score`."""
 
     offset_: float
 
@@ -91,10 +91,10 @@ class AutoencoderDetector(NormalTrained):
     Args:
         family: a family, with the settings that its studies try first, or a preset, with the published ones;
             `ensad families` lists both. Not one that is trained on test images.
-        epochs: passes over the images; None is the preset's, or 20.
+        epochs: passes over the images; None is the preset's number, or 20.
         training: further settings by name, those of `training.settings.TrainSettings`: batch_size, loss, ...
-        architecture: the family's hyperparameters in the place of its own, an `Architecture`.
-        crop: share of the side that a centred crop keeps, in (0, 1]; None is the family's.
+        architecture: an `Architecture` of the family, instead of the default one.
+        crop: share of the side that a centred crop keeps, in (0, 1]; None is the family's share.
         column: the kind of error that is the score: rss, mae, top, gradient, ssim, latent_mahalanobis, latent_knn or
             one of the family's own; `auto` is rss, and latent_mahalanobis of a family that does not reconstruct.
         flips: score an image by the mean of it and its mirror image.
@@ -108,7 +108,7 @@ class AutoencoderDetector(NormalTrained):
         offset_: negative of the threshold of `anomaly_score`.
         model_: the trained model.
         column_: the kind of error in use.
-        n_features_in_: numbers an image.
+        n_features_in_: how many numbers an image has.
 
     Raises:
         ValueError: in `fit`, for settings or images that cannot be used.
@@ -256,7 +256,7 @@ def hold_out(n: int, share: float, seed: int) -> tuple[npt.NDArray[np.int64], np
 
 
 def offset(reference: Floats, alarm_rate: float) -> float:
-    """The negative of the anomaly score that `alarm_rate` of the reference exceed; see `blend.alarm.threshold`.
+    """The negative of the anomaly score that `alarm_rate` of the reference exceeds; see `blend.alarm.threshold`.
 
     Raises:
         ValueError: for a rate outside (0, 1).
@@ -285,7 +285,7 @@ def _moved(latents: LatentReferences, device: torch.device) -> dict[str, LatentR
 
 
 class _Start:
-    """A `Sampler` that gives the values a study tries first, and of what these leave open the first or lowest."""
+    """A `Sampler` that gives the values that a study tries first; for others the first choice or the lowest value."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values

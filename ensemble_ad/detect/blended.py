@@ -16,7 +16,7 @@ from ensemble_ad.detect.autoencoder import AutoencoderDetector, NormalTrained, h
 from ensemble_ad.detect.rows import as_rows, checked
 from ensemble_ad.errors import EnsadError
 
-# What needs no test images, and what it is when `auto` has none.
+# The methods that need no test images, and the one that `auto` is without them.
 _UNLEARNT = ("mean", "median", "max", "top", "tail-mean")
 _WITHOUT_TEST = "tail-mean"
 Floats = npt.NDArray[np.float64]
@@ -39,13 +39,14 @@ class BlendedDetector(NormalTrained):
         method: `auto` or another method of `blend_scores` that needs neither weights nor labels.
         alarm_rate: share of normal images that `predict` may call anomalies.
         holdout: share of X that is not trained on, in (0, 0.5].
-        random_state: seed of the split, None for another one each time, or a `RandomState`. Members have their own.
+        random_state: seed of the split, None for another one each time, or a `RandomState`. Members have seeds of their
+            own.
 
     Attributes:
         members_: the fitted members as pairs (name, detector).
         blend_: the `Blend`: weights, explanation, separation.
         offset_: negative of the threshold of `anomaly_score`.
-        n_features_in_: numbers an image.
+        n_features_in_: how many numbers an image has.
 
     Raises:
         ValueError: in `fit`, for members, settings or images that cannot be used.
@@ -161,7 +162,7 @@ class BlendedDetector(NormalTrained):
 
 
 def _named(members: Sequence[Any]) -> list[tuple[str, Any]]:
-    """Pairs of a name and a detector; names that were not given are those of the families or classes, numbered."""
+    """Pairs of a name and a detector; a member without a name gets its family's or class's, with a number if taken."""
     if isinstance(members, str) or not isinstance(members, Sequence):
         raise ValueError(f"members must be a list of families' names and detectors, not {members!r}")
     named: list[tuple[str, Any]] = []
@@ -188,7 +189,7 @@ def _is_pair(member: object) -> TypeGuard[tuple[str, Any]]:
 
 
 def _judge_of(detector: Any) -> Callable[[Any], Any] | None:
-    """What gives its scores, higher = more anomalous; None of what is no detector."""
+    """The function that gives a detector's scores, higher = more anomalous; None for what is no detector."""
     if hasattr(detector, "anomaly_score"):
         found: Callable[[Any], Any] = detector.anomaly_score
         return found

@@ -1,4 +1,4 @@
-"""Scores of new images as they come, into a file or pipe: CSV or one JSON document."""
+"""Scores of new images, written as they come into a file or pipe: CSV or one JSON document."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ Write = Callable[[Sequence[str], npt.NDArray[np.float64], npt.NDArray[np.bool_]]
 
 @contextmanager
 def write_csv(file: TextIO, about: Mapping[str, Any]) -> Iterator[Write]:
-    """The columns ID,score,alarm, a row an image; `about` is left out.
+    """The columns ID,score,alarm with a row for each image; `about` is left out.
 
     Raises:
         DataError: for an id that a spreadsheet would take for a formula; JSON takes it.
@@ -49,7 +49,7 @@ def write_json(file: TextIO, about: Mapping[str, Any]) -> Iterator[Write]:
 
 
 def by_rows(write_row: Callable[[Mapping[str, Any]], None]) -> Write:
-    """A `Write` that gives what it takes to `write_row`, an image at a time, as {"ID", "score", "alarm"}."""
+    """A `Write` that passes each image to `write_row` as {"ID", "score", "alarm"}."""
 
     def write(ids: Sequence[str], scores: npt.NDArray[np.float64], alarms: npt.NDArray[np.bool_]) -> None:
         for name, score, alarm in zip(ids, scores.tolist(), alarms.tolist(), strict=True):

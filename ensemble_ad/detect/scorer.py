@@ -1,4 +1,4 @@
-"""Score new images with a saved blend: its members' models, its frozen normaliser and weights."""
+"""Scores of new images by a saved blend: its members' models, its frozen normaliser and weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ Rows = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class _Network:
-    """A member's trained model and the blend's columns that it gives: (position, error kind)."""
+    """A member's trained model, and the blend's columns that it gives as pairs (position, kind of error)."""
 
     model: Model
     latents: LatentReferences
@@ -57,8 +57,8 @@ class BlendScorer:
     network that had not seen the image scored it, and here the mean of all networks does.
 
     Attributes:
-        blend: what was saved.
-        rule: its frozen rule.
+        blend: the saved blend.
+        rule: the blend's frozen rule.
         shape: (side, side, channels) of the images that it takes.
     """
 
@@ -95,12 +95,12 @@ class BlendScorer:
 
     @cached_property
     def reference(self) -> Floats:
-        """float64 (n,) cross-fitted scores of the held-out normal images, sorted; see `alarm.crossfit_reference`."""
+        """float64 (n,) cross-fitted scores of the held-out normal images, sorted; see `blend.alarm`."""
         reference, test = stacked(self.rule.names, self._members)
         return np.sort(reference_scores(self.blend.info, reference, test))
 
     def threshold(self, alarm_rate: float = ALARM_RATE) -> float:
-        """The score above which an image is an alarm; see `alarm.threshold`.
+        """The score above which an image is an alarm; see `blend.alarm.threshold`.
 
         Args:
             alarm_rate: the share of new normal images that may exceed it.
@@ -135,7 +135,7 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
     """Load a saved blend to score new images.
 
     Args:
-        name: of the blend; None is the one made last.
+        name: the blend's name; None is the blend that was made last.
         studies: the studies' folder.
         device: `auto`, `cpu` or `cuda`.
 
@@ -176,7 +176,7 @@ def _counting(rule: Blend) -> set[int]:
 
 
 def _snapped(rows: Rows, rule: Blend) -> Rows:
-    """Error vectors (n, m), those within the noise of a ranked one replaced by that one."""
+    """Error vectors (n, m), where an error within the noise of a ranked error is replaced by that one."""
     bases = [part.normaliser.base for part in rule.parts if part.normaliser.name != "robust-z"]
     if not bases:
         return rows
@@ -208,12 +208,12 @@ def _shape(numbers: Sequence[int]) -> Shape:
 
 
 def probe(scorer: BlendScorer) -> dict[str, Any]:
-    """Error vectors of a few images that are made, not taken: by them another machine knows whether it scores alike."""
+    """Error vectors of a few made-up images, by which another machine can tell whether it scores alike."""
     return {"vectors": scorer.vectors(_probe_images(scorer.shape)).astype(float).tolist()}
 
 
 def check_probe(studies: Path, name: str, wanted: Mapping[str, Any]) -> None:
-    """Whether the blend `name` gives the error vectors of `probe` here.
+    """Check that the blend `name` gives here the error vectors that `probe` gave elsewhere.
 
     Raises:
         DataError: if they differ by more than a thousandth.

@@ -16,7 +16,7 @@ WIDTH = 80
 
 @dataclass(frozen=True, kw_only=True)
 class _Shown:
-    """A column of the text table: its header, a cell a row, and where it stands."""
+    """A column of the table: its header, one cell for each row, and whether these are aligned to the left."""
 
     header: str
     cells: list[str]
@@ -32,7 +32,7 @@ class _Shown:
         return [text.ljust(self.width) if self.left else text.rjust(self.width) for text in texts]
 
     def cut(self, width: int, tail: int = 0) -> "_Shown":
-        """No wider than `width`; what is longer keeps its beginning and the last `tail` characters."""
+        """The column, no wider than `width`; longer cells keep their beginning and their last `tail` characters."""
         cells = [c if len(c) <= width else f"{c[: width - tail - 2]}..{c[len(c) - tail :]}" for c in self.cells]
         return _Shown(header=self.header, cells=cells, left=self.left)
 
@@ -46,8 +46,8 @@ def render_text(table: "Sequence[Row] | pd.DataFrame", *, markdown: bool = False
 
     Args:
         table: as `comparison` or `table_rows` gives it.
-        markdown: write a Markdown table, whatever its width.
-        width: characters a line, of the text.
+        markdown: write a Markdown table, however wide.
+        width: most characters of a line of text.
     """
     rows = table if isinstance(table, Sequence) else rows_of(table)
     evaluated = any(row["auc"] is not None for row in rows)
@@ -96,7 +96,7 @@ def render_text(table: "Sequence[Row] | pd.DataFrame", *, markdown: bool = False
 
 
 def _fitting(shown: list[_Shown], wider: list[list[_Shown]], width: int) -> list[_Shown]:
-    """`shown` cut to the width, the origin first and then the name, and what there is room for of `wider`."""
+    """`shown`, with origins and then names cut where that is wider than `width`, and as much of `wider` as has room."""
     # A blend's name ends in the hash that tells it apart.
     for position, least, tail in ((1, 11, 0), (0, 20, 7)):
         beyond = _total(shown) - width

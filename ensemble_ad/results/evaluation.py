@@ -38,9 +38,9 @@ def evaluate_scores(
 
     Args:
         label: (k,) of 0 and 1, 1 = anomaly.
-        scores: float (k,) a name, higher = more anomalous.
-        transductive: the names of those that were trained on the test images too.
-        bootstrap: resamples of a stratified bootstrap, at least 2; 0 for none.
+        scores: float (k,) scores by name, higher = more anomalous.
+        transductive: the names of the scores whose models were trained on the test images too.
+        bootstrap: number of resamples of a stratified bootstrap, at least 2; 0 for no bootstrap.
         seed: the bootstrap's seed.
 
     Returns:
@@ -53,7 +53,7 @@ def evaluate_scores(
         DataError: for labels of one class, another length, or a NaN.
         UsageError: for a bootstrap of one resample or fewer than none.
     """
-    # Imported here, since the comparison table needs this module and waits for neither.
+    # Imported here, since the comparison table needs this module but neither of these.
     import pandas as pd
 
     from ensemble_ad import statistics
@@ -83,7 +83,7 @@ def evaluate_scores(
 
 
 def main_scores(members: Sequence[Member], blends: Sequence[SavedBlend]) -> dict[str, npt.NDArray[Any]]:
-    """The scores of blends, and of each member by its main error kind; float (k,) a name."""
+    """The scores of blends, and of members by their main kind of error; float (k,) by name or key."""
     scores: dict[str, npt.NDArray[Any]] = {blend.name: blend.scores() for blend in blends}
     for member in members:
         scores[member.key] = member.vectors()[1][:, member.columns.index(member.main_column)]
@@ -93,7 +93,8 @@ def main_scores(members: Sequence[Member], blends: Sequence[SavedBlend]) -> dict
 def save_evaluation(studies: Path, fingerprint: str, labels: Path, table: "pd.DataFrame") -> None:
     """Remember an evaluation, so that `ensad compare` shows it; the labels themselves are not kept.
 
-    Rows of an earlier evaluation by the same labels stay, except `ties_best`, which holds among the rows of one only.
+    Rows of an earlier evaluation by the same labels stay, without `ties_best` and `p_best`, which hold only among rows
+    that were evaluated together.
     """
     labels_hash = file_hash(labels)
     rows = {str(name): {str(k): v for k, v in row.items()} for name, row in table.to_dict(orient="index").items()}

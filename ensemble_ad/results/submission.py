@@ -28,7 +28,7 @@ def write_submission(
 
     Args:
         folder: the submissions' folder.
-        name: of the blend.
+        name: the blend's name.
         scores: float (k,), higher = more anomalous.
         ids: k ids of the test images, in the scores' order.
         sample: a sample submission, whose ids and order are kept; None gives `ids` in their order.

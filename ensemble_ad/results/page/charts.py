@@ -1,4 +1,4 @@
-"""Which chart each part of a report has."""
+"""The charts of a report."""
 
 from collections.abc import Mapping
 

@@ -33,11 +33,11 @@ class Sources:
     Attributes:
         studies: the studies' folder.
         data: the folder of images.
-        labels: a CSV file ID,label that the user named; None for none.
+        labels: a CSV file ID,label that the user named; None where none was named.
         storage: an Optuna storage URL; None is SQLite in the studies' folder.
-        pictures: test images a group; 0 leaves pictures and latents out.
-        seed: of the bootstrap's bands, the importance and the latents' noise.
-        device: auto, cpu or cuda, for the pictures.
+        pictures: number of test images in each group; 0 leaves pictures and latents out.
+        seed: seed of the bootstrap's bands, of the importance and of the latents' noise.
+        device: `auto`, `cpu` or `cuda`, where models are run for pictures and latents.
     """
 
     studies: Path

@@ -23,12 +23,12 @@ class Judged:
     Attributes:
         role: "blend", "chosen" (the best member by separation, without labels), "hindsight" (the best by AUC) or
             "equal" (the members' equal mean).
-        name: of the blend or member.
-        value: its AUC, measured or estimated; None where only the interval is known.
+        name: the blend's or member's name.
+        value: the AUC of the score, measured or estimated; None where only the interval is known.
         low, high: ends of the 95% interval; None where nothing is known.
-        measured: with labels; else it was estimated.
-        difference: the blend's AUC minus this one's: value, low, high and p of DeLong's paired test; None where it
-            cannot be computed.
+        measured: whether the AUC was measured with labels; else it was estimated.
+        difference: the blend's AUC minus this one: value, low, high and p of DeLong's paired test; None where it cannot
+            be computed.
     """
 
     role: str
@@ -45,12 +45,12 @@ class Headline:
     """What a reader wants first.
 
     Attributes:
-        blend: its name.
-        method: how it was weighted.
-        families: of its members.
-        members: how many.
-        judged: the blend first.
-        separation, separation_error: out of fold.
+        blend: the blend's name.
+        method: the method that weighted it.
+        families: the families of its members.
+        members: the number of its members.
+        judged: the scores to compare, the blend's first.
+        separation, separation_error: the blend's separation and its standard error, out of fold.
         estimate: the estimated AUC in words, or why there is none.
         transductive: whether a member was trained on the unlabelled test images too.
     """
@@ -71,9 +71,9 @@ class LabelUse:
     """Which labels the report read.
 
     Attributes:
-        said: a sentence.
+        said: a sentence about them.
         label: int8 (k,) of 0 and 1 of the test images; None where none were read.
-        evaluated: AUC, low and high a name, as `ensad evaluate` stored them; empty where it was not run.
+        evaluated: AUC, low and high of each name, as `ensad evaluate` stored them; empty where it was not run.
     """
 
     said: str
@@ -83,12 +83,12 @@ class LabelUse:
 
 @dataclass(frozen=True, kw_only=True)
 class Making:
-    """How it was made.
+    """How the blend was made.
 
     Attributes:
-        facts: what and its value, of the data set, the blend and this report.
-        commands: that make the same again, as far as what is stored tells.
-        members: a row a member of the blend: origin, seed, epochs, times, versions, labels.
+        facts: names and values, about the data set, the blend and this report.
+        commands: the commands that make the same again, as far as what is stored tells.
+        members: a row for each member of the blend: origin, seed, epochs, times, versions, labels.
     """
 
     facts: Mapping[str, str]
@@ -98,12 +98,21 @@ class Making:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """All of a report.
+    """All that a report says.
 
     Attributes:
-        table: as `tables.comparison` gives it, of the blend's data set.
-        explanation: the blend's own words.
-        latents: sheets, families one after the other.
+        headline: what a reader wants first.
+        labels: the labels that the report read.
+        table: the comparison table of the blend's data set, as `comparison.comparison` gives it.
+        histogram: the distributions of the blend's score.
+        curves: ROC and precision-recall curves; None without labels.
+        weights: the weights of the blend's columns, the largest first.
+        explanation: the blend's own explanation of its weights.
+        correlations: the members' rank correlations.
+        searches: the studies that the members came from.
+        gallery: pictures; None where there are none.
+        latents: sheets, those of one family together.
+        making: how the blend was made.
         notes: what is missing, a sentence each.
     """
 

@@ -20,9 +20,9 @@ class Columns:
     """The columns that a blend is made of.
 
     Attributes:
-        names: `<member key>/<error kind>`, m of them.
-        reference, test: float64 (n, m) and (k, m).
-        main: float64 (k,) a member's key, its main column of the test images.
+        names: m names `<member key>/<kind of error>`.
+        reference, test: float64 (n, m) and (k, m) errors of the held-out normal and of the test images.
+        main: by member's key, the float64 (k,) errors of the test images in its main column.
     """
 
     names: tuple[str, ...]
@@ -32,7 +32,7 @@ class Columns:
 
 
 def columns(blend: SavedBlend, members: Sequence[Member]) -> Columns:
-    """Read them from the members.
+    """Read a blend's columns from its members.
 
     Raises:
         StorageError: if a member is damaged.
@@ -46,7 +46,7 @@ def columns(blend: SavedBlend, members: Sequence[Member]) -> Columns:
 def weights(
     blend: SavedBlend, members: Sequence[Member], found: Columns, label: npt.NDArray[np.int8] | None
 ) -> tuple[Weight, ...]:
-    """What each column counts, the largest first."""
+    """How much each column counts, the heaviest first."""
     families = {member.key: member.family for member in members}
     separation = separation_many(found.reference, found.test).value
     auc = None if label is None else auc_many(label, found.test).value
@@ -67,7 +67,7 @@ def weights(
 
 
 def correlations(blend: SavedBlend, members: Sequence[Member], found: Columns) -> Correlations:
-    """Rank correlations of the 40 heaviest members, by family and then by weight, and of the blend, which is last."""
+    """Rank correlations of the 40 heaviest members, by family and then by weight, with the blend last."""
     weight = weight_by_member(blend.weights)
     heaviest: dict[str, float] = {}
     for member in members:

@@ -17,12 +17,13 @@ Label = npt.NDArray[np.int8]
 
 
 def curves(label: Label, scores: Mapping[str, Floats], seed: int) -> Curves:
-    """Curves of scores by role; those of "blend" with pointwise 95% bands of a stratified bootstrap.
+    """ROC and precision-recall curves of several scores; those of the blend with pointwise 95% bands by a stratified
+    bootstrap.
 
     Args:
-        label: int8 (k,) of 0 and 1, both there.
-        scores: float64 (k,) a role, higher = more anomalous.
-        seed: of the bootstrap.
+        label: int8 (k,) of 0 and 1, both classes present.
+        scores: float64 (k,) scores by role, higher = more anomalous.
+        seed: the bootstrap's seed.
     """
     roc, precision_recall = {}, {}
     for role, score in scores.items():

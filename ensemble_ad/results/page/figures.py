@@ -14,10 +14,10 @@ class Histogram:
     """Shares of images by blend score.
 
     Attributes:
-        edges: float64 (bins + 1,); the outer bins hold what lies beyond them too.
-        shares: a share a bin, float64 (bins,) summing to 1, of each group: "reference" and "test", with labels also
-            "normal" and "anomaly".
-        count: images in each group.
+        edges: float64 (bins + 1,) edges of the bins; the outer bins hold what lies beyond them too.
+        shares: float64 (bins,) shares that sum to 1, by group: "reference" and "test", with labels also "normal" and
+            "anomaly".
+        count: number of images in each group.
         quantiles: the 5, 25, 50, 75 and 95% quantiles of each group.
     """
 
@@ -33,7 +33,7 @@ class Curve:
 
     Attributes:
         x, y: its points: false and true positive rate, or recall and precision.
-        grid: where the band is known, in x.
+        grid: the x at which the band is known.
         low, high: ends of the band, pointwise 95%; empty where there is none.
     """
 
@@ -46,13 +46,13 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Curves:
-    """With labels.
+    """What labels say of the blend and of what it has to beat.
 
     Attributes:
         roc, precision_recall: curves by role, as in `Judged`; the blend's have bands.
-        anomaly_share: what chance gives as precision.
-        average_precision, fpr95: of the blend.
-        resamples: of the bootstrap that the bands come from.
+        anomaly_share: share of anomalies, which is the precision of guessing.
+        average_precision, fpr95: the blend's average precision and its false positive rate at 95% true positive rate.
+        resamples: number of the bootstrap's resamples that the bands come from.
     """
 
     roc: Mapping[str, Curve]
@@ -65,13 +65,13 @@ class Curves:
 
 @dataclass(frozen=True, kw_only=True)
 class Weight:
-    """What a column counts in the blend.
+    """How much a column counts in the blend.
 
     Attributes:
-        key, family, kind: the member, its family, the error kind.
-        weight: of all weights' sum of 1.
-        separation: of that column, in-sample.
-        auc: with labels.
+        key, family, kind: the member, its family, and the kind of error.
+        weight: the column's weight; all weights sum to 1.
+        separation: the column's separation, in-sample.
+        auc: the column's AUC; None without labels.
     """
 
     key: str
@@ -87,9 +87,9 @@ class Correlations:
     """Spearman's rank correlations over the test images, of members' main columns and the blend.
 
     Attributes:
-        names: members, and the blend last.
-        families: of the members, and "blend".
-        matrix: float64 (n, n); NaN beside a constant column.
+        names: the members' keys, and the blend's name last.
+        families: the members' families, and "blend".
+        matrix: float64 (n, n) correlations; NaN beside a constant column.
     """
 
     names: tuple[str, ...]

@@ -17,10 +17,10 @@ def headline(
     """What a reader wants first.
 
     Args:
-        blend: what the report is of.
-        members: of the blend.
-        labels: what may be read.
-        scores: float64 (k,) of the test images: "blend", "equal", and each member's main column by its key.
+        blend: the blend that the report is about.
+        members: the blend's members.
+        labels: the labels that may be read.
+        scores: float64 (k,) scores of the test images: "blend", "equal", and each member's main column by its key.
         equal: the separation of the equal mean.
     """
     separation = blend.info.separation

@@ -1,4 +1,7 @@
-"""Which test images to show, what each family makes of them, and its bottleneck. Only here torch is needed."""
+"""Which test images a report shows, what each family makes of them, and each family's bottleneck.
+
+Only the functions that draw need torch, and import it.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -49,13 +52,13 @@ def rank_shares(score: Floats) -> Floats:
 
 
 def disagreement(main: Mapping[str, Floats]) -> Floats:
-    """For each image the standard deviation of its rank share over members; float64 (k,)."""
+    """For each image the standard deviation of its rank share over the members; float64 (k,)."""
     spread: Floats = np.stack([rank_shares(score) for score in main.values()]).std(axis=0)
     return spread
 
 
 def choose(score: Floats, disputed: Floats, label: Label | None, count: int) -> dict[str, list[int]]:
-    """Rows of the test images to show, `count` a group at most, the most telling first.
+    """Rows of the test images to show, at most `count` in each group, the most telling first.
 
     False positives are the normal images that score highest, false negatives the anomalies that score lowest.
     """
@@ -84,7 +87,7 @@ def representatives(members: Sequence[Member]) -> list[Member]:
 
 
 def separation_of(member: Member) -> float:
-    """Of its main column, without labels; minus infinity where it is not known."""
+    """The separation of a member's main column; minus infinity where it is not known."""
     return member.info.separation.value if member.info.separation else float("-inf")
 
 

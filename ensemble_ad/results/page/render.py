@@ -43,7 +43,7 @@ _QUANTILE_NAMES = {
 
 
 def render(contents: Contents, most: int = MOST_BYTES) -> str:
-    """The page, as HTML that takes no more than `most` bytes of UTF-8 as far as smaller pictures can see to that."""
+    """The page as HTML; pictures become smaller where it would take more than `most` bytes of UTF-8."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

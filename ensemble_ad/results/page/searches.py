@@ -27,13 +27,13 @@ def searches(
 ) -> tuple[tuple[Search, ...], list[str]]:
     """The studies that members came from, and a line about what is missing.
 
-    A study that `auto` moved to `both` is in the one that it was moved to.
+    Trials of a study that the objective `auto` moved to `both` are in the study that they were moved to.
 
     Args:
         studies: the studies' folder; nothing is made there.
-        url: of the storage; None is SQLite in the studies' folder.
-        members: of one data set.
-        seed: of the importance's trees.
+        url: URL of Optuna's storage; None is SQLite in the studies' folder.
+        members: members of one data set.
+        seed: seed of the trees that importance is computed with.
     """
     of_study: dict[str, list[Member]] = {}
     for member in members:

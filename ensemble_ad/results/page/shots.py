@@ -15,10 +15,10 @@ class View:
     """What one family does to one image.
 
     Attributes:
-        family, key: the family, and the best member of it that is in the blend.
+        family, key: the family, and the best of the blend's members of that family.
         rank: the share of test images that score lower by that member's main column.
-        reconstruction: uint8 (h, w, c); None of a family that makes none.
-        error: float64 (h, w), the mean absolute error over the channels in grey levels.
+        reconstruction: uint8 (h, w, c); None for a family that does not reconstruct.
+        error: float64 (h, w), the mean absolute error over the channels, in grey levels; None likewise.
     """
 
     family: str
@@ -33,13 +33,13 @@ class Shot:
     """A test image.
 
     Attributes:
-        name: its id.
+        name: the image's id.
         image: uint8 (side, side, C).
-        score: of the blend.
+        score: the blend's score of it.
         rank: the share of test images with a lower score.
         disagreement: the standard deviation of its rank share over the blend's members.
         label: 0 or 1; None without labels.
-        views: a family each.
+        views: what each family does to it.
     """
 
     name: str
@@ -53,11 +53,16 @@ class Shot:
 
 @dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """Pictures, by what they were chosen for: "most", "least", "disputed", "false_positives", "false_negatives"."""
+    """Pictures.
+
+    Attributes:
+        groups: test images by what they were chosen for: "most", "least", "disputed", with labels also
+            "false_positives" and "false_negatives".
+        error_scale: by family, the error in grey levels that is drawn as the brightest colour.
+    """
 
     groups: Mapping[str, tuple[Shot, ...]]
     error_scale: Mapping[str, float]
-    """Of each family, the error in grey levels that is drawn as the brightest colour."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +70,13 @@ class LatentSheet:
     """One image through one member's bottleneck.
 
     Attributes:
-        family, key: whose.
+        family, key: the member's family and key.
         name: id of the test image.
-        elements: how many the bottleneck has.
+        elements: number of elements of the bottleneck.
         seen: what the member sees of the image, uint8 (h, w, c).
-        reconstruction: of the same shape, as all that follow.
-        scaled: by (element, factor).
-        noise: by share.
+        reconstruction: what is decoded of the latent as it is; of the shape of `seen`, as all that follow.
+        scaled: what is decoded when one element is scaled, by (element, factor).
+        noise: what is decoded of a mixture with noise, by the share of noise.
     """
 
     family: str

@@ -18,9 +18,9 @@ class Axis:
     """One axis: from data to a place in pixels.
 
     Attributes:
-        low, high: ends in data; of a log axis above 0.
-        label: what it shows.
-        log: whether it is logarithmic.
+        low, high: the axis's ends, in the data's unit; above 0 on a logarithmic axis.
+        label: the text at the axis.
+        log: whether the axis is logarithmic.
         whole: whether only whole numbers mean something.
         words: names of the whole numbers from 0 on, where the axis has categories; empty where it has numbers.
     """
@@ -41,7 +41,7 @@ class Axis:
         return (value - self.low) / (self.high - self.low)
 
     def ticks(self, most: int = 5) -> list[tuple[float, str]]:
-        """Places in data and their text."""
+        """Values at which there is a tick, and their text."""
         if self.words:
             return list(enumerate(self.words))
         if self.log:
@@ -63,7 +63,7 @@ class Axis:
 
 
 def _step(span: float, most: int) -> float:
-    """The least of 1, 2, 2.5 and 5 times a power of ten of which `most` cover the span."""
+    """The smallest step, 1, 2, 2.5 or 5 times a power of ten, of which `most` steps cover the span."""
     if span <= 0:
         return 1.0
     power = 10.0 ** floor(log10(span / most))
@@ -156,7 +156,7 @@ class Chart:
         self.line(np.array([self.x.low, self.x.high]), np.array([y, y]), kind)
 
     def markup(self) -> Markup:
-        """The whole of it."""
+        """The closed SVG."""
         return Markup("".join(self._parts) + "</svg>")  # every text in it was escaped
 
     def _points(self, x: Floats, y: Floats, *, whole: bool = False) -> str:

@@ -11,7 +11,14 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One trial: its number, "complete", "pruned" or "failed", its values a direction (of a pruned one the last)."""
+    """One trial.
+
+    Attributes:
+        number: the trial's number in its study.
+        state: "complete", "pruned" or "failed".
+        values: one for each direction; of a trial that did not complete the last one, if it has any.
+        parameters: the hyperparameters by name.
+    """
 
     number: int
     state: str
@@ -24,10 +31,10 @@ class Slice:
     """One hyperparameter beside the objective.
 
     Attributes:
-        parameter: its name.
-        values: of the completed trials that have it, numbers or words.
-        objective: their first objective's values.
-        log: whether it was drawn on a log scale.
+        parameter: the hyperparameter's name.
+        values: its values in the completed trials that have it, numbers or words.
+        objective: the values of these trials' first objective.
+        log: whether the hyperparameter was drawn on a log scale.
         choice: whether it was chosen from a list.
     """
 
@@ -50,16 +57,17 @@ class Search:
     """An Optuna study.
 
     Attributes:
-        family: that it searched.
-        study: its name.
-        objectives: the directions' names.
-        maximize: whether more is better, a direction each.
-        trials: in their order.
-        importance: a share a parameter, of the first objective (fANOVA); empty where there is too little to tell.
-        slices: the most important parameter first.
-        epochs: the most that a trial could train; None where that is not known.
-        widest: the widest layer that a trial could have; None likewise.
-        note: what a reader must know; "" mostly.
+        family: the family that was searched.
+        study: the study's name.
+        objectives: the names of its directions.
+        maximize: for each direction, whether more is better.
+        trials: the trials in their order.
+        importance: each hyperparameter's share of the first objective's variance (fANOVA); empty where too few trials
+            tell.
+        slices: the slices, that of the most important hyperparameter first.
+        epochs: the most epochs that a trial could train; None where that is not known.
+        widest: the widest layer that a trial could have; None where that is not known.
+        note: what a reader must know; mostly "".
     """
 
     family: str
@@ -75,7 +83,7 @@ class Search:
 
     @property
     def finished(self) -> int:
-        """Completed and pruned trials."""
+        """The number of completed and pruned trials."""
         return sum(trial.state != "failed" for trial in self.trials)
 
     def best_so_far(self, direction: int = 0) -> Floats:
