@@ -17,8 +17,8 @@ from ensemble_ad.blend.result import Blend, Part, total_score
 from ensemble_ad.blend.weight import WEIGHERS, Pool, varying
 from ensemble_ad.errors import DataError, UsageError
 from ensemble_ad.statistics import Estimate, estimate_share, separation, separation_many
+from ensemble_ad.statistics.arrays import as_labels
 from ensemble_ad.statistics.estimate import probability_estimate
-from ensemble_ad.statistics.ranks import as_labels
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.floating]
