@@ -1,12 +1,8 @@
 """The named blend methods: a normaliser, a weigher and a combiner each."""
 
-from __future__ import annotations
+from dataclasses import dataclass, replace
 
-from dataclasses import dataclass
-
-from ensemble_ad.blend.combine import COMBINERS
 from ensemble_ad.blend.normalise import NORMALISERS
-from ensemble_ad.blend.weight import WEIGHERS
 from ensemble_ad.errors import UsageError
 
 
@@ -15,10 +11,10 @@ class Method:
     """How a blend is made.
 
     Attributes:
-        normaliser: Default key of `NORMALISERS`.
-        weigher: Key of `WEIGHERS`.
-        combiner: Key of `COMBINERS`.
-        summary: One line for a user.
+        normaliser: key of `NORMALISERS`.
+        weigher: key of `WEIGHERS`.
+        combiner: key of `COMBINERS`.
+        summary: one line for a user.
     """
 
     normaliser: str
@@ -98,10 +94,11 @@ METHODS: dict[str, Method] = {
 }
 
 AUTO = "auto"
+"""The method that is no triple: see `ensemble_ad.blend.auto`."""
 
 
 def method_names() -> list[str]:
-    """All that `blend_scores(method=...)` takes."""
+    """All methods that `blend_scores` takes."""
     return [AUTO, *METHODS]
 
 
@@ -109,7 +106,7 @@ def find_method(name: str, normaliser: str | None) -> Method:
     """`METHODS[name]`, with another normaliser where one is named.
 
     Raises:
-        UsageError: An unknown name, listing the known.
+        UsageError: for an unknown method or normaliser; the message lists the known ones.
     """
     if name not in METHODS:
         raise UsageError(f"no blend method {name!r}: known are {', '.join(method_names())}")
@@ -118,14 +115,4 @@ def find_method(name: str, normaliser: str | None) -> Method:
         return method
     if normaliser not in NORMALISERS:
         raise UsageError(f"no normaliser {normaliser!r}: known are {', '.join(NORMALISERS)}")
-    return Method(normaliser=normaliser, weigher=method.weigher, combiner=method.combiner, summary=method.summary)
-
-
-def _check() -> None:
-    for name, method in METHODS.items():
-        known = method.normaliser in NORMALISERS and method.weigher in WEIGHERS and method.combiner in COMBINERS
-        if not known:
-            raise UsageError(f"method {name!r} names a part that does not exist")
-
-
-_check()
+    return replace(method, normaliser=normaliser)

@@ -138,3 +138,12 @@ def test_a_thousand_columns_in_seconds():
     start = process_time()
     statistics.auc_many(label, scores)
     assert process_time() - start < 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("judge", [statistics.auc_many, statistics.compare_to_best])
+def test_aucs_of_many_images_make_no_copy_of_the_scores(peak_bytes, judge):
+    rng = np.random.default_rng(0)
+    label = rng.random(95_000) < 0.3
+    scores = rng.standard_normal((200, 95_000), dtype=np.float32).T  # a column lies together
+    assert peak_bytes(lambda: judge(label, scores)) < 0.6 * scores.nbytes
