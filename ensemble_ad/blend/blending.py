@@ -51,7 +51,8 @@ def blend_scores(
 
     Raises:
         DataError: for arrays that do not match, are empty, or are not finite (the message names the member).
-        UsageError: for an unknown method or normaliser, and for weights or labels that are missing or out of place.
+        UsageError: for an unknown method or normaliser, a method that does not take the normaliser, and for weights or
+            labels that are missing or out of place.
 
     >>> rng = np.random.default_rng(0)
     >>> reference, test = rng.normal(size=(200, 3)), rng.normal(size=(100, 3))

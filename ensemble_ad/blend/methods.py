@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from ensemble_ad.blend.normalise import NORMALISERS
+from ensemble_ad.blend.normalise import BOUNDED, NORMALISERS
+from ensemble_ad.blend.weight import NEED_BOUNDED
 from ensemble_ad.errors import UsageError
 
 
@@ -106,7 +107,7 @@ def find_method(name: str, normaliser: str | None) -> Method:
     """`METHODS[name]`, with another normaliser where one is named.
 
     Raises:
-        UsageError: for an unknown method or normaliser; the message lists the known ones.
+        UsageError: for an unknown method or normaliser, or two that do not go together; the message lists what does.
     """
     if name not in METHODS:
         raise UsageError(f"no blend method {name!r}: known are {', '.join(method_names())}")
@@ -115,4 +116,6 @@ def find_method(name: str, normaliser: str | None) -> Method:
         return method
     if normaliser not in NORMALISERS:
         raise UsageError(f"no normaliser {normaliser!r}: known are {', '.join(NORMALISERS)}")
+    if method.weigher in NEED_BOUNDED and normaliser not in BOUNDED:
+        raise UsageError(f"{name!r} needs scores in [0, 1], not {normaliser!r}: normalise by {', '.join(BOUNDED)}")
     return replace(method, normaliser=normaliser)

@@ -134,6 +134,8 @@ NORMALISERS: dict[str, Callable[[Floats, Floats, Floats], FrozenNormaliser]] = {
 
 POOLED = ("pooled-rank", "gauss", "pooled-tail")
 """Normalisers that do not know which rows are reference and which are test."""
+BOUNDED = ("rank", "pooled-rank", "ecdf")
+"""Normalisers whose scores lie in [0, 1]."""
 
 
 def renamed(frozen: FrozenNormaliser, name: str) -> FrozenNormaliser:

@@ -215,6 +215,10 @@ WEIGHERS: dict[str, Callable[[Pool], Floats64]] = {
 }
 
 
+NEED_BOUNDED = ("greedy", "greedy-bagged")
+"""Weighers that take scores in [0, 1] only."""
+
+
 def varying(pool: Pool) -> Bools:
     """(m,) True for members that are not constant over reference and test."""
     # The extremes are a row each; a comparison with the first row would make a whole table of truth values.

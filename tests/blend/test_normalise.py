@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import norm, rankdata
 
-from ensemble_ad.blend.normalise import NORMALISERS, FrozenNormaliser, normalise
+from ensemble_ad.blend.normalise import BOUNDED, NORMALISERS, FrozenNormaliser, normalise
 
 small = arrays(np.float64, st.tuples(st.integers(1, 12), st.just(2)), elements=st.integers(-3, 3).map(float))
 
@@ -42,6 +42,7 @@ def test_a_frozen_normaliser_repeats_itself_and_never_falls(reference, test):
         frozen, low, high = normalise(name, reference, test)
         assert np.array_equal(transformed(frozen, test), high)
         assert np.array_equal(transformed(frozen, reference), low)
+        assert name not in BOUNDED or (min(low.min(), high.min()) >= 0 and max(low.max(), high.max()) <= 1), name
         assert (np.diff(transformed(frozen, grid), axis=0) >= 0).all(), name
         assert np.isfinite(transformed(frozen, np.array([[-1e30, 1e30]]))).all(), name
 

@@ -13,6 +13,7 @@ from ensemble_ad.errors import DataError, UsageError
         ({"method": "magic"}, UsageError, "known are auto, mean"),
         ({"method": "mean", "normaliser": "magic"}, UsageError, "known are rank"),
         ({"normaliser": "rank"}, UsageError, "chooses its normalisers"),
+        ({"method": "greedy", "normaliser": "gauss"}, UsageError, "normalise by rank, pooled-rank, ecdf"),
         ({"method": "given"}, UsageError, "needs weights"),
         ({"method": "labels"}, UsageError, "needs labels"),
         ({"method": "mean", "weights": np.ones(8)}, UsageError, "'given'"),
