@@ -1,4 +1,4 @@
-"""How long work looks: a bar in a terminal; in a pipe a line a trial or epoch, or nothing."""
+"""How long work is shown: a bar in a terminal; in a pipe a line a trial or epoch, or nothing."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _Watcher:
-    """Draws what it is told; see `tune.Watcher`."""
+    """Shows what a study tells of itself; a `search.tune.Watcher`."""
 
     def __init__(self, say: Say, bar: "Progress | None") -> None:
         self._say = say

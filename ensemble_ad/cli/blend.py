@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 )
 @click.option("--name", help="Name of the blend.  [default: made of the members and a hash]")
 @click.option("--dataset", help="Beginning of a data fingerprint, if members of several data sets are cached.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of methods that draw.")
 @_options.studies
 @_options.output
 def blend(

@@ -23,7 +23,7 @@ _FORMATS = ("text", "csv", "json", "parquet", "markdown")
 @click.option(
     "--blend",
     shell_complete=_completion.blends,
-    help="Whose weights and share of anomalies to show.  [default: the latest blend]",
+    help="Blend whose weights and share of anomalies to show.  [default: the latest blend]",
 )
 @click.option(
     "--anomaly-share",

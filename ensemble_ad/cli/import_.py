@@ -12,7 +12,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command("import", short_help="Load an exported blend, or another detector's scores.")
 @click.argument("source", required=False, type=click.Path(path_type=Path))
-@click.option("--name", help="Of the scores' member, which --members then takes; of the blend, instead of its own.")
+@click.option("--name", help="Name of the scores' member, for --members; of a blend, a name instead of its own.")
 @click.option("--reference", type=_FILE, help="For scores: CSV file ID,score of the held-out training images.")
 @click.option("--template", type=_FILE, help="Write the ids of the held-out training images to this CSV file and stop.")
 @click.option(

@@ -14,7 +14,7 @@ from ensemble_ad.cli import _completion, _options
 @click.option("--image", default="0", show_default=True, help="ID of a test image.")
 @click.option("--scale", help="Elements of the latent and a factor each, as in 0:3,2:5.")
 @click.option("--noise", default="0.2,0.5,0.8", show_default=True, help="Shares of noise to mix in, of 0 to 1.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise.")
 @click.option(
     "-o",
     "--output",
@@ -41,9 +41,9 @@ def latent(
 ) -> None:
     """Show a test image, its reconstruction, and what is decoded when its latent is changed.
 
-    Elements are counted from 0 in the flattened bottleneck. Without --scale the three whose doubling changes the
-    reconstruction most are tripled, one at a time; with it, all that are named are scaled at once. A share s of noise
-    gives (1 - s) z + s noise, noise being a draw of what the bottleneck holds of normal images. The PNG's path is
+    Elements are counted from 0 in the flattened bottleneck. Without --scale, the three elements whose doubling changes
+    the reconstruction most are tripled, one at a time; with it, all that are named are scaled at once. A share s of
+    noise gives (1 - s) z + s noise, noise being a draw of what the bottleneck holds of normal images. The PNG's path is
     printed on stdout.
 
     \b

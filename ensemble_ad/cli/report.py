@@ -23,7 +23,9 @@ from ensemble_ad.cli import _completion, _options
     show_default=True,
     help="Test images in each group of pictures; 0 leaves pictures and latents out, and torch with them.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap's bands and the latents' noise.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap's bands and of the latents' noise."
+)
 @_options.storage
 @_options.device
 @_options.data

@@ -18,7 +18,7 @@ from ensemble_ad.cli import _completion, _options
 @click.option("--subset", type=int, help="Train on that many images only.")
 @click.option("--size", type=int,
               help="Side in pixels that the crop is resized to.  [default: as published, or as it is]")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of weights, order and noise.")
 @_options.device
 @_options.precision
 @_options.data

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--size", type=int, help="Side in pixels that crops are resized to.  [default: the images' own]")
 @click.option("--max-width", type=int, help="Widest layer to try.  [default: by family, less without a GPU]")
 @click.option("--prune/--no-prune", default=True, show_default=True, help="Give up trials that fall behind.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampler and of every model.")
 @_options.device
 @_options.precision
 @click.option("--workers", type=click.IntRange(min=1),
