@@ -25,6 +25,10 @@ _DECODED = 256
 _GREY = ("1", "L", "LA")
 
 Images = npt.NDArray[np.uint8]
+ImageShape = tuple[int, int, int]
+"""(height, width, channels) of an image as it is stored, the axes of `Images` after the first."""
+ChannelsFirst = tuple[int, int, int]
+"""(channels, height, width) of an image as a model takes it."""
 
 
 @dataclass(frozen=True, kw_only=True)

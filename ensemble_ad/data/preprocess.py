@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ensemble_ad.data.images import SIDES, Images, ImageSet, blocks, keep_blocks
+from ensemble_ad.data.images import SIDES, ChannelsFirst, Images, ImageSet, blocks, keep_blocks
 from ensemble_ad.errors import UsageError
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.files.whole import clear_errors
@@ -69,8 +69,8 @@ class Preprocess:
         return cls(crop=(crop[0], crop[1]), size=(size[0], size[1]), channels=value["channels"], via=value.get("via"))
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of what a model takes."""
+    def shape(self) -> ChannelsFirst:
+        """Shape of an image as a model takes it."""
         return (self.channels, *self.size)
 
     def changes(self, images: Images) -> bool:

@@ -7,12 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ensemble_ad.data.images import Images, open_array, read_picture
+from ensemble_ad.data.images import Images, ImageShape, open_array, read_picture
 from ensemble_ad.errors import DataError
 
 BLOCK = 1024
-Shape = tuple[int, int, int]
-"""(side, side, channels) of every image."""
 
 
 class Block(NamedTuple):
@@ -27,7 +25,7 @@ class Block(NamedTuple):
     images: Images
 
 
-def check_sources(sources: Sequence[Path], shape: Shape) -> None:
+def check_sources(sources: Sequence[Path], shape: ImageShape) -> None:
     """Refuse what can be refused without reading the images.
 
     Raises:
@@ -55,7 +53,7 @@ def count(sources: Sequence[Path]) -> int:
     return found
 
 
-def stream(sources: Sequence[Path], shape: Shape, *, block: int = BLOCK) -> Iterator[Block]:
+def stream(sources: Sequence[Path], shape: ImageShape, *, block: int = BLOCK) -> Iterator[Block]:
     """Read images, never more than `block` of them at a time.
 
     The id of an image in a .npy file is its row, of one in a folder its path inside it (folders in the order of their
@@ -82,7 +80,7 @@ def stream(sources: Sequence[Path], shape: Shape, *, block: int = BLOCK) -> Iter
             yield from _of_folder(source, shape, block, "" if alone else f"{source}/")
 
 
-def conform(images: Images, shape: Shape, name: str) -> Images:
+def conform(images: Images, shape: ImageShape, name: str) -> Images:
     """Images with the axes and channels of `shape`; grey ones become colour, and colour ones without colour grey.
 
     Args:
@@ -112,7 +110,7 @@ def conform(images: Images, shape: Shape, name: str) -> Images:
     return images[..., :1]
 
 
-def _of_array(source: Path, shape: Shape, block: int, prefix: str) -> Iterator[Block]:
+def _of_array(source: Path, shape: ImageShape, block: int, prefix: str) -> Iterator[Block]:
     total = len(open_array(source))
     for start in range(0, total, block):
         # Mapped anew each time: what was read of a map that stays open counts as this process's memory.
@@ -121,7 +119,7 @@ def _of_array(source: Path, shape: Shape, block: int, prefix: str) -> Iterator[B
         yield Block(ids, conform(part, shape, str(source)))
 
 
-def _of_folder(source: Path, shape: Shape, block: int, prefix: str) -> Iterator[Block]:
+def _of_folder(source: Path, shape: ImageShape, block: int, prefix: str) -> Iterator[Block]:
     ids: list[str] = []
     images: list[Images] = []
     found = False

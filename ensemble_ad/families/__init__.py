@@ -14,9 +14,9 @@ from ensemble_ad.families import (
     resnet_aux,
     vae,
 )
-from ensemble_ad.families.base import Architecture, Decoder, Family, Model, Output, Preset, Shape
+from ensemble_ad.families.base import Architecture, Decoder, Family, Model, Output, Preset
 
-__all__ = ["FAMILIES", "Architecture", "Decoder", "Family", "Model", "Output", "Preset", "Shape", "family", "preset"]
+__all__ = ["FAMILIES", "Architecture", "Decoder", "Family", "Model", "Output", "Preset", "family", "preset"]
 
 FAMILIES: dict[str, Family] = {
     each.name: each

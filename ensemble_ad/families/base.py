@@ -11,14 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ensemble_ad.data.images import SIDES
+from ensemble_ad.data.images import SIDES, ChannelsFirst
 from ensemble_ad.errors import UsageError
 
 _LATENT_SIZE = 512
 _RATED_BATCH = 256
-
-Shape = tuple[int, int, int]
-"""(channels, height, width) of what a model takes."""
 
 
 class Output(NamedTuple):
@@ -129,7 +126,7 @@ class Architecture(ABC):
     """A family's own hyperparameters: numbers, strings and tuples of them, so that `asdict` of it is JSON."""
 
     @abstractmethod
-    def build(self, shape: Shape) -> Model:
+    def build(self, shape: ChannelsFirst) -> Model:
         """The untrained model for images of `shape`, its weights drawn from torch's global generator."""
 
 
@@ -144,7 +141,7 @@ class CrossFittedArchitecture(Architecture):
     folds: int = 5
 
     @abstractmethod
-    def build(self, shape: Shape) -> CrossFittedModel:
+    def build(self, shape: ChannelsFirst) -> CrossFittedModel:
         """As for every family."""
 
 
@@ -300,7 +297,7 @@ class Family:
             raise UsageError(f"--max-width must be {self.widths[0]} or more for {self.name}, not {most}")
         return widths
 
-    def check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: ChannelsFirst) -> None:
         """Say which sides this family takes.
 
         Raises:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families._convolution import doubling, halving
 from ensemble_ad.families.base import (
@@ -19,7 +20,6 @@ from ensemble_ad.families.base import (
     Output,
     Preset,
     Sampler,
-    Shape,
     add_noise,
     flat_latent,
 )
@@ -47,14 +47,14 @@ class CnnArchitecture(Architecture):
         if self.bottleneck is not None and self.bottleneck < 1:
             raise UsageError(f"a cnn's bottleneck must be 1 or more, not {self.bottleneck}")
 
-    def build(self, shape: Shape) -> "CnnAutoencoder":
+    def build(self, shape: ChannelsFirst) -> "CnnAutoencoder":
         return CnnAutoencoder(shape, self)
 
 
 class CnnAutoencoder(GradientModel):
     """Feature maps down and up, with or without a linear bottleneck."""
 
-    def __init__(self, shape: Shape, architecture: CnnArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: CnnArchitecture) -> None:
         super().__init__()
         channels = (shape[0], *architecture.channels)
         map_shape = (channels[-1], shape[1] // _STRIDE, shape[2] // _STRIDE)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families.base import (
     CrossFittedArchitecture,
@@ -32,7 +33,6 @@ from ensemble_ad.families.base import (
     Preset,
     Sampler,
     SearchRanges,
-    Shape,
     add_noise,
 )
 
@@ -55,11 +55,11 @@ class ContrastArchitecture(CrossFittedArchitecture):
         if self.folds < 2:
             raise UsageError(f"contrast needs 2 folds or more, not {self.folds}")
 
-    def build(self, shape: Shape) -> "ContrastModel":
+    def build(self, shape: ChannelsFirst) -> "ContrastModel":
         return ContrastModel(shape, self)
 
 
-def _features(shape: Shape, architecture: ContrastArchitecture) -> nn.Sequential:
+def _features(shape: ChannelsFirst, architecture: ContrastArchitecture) -> nn.Sequential:
     channels = [shape[0], *(architecture.width * 2 ** min(stage, 2) for stage in range(architecture.stages))]
     layers: list[nn.Module] = []
     for before, after in pairwise(channels):
@@ -70,7 +70,7 @@ def _features(shape: Shape, architecture: ContrastArchitecture) -> nn.Sequential
 class ContrastModel(CrossFittedModel):
     """One network a fold; the logit is that of being a test image."""
 
-    def __init__(self, shape: Shape, architecture: ContrastArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: ContrastArchitecture) -> None:
         super().__init__()
         self.folds = architecture.folds
         width = architecture.width * 2 ** min(architecture.stages - 1, 2)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families.base import (
     Architecture,
@@ -30,7 +31,6 @@ from ensemble_ad.families.base import (
     Preset,
     Sampler,
     SearchRanges,
-    Shape,
     add_noise,
 )
 from ensemble_ad.families.fcn import linear_stack
@@ -74,11 +74,11 @@ class CutpasteArchitecture(Architecture):
         if not 0 <= self.jitter <= 1:
             raise UsageError(f"a cutpaste's jitter must be of 0 to 1, not {self.jitter}")
 
-    def build(self, shape: Shape) -> "CutpasteClassifier":
+    def build(self, shape: ChannelsFirst) -> "CutpasteClassifier":
         return CutpasteClassifier(shape, self)
 
 
-def _cnn(shape: Shape, architecture: CutpasteArchitecture) -> tuple[nn.Module, int]:
+def _cnn(shape: ChannelsFirst, architecture: CutpasteArchitecture) -> tuple[nn.Module, int]:
     channels = [shape[0], *(architecture.width * 2 ** min(stage, 2) for stage in range(architecture.stages))]
     layers: list[nn.Module] = []
     for before, after in pairwise(channels):
@@ -86,7 +86,7 @@ def _cnn(shape: Shape, architecture: CutpasteArchitecture) -> tuple[nn.Module, i
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels[-1]
 
 
-def _resnet18(shape: Shape) -> tuple[nn.Module, int]:
+def _resnet18(shape: ChannelsFirst) -> tuple[nn.Module, int]:
     from torchvision.models import resnet18  # here, since it takes 160 MB and a second
 
     network: nn.Module = resnet18(weights=None)
@@ -99,7 +99,7 @@ def _resnet18(shape: Shape) -> tuple[nn.Module, int]:
 class CutpasteClassifier(GradientModel):
     """Backbone and head; the classes are normal, patch, scar."""
 
-    def __init__(self, shape: Shape, architecture: CutpasteArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: CutpasteArchitecture) -> None:
         super().__init__()
         self.jitter = architecture.jitter
         self.features, n = _resnet18(shape) if architecture.backbone == "resnet18" else _cnn(shape, architecture)

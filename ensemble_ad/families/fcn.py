@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families.base import (
     Architecture,
@@ -17,7 +18,6 @@ from ensemble_ad.families.base import (
     Preset,
     Sampler,
     SearchRanges,
-    Shape,
     add_noise,
 )
 
@@ -65,14 +65,14 @@ class FcnArchitecture(Architecture):
         if self.activation not in _ACTIVATIONS:
             raise UsageError(f"an fcn's activation must be one of {', '.join(_ACTIVATIONS)}, not {self.activation!r}")
 
-    def build(self, shape: Shape) -> "FcnAutoencoder":
+    def build(self, shape: ChannelsFirst) -> "FcnAutoencoder":
         return FcnAutoencoder(shape, self)
 
 
 class FcnAutoencoder(GradientModel):
     """Pixels to bottleneck and back."""
 
-    def __init__(self, shape: Shape, architecture: FcnArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: FcnArchitecture) -> None:
         super().__init__()
         self.shape = shape
         pixels = shape[0] * shape[1] * shape[2]

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families._convolution import doubling, halving
 from ensemble_ad.families.base import (
@@ -28,7 +29,6 @@ from ensemble_ad.families.base import (
     Output,
     Preset,
     Sampler,
-    Shape,
     add_noise,
     flat_latent,
 )
@@ -73,7 +73,7 @@ class MemoryArchitecture(Architecture):
                 f"{self.shrinkage}, {self.entropy_weight} and {self.temperature}"
             )
 
-    def build(self, shape: Shape) -> "MemoryAutoencoder":
+    def build(self, shape: ChannelsFirst) -> "MemoryAutoencoder":
         return MemoryAutoencoder(shape, self)
 
 
@@ -114,7 +114,7 @@ def entropy(weights: Tensor) -> Tensor:
 class MemoryAutoencoder(GradientModel):
     """Encoder, memory and decoder."""
 
-    def __init__(self, shape: Shape, architecture: MemoryArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: MemoryArchitecture) -> None:
         super().__init__()
         width, bottleneck = architecture.width, architecture.bottleneck
         self.entropy_weight = architecture.entropy_weight

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families._convolution import Doubling
 from ensemble_ad.families.base import (
@@ -28,7 +29,6 @@ from ensemble_ad.families.base import (
     Output,
     Preset,
     Sampler,
-    Shape,
     add_noise,
     flat_latent,
 )
@@ -72,7 +72,7 @@ class MesdnetArchitecture(Architecture):
                 f"kl_weight and consistency_weight must be 0 or more, not {self.kl_weight}, {self.consistency_weight}"
             )
 
-    def build(self, shape: Shape) -> "Mesdnet":
+    def build(self, shape: ChannelsFirst) -> "Mesdnet":
         return Mesdnet(shape, self)
 
 
@@ -103,7 +103,7 @@ def _halving(channels_in: int, channels: int) -> nn.Sequential:
 class Mesdnet(GradientModel):
     """The published system, mended, with its widths open."""
 
-    def __init__(self, shape: Shape, architecture: MesdnetArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: MesdnetArchitecture) -> None:
         super().__init__()
         width, pixels = architecture.width, shape[0] * shape[1] * shape[2]
         map_shape = (4 * width, shape[1] // _STRIDE, shape[2] // _STRIDE)

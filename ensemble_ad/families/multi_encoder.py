@@ -19,6 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families._convolution import Doubling
 from ensemble_ad.families.base import (
@@ -28,7 +29,6 @@ from ensemble_ad.families.base import (
     Output,
     Preset,
     Sampler,
-    Shape,
     add_noise,
     flat_latent,
 )
@@ -70,7 +70,7 @@ class MultiEncoderArchitecture(Architecture):
         if len(self.channels) != 2 or min(self.channels) < 1:
             raise UsageError(f"a convolutional encoder has two feature maps, not {self.channels}")
 
-    def build(self, shape: Shape) -> "MultiEncoderAutoencoder":
+    def build(self, shape: ChannelsFirst) -> "MultiEncoderAutoencoder":
         return MultiEncoderAutoencoder(shape, self)
 
 
@@ -99,7 +99,7 @@ def _convolutional_decoder(joined: int, channels: tuple[int, int], channels_out:
 class MultiEncoderAutoencoder(GradientModel):
     """Every encoder sees the whole image; a decoder sees all bottlenecks side by side."""
 
-    def __init__(self, shape: Shape, architecture: MultiEncoderArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: MultiEncoderArchitecture) -> None:
         super().__init__()
         pixels = shape[0] * shape[1] * shape[2]
         map_size = shape[1] // _STRIDE * (shape[2] // _STRIDE)

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families.base import (
     Architecture,
@@ -40,7 +41,6 @@ from ensemble_ad.families.base import (
     Preset,
     Sampler,
     SearchRanges,
-    Shape,
 )
 
 _MOST_EXACT_PIXELS = 2048
@@ -66,7 +66,7 @@ class PcaArchitecture(Architecture):
         if self.components < 1:
             raise UsageError(f"components must be 1 or more, not {self.components}")
 
-    def build(self, shape: Shape) -> "LinearAutoencoder":
+    def build(self, shape: ChannelsFirst) -> "LinearAutoencoder":
         return LinearAutoencoder(shape, self)
 
 
@@ -80,7 +80,7 @@ class LinearAutoencoder(ClosedFormModel):
         gain: float32 (k,), what makes a white number a step along its component.
     """
 
-    def __init__(self, shape: Shape, architecture: PcaArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: PcaArchitecture) -> None:
         super().__init__()
         self.shape = shape
         pixels = shape[0] * shape[1] * shape[2]

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families._convolution import Doubling
-from ensemble_ad.families.base import Architecture, Family, GradientModel, Output, Preset, Sampler, Shape, add_noise
+from ensemble_ad.families.base import Architecture, Family, GradientModel, Output, Preset, Sampler, add_noise
 
 _BLOCKS = {"10": (1, 1, 1, 1), "small": (2, 1, 1, 1), "18": (2, 2, 2, 2)}
 _STRIDE = 32
@@ -48,7 +49,7 @@ class ResnetArchitecture(Architecture):
         if self.classifier_weight < 0:
             raise UsageError(f"a classifier's weight must be 0 or more, not {self.classifier_weight}")
 
-    def build(self, shape: Shape) -> "ResnetAutoencoder":
+    def build(self, shape: ChannelsFirst) -> "ResnetAutoencoder":
         return ResnetAutoencoder(shape, self)
 
 
@@ -71,7 +72,7 @@ def _upsample(channels_in: int, channels: int) -> list[nn.Module]:
     ]
 
 
-def _encoder(shape: Shape, architecture: ResnetArchitecture) -> nn.Sequential:
+def _encoder(shape: ChannelsFirst, architecture: ResnetArchitecture) -> nn.Sequential:
     width = architecture.width
     layers: list[nn.Module] = [
         nn.Conv2d(shape[0], width, 7, 2, 3, bias=False),
@@ -103,7 +104,7 @@ def _classifier(channels: int) -> nn.Sequential:
 class ResnetAutoencoder(GradientModel):
     """The published system, with its widths and depths open."""
 
-    def __init__(self, shape: Shape, architecture: ResnetArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: ResnetArchitecture) -> None:
         super().__init__()
         width = architecture.width
         self.deep_shape = (8 * width, shape[1] // _STRIDE, shape[2] // _STRIDE)

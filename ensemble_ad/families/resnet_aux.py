@@ -18,9 +18,10 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families._convolution import doubling
-from ensemble_ad.families.base import Architecture, Family, GradientModel, Output, Preset, Sampler, Shape, add_noise
+from ensemble_ad.families.base import Architecture, Family, GradientModel, Output, Preset, Sampler, add_noise
 from ensemble_ad.families.reconstruction import root_sum_squares
 
 _BLOCKS = {"4": (1, 1, 1, 1), "5": (2, 1, 1, 1), "8": (2, 2, 2, 2)}
@@ -59,7 +60,7 @@ class ResnetAuxArchitecture(Architecture):
         if self.auxiliary_target not in _TARGETS:
             raise UsageError(f"auxiliary_target must be one of {', '.join(_TARGETS)}, not {self.auxiliary_target!r}")
 
-    def build(self, shape: Shape) -> "ResnetAuxAutoencoder":
+    def build(self, shape: ChannelsFirst) -> "ResnetAuxAutoencoder":
         return ResnetAuxAutoencoder(shape, self)
 
 
@@ -87,7 +88,7 @@ class _Block(nn.Module):
         return functional.relu(self.residual(features) + self.shortcut(features))
 
 
-def _encoder(shape: Shape, architecture: ResnetAuxArchitecture, features: int) -> nn.Sequential:
+def _encoder(shape: ChannelsFirst, architecture: ResnetAuxArchitecture, features: int) -> nn.Sequential:
     width = architecture.width
     layers = nn.Sequential(nn.Conv2d(shape[0], width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
     stages = pairwise((width, 2 * width, 4 * width, 4 * width, 2 * width))
@@ -100,7 +101,7 @@ def _encoder(shape: Shape, architecture: ResnetAuxArchitecture, features: int) -
     )
 
 
-def _decoder(map_shape: Shape, bottleneck: int, channels: int, width: int) -> nn.Sequential:
+def _decoder(map_shape: ChannelsFirst, bottleneck: int, channels: int, width: int) -> nn.Sequential:
     features = map_shape[0] * map_shape[1] * map_shape[2]
     return nn.Sequential(
         nn.Linear(bottleneck, features),
@@ -114,7 +115,7 @@ def _decoder(map_shape: Shape, bottleneck: int, channels: int, width: int) -> nn
 class ResnetAuxAutoencoder(GradientModel):
     """The published system, with its widths and depths open."""
 
-    def __init__(self, shape: Shape, architecture: ResnetAuxArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: ResnetAuxArchitecture) -> None:
         super().__init__()
         width, bottleneck = architecture.width, architecture.bottleneck
         map_shape = (2 * width, shape[1] // _STRIDE, shape[2] // _STRIDE)

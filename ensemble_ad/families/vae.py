@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families._convolution import doubling, halving
 from ensemble_ad.families.base import (
@@ -25,7 +26,6 @@ from ensemble_ad.families.base import (
     Output,
     Preset,
     Sampler,
-    Shape,
     add_noise,
     flat_latent,
     standard_normal,
@@ -62,7 +62,7 @@ class VaeArchitecture(Architecture):
         if not 0 <= self.kl_warmup <= 1:
             raise UsageError(f"a kl_warmup must be of 0 to 1, not {self.kl_warmup}")
 
-    def build(self, shape: Shape) -> "VariationalAutoencoder":
+    def build(self, shape: ChannelsFirst) -> "VariationalAutoencoder":
         return VariationalAutoencoder(shape, self)
 
 
@@ -110,7 +110,7 @@ def warmed_up(weight: float, warmup: float, progress: Tensor) -> Tensor | float:
 class VariationalAutoencoder(GradientModel):
     """Decodes a sample of the posterior in training and its mean in evaluation."""
 
-    def __init__(self, shape: Shape, architecture: VaeArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: VaeArchitecture) -> None:
         super().__init__()
         channels = (shape[0], *architecture.channels)
         self.architecture = architecture
