@@ -14,7 +14,9 @@ from ensemble_ad.families import (
     resnet_aux,
     vae,
 )
-from ensemble_ad.families.base import Architecture, Decoder, Family, Model, Output, Preset
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import Family, Preset
+from ensemble_ad.families.model import Decoder, Model, Output
 
 __all__ = ["FAMILIES", "Architecture", "Decoder", "Family", "Model", "Output", "Preset", "family", "preset"]
 

@@ -4,6 +4,7 @@ The course's feature map holds a quarter of the numbers of an image and more, ha
 squeezes it is what the better solutions of the contest added.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,17 +13,13 @@ from torch import Tensor, nn
 
 from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._convolution import doubling, halving
-from ensemble_ad.families.base import (
-    Architecture,
-    Family,
-    GradientModel,
-    Output,
-    Preset,
-    Sampler,
-    add_noise,
-    flat_latent,
-)
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
+from ensemble_ad.families.convolution import doubling, halving
+from ensemble_ad.families.latent import flat_latent
+from ensemble_ad.families.model import GradientModel, Output
+from ensemble_ad.families.noise import add_noise
+from ensemble_ad.families.ranges import Sampler
 
 _STRIDE = 8
 
@@ -58,7 +55,7 @@ class CnnAutoencoder(GradientModel):
         super().__init__()
         channels = (shape[0], *architecture.channels)
         map_shape = (channels[-1], shape[1] // _STRIDE, shape[2] // _STRIDE)
-        features = map_shape[0] * map_shape[1] * map_shape[2]
+        features = math.prod(map_shape)
         self.encoder = halving(channels, batch_norm=architecture.batch_norm)
         self.decoder = doubling(channels[::-1], batch_norm=architecture.batch_norm)
         if architecture.bottleneck is not None:
@@ -107,10 +104,7 @@ FAMILY = Family(
             "squeeze": True,
             "batch_norm": True,
             "bottleneck": 32,
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
-            "loss": "mse",
+            **USUAL_START,
         },
     ),
     presets={
@@ -118,9 +112,7 @@ FAMILY = Family(
             architecture=CnnArchitecture(),
             source="sample code of Hung-yi Lee's ML2022 homework 8",
             training={
-                "loss": "mse",
-                "noise_scale": 0.0,
-                "latent_noise_scale": 0.0,
+                **NOISELESS_MSE,
                 "epochs": 50,
                 "batch_size": 2000,
                 "learning_rate": 1e-3,

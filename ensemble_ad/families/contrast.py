@@ -17,7 +17,6 @@ It is off unless asked for, and it has conditions:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -25,16 +24,12 @@ from torch.nn import functional
 
 from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families.base import (
-    CrossFittedArchitecture,
-    CrossFittedModel,
-    Family,
-    Output,
-    Preset,
-    Sampler,
-    SearchRanges,
-    add_noise,
-)
+from ensemble_ad.families.architecture import CrossFittedArchitecture
+from ensemble_ad.families.base import Family, Preset
+from ensemble_ad.families.convolution import pooled
+from ensemble_ad.families.model import CrossFittedModel, Output
+from ensemble_ad.families.noise import add_noise
+from ensemble_ad.families.ranges import Sampler, SearchRanges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,23 +54,15 @@ class ContrastArchitecture(CrossFittedArchitecture):
         return ContrastModel(shape, self)
 
 
-def _features(shape: ChannelsFirst, architecture: ContrastArchitecture) -> nn.Sequential:
-    channels = [shape[0], *(architecture.width * 2 ** min(stage, 2) for stage in range(architecture.stages))]
-    layers: list[nn.Module] = []
-    for before, after in pairwise(channels):
-        layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-
-
 class ContrastModel(CrossFittedModel):
     """One network a fold; the logit is that of being a test image."""
 
     def __init__(self, shape: ChannelsFirst, architecture: ContrastArchitecture) -> None:
         super().__init__()
         self.folds = architecture.folds
-        width = architecture.width * 2 ** min(architecture.stages - 1, 2)
-        self.features = nn.ModuleList(_features(shape, architecture) for _ in range(self.folds))
-        self.heads = nn.ModuleList(nn.Linear(width, 1) for _ in range(self.folds))
+        networks = [pooled(shape[0], architecture.width, architecture.stages) for _ in range(self.folds)]
+        self.features = nn.ModuleList(layers for layers, _ in networks)
+        self.heads = nn.ModuleList(nn.Linear(n, 1) for _, n in networks)
 
     def forward(self, images: Tensor, fold: Tensor | None = None) -> Output:
         if fold is None:

@@ -14,7 +14,6 @@ side, to 1 by 2 pixels at least.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -23,17 +22,13 @@ from torch.nn import functional
 
 from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families.base import (
-    Architecture,
-    Family,
-    GradientModel,
-    Output,
-    Preset,
-    Sampler,
-    SearchRanges,
-    add_noise,
-)
-from ensemble_ad.families.fcn import linear_stack
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import Family, Preset
+from ensemble_ad.families.convolution import pooled
+from ensemble_ad.families.linear import linear_stack
+from ensemble_ad.families.model import GradientModel, Output
+from ensemble_ad.families.noise import add_noise
+from ensemble_ad.families.ranges import Sampler, SearchRanges
 
 _BACKBONES = ("cnn", "resnet18")
 _HEAD_UNITS = 128
@@ -78,20 +73,12 @@ class CutpasteArchitecture(Architecture):
         return CutpasteClassifier(shape, self)
 
 
-def _cnn(shape: ChannelsFirst, architecture: CutpasteArchitecture) -> tuple[nn.Module, int]:
-    channels = [shape[0], *(architecture.width * 2 ** min(stage, 2) for stage in range(architecture.stages))]
-    layers: list[nn.Module] = []
-    for before, after in pairwise(channels):
-        layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels[-1]
-
-
-def _resnet18(shape: ChannelsFirst) -> tuple[nn.Module, int]:
-    from torchvision.models import resnet18  # here, since it takes 160 MB and a second
+def _resnet18(channels_in: int) -> tuple[nn.Module, int]:
+    from torchvision.models import resnet18  # here, since importing it takes 160 MB and a second
 
     network: nn.Module = resnet18(weights=None)
-    if shape[0] != 3:
-        network.conv1 = nn.Conv2d(shape[0], 64, 7, 2, 3, bias=False)
+    if channels_in != 3:
+        network.conv1 = nn.Conv2d(channels_in, 64, 7, 2, 3, bias=False)
     network.fc = nn.Identity()
     return network, 512
 
@@ -102,7 +89,10 @@ class CutpasteClassifier(GradientModel):
     def __init__(self, shape: ChannelsFirst, architecture: CutpasteArchitecture) -> None:
         super().__init__()
         self.jitter = architecture.jitter
-        self.features, n = _resnet18(shape) if architecture.backbone == "resnet18" else _cnn(shape, architecture)
+        if architecture.backbone == "resnet18":
+            self.features, n = _resnet18(shape[0])
+        else:
+            self.features, n = pooled(shape[0], architecture.width, architecture.stages)
         self.head = linear_stack((n, *architecture.head, _KINDS), batch_norm=True)
 
     def forward(self, images: Tensor) -> Output:

@@ -11,6 +11,7 @@ there may be none above the threshold; and, as the training loss is a mean over 
 entropies of an image's queries are summed and divided by its pixels, so that `entropy_weight` is the paper's.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,18 +22,14 @@ from torch.nn import functional
 
 from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._convolution import doubling, halving
-from ensemble_ad.families.base import (
-    Architecture,
-    Family,
-    GradientModel,
-    Output,
-    Preset,
-    Sampler,
-    add_noise,
-    flat_latent,
-)
-from ensemble_ad.families.fcn import linear_stack
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
+from ensemble_ad.families.convolution import doubling, halving
+from ensemble_ad.families.latent import flat_latent
+from ensemble_ad.families.linear import linear_stack
+from ensemble_ad.families.model import GradientModel, Output
+from ensemble_ad.families.noise import add_noise
+from ensemble_ad.families.ranges import Sampler
 
 _ENCODERS = ("fcn", "cnn")
 _STRIDE = 8
@@ -119,7 +116,7 @@ class MemoryAutoencoder(GradientModel):
         width, bottleneck = architecture.width, architecture.bottleneck
         self.entropy_weight = architecture.entropy_weight
         if architecture.encoder == "fcn":
-            pixels = shape[0] * shape[1] * shape[2]
+            pixels = math.prod(shape)
             # A feature map of one place, so that both kinds of encoder are read alike.
             self.encoder = nn.Sequential(
                 nn.Flatten(),
@@ -180,23 +177,16 @@ def suggest(trial: Sampler, widths: Sequence[int]) -> MemoryArchitecture:
 
 
 _PAPER = "memory of Gong et al. 2019 (ICCV) on layers of ours, for the paper has none for faces; training is ours too"
-_TRAINING = {
-    "loss": "mse",
-    "noise_scale": 0.0,
-    "latent_noise_scale": 0.0,
-    "epochs": 50,
-    "batch_size": 256,
-    "learning_rate": 1e-3,
-}
+_TRAINING = {**NOISELESS_MSE, "epochs": 50, "batch_size": 256, "learning_rate": 1e-3}
 
 FAMILY = Family(
     name="memory",
     summary="memory-augmented autoencoder (MemAE), dense or sparse addressing",
     architecture=MemoryArchitecture,
     suggest=suggest,
-    start=(
+    start=tuple(
         {
-            "encoder": "fcn",
+            "encoder": encoder,
             "width": 256,
             "addressing": "sparse",
             "bottleneck": 32,
@@ -204,25 +194,9 @@ FAMILY = Family(
             "shrinkage": 1.0,
             "temperature": 0.1,
             "entropy_weight": 2e-4,
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
-            "loss": "mse",
-        },
-        {
-            "encoder": "cnn",
-            "width": 256,
-            "addressing": "sparse",
-            "bottleneck": 32,
-            "slots": 256,
-            "shrinkage": 1.0,
-            "temperature": 0.1,
-            "entropy_weight": 2e-4,
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
-            "loss": "mse",
-        },
+            **USUAL_START,
+        }
+        for encoder in _ENCODERS
     ),
     presets={
         "memory-sparse": Preset(architecture=MemoryArchitecture(), source=_PAPER, training=_TRAINING),

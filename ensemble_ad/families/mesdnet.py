@@ -11,6 +11,7 @@ Source: the multi-encoder single-decoder network published for Hung-yi Lee's ML2
   ratios are the published ones with the mean squared error.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,18 +22,14 @@ from torch.nn import functional
 
 from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._convolution import Doubling
-from ensemble_ad.families.base import (
-    Architecture,
-    Family,
-    GradientModel,
-    Output,
-    Preset,
-    Sampler,
-    add_noise,
-    flat_latent,
-)
-from ensemble_ad.families.fcn import linear_stack
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
+from ensemble_ad.families.convolution import Doubling
+from ensemble_ad.families.latent import flat_latent
+from ensemble_ad.families.linear import linear_stack
+from ensemble_ad.families.model import GradientModel, Output
+from ensemble_ad.families.noise import add_noise
+from ensemble_ad.families.ranges import Sampler
 from ensemble_ad.families.vae import GaussianMap, gaussian_kl, sample
 
 _STRIDE = 8
@@ -105,9 +102,9 @@ class Mesdnet(GradientModel):
 
     def __init__(self, shape: ChannelsFirst, architecture: MesdnetArchitecture) -> None:
         super().__init__()
-        width, pixels = architecture.width, shape[0] * shape[1] * shape[2]
+        width, pixels = architecture.width, math.prod(shape)
         map_shape = (4 * width, shape[1] // _STRIDE, shape[2] // _STRIDE)
-        features = map_shape[0] * map_shape[1] * map_shape[2]
+        features = math.prod(map_shape)
         self.architecture = architecture
         self.fcn = linear_stack((pixels, *architecture.fcn_widths), activation="leaky_relu", batch_norm=True)
         self.fcn_map = linear_stack(
@@ -199,10 +196,7 @@ FAMILY = Family(
             "decoder_channels": 8,
             "kl_weight": 0.1,
             "consistency_weight": 0.05,
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
-            "loss": "mse",
+            **USUAL_START,
         },
     ),
     presets={
@@ -210,9 +204,7 @@ FAMILY = Family(
             architecture=MesdnetArchitecture(),
             source="published multi-encoder solution of the ML2022 homework 8 contest, below 0.767 there; mended",
             training={
-                "loss": "mse",
-                "noise_scale": 0.0,
-                "latent_noise_scale": 0.0,
+                **NOISELESS_MSE,
                 "epochs": 100,
                 "batch_size": 512,
                 "learning_rate": 1e-3,

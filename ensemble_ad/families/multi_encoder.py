@@ -11,6 +11,7 @@ layers. As printed they do not do what they say, so three things are mended:
   first two layers keep the size.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,18 +22,14 @@ from torch import Tensor, nn
 
 from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._convolution import Doubling
-from ensemble_ad.families.base import (
-    Architecture,
-    Family,
-    GradientModel,
-    Output,
-    Preset,
-    Sampler,
-    add_noise,
-    flat_latent,
-)
-from ensemble_ad.families.fcn import linear_stack
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
+from ensemble_ad.families.convolution import Doubling
+from ensemble_ad.families.latent import flat_latent
+from ensemble_ad.families.linear import linear_stack
+from ensemble_ad.families.model import GradientModel, Output
+from ensemble_ad.families.noise import add_noise
+from ensemble_ad.families.ranges import Sampler
 
 _Kind = Literal["fcn", "cnn"]
 _COMBINATIONS: dict[str, tuple[_Kind, ...]] = {
@@ -101,7 +98,7 @@ class MultiEncoderAutoencoder(GradientModel):
 
     def __init__(self, shape: ChannelsFirst, architecture: MultiEncoderArchitecture) -> None:
         super().__init__()
-        pixels = shape[0] * shape[1] * shape[2]
+        pixels = math.prod(shape)
         map_size = shape[1] // _STRIDE * (shape[2] // _STRIDE)
         self.convolutional = set(architecture.encoders) == {"cnn"}
         self.encoders = nn.ModuleList()
@@ -163,9 +160,7 @@ def _preset(combination: str) -> Preset:
         architecture=MultiEncoderArchitecture(encoders=_COMBINATIONS[combination]),
         source="multi-encoders of a published solution of the ML2022 homework 8 contest, which did worse than its fcn",
         training={
-            "loss": "mse",
-            "noise_scale": 0.0,
-            "latent_noise_scale": 0.0,
+            **NOISELESS_MSE,
             "epochs": 80,
             "batch_size": 400,
             "learning_rate": 1e-3,
@@ -179,26 +174,8 @@ FAMILY = Family(
     architecture=MultiEncoderArchitecture,
     suggest=suggest,
     start=(
-        {
-            "encoders": "fcn",
-            "width": 256,
-            "hidden_layers": 1,
-            "bottleneck": 16,
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
-            "loss": "mse",
-        },
-        {
-            "encoders": "mixed",
-            "width": 128,
-            "hidden_layers": 1,
-            "bottleneck": 16,
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
-            "loss": "mse",
-        },
+        {"encoders": "fcn", "width": 256, "hidden_layers": 1, "bottleneck": 16, **USUAL_START},
+        {"encoders": "mixed", "width": 128, "hidden_layers": 1, "bottleneck": 16, **USUAL_START},
     ),
     presets={"multi-fcn": _preset("fcn"), "multi-cnn": _preset("cnn"), "multi-mixed": _preset("mixed")},
     side_multiple=_STRIDE,

@@ -23,6 +23,7 @@ singular value decomposition (Halko, Martinsson and Tropp 2011, SIAM Review 53(2
 1 GiB of float32 or less, else of every 2nd, 4th, 8th, ... image, whichever first fits; the mean is always that of all.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -33,15 +34,10 @@ from torch.nn import functional
 
 from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families.base import (
-    Architecture,
-    ClosedFormModel,
-    Family,
-    Output,
-    Preset,
-    Sampler,
-    SearchRanges,
-)
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import Family, Preset
+from ensemble_ad.families.model import ClosedFormModel, Output
+from ensemble_ad.families.ranges import Sampler, SearchRanges
 
 _MOST_EXACT_PIXELS = 2048
 _MOST_NUMBERS = 2**28
@@ -83,7 +79,7 @@ class LinearAutoencoder(ClosedFormModel):
     def __init__(self, shape: ChannelsFirst, architecture: PcaArchitecture) -> None:
         super().__init__()
         self.shape = shape
-        pixels = shape[0] * shape[1] * shape[2]
+        pixels = math.prod(shape)
         kept = min(architecture.components, pixels)
         self.mean = nn.Parameter(torch.zeros(pixels))
         self.components = nn.Parameter(torch.zeros(kept, pixels))

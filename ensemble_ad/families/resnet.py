@@ -6,6 +6,7 @@ pictures apart, and its binary cross entropy, times 0.1, is added to the reconst
 torchvision's ResNet of basic blocks without its head, untrained (He et al. 2016, arXiv:1512.03385).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,8 +16,12 @@ from torch.nn import functional
 
 from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._convolution import Doubling
-from ensemble_ad.families.base import Architecture, Family, GradientModel, Output, Preset, Sampler, add_noise
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
+from ensemble_ad.families.convolution import Doubling
+from ensemble_ad.families.model import GradientModel, Output
+from ensemble_ad.families.noise import add_noise
+from ensemble_ad.families.ranges import Sampler
 
 _BLOCKS = {"10": (1, 1, 1, 1), "small": (2, 1, 1, 1), "18": (2, 2, 2, 2)}
 _STRIDE = 32
@@ -108,7 +113,7 @@ class ResnetAutoencoder(GradientModel):
         super().__init__()
         width = architecture.width
         self.deep_shape = (8 * width, shape[1] // _STRIDE, shape[2] // _STRIDE)
-        features = self.deep_shape[0] * self.deep_shape[1] * self.deep_shape[2]
+        features = math.prod(self.deep_shape)
         self.classifier_weight = architecture.classifier_weight
         self.encoder = _encoder(shape, architecture)
         self.squeeze = nn.Linear(features, architecture.bottleneck)
@@ -178,11 +183,8 @@ FAMILY = Family(
             "width": 16,
             "bottleneck": 32,
             "classifier_weight": 0.1,
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
+            **USUAL_START,
             "latent_noise_scale": 0.1,
-            "loss": "mse",
         },
     ),
     presets={
@@ -192,8 +194,7 @@ FAMILY = Family(
             crop=(196 / 256, 196 / 256),
             via=256,
             training={
-                "loss": "mse",
-                "noise_scale": 0.0,
+                **NOISELESS_MSE,
                 "latent_noise_scale": 0.1,
                 "epochs": 100,
                 "batch_size": 512,

@@ -10,6 +10,7 @@ Burda et al. 2019, arXiv:1810.12894), so their distance is an error vector too. 
 reading, in which the auxiliary learns the image.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,8 +21,12 @@ from torch.nn import functional
 
 from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._convolution import doubling
-from ensemble_ad.families.base import Architecture, Family, GradientModel, Output, Preset, Sampler, add_noise
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
+from ensemble_ad.families.convolution import doubling
+from ensemble_ad.families.model import GradientModel, Output
+from ensemble_ad.families.noise import add_noise
+from ensemble_ad.families.ranges import Sampler
 from ensemble_ad.families.reconstruction import root_sum_squares
 
 _BLOCKS = {"4": (1, 1, 1, 1), "5": (2, 1, 1, 1), "8": (2, 2, 2, 2)}
@@ -102,7 +107,7 @@ def _encoder(shape: ChannelsFirst, architecture: ResnetAuxArchitecture, features
 
 
 def _decoder(map_shape: ChannelsFirst, bottleneck: int, channels: int, width: int) -> nn.Sequential:
-    features = map_shape[0] * map_shape[1] * map_shape[2]
+    features = math.prod(map_shape)
     return nn.Sequential(
         nn.Linear(bottleneck, features),
         nn.BatchNorm1d(features),
@@ -120,7 +125,7 @@ class ResnetAuxAutoencoder(GradientModel):
         width, bottleneck = architecture.width, architecture.bottleneck
         map_shape = (2 * width, shape[1] // _STRIDE, shape[2] // _STRIDE)
         self.architecture = architecture
-        self.encoder = _encoder(shape, architecture, map_shape[0] * map_shape[1] * map_shape[2])
+        self.encoder = _encoder(shape, architecture, math.prod(map_shape))
         self.decoder = _decoder(map_shape, bottleneck, shape[0], width)
         self.auxiliary = _decoder(map_shape, bottleneck, shape[0], width)
 
@@ -170,10 +175,7 @@ FAMILY = Family(
             "bottleneck": 32,
             "dropout": 0.2,
             "auxiliary_target": "reconstruction",
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
-            "loss": "mse",
+            **USUAL_START,
         },
     ),
     presets={
@@ -181,9 +183,7 @@ FAMILY = Family(
             architecture=ResnetAuxArchitecture(),
             source="published 'ResNet and auxiliary network' solution of the ML2022 homework 8 contest, above 0.795",
             training={
-                "loss": "mse",
-                "noise_scale": 0.0,
-                "latent_noise_scale": 0.0,
+                **NOISELESS_MSE,
                 "epochs": 100,
                 "batch_size": 128,
                 "learning_rate": 1e-3,

@@ -18,18 +18,13 @@ from torch.nn.functional import conv2d
 
 from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._convolution import doubling, halving
-from ensemble_ad.families.base import (
-    Architecture,
-    Family,
-    GradientModel,
-    Output,
-    Preset,
-    Sampler,
-    add_noise,
-    flat_latent,
-    standard_normal,
-)
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
+from ensemble_ad.families.convolution import doubling, halving
+from ensemble_ad.families.latent import flat_latent
+from ensemble_ad.families.model import GradientModel, Output
+from ensemble_ad.families.noise import add_noise, standard_normal
+from ensemble_ad.families.ranges import Sampler
 
 _STRIDE = 8
 # exp of half of it is still finite where a diverging step throws the log-variance far off.
@@ -164,11 +159,8 @@ FAMILY = Family(
             "batch_norm": True,
             "kl_weight": 0.01,
             "kl_warmup": 0.25,
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
+            **USUAL_START,
             "latent_noise_scale": 0.0,
-            "loss": "mse",
         },
     ),
     presets={
@@ -176,9 +168,7 @@ FAMILY = Family(
             architecture=VaeArchitecture(rectified=True, kl_weight=float(_COURSE_BATCH * _COURSE_PIXELS)),
             source="sample code of Hung-yi Lee's ML2022 homework 8, divergence summed over the batch included",
             training={
-                "loss": "mse",
-                "noise_scale": 0.0,
-                "latent_noise_scale": 0.0,
+                **NOISELESS_MSE,
                 "epochs": 50,
                 "batch_size": _COURSE_BATCH,
                 "learning_rate": 1e-3,

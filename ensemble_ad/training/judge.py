@@ -16,7 +16,7 @@ from ensemble_ad.data.images import Dataset, Images, ImageSet, give_back
 from ensemble_ad.data.preprocess import apply, cached
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.families import Model, family
-from ensemble_ad.families.base import CrossFittedArchitecture
+from ensemble_ad.families.architecture import CrossFittedArchitecture
 from ensemble_ad.members.objectives import (
     Evidence,
     Judgement,

@@ -14,7 +14,7 @@ from torch import Tensor
 from ensemble_ad.data.images import Dataset
 from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.families import Family, Model, family
-from ensemble_ad.families.base import count_parameters
+from ensemble_ad.families.model import count_parameters
 from ensemble_ad.members.data_record import DataRecord, save_data_record
 from ensemble_ad.members.objectives import objective
 from ensemble_ad.members.store import Member, has_member, load_member, remove_half_written, save_member

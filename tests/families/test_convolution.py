@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ensemble_ad.families._convolution import Doubling
+from ensemble_ad.families.convolution import Doubling
 from ensemble_ad.families.vae import GaussianMap
 
 SIZES = [(12, 3, 5, 7), (4, 8, 1, 1), (24, 12, 8, 8), (3, 1, 2, 6)]

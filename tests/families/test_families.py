@@ -18,25 +18,19 @@ from ensemble_ad.blend.of_members import _SHARED_KINDS
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families import FAMILIES, Decoder
-from ensemble_ad.families._space import architecture_space, training_space
-from ensemble_ad.families.base import (
-    ClosedFormModel,
-    CrossFittedModel,
-    GradientModel,
-    SearchRanges,
-    architecture_from_json,
-    architecture_json,
-    count_parameters,
-    flat_latent,
-)
+from ensemble_ad.families.architecture import architecture_from_json, architecture_json
+from ensemble_ad.families.catalogue import architecture_space, training_space
 from ensemble_ad.families.cnn import CnnArchitecture
 from ensemble_ad.families.contrast import ContrastArchitecture
 from ensemble_ad.families.cutpaste import CutpasteArchitecture, jittered, paste_patch, paste_scar
 from ensemble_ad.families.fcn import FcnArchitecture, FcnAutoencoder
+from ensemble_ad.families.latent import flat_latent
 from ensemble_ad.families.memory import Memory, MemoryArchitecture, entropy
 from ensemble_ad.families.mesdnet import MesdnetArchitecture, consistency
+from ensemble_ad.families.model import ClosedFormModel, CrossFittedModel, GradientModel, count_parameters
 from ensemble_ad.families.multi_encoder import MultiEncoderArchitecture
 from ensemble_ad.families.pca import PcaArchitecture, _gather
+from ensemble_ad.families.ranges import SearchRanges
 from ensemble_ad.families.reconstruction import ERROR_KINDS
 from ensemble_ad.families.resnet import ResnetArchitecture
 from ensemble_ad.families.resnet_aux import ResnetAuxArchitecture

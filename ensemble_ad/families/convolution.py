@@ -1,4 +1,4 @@
-"""Stacks of the course's convolutions: kernel 4, stride 2, padding 1, each halves or doubles height and width."""
+"""Stacks of convolutions that several families share; each convolution halves or doubles height and width."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -60,6 +60,24 @@ def doubling(channels: Sequence[int], *, batch_norm: bool = False) -> nn.Sequent
     layers.append(Doubling(channels[-2], channels[-1]))
     layers.append(nn.Tanh())
     return layers
+
+
+def pooled(channels_in: int, width: int, stages: int) -> tuple[nn.Sequential, int]:
+    """Convolutions of kernel 3 and stride 2 with normalisation and ReLU, then a mean over all places.
+
+    Args:
+        channels_in: the images' channels.
+        width: channels of the first convolution, doubled at the second and third.
+        stages: how many convolutions.
+
+    Returns:
+        The layers, from (B, channels_in, H, W) to (B, d), and d.
+    """
+    channels = [channels_in, *(width * 2 ** min(stage, 2) for stage in range(stages))]
+    layers: list[nn.Module] = []
+    for before, after in pairwise(channels):
+        layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels[-1]
 
 
 def _activate(layers: nn.Sequential, channels: int, batch_norm: bool) -> None:
