@@ -27,7 +27,7 @@ import torch
 from _record import machine_name, write
 
 from ensemble_ad import auc
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.families.architecture import Architecture
 from ensemble_ad.families.cnn import CnnArchitecture

@@ -25,7 +25,7 @@ def check(data: Path, studies: Path, say: _options.Say) -> None:
     """
     from ensemble_ad.cli._progress import busy
     from ensemble_ad.data.check import check as run
-    from ensemble_ad.data.images import load_dataset
+    from ensemble_ad.data.dataset import load_dataset
     from ensemble_ad.errors import DataError
 
     with busy(say, f"reading {data}"):

@@ -9,7 +9,7 @@ import click
 from ensemble_ad.cli import _options
 
 if TYPE_CHECKING:
-    from ensemble_ad.data.images import Dataset
+    from ensemble_ad.data.dataset import Dataset
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -101,6 +101,6 @@ def import_(
 
 
 def _load(data: Path, studies: Path) -> "Dataset":
-    from ensemble_ad.data.images import load_dataset
+    from ensemble_ad.data.dataset import load_dataset
 
     return load_dataset(data, image_cache=studies / "preprocessed")

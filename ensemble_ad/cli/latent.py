@@ -56,7 +56,7 @@ def latent(
     factors = None if scale is None else parse_scale(scale)
     shares = parse_noise(noise)
 
-    from ensemble_ad.data.images import load_dataset
+    from ensemble_ad.data.dataset import load_dataset
     from ensemble_ad.data.split import split_rows
     from ensemble_ad.detect.latent import NORMAL_IMAGES, bottleneck, open_member, write_sheet
     from ensemble_ad.errors import UsageError

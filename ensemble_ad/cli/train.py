@@ -52,7 +52,7 @@ def train(
     from dataclasses import replace
 
     from ensemble_ad.cli._progress import counted
-    from ensemble_ad.data.images import load_dataset
+    from ensemble_ad.data.dataset import load_dataset
     from ensemble_ad.data.preprocess import Preprocess
     from ensemble_ad.families import preset as look_up
     from ensemble_ad.files.whole import make_folder

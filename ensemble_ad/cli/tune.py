@@ -103,7 +103,7 @@ def tune(
     make_folder(studies)
     from optuna.exceptions import StorageInternalError
 
-    from ensemble_ad.data.images import load_dataset
+    from ensemble_ad.data.dataset import load_dataset
     from ensemble_ad.data.split import REFERENCE_LEAST
     from ensemble_ad.search.plan import TuneSettings
     from ensemble_ad.search.tune import tune as run

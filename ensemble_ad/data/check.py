@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ensemble_ad.data.images import Dataset, ImageSet, blocks
+from ensemble_ad.data.dataset import Dataset
+from ensemble_ad.data.images import ImageSet, blocks
 from ensemble_ad.data.split import REFERENCE_LEAST, TRAIN_LEAST
 from ensemble_ad.errors import DataError
 from ensemble_ad.files.id_table import check_same_ids, read_id_table, read_labels

@@ -1,13 +1,14 @@
 """Images to score, one or a million: .npy files, folders and single pictures, read a block at a time."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ensemble_ad.data.images import Images, ImageShape, open_array, read_picture
+from ensemble_ad.data.images import Images, ImageShape
+from ensemble_ad.data.npy import open_array
+from ensemble_ad.data.pictures import no_pictures, pictures_below, read_picture
 from ensemble_ad.errors import DataError
 
 BLOCK = 1024
@@ -47,7 +48,7 @@ def count(sources: Sequence[Path]) -> int:
     found = 0
     for source in sources:
         if source.is_dir():
-            found += sum(1 for _ in _pictures(source))
+            found += sum(1 for _ in pictures_below(source))
         else:
             found += len(open_array(source)) if source.suffix == ".npy" else 1
     return found
@@ -123,7 +124,7 @@ def _of_folder(source: Path, shape: ImageShape, block: int, prefix: str) -> Iter
     ids: list[str] = []
     images: list[Images] = []
     found = False
-    for path in _pictures(source):
+    for path in pictures_below(source):
         found = True
         ids.append(prefix + path.relative_to(source).as_posix())
         images.append(conform(read_picture(path)[None], shape, str(path)))
@@ -131,15 +132,6 @@ def _of_folder(source: Path, shape: ImageShape, block: int, prefix: str) -> Iter
             yield Block(ids, np.concatenate(images))
             ids, images = [], []
     if not found:
-        raise DataError(f"{source} must hold images (PNG, JPEG, ...), but holds none that Pillow reads")
+        raise no_pictures(source)
     if ids:
         yield Block(ids, np.concatenate(images))
-
-
-def _pictures(folder: Path) -> Iterator[Path]:
-    from PIL import Image
-
-    known = Image.registered_extensions()
-    for place, folders, files in os.walk(folder):
-        folders.sort()
-        yield from (Path(place, name) for name in sorted(files) if Path(name).suffix.lower() in known)

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.data.defects import pseudo_anomalies, split_reference
-from ensemble_ad.data.images import Dataset, Images, ImageSet, give_back
+from ensemble_ad.data.images import Images, ImageSet, give_back
 from ensemble_ad.data.preprocess import apply, cached
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.families import Model, family

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ensemble_ad.data.images import Dataset
+from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.families import Family, Model, family
 from ensemble_ad.families.model import count_parameters

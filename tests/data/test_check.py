@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ensemble_ad.data.check import check
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 
 
 @pytest.fixture
