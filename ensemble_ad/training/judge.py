@@ -65,7 +65,7 @@ class PseudoImages:
         """Those of a data set; they depend on its images alone."""
         images, rows = dataset.train.images, split_rows(len(dataset.train), dataset.fingerprint).reference
         split = split_reference(len(rows), dataset.fingerprint, image_bytes=images[0].nbytes)
-        made = pseudo_anomalies(images[rows[split.turned]], seed=int(dataset.fingerprint, 16))
+        made = pseudo_anomalies(images[rows[split.damaged]], seed=int(dataset.fingerprint, 16))
         return cls(images=made, normal_rows=split.normal)
 
 
