@@ -168,8 +168,9 @@ KINDS: dict[str, Kind] = {
     "noise": noise,
     "colour": colour,
 }
-"""Each function takes uint8 (n, side, side, C) and a generator, and gives every image with a defect of its own strength,
-of the same shape and dtype; else a DataError is raised. The same state of the generator gives the same pixels. On constant images only `occlusion`, `contrast` and `noise` show."""
+"""Each function takes uint8 (n, side, side, C) and a generator, and gives every image with a defect of its own
+strength, in the same shape and dtype. It raises a DataError for other dtypes and shapes. The same state of the
+generator gives the same pixels. On constant images only `occlusion`, `contrast` and `noise` show."""
 
 
 def checked_square(images: Images) -> Images:

@@ -15,13 +15,13 @@ _NPY_MAGIC = b"\x93NUMPY"
 
 
 def open_array(path: Path) -> Images:
-    """Open a .npy of images as a read-only memory map.
+    """Open a .npy file of images as a read-only memory map.
 
     Returns:
         uint8 (N, side, side, C); (N, side, side) is taken as one channel.
 
     Raises:
-        DataError: for a Git-LFS pointer, pickled objects, another dtype, wrong axes, no images or a cut-off file.
+        DataError: for a Git-LFS pointer, pickled objects, a cut-off file, or images that `checked_images` refuses.
     """
     try:
         with path.open("rb") as file:
@@ -37,7 +37,7 @@ def open_array(path: Path) -> Images:
         raise DataError(f"{path} must be a .npy file, but does not start like one; save it with numpy.save")
     try:
         images = _map(path)
-    except Exception as error:  # numpy lets the tokenizer's, the parser's and the memory map's errors through
+    except Exception as error:  # numpy lets errors of the tokenizer, the parser and the memory map through
         if "Python objects in dtype" in str(error):
             raise DataError(
                 f"{path} holds pickled objects, which could run code and are never opened; "
@@ -52,10 +52,10 @@ def keep_blocks(path: Path, make: Callable[[], tuple[tuple[int, ...], Iterable[I
 
     Args:
         path: a .npy file.
-        make: gives the array's shape, and its images in runs, which are written as they come: none but one is held.
+        make: gives the array's shape, and its images in runs. A run is written as it comes, so that only one is held.
 
     Raises:
-        StorageError: if it cannot be written.
+        StorageError: if the file cannot be written.
     """
     if path.exists():
         # A copy that broke off leaves a file that is too short.
@@ -71,6 +71,7 @@ def keep_blocks(path: Path, make: Callable[[], tuple[tuple[int, ...], Iterable[I
 
 
 def _map(path: Path) -> Images:
+    # A forged header's shape may overflow, of which numpy would only warn.
     with np.errstate(all="raise"):
         opened: Images = np.load(path, mmap_mode="r", allow_pickle=False)
     return opened

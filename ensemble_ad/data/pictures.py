@@ -37,7 +37,10 @@ def open_folder(folder: Path, image_cache: Path) -> ImageSet:
 
 
 def pictures_below(folder: Path) -> Iterator[Path]:
-    """The files in `folder` and its folders that have the name of a picture, a folder's own before those below it."""
+    """The files in `folder`, and in folders below it, that are named like pictures, in the order of their names.
+
+    A folder's own files come before those of the folders in it.
+    """
     from PIL import Image
 
     known = Image.registered_extensions()
@@ -68,7 +71,7 @@ def read_picture(path: Path) -> Images:
                 raise ValueError("more than 8 bits a channel; convert it to 8 bits")
             upright = ImageOps.exif_transpose(image)
             return np.asarray(upright.convert("L" if image.mode in _GREY else "RGB"))
-    except Exception as error:  # of a damaged file Pillow lets SyntaxError, struct's and others through
+    except Exception as error:  # for a damaged file Pillow raises SyntaxError, struct.error and others
         why = " ".join(str(error).split())[:300]
         raise DataError(f"{path} cannot be read as an image ({why}); mend or remove it") from error
 
@@ -85,7 +88,7 @@ def _has_colour(path: Path) -> bool:
 
 
 def _decode(paths: Sequence[Path], ids: Sequence[str], folder: Path) -> tuple[tuple[int, ...], Iterator[Images]]:
-    """The shape of all pictures as one array, and its runs, decoded as they are asked for."""
+    """The shape of all pictures as one array, and the array in runs, which are decoded as they are asked for."""
     first = read_picture(paths[0])
     shape = (*first.shape[:2], 3 if any(_has_colour(path) for path in paths) else 1)
     checked_images(np.empty((1, *shape), dtype=np.uint8), folder)
