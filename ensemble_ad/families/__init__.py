@@ -1,4 +1,4 @@
-"""The families of models. A new one is a file beside this and a line in FAMILIES; the contract tests find it here."""
+"""The families of models. A new one is a file in this folder and a line in FAMILIES, where the tests find it."""
 
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families import (
@@ -42,7 +42,7 @@ def family(name: str) -> Family:
     """Look a family up.
 
     Raises:
-        UsageError: if there is none of that name; the message lists those there are.
+        UsageError: if there is no family of that name; the message lists those there are.
     """
     if name not in FAMILIES:
         raise UsageError(f"unknown family {name!r}; the families are {', '.join(FAMILIES)}")
@@ -53,7 +53,7 @@ def preset(name: str) -> tuple[Family, Preset]:
     """Look a preset up, with its family.
 
     Raises:
-        UsageError: if there is none of that name; the message lists those there are.
+        UsageError: if there is no preset of that name; the message lists those there are.
     """
     for each in FAMILIES.values():
         if name in each.presets:

@@ -1,7 +1,7 @@
 """Convolutional autoencoder: the course's sample, and the same with a linear bottleneck.
 
-The course's feature map holds a quarter of the numbers of an image and more, hardly a bottleneck; a linear layer that
-squeezes it is what the better solutions of the contest added.
+The course's feature map holds a quarter of an image's numbers and more, which is hardly a bottleneck. The better
+solutions of the contest added a linear layer that squeezes it.
 """
 
 import math
@@ -29,9 +29,9 @@ class CnnArchitecture(Architecture):
     """Three convolutions and their mirror image.
 
     Attributes:
-        channels: of the three feature maps.
+        channels: channels of the three feature maps.
         batch_norm: whether batch normalisation stands before each ReLU.
-        bottleneck: numbers that the last feature map is squeezed into by a linear layer; None keeps the map itself.
+        bottleneck: how many numbers a linear layer squeezes the last feature map into; None keeps the map itself.
     """
 
     channels: tuple[int, int, int] = (12, 24, 48)
@@ -49,7 +49,7 @@ class CnnArchitecture(Architecture):
 
 
 class CnnAutoencoder(GradientModel):
-    """Feature maps down and up, with or without a linear bottleneck."""
+    """An encoder of convolutions and its mirror image, with or without a linear bottleneck between them."""
 
     def __init__(self, shape: ChannelsFirst, architecture: CnnArchitecture) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class CnnAutoencoder(GradientModel):
             self.decoder = nn.Sequential(*widening, *self.decoder)
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) to bottlenecks, (B, d) where a linear layer squeezes them, else maps (B, d, h, w)."""
+        """Images (B, C, H, W) to bottlenecks: (B, d) where a linear layer squeezes them, else maps (B, d, h, w)."""
         latent: Tensor = self.encoder(images)
         return latent
 
@@ -83,7 +83,7 @@ class CnnAutoencoder(GradientModel):
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> CnnArchitecture:
-    """Channels that double, and whether and how far a linear layer squeezes them."""
+    """The width, from which the channels double, and whether and how far a linear layer squeezes the last map."""
     width = trial.suggest_categorical("width", widths)
     squeeze = trial.suggest_categorical("squeeze", [False, True])
     return CnnArchitecture(

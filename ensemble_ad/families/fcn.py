@@ -23,9 +23,9 @@ class FcnArchitecture(Architecture):
 
     Attributes:
         widths: units of the encoder's layers after the pixels; the last is the bottleneck.
-        activation: after every layer but the bottleneck and the last, which is a Tanh.
+        activation: what follows each layer but the bottleneck and the last, which a Tanh follows.
         batch_norm: whether batch normalisation stands before each activation.
-        activate_bottleneck: whether the bottleneck has its normalisation and activation too (`fcn-report`).
+        activate_bottleneck: whether normalisation and activation follow the bottleneck too (as in `fcn-report`).
     """
 
     widths: tuple[int, ...]
@@ -44,7 +44,7 @@ class FcnArchitecture(Architecture):
 
 
 class FcnAutoencoder(GradientModel):
-    """Pixels to bottleneck and back."""
+    """Linear layers from the pixels to the bottleneck and back."""
 
     def __init__(self, shape: ChannelsFirst, architecture: FcnArchitecture) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class FcnAutoencoder(GradientModel):
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> FcnArchitecture:
-    """One to four layers that shrink by a common factor towards the bottleneck."""
+    """The first width, and hidden layers that shrink by a common factor towards the bottleneck."""
     first = trial.suggest_categorical("width", widths)
     depth = trial.suggest_int("hidden_layers", 1, 3)
     taper = trial.suggest_categorical("taper", [1, 2, 4]) if depth > 1 else 1
@@ -164,6 +164,6 @@ FAMILY = Family(
     side_multiple=1,
     widths=(128, 256, 512, 1024, 2048, 4096),
     cpu_width=1024,
-    # Below some 2,300 images a step a GPU spends more time on the weights and the optimizer's moments than on products.
+    # With fewer than some 2,300 images a step, a GPU spends more time on weights and optimizer than on products.
     ranges=SearchRanges(gpu_batch_size=(256, 512, 1024, 2048, 4096)),
 )

@@ -3,12 +3,12 @@
 Source: the multi-encoder single-decoder network published for Hung-yi Lee's ML2022 homework 8, after Fang et al. 2020,
 "Multi-encoder towards effective anomaly detection in videos" (IEEE Transactions on Multimedia 23). Two things differ:
 
-- The published consistency loss averages the fully connected bottleneck, which has two dimensions, over its axes 2 and
-  3, and fails. Here it compares the means over all places of the feature map that is made from that bottleneck with
-  those of the convolutional encoder's; both have the same channels.
+- The published consistency loss averages the fully connected bottleneck over its axes 2 and 3, which it does not have,
+  and fails. Here it compares two feature maps by their means over all places: the one that is made from that bottleneck
+  and the convolutional encoder's, which has as many channels.
 - The published reconstruction loss is a sum over the pixels of the batch, ours a mean. So the divergence is divided by
-  the pixels of an image and the consistency loss, which is a mean over the batch there, by the pixels of the batch: the
-  ratios are the published ones with the mean squared error.
+  the pixels of an image, and the consistency loss, there a mean over the batch, by the pixels of the batch. With the
+  mean squared error, the ratios of the losses are then the published ones.
 """
 
 import math
@@ -45,9 +45,9 @@ class MesdnetArchitecture(Architecture):
         map_widths: units of the layers from that bottleneck to its feature map.
         width: channels of the convolutional encoders' first feature map, doubled at each further one; the fused map has
             twelve times as many.
-        decoder_channels: of the decoder's three stages.
-        kl_weight: of the divergence of an image's posterior from N(0, 1), divided by the pixels.
-        consistency_weight: of the consistency loss, divided by the pixels of the batch.
+        decoder_channels: channels of the decoder's three stages.
+        kl_weight: weight of the divergence of an image's posterior from N(0, 1), which is divided by the pixels.
+        consistency_weight: weight of the consistency loss, which is divided by the pixels of the batch.
     """
 
     fcn_widths: tuple[int, ...] = (2048, 1024, 512, 256, 64, 10)
@@ -98,7 +98,7 @@ def _halving(channels_in: int, channels: int) -> nn.Sequential:
 
 
 class Mesdnet(GradientModel):
-    """The published system, mended, with its widths open."""
+    """The published system, mended, and of any widths."""
 
     def __init__(self, shape: ChannelsFirst, architecture: MesdnetArchitecture) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ def _side_by_side(*maps: Tensor) -> Tensor:
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> MesdnetArchitecture:
-    """Widths of the encoders and the decoder, the fully connected bottleneck, and what the further losses count."""
+    """Widths of the encoders and the decoder, the fully connected bottleneck, and the weights of the further losses."""
     width = trial.suggest_categorical("width", widths)
     fcn_width = trial.suggest_categorical("fcn_width", [128, 256, 512, 1024, 2048])
     bottleneck = trial.suggest_int("bottleneck", 2, 64, log=True)

@@ -3,12 +3,12 @@
 Source: the three multi-encoder autoencoders of a published solution of Hung-yi Lee's ML2022 homework 8, with its
 layers. As printed they do not do what they say, so three things are mended:
 
-- all fully connected encoders are one and the same module, as are all convolutional ones, and three equal bottlenecks
-  are joined; here each encoder has its own weights;
-- the fully connected decoder is made in its first pass, after the optimizer has taken the parameters, and is never
-  trained; here it is;
-- the convolutional decoder doubles four times what the encoders have halved twice, and fails on the loss; here its
-  first two layers keep the size.
+- There, all fully connected encoders are one and the same module, as are all convolutional ones, so that three equal
+  bottlenecks are joined. Here each encoder has its own weights.
+- There, the fully connected decoder is made in its first pass, after the optimizer has taken the parameters, and is
+  never trained. Here it is trained.
+- There, the convolutional decoder doubles four times what the encoders have halved twice, and fails on the loss. Here
+  its first two layers keep the size.
 """
 
 import math
@@ -43,12 +43,12 @@ _STRIDE = 4
 
 @dataclass(frozen=True, kw_only=True)
 class MultiEncoderArchitecture(Architecture):
-    """Encoders, whose bottlenecks are joined, and a decoder of what is joined.
+    """Hyperparameters of the encoders, whose bottlenecks are joined, and of the decoder that takes them.
 
     Attributes:
-        encoders: "fcn" or "cnn" each; the decoder is convolutional where all of them are.
+        encoders: the kind of each encoder, "fcn" or "cnn"; the decoder is convolutional where all encoders are.
         widths: units of a fully connected encoder's layers after the pixels; the last is its bottleneck.
-        channels: of a convolutional encoder's two feature maps.
+        channels: channels of a convolutional encoder's two feature maps.
         decoder_width: units of the fully connected decoder's hidden layer.
     """
 
@@ -139,7 +139,7 @@ class MultiEncoderAutoencoder(GradientModel):
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> MultiEncoderArchitecture:
-    """Which encoders, and their width; channels are a sixteenth of the units, as in the published system."""
+    """Which encoders, their width and depth; channels are a sixteenth of the units, as in the published system."""
     encoders = trial.suggest_categorical("encoders", list(_COMBINATIONS))
     width = trial.suggest_categorical("width", widths)
     channels = max(2, width // 16)

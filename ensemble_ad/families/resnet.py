@@ -1,9 +1,9 @@
 """ResNet-18 encoder, transposed-convolution residual decoder, and a classifier of clean against noisy reconstructions.
 
-Source: the "resnet + noise + classifier" solution published for Hung-yi Lee's ML2022 homework 8. The decoder runs
-twice in training, on the bottleneck and on the bottleneck plus Gaussian noise; the classifier has to tell the two
-pictures apart, and its binary cross entropy, times 0.1, is added to the reconstruction loss. The encoder is
-torchvision's ResNet of basic blocks without its head, untrained (He et al. 2016, arXiv:1512.03385).
+Source: the "resnet + noise + classifier" solution published for Hung-yi Lee's ML2022 homework 8. In training the
+decoder runs twice, on the bottleneck and on the bottleneck plus Gaussian noise. The classifier has to tell the two
+pictures apart; its binary cross entropy, times 0.1, is added to the reconstruction loss. The encoder is torchvision's
+ResNet of basic blocks, untrained and without its head (He et al. 2016, arXiv:1512.03385).
 """
 
 import math
@@ -34,8 +34,8 @@ class ResnetArchitecture(Architecture):
     Attributes:
         blocks: basic blocks in each of the encoder's four stages; (2, 2, 2, 2) is ResNet-18.
         width: channels of the first stage, doubled at each further one; 64 is ResNet-18.
-        bottleneck: numbers that an image is squeezed into.
-        classifier_weight: of the classifier's loss; 0 leaves the classifier out.
+        bottleneck: how many numbers an image is squeezed into.
+        classifier_weight: weight of the classifier's loss; 0 leaves the classifier out.
     """
 
     blocks: tuple[int, ...] = (2, 2, 2, 2)
@@ -59,8 +59,7 @@ class ResnetArchitecture(Architecture):
 
 
 def _block(channels_in: int, channels: int, stride: int = 1) -> nn.Module:
-    # Importing torchvision takes 160 MB and a second, which no other family needs.
-    from torchvision.models.resnet import BasicBlock
+    from torchvision.models.resnet import BasicBlock  # here, since importing it takes 160 MB and a second
 
     shortcut = None
     if stride != 1 or channels_in != channels:
@@ -70,11 +69,7 @@ def _block(channels_in: int, channels: int, stride: int = 1) -> nn.Module:
 
 
 def _upsample(channels_in: int, channels: int) -> list[nn.Module]:
-    return [
-        Doubling(channels_in, channels),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(inplace=True),
-    ]
+    return [Doubling(channels_in, channels), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
 
 
 def _encoder(shape: ChannelsFirst, architecture: ResnetArchitecture) -> nn.Sequential:
@@ -107,7 +102,7 @@ def _classifier(channels: int) -> nn.Sequential:
 
 
 class ResnetAutoencoder(GradientModel):
-    """The published system, with its widths and depths open."""
+    """The published system, of any width and depth."""
 
     def __init__(self, shape: ChannelsFirst, architecture: ResnetArchitecture) -> None:
         super().__init__()
@@ -145,7 +140,7 @@ class ResnetAutoencoder(GradientModel):
         reconstruction = self.decode(latent)
         if self.classifier is None:
             return Output(reconstruction, latent, {})
-        # The classifier says how clean a reconstruction looks, so its negative says how anomalous the image is.
+        # The classifier's logits say how clean a reconstruction looks; their negative says how anomalous the image is.
         return Output(reconstruction, latent, {"logit": -self.classifier(reconstruction).mean(1)})
 
     def training_pass(self, images: Tensor, latent_noise_scale: float, progress: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,7 +158,7 @@ class ResnetAutoencoder(GradientModel):
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> ResnetArchitecture:
-    """Depth, width and bottleneck of the encoder, and how much the classifier counts."""
+    """The encoder's depth, width and bottleneck, and how much the classifier counts."""
     return ResnetArchitecture(
         blocks=_BLOCKS[trial.suggest_categorical("blocks", list(_BLOCKS))],
         width=trial.suggest_categorical("width", widths),

@@ -1,13 +1,14 @@
-"""A small ResNet autoencoder whose images are scored by an auxiliary second decoder.
+"""A small ResNet autoencoder and a second, auxiliary decoder, by which images are scored.
 
 Source: the "ResNet and auxiliary network" solution published for Hung-yi Lee's ML2022 homework 8. Its write-ups print
 both networks: a ResNet encoder of (2, 1, 1, 1) blocks to 64 numbers, a decoder of transposed convolutions, and an
-auxiliary decoder of the same layers. Of the auxiliary's training they say that the ResNet trains as without it, that
-the ResNet controls the auxiliary's loss, and that the scores are the auxiliary's; the step itself is not printed. Our
-reading: the auxiliary decodes the same bottleneck and learns to give what the first decoder gives, passing no gradient
-to the ResNet. Where the two disagree, the image is unlike those they agreed on (as in random network distillation,
-Burda et al. 2019, arXiv:1810.12894), so their distance is an error vector too. `auxiliary_target` "image" is the other
-reading, in which the auxiliary learns the image.
+auxiliary decoder of the same layers. About the auxiliary's training they say that the ResNet trains as without it, that
+the ResNet controls the auxiliary's loss, and that the scores are the auxiliary's; they do not print the step itself.
+
+We read it so: the auxiliary decodes the same bottleneck and learns to give what the first decoder gives, and passes no
+gradient to the ResNet. Where the two disagree, the image is unlike those that they agreed on (as in random network
+distillation, Burda et al. 2019, arXiv:1810.12894), so their distance is an error vector too. With `auxiliary_target`
+"image" the auxiliary learns the image instead, which is the other way to read it.
 """
 
 import math
@@ -39,12 +40,12 @@ class ResnetAuxArchitecture(Architecture):
     """Hyperparameters of the encoder and of both decoders.
 
     Attributes:
-        blocks: residual blocks in each of the encoder's four stages, every stage halves height and width.
+        blocks: residual blocks in each of the encoder's four stages; every stage halves height and width.
         width: channels before the first stage; the stages have 2, 4, 4 and 2 times as many.
-        bottleneck: numbers that an image is squeezed into.
+        bottleneck: how many numbers an image is squeezed into.
         dropout: share of the last feature map that is left out in training.
         auxiliary_target: what the auxiliary decoder learns to give, the first decoder's "reconstruction" or the
-            "image", with its noise if there is any.
+            "image", with the noise that was added to it.
     """
 
     blocks: tuple[int, ...] = (2, 1, 1, 1)
@@ -83,8 +84,8 @@ class _Block(nn.Module):
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels_in != channels:
-            # A convolution of kernel 1 and stride 2, in two steps: torch 2.15's backward pass of it ends the process
-            # where it has 2 to 7 channels in the channels-last layout on a CPU.
+            # A convolution of kernel 1 and stride 2 in two steps, since the backward pass of one of 2 to 7 channels,
+            # in the channels-last layout on a CPU, ends the process in torch 2.15.
             self.shortcut = nn.Sequential(
                 nn.AvgPool2d(1, stride), nn.Conv2d(channels_in, channels, 1), nn.BatchNorm2d(channels)
             )
@@ -118,7 +119,7 @@ def _decoder(map_shape: ChannelsFirst, bottleneck: int, channels: int, width: in
 
 
 class ResnetAuxAutoencoder(GradientModel):
-    """The published system, with its widths and depths open."""
+    """The published system, of any width and depth."""
 
     def __init__(self, shape: ChannelsFirst, architecture: ResnetAuxArchitecture) -> None:
         super().__init__()
@@ -153,7 +154,7 @@ class ResnetAuxAutoencoder(GradientModel):
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> ResnetAuxArchitecture:
-    """Depth, width, bottleneck and dropout of the encoder, and what the auxiliary decoder learns."""
+    """The encoder's depth, width, bottleneck and dropout, and what the auxiliary decoder learns."""
     return ResnetAuxArchitecture(
         blocks=_BLOCKS[trial.suggest_categorical("blocks", list(_BLOCKS))],
         width=trial.suggest_categorical("width", widths),

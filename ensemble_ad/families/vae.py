@@ -4,9 +4,9 @@ The training loss is a mean over pixels, so the divergence is divided by the num
 `kl_weight` of 2 s^2 is the evidence bound of a Gaussian decoder of variance s^2. In evaluation the mean is decoded, so
 that an image has one score.
 
-The course's sample adds the divergence summed over the whole batch to the mean squared error, which is a `kl_weight`
-of batch size times pixels here: the divergence wins, the mean and log-variance maps go to 0 and every image is
-reconstructed alike. It also has a ReLU on both maps, so that no variance is below 1. `vae-sample` keeps both.
+The course's sample adds the divergence, summed over the whole batch, to the mean squared error. Here that is a
+`kl_weight` of batch size times pixels: the divergence wins, the mean and log-variance maps go to 0 and every image is
+reconstructed alike. The sample also has a ReLU on both maps, so that no variance is below 1. `vae-sample` keeps both.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from ensemble_ad.families.noise import add_noise, standard_normal
 from ensemble_ad.families.ranges import Sampler
 
 _STRIDE = 8
-# exp of half of it is still finite where a diverging step throws the log-variance far off.
+# Bounds of the log-variance: its exponential stays finite where a diverging step throws it far off.
 _LOG_VARIANCE = (-20.0, 20.0)
 
 
@@ -36,10 +36,10 @@ class VaeArchitecture(Architecture):
     """Two convolutions, two parallel ones to the mean and the log-variance, and a mirrored decoder.
 
     Attributes:
-        channels: of the three feature maps; the last are the mean's and the log-variance's.
+        channels: channels of the three feature maps; the third map is the mean, and another like it the log-variance.
         batch_norm: whether batch normalisation stands before each ReLU, but not on the mean and the log-variance.
         rectified: whether a ReLU follows the mean and the log-variance, as in the course's sample.
-        kl_weight: of the divergence of an image's posterior from N(0, 1), divided by the pixels.
+        kl_weight: weight of the divergence of an image's posterior from N(0, 1), which is divided by the pixels.
         kl_warmup: share of the training over which that weight rises linearly from 0.
     """
 
@@ -62,7 +62,7 @@ class VaeArchitecture(Architecture):
 
 
 class GaussianMap(nn.Module):
-    """A feature map to the mean and log-variance of a Gaussian at every place of a map half as high and wide."""
+    """From a feature map to the means and log-variances of Gaussians, maps half as high and wide."""
 
     def __init__(self, channels_in: int, channels: int, *, rectified: bool = False) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class GaussianMap(nn.Module):
         self.activation = nn.ReLU() if rectified else nn.Identity()
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        # Both in one convolution, which looks at the features once.
+        # One convolution for both, so that the features are read once.
         weight = torch.cat([self.mean.weight, self.log_variance.weight])
         bias = torch.cat([each for each in (self.mean.bias, self.log_variance.bias) if each is not None])
         mean, log_variance = self.activation(conv2d(features, weight, bias, stride=2, padding=1)).chunk(2, dim=1)
@@ -83,12 +83,12 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
 
     Args:
         mean: float (B, ...).
-        log_variance: the same shape.
+        log_variance: float of the same shape.
 
     Returns:
-        float (B,), the sum over an image's numbers.
+        float32 (B,), the sum over an image's numbers.
     """
-    mean, log_variance = mean.float(), log_variance.float()  # also where the maps were computed in bfloat16
+    mean, log_variance = mean.float(), log_variance.float()  # the maps may be bfloat16
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).sum(1)
 
 
@@ -98,12 +98,12 @@ def sample(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def warmed_up(weight: float, warmup: float, progress: Tensor) -> Tensor | float:
-    """`weight`, less where `progress`, (), has not reached `warmup`."""
+    """`weight`, or a smaller one as long as `progress`, float (), has not reached `warmup`."""
     return weight * (progress / warmup).clamp_max(1.0) if warmup > 0 else weight
 
 
 class VariationalAutoencoder(GradientModel):
-    """Decodes a sample of the posterior in training and its mean in evaluation."""
+    """Decodes a draw from the posterior in training, and the posterior's mean in evaluation."""
 
     def __init__(self, shape: ChannelsFirst, architecture: VaeArchitecture) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class VariationalAutoencoder(GradientModel):
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> VaeArchitecture:
-    """Channels that double, and how much and from when on the divergence counts."""
+    """The width, from which the channels double, the bottleneck, and how much and from when the divergence counts."""
     width = trial.suggest_categorical("width", widths)
     return VaeArchitecture(
         channels=(width, 2 * width, trial.suggest_int("bottleneck_channels", 1, 64, log=True)),
