@@ -42,7 +42,8 @@ from ensemble_ad.members.objectives import (
 )
 from ensemble_ad.members.store import list_members
 from ensemble_ad.training.error_vectors import error_vectors
-from ensemble_ad.training.make_member import PseudoImages, load_model
+from ensemble_ad.training.load import load_model
+from ensemble_ad.training.prepared import PseudoImages
 from ensemble_ad.training.recipe import Recipe
 
 SHARES = (0.25, 0.1, 0.05)
@@ -76,10 +77,10 @@ def rescore(arguments: argparse.Namespace) -> tuple[list[dict], np.ndarray, Pseu
         sets[name][label == 0] = shift(plain[label == 0].astype(np.float32), np.random.default_rng(0))
     trials = []
     for member in list_members(arguments.studies)[0]:
-        if not member.info.get("trial") or member.info.get("transductive") or member.data != dataset.fingerprint:
+        if not member.info.trial or member.info.transductive or member.data != dataset.fingerprint:
             continue
-        recipe = Recipe.from_json(member.info["recipe"])
-        model, latents = load_model(member, torch.device("cpu"))
+        recipe = Recipe.from_json(member.info.recipe.json)
+        model, latents, _ = load_model(member, torch.device("cpu"))
         judged = latents if recipe.family == "cutpaste" else {}
 
         def score(images, model=model, recipe=recipe, judged=judged):

@@ -77,7 +77,7 @@ def main() -> None:
             print(
                 f"| {name} | {crop} | {spread([measured(m, 'rss') for m in members])} | "
                 f"{spread([measured(m, m.main_column) for m in members])} | "
-                f"{', '.join(str(m.info['best_epoch']) for m in members)} |",
+                f"{', '.join(str(m.info.best_epoch) for m in members)} |",
                 flush=True,
             )
     if arguments.only != "trained":
@@ -85,7 +85,7 @@ def main() -> None:
             "\n| resnet trial | kind chosen blind | its AUC | AUC of the logit | blend of both |\n|---|---|---|---|---|"
         )
         for member in list_members(arguments.studies)[0]:
-            if member.family != "resnet" or "logit" not in member.columns or not member.info.get("trial"):
+            if member.family != "resnet" or "logit" not in member.columns or not member.info.trial:
                 continue
             kinds = [member.columns.index(kind) for kind in (member.main_column, "logit")]
             reference, test = (side[:, kinds] for side in member.vectors())

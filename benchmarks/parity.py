@@ -111,8 +111,8 @@ def main() -> None:
 
         chosen = [area(member, member.main_column) for member in members]
         rss = [area(member, "rss") for member in members]
-        losses = [member.info["objectives"]["loss"]["value"] for member in members]
-        rates = [epoch["rate"] for member in members for epoch in member.info["history"][1:]]
+        losses = [member.info.objectives.loss.value for member in members]
+        rates = [epoch.rate for member in members for epoch in member.info.history[1:]]
         found = {
             **what,
             "auc": chosen,

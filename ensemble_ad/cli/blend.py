@@ -108,28 +108,28 @@ def blend(
                 f"{term.left_out} members of {term.text} were judged by another objective than its newest and are left "
                 "out; name them by key to blend them"
             )
-    say(str(made.info["explanation"]))
+    say(made.info.explanation)
     say(f"saved as {made.name} in {made.folder}")
     rows = sorted(made.weights.items(), key=lambda item: -item[1])
     if not say.as_json:
         print_table(("column", "weight"), [(column, f"{weight:.4f}") for column, weight in rows])
-    if made.transductive:
+    if made.info.transductive:
         say("transductive: a member was trained on the unlabelled test images too")
-    separation = made.info["separation"]
-    say(f"separation {separation['value']:.4f} (standard error {separation['standard_error']:.4f})")
+    separation = made.info.separation
+    say(f"separation {separation.value:.4f} (standard error {separation.standard_error:.4f})")
     say(made.estimate_in_words())
     share = made.share
-    implied = share and share.implied_auc(separation["value"], separation["standard_error"])
+    implied = share and share.implied_auc(separation.value, separation.standard_error)
     say.result(
         name=made.name,
         folder=made.folder,
-        method=made.info["method"],
-        explanation=made.info["explanation"],
+        method=made.info.method,
+        explanation=made.info.explanation,
         weights=dict(rows),
-        separation={key: separation[key] for key in ("value", "standard_error")},
+        separation=vars(separation),
         share=None if share is None else vars(share),
         estimated_auc=None if implied is None else vars(implied),
-        transductive=made.transductive,
-        labels_used=made.info["labels_used"],
+        transductive=made.info.transductive,
+        labels_used=made.info.labels_used,
     )
     say.next("ensad submit", "ensad evaluate --labels FILE")

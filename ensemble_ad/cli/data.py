@@ -27,9 +27,10 @@ def check(data: Path, studies: Path, say: _options.Say) -> None:
     from ensemble_ad.data.check import check as run
     from ensemble_ad.data.dataset import load_dataset
     from ensemble_ad.errors import DataError
+    from ensemble_ad.layout import preprocessed_folder
 
     with busy(say, f"reading {data}"):
-        dataset = load_dataset(data, image_cache=studies / "preprocessed")
+        dataset = load_dataset(data, image_cache=preprocessed_folder(studies))
         findings = run(dataset, data)
     say.result(
         fingerprint=dataset.fingerprint,

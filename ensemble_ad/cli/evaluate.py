@@ -60,13 +60,13 @@ def evaluate(
     fingerprint = blends[-1].data if blends else members[-1].data
     path = labels or data / "labels.csv"
     label = read_labels(path, load_data_record(studies, fingerprint).ids)
-    chosen = [m for m in members if m.data == fingerprint and (blend is None or m.key in blends[0].info["members"])]
+    chosen = [m for m in members if m.data == fingerprint and (blend is None or m.key in blends[0].info.members)]
     of_data = [b for b in blends if b.data == fingerprint]
     sound, problems = sound_members(chosen)
     for problem in problems:
         say.warn(problem)
     chosen = sound
-    transductive = {m.key for m in chosen if m.info.get("transductive")} | {b.name for b in of_data if b.transductive}
+    transductive = {m.key for m in chosen if m.info.transductive} | {b.name for b in of_data if b.info.transductive}
     scores = main_scores(chosen, of_data)
     with busy(say, f"judging {len(scores)} rows by {len(label)} labels"):
         table = evaluate_scores(label, scores, transductive=transductive, bootstrap=bootstrap)

@@ -84,7 +84,7 @@ def import_(
             labels_used=labels_used,
         )
         say(f"separation {member.value:.4f}")
-        say.result(member.key, key=member.key, separation=member.info["separation"])
+        say.result(member.key, key=member.key, separation=member.info.separation and vars(member.info.separation))
         say.next(f"ensad blend --members {name},fcn")
     else:
         if reference is not None:
@@ -95,12 +95,13 @@ def import_(
 
         with busy(say, f"reading {source}"):
             blend = import_blend(studies, source, name=name, check=check_probe)
-        say(f"{len(blend.info['members'])} members")
-        say.result(blend.name, blend=blend.name, members=blend.info["members"])
+        say(f"{len(blend.info.members)} members")
+        say.result(blend.name, blend=blend.name, members=list(blend.info.members))
         say.next(f"ensad score IMAGES --blend {blend.name}")
 
 
 def _load(data: Path, studies: Path) -> "Dataset":
     from ensemble_ad.data.dataset import load_dataset
+    from ensemble_ad.layout import preprocessed_folder
 
-    return load_dataset(data, image_cache=studies / "preprocessed")
+    return load_dataset(data, image_cache=preprocessed_folder(studies))

@@ -60,14 +60,15 @@ def latent(
     from ensemble_ad.data.split import split_rows
     from ensemble_ad.detect.latent import NORMAL_IMAGES, bottleneck, open_member, write_sheet
     from ensemble_ad.errors import UsageError
+    from ensemble_ad.layout import preprocessed_folder
     from ensemble_ad.members.store import has_member, load_member
-    from ensemble_ad.training.loop import choose_device
+    from ensemble_ad.training.device import choose_device
 
     if not has_member(studies, member):
         raise UsageError(f"there is no member {member!r} in {studies}; `ensad compare` lists those there are")
     cached = load_member(studies, member)
     opened = open_member(cached, choose_device(device))
-    dataset = load_dataset(data, image_cache=studies / "preprocessed")
+    dataset = load_dataset(data, image_cache=preprocessed_folder(studies))
     if dataset.fingerprint != cached.data:
         raise UsageError(f"{data} holds other images than {member} was made of; name its data with --data")
     if image not in dataset.test.ids:

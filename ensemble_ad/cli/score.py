@@ -66,7 +66,7 @@ def score(
         threshold = scorer.threshold(alarm_rate)
     check_sources(images, scorer.shape)
     say(f"{scorer.blend.name}: alarm above {threshold:.4f}, which {alarm_rate:g} of normal images exceed")
-    if scorer.blend.transductive:
+    if scorer.blend.info.transductive:
         say("a member was trained on the test images: those score otherwise here than in the blend; new ones are fine")
     about: dict[str, Any] = {"blend": scorer.blend.name, "alarm_rate": alarm_rate, "threshold": threshold}
     say.result(**about, output=output)

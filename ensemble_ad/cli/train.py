@@ -49,25 +49,28 @@ def train(
       ensad train --preset fcn-medium
       ensad train --preset fcn-boss --epochs 10
     """
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     from ensemble_ad.cli._progress import counted
     from ensemble_ad.data.dataset import load_dataset
     from ensemble_ad.data.preprocess import Preprocess
     from ensemble_ad.families import preset as look_up
     from ensemble_ad.files.whole import make_folder
+    from ensemble_ad.layout import preprocessed_folder
     from ensemble_ad.members.objectives import Judgement
     from ensemble_ad.members.store import discard_damaged
-    from ensemble_ad.training.device import choose_precision
-    from ensemble_ad.training.loop import Epoch, choose_device
-    from ensemble_ad.training.make_member import Help, PseudoImages, check_transductive, fit_member
-    from ensemble_ad.training.recipe import Recipe
+    from ensemble_ad.training.device import choose_device, choose_precision
+    from ensemble_ad.training.judge import JudgedBy
+    from ensemble_ad.training.loop import Epoch
+    from ensemble_ad.training.make_member import fit_member
+    from ensemble_ad.training.prepared import PseudoImages
+    from ensemble_ad.training.recipe import Recipe, check_transductive
     from ensemble_ad.training.settings import TrainSettings
 
     family, published = look_up(preset)
     check_transductive(family, allowed=transductive)
     make_folder(studies)
-    dataset = load_dataset(data, image_cache=studies / "preprocessed")
+    dataset = load_dataset(data, image_cache=preprocessed_folder(studies))
     place = choose_device(device)
     training = TrainSettings(seed=seed, precision=choose_precision(precision, place), **published.training)
     training = replace(
@@ -119,15 +122,15 @@ def train(
             studies=studies,
             device=place,
             after_epoch=after_epoch,
-            help=Help(pseudo=None if family.transductive else PseudoImages.of(dataset)),
-            notes={"preset": preset},
+            judged_by=JudgedBy(pseudo=None if family.transductive else PseudoImages.of(dataset)),
+            preset=preset,
         )
-    say(f"separation {member.value:.4f} by {member.main_column}, epoch {member.info['best_epoch']}")
+    say(f"separation {member.value:.4f} by {member.main_column}, epoch {member.info.best_epoch}")
     say.result(
         member.key,
         key=member.key,
         preset=preset,
-        best_epoch=member.info["best_epoch"],
-        objective=member.info["objective"],
+        best_epoch=member.info.best_epoch,
+        objective=asdict(member.info.objective),
     )
     say.next(f"ensad blend --members {member.key}")

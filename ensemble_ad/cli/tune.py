@@ -84,6 +84,8 @@ def tune(
       ensad tune --family resnet --trials 20 --epochs 10 --size 32 --subset 5000
       ensad tune --family contrast --trials 10 --transductive
     """
+    from dataclasses import asdict
+
     from ensemble_ad.cli._progress import watch
     from ensemble_ad.errors import StorageError, UsageError
     from ensemble_ad.files import id_table
@@ -105,13 +107,14 @@ def tune(
 
     from ensemble_ad.data.dataset import load_dataset
     from ensemble_ad.data.split import REFERENCE_LEAST
+    from ensemble_ad.layout import preprocessed_folder
     from ensemble_ad.search.plan import TuneSettings
     from ensemble_ad.search.tune import tune as run
     from ensemble_ad.search.workers import Crew, tune_together
 
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
 
-    dataset = load_dataset(data, image_cache=studies / "preprocessed", test_optional=True)
+    dataset = load_dataset(data, image_cache=preprocessed_folder(studies), test_optional=True)
     label = None if labels is None else id_table.read_labels(labels, dataset.test.ids)
     settings = TuneSettings(
         family=family, trials=trials, timeout=timeout, epochs=epochs, objective=name, device=device,
@@ -143,16 +146,16 @@ def tune(
         pruned=result.pruned,
         failed=result.failed,
         key=None if result.best is None else result.best.key,
-        objective=None if result.best is None else result.best.info["objective"],
+        objective=None if result.best is None else asdict(result.best.info.objective),
     )
     if result.best is None:
         say.warn("no trial was completed; raise --trials or --timeout")
         say.next(f"ensad tune --family {family} --trials {trials + 10}")
         return
-    best = result.best.info["objective"]
+    best = result.best.info.objective
     say(
-        f"best: {result.best.key}, {best['name']} {best['value']:.4f} "
-        f"(standard error {best['standard_error']:.4f}) by {best['column']}"
+        f"best: {result.best.key}, {best.name} {best.value:.4f} "
+        f"(standard error {best.standard_error:.4f}) by {best.column}"
     )
     if result.is_noise:
         say.warn("half of the trials lie within one standard error of the best: their order is mostly noise")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ensemble_ad.data.images import Images, checked_images
-from ensemble_ad.errors import DataError
+from ensemble_ad.errors import DataError, in_one_line
 from ensemble_ad.files.whole import whole_file
 
 _LFS_POINTER = b"version https://git-lfs"
@@ -43,7 +43,7 @@ def open_array(path: Path) -> Images:
                 f"{path} holds pickled objects, which could run code and are never opened; "
                 "save it again as one uint8 array"
             ) from error
-        raise DataError(f"{path} is cut off or damaged ({' '.join(str(error).split())}); download it again") from error
+        raise DataError(f"{path} is cut off or damaged ({in_one_line(error)}); download it again") from error
     return checked_images(images, path)
 
 

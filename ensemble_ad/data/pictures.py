@@ -8,7 +8,7 @@ import numpy as np
 
 from ensemble_ad.data.images import Images, ImageSet, checked_images
 from ensemble_ad.data.npy import keep_blocks
-from ensemble_ad.errors import DataError
+from ensemble_ad.errors import DataError, in_one_line
 from ensemble_ad.files.id_table import check_cells
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.files.whole import file_hash
@@ -72,7 +72,7 @@ def read_picture(path: Path) -> Images:
             upright = ImageOps.exif_transpose(image)
             return np.asarray(upright.convert("L" if image.mode in _GREY else "RGB"))
     except Exception as error:  # for a damaged file Pillow raises SyntaxError, struct.error and others
-        why = " ".join(str(error).split())[:300]
+        why = in_one_line(error)
         raise DataError(f"{path} cannot be read as an image ({why}); mend or remove it") from error
 
 

@@ -22,10 +22,8 @@ from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families import Decoder, Model
 from ensemble_ad.files.whole import whole_file
-from ensemble_ad.members.imported import is_imported
 from ensemble_ad.members.store import Member
-from ensemble_ad.training.make_member import load_model
-from ensemble_ad.training.recipe import RECIPE_VERSION, Recipe
+from ensemble_ad.training.load import load_model
 from ensemble_ad.training.step import to_input
 
 NORMAL_IMAGES = 256
@@ -76,17 +74,8 @@ def open_member(member: Member, device: torch.device) -> OpenMember:
         UsageError: if it was imported as scores and has none, or was made by another version's rules.
         StorageError: if its weights are missing or damaged.
     """
-    if is_imported(member):
-        raise UsageError(f"{member.key} was imported as scores and has no model to look into; name another member")
-    version = member.info["recipe"].get("version")
-    if version != RECIPE_VERSION:
-        raise UsageError(
-            f"{member.key} was made by version {version} of the recipes, and this ensad has {RECIPE_VERSION}; "
-            "use the ensad that made it"
-        )
-    model, _ = load_model(member, device)
-    preprocess = Recipe.from_json(member.info["recipe"]).preprocess
-    return OpenMember(key=member.key, model=model, preprocess=preprocess, device=device)
+    loaded = load_model(member, device)
+    return OpenMember(key=member.key, model=loaded.model, preprocess=loaded.recipe.preprocess, device=device)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from ensemble_ad.statistics.many import (
     wilcoxon_across_tasks,
 )
 from ensemble_ad.statistics.ranks import midranks, rank_correlation, rank_correlations
-from ensemble_ad.statistics.share import MOST_ANOMALIES, SURE, estimate_share, implausible, implied_auc
+from ensemble_ad.statistics.share import MOST_ANOMALIES, SURE, estimate_share, implausible
 
 __all__ = [
     "MOST_ANOMALIES",
@@ -45,7 +45,6 @@ __all__ = [
     "fpr_at_tpr",
     "holm",
     "implausible",
-    "implied_auc",
     "midranks",
     "partial_auc",
     "rank_correlation",

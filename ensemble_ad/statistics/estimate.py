@@ -85,9 +85,7 @@ def probability_estimate(value: float, variance: float, smaller: int, level: flo
     z = two_sided_quantile(level)
     if variance > 0 and 0.0 < value < 1.0:
         error = sqrt(variance)
-        half = z * error / (value * (1 - value))
-        centre = log(value / (1 - value))
-        low, high = _expit(centre - half), _expit(centre + half)
+        low, high = logit_interval(value, error, z)
         return Estimate(
             value=value,
             low=min(low, value),
@@ -111,6 +109,18 @@ def probability_estimate(value: float, variance: float, smaller: int, level: flo
         low, high = max(0.0, value - z * error), min(1.0, value + z * error)
         method = "one image on a side: Birnbaum-Klose bound"
     return Estimate(value=value, low=low, high=high, standard_error=error, level=level, method=method)
+
+
+def logit_interval(value: float, error: float, z: float) -> tuple[float, float]:
+    """Ends of the interval of a probability that is symmetric on the logit scale (Pepe 2003, section 5.2.2).
+
+    Where the logit or the error has no room, at 0, 1 or an error of 0, they are `value` plus or minus `z` errors, cut
+    to [0, 1].
+    """
+    if error <= 0 or not 0 < value < 1:
+        return max(0.0, value - z * error), min(1.0, value + z * error)
+    centre, half = log(value / (1 - value)), z * error / (value * (1 - value))
+    return _expit(centre - half), _expit(centre + half)
 
 
 def _expit(x: float) -> float:

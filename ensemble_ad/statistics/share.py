@@ -1,4 +1,4 @@
-"""Without labels: how many anomalies are there, and which AUC does a separation imply."""
+"""How many of the test images are anomalies, estimated without labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from math import log, sqrt
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ensemble_ad.errors import UsageError
 from ensemble_ad.statistics.estimate import Estimate, two_sided_quantile
 from ensemble_ad.statistics.ranks import as_scores
 
@@ -31,40 +30,6 @@ def implausible(reference: ArrayLike, test: ArrayLike, most: float = MOST_ANOMAL
         DataError: NaN, empty, wrong dimensions.
     """
     return estimate_share(reference, test, level=SURE).low > most
-
-
-def implied_auc(separation: Estimate, share: float) -> Estimate:
-    """The AUC that a separation A implies where a share p of the test images are anomalies: 0.5 + (A - 0.5) / p.
-
-    An estimate without labels: it holds as far as the test's normal images score like the reference ones (Menon et
-        al. 2015), and the interval covers the images drawn, not an error in p. What leaves [0, 1] is clipped and
-        the note says so.
-
-    Raises:
-        UsageError: Unless 0 < share <= 1.
-    """
-    if not 0.0 < share <= 1.0:
-        raise UsageError(f"the anomaly share lies in (0, 1], got {share}: pass for example 0.5")
-
-    raw = [0.5 + (end - 0.5) / share for end in (separation.value, separation.low, separation.high)]
-    value, low, high = (min(1.0, max(0.0, end)) for end in raw)
-    note = "an estimate without labels"
-    if not 0.0 <= raw[0] <= 1.0:
-        note += (
-            f"; clipped from {raw[0]:.3f}: no AUC explains this with {share:.1%} anomalies, so the share is larger or "
-        )
-        note += "the test's normal images differ from the reference"
-    elif raw[1] < 0.0 or raw[2] > 1.0:
-        note += "; its interval is clipped to [0, 1]"
-    return Estimate(
-        value=value,
-        low=low,
-        high=high,
-        standard_error=separation.standard_error / share,
-        level=separation.level,
-        method=f"0.5 + (A - 0.5) / p at p = {share:.3g}",
-        note=note,
-    )
 
 
 def estimate_share(reference: ArrayLike, test: ArrayLike, level: float = 0.95) -> Estimate:

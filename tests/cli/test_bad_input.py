@@ -164,7 +164,7 @@ def test_a_preset_is_trained_at_the_size_that_the_refusal_advises(refuses, run_e
     refuses(*command, code=USAGE, said="not 20x20; resize with --size 16")
     result = run_ensad(*command, "--size", 16)
     assert result.exit_code == 0, result.stderr
-    assert load_member(Path("studies"), result.stdout.strip()).info["recipe"]["preprocess"]["size"] == [16, 16]
+    assert load_member(Path("studies"), result.stdout.strip()).info.recipe.json["preprocess"]["size"] == [16, 16]
 
 
 def test_too_few_training_images(refuses, data):

@@ -149,7 +149,7 @@ def test_the_trial_of_a_killed_worker_goes_on_from_its_checkpoint_under_its_own_
     assert again.params == before.params
     assert again.system_attrs["retry_history"] == [0]
     (member,) = list_members(tmp_path)[0]
-    assert again.intermediate_values.keys() == {epoch["epoch"] for epoch in member.info["history"]}
+    assert again.intermediate_values.keys() == {epoch.number for epoch in member.info.history}
     assert list((tmp_path / "checkpoints").iterdir()) == []
     assert [path.name for path in (tmp_path / "workers").iterdir()] == []
 

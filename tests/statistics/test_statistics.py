@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from ensemble_ad import statistics
 from ensemble_ad.errors import DataError, UsageError
+from ensemble_ad.statistics.implied import Share
 from ensemble_ad.statistics.ranks import placements
 
 # The aSAH data (Turck et al. 2010; Robin et al. 2011, pROC) as ranks: 41 patients with a poor outcome, then 72 with a
@@ -216,20 +217,18 @@ def test_separation_is_a_shrunken_auc(tumours):
     reference, test_normal = normal[::2], normal[1::2]
     test = np.concatenate([test_normal, ill])
     share = len(ill) / len(test)
-    implied = statistics.implied_auc(statistics.separation(reference, test), share)
+    found = statistics.separation(reference, test)
+    implied = Share(value=share).implied_auc(found.value, found.standard_error)
     truth = statistics.auc(np.repeat([0, 1], [len(test_normal), len(ill)]), test)
     assert implied.low < truth.value < implied.high
-    assert implied.value == pytest.approx(truth.value, abs=2 * implied.standard_error)
-    assert "estimate" in implied.note
+    assert implied.value == pytest.approx(truth.value, abs=2 * found.standard_error / share)
 
 
-def test_implied_auc_says_when_it_clips():
+def test_no_auc_is_implied_by_a_separation_beyond_all_of_them():
     sure = statistics.separation(np.arange(100.0), np.arange(100.0) + 60)
-    implied = statistics.implied_auc(sure, 0.1)
-    assert (implied.value, implied.high) == (1.0, 1.0)
-    assert "clipped" in implied.note
+    assert Share(value=0.1).implied_auc(sure.value, sure.standard_error) is None
     with pytest.raises(UsageError, match="share"):
-        statistics.implied_auc(sure, 0.0)
+        Share(value=0.0)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.4])
