@@ -3,27 +3,25 @@
 from math import ceil
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.auto import fit_auto
-from ensemble_ad.blend.result import total_score
+from ensemble_ad.blend.rule import total_score
 from ensemble_ad.errors import UsageError
+from ensemble_ad.statistics.arrays import Floats, Floats64
 
 _FOLDS = 5
 _ROWS = 5_000  # of each side: as precise as a threshold need be, and seconds at most
-Floats = NDArray[np.float64]
-Numbers = NDArray[np.floating]
 
 
 def crossfit_reference(
-    reference: Numbers,
-    test: Numbers,
+    reference: Floats,
+    test: Floats,
     *,
     method: str,
-    weights: Floats | None = None,
+    weights: Floats64 | None = None,
     anomaly_share: float | None = None,
-) -> Floats:
+) -> Floats64:
     """Scores of the reference images by rules that were fitted without them: what new normal images will score.
 
     A blend that was learnt from test against reference has been shown which images are normal, and scores those very
@@ -62,7 +60,7 @@ def crossfit_reference(
     return scores
 
 
-def threshold(reference: Floats, alarm_rate: float) -> float:
+def threshold(reference: Floats64, alarm_rate: float) -> float:
     """The score that a share `alarm_rate` of new normal images exceeds, at most.
 
     The k-th smallest of n reference scores with k = ceil((n + 1) (1 - rate)), so that the chance of a new normal image

@@ -24,6 +24,7 @@ from ensemble_ad.detect.rows import Layout, checked
 from ensemble_ad.detect.steady import steady_error_vectors
 from ensemble_ad.errors import EnsadError
 from ensemble_ad.families import FAMILIES, Architecture, Family, Model, family, preset
+from ensemble_ad.statistics.arrays import Floats64
 from ensemble_ad.training.device import AUTO, choose_device, choose_precision
 from ensemble_ad.training.error_vectors import (
     LatentReference,
@@ -34,9 +35,6 @@ from ensemble_ad.training.error_vectors import (
 )
 from ensemble_ad.training.loop import train
 from ensemble_ad.training.settings import TrainSettings
-
-Floats = npt.NDArray[np.float64]
-
 
 if TYPE_CHECKING:
 
@@ -60,14 +58,14 @@ class NormalTrained(_Estimator, ABC):
     offset_: float
 
     @abstractmethod
-    def anomaly_score(self, X: npt.ArrayLike) -> Floats:
+    def anomaly_score(self, X: npt.ArrayLike) -> Floats64:
         """float64 (n,), higher = more anomalous."""
 
-    def score_samples(self, X: npt.ArrayLike) -> Floats:
+    def score_samples(self, X: npt.ArrayLike) -> Floats64:
         """The negative of `anomaly_score`, float64 (n,): lower = more anomalous."""
         return -self.anomaly_score(X)
 
-    def decision_function(self, X: npt.ArrayLike) -> Floats:
+    def decision_function(self, X: npt.ArrayLike) -> Floats64:
         """`score_samples(X) - offset_`, float64 (n,): below 0 = anomaly."""
         return self.score_samples(X) - self.offset_
 
@@ -192,7 +190,7 @@ class AutoencoderDetector(NormalTrained):
         self.offset_ = offset(self._errors(images[held_out]), self.alarm_rate)
         return self
 
-    def anomaly_score(self, X: npt.ArrayLike) -> Floats:
+    def anomaly_score(self, X: npt.ArrayLike) -> Floats64:
         """The reconstruction error, or what `column` says, float64 (n,): higher = more anomalous.
 
         Raises:
@@ -201,7 +199,7 @@ class AutoencoderDetector(NormalTrained):
         check_is_fitted(self)
         return self._errors(self.layout_.images(checked(self, X, reset=False)))
 
-    def _errors(self, images: Images) -> Floats:
+    def _errors(self, images: Images) -> Floats64:
         device = choose_device(self.device)
         model, latents = self.model_.to(device), _moved(self.latents_, device)
         scores = []
@@ -255,7 +253,7 @@ def hold_out(n: int, share: float, seed: int) -> tuple[npt.NDArray[np.int64], np
     return np.sort(order[:held_out]), np.sort(order[held_out:])
 
 
-def offset(reference: Floats, alarm_rate: float) -> float:
+def offset(reference: Floats64, alarm_rate: float) -> float:
     """The negative of the anomaly score that `alarm_rate` of the reference exceeds; see `blend.alarm.threshold`.
 
     Raises:

@@ -15,11 +15,11 @@ from ensemble_ad.blend.alarm import crossfit_reference
 from ensemble_ad.detect.autoencoder import AutoencoderDetector, NormalTrained, hold_out, offset
 from ensemble_ad.detect.rows import as_rows, checked
 from ensemble_ad.errors import EnsadError
+from ensemble_ad.statistics.arrays import Floats64
 
 # The methods that need no test images, and the one that `auto` is without them.
 _UNLEARNT = ("mean", "median", "max", "top", "tail-mean")
 _WITHOUT_TEST = "tail-mean"
-Floats = npt.NDArray[np.float64]
 
 
 class BlendedDetector(NormalTrained):
@@ -148,7 +148,7 @@ class BlendedDetector(NormalTrained):
         self.offset_ = offset(crossfit_reference(reference, test, method=method), self.alarm_rate)
         return self
 
-    def anomaly_score(self, X: npt.ArrayLike) -> Floats:
+    def anomaly_score(self, X: npt.ArrayLike) -> Floats64:
         """The blend's score, float64 (n,): higher = more anomalous.
 
         Raises:
@@ -157,7 +157,7 @@ class BlendedDetector(NormalTrained):
         check_is_fitted(self)
         return self.blend_.score(self._columns(checked(self, X, reset=False)))
 
-    def _columns(self, array: npt.NDArray[Any]) -> Floats:
+    def _columns(self, array: npt.NDArray[Any]) -> Floats64:
         return np.stack([_scores(member, array) for _, member in self.members_], axis=1)
 
 
@@ -228,7 +228,7 @@ def _fitted(name: str, detector: Any, array: npt.NDArray[Any]) -> Any:
     return own
 
 
-def _scores(detector: Any, array: npt.NDArray[Any]) -> Floats:
+def _scores(detector: Any, array: npt.NDArray[Any]) -> Floats64:
     judge = _judge_of(detector)
     assert judge is not None
     return np.asarray(judge(_input_of(detector, array)), dtype=np.float64).reshape(-1)

@@ -14,14 +14,15 @@ from ensemble_ad.blend import Blend, alarm
 from ensemble_ad.blend import saved as saved_blend
 from ensemble_ad.blend.columns import reference_scores, stacked
 from ensemble_ad.blend.saved import SavedBlend
-from ensemble_ad.data.images import Images
+from ensemble_ad.data.images import Images, ImageShape
 from ensemble_ad.data.preprocess import Preprocess, apply
-from ensemble_ad.data.stream import BLOCK, Shape, conform
+from ensemble_ad.data.stream import BLOCK, conform
 from ensemble_ad.detect.steady import steady_error_vectors
 from ensemble_ad.errors import DataError
 from ensemble_ad.families import Model
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, load_member
+from ensemble_ad.statistics.arrays import Floats32, Floats64
 from ensemble_ad.training.device import choose_device
 from ensemble_ad.training.error_vectors import LatentReferences
 from ensemble_ad.training.load import load_model
@@ -30,8 +31,6 @@ ALARM_RATE = 0.01
 _NOISE = 2e-5
 _PROBES = 4
 _PROBE_TOLERANCE = 1e-3
-Floats = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +63,12 @@ class BlendScorer:
 
     blend: SavedBlend
     rule: Blend
-    shape: Shape
+    shape: ImageShape
     _networks: tuple[_Network, ...]
     _members: tuple[Member, ...]
     _device: torch.device
 
-    def score(self, images: npt.ArrayLike) -> Floats:
+    def score(self, images: npt.ArrayLike) -> Floats64:
         """Anomaly scores of images.
 
         Args:
@@ -94,7 +93,7 @@ class BlendScorer:
         return np.concatenate([self._of_block(array[i : i + BLOCK]) for i in range(0, len(array), BLOCK)])
 
     @cached_property
-    def reference(self) -> Floats:
+    def reference(self) -> Floats64:
         """float64 (n,) cross-fitted scores of the held-out normal images, sorted; see `blend.alarm`."""
         reference, test = stacked(self.rule.names, self._members)
         return np.sort(reference_scores(self.blend.info, reference, test))
@@ -110,10 +109,10 @@ class BlendScorer:
         """
         return alarm.threshold(self.reference, alarm_rate)
 
-    def _of_block(self, block: Images) -> Floats:
+    def _of_block(self, block: Images) -> Floats64:
         return self.rule.score(_snapped(self.vectors(conform(block, self.shape, "an image")), self.rule))
 
-    def vectors(self, images: Images) -> Rows:
+    def vectors(self, images: Images) -> Floats32:
         """Error vectors of uint8 `(n, *shape)`, float32 (n, m) in the order of `rule.names`.
 
         A column that the blend gives no weight is left at 0.
@@ -175,7 +174,7 @@ def _counting(rule: Blend) -> set[int]:
     return found
 
 
-def _snapped(rows: Rows, rule: Blend) -> Rows:
+def _snapped(rows: Floats32, rule: Blend) -> Floats32:
     """Error vectors (n, m), where an error within the noise of a ranked error is replaced by that one."""
     bases = [part.normaliser.base for part in rule.parts if part.normaliser.name != "robust-z"]
     if not bases:
@@ -202,7 +201,7 @@ def _network(member: Member, columns: tuple[tuple[int, str], ...], device: torch
     )
 
 
-def _shape(numbers: Sequence[int]) -> Shape:
+def _shape(numbers: Sequence[int]) -> ImageShape:
     height, width, channels = numbers
     return (height, width, channels)
 
@@ -232,7 +231,7 @@ def check_probe(studies: Path, name: str, wanted: Mapping[str, Any]) -> None:
         )
 
 
-def _probe_images(shape: Shape) -> Images:
+def _probe_images(shape: ImageShape) -> Images:
     """uint8 (4, side, side, C): smooth ramps with more and more noise."""
     rng = np.random.default_rng(0)
     ramp = np.linspace(0, 255, shape[0])[:, None, None] * np.linspace(0, 1, shape[1])[None, :, None]

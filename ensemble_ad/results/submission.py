@@ -6,11 +6,11 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from ensemble_ad.errors import DataError, StorageError
 from ensemble_ad.files.id_table import ID, check_cells, check_same_ids, read_id_table
 from ensemble_ad.files.whole import whole_file
+from ensemble_ad.statistics.arrays import Floats64
 
 SCORE = "score"
 
@@ -18,7 +18,7 @@ SCORE = "score"
 def write_submission(
     folder: Path,
     name: str,
-    scores: npt.NDArray[np.float64],
+    scores: Floats64,
     ids: Sequence[str],
     *,
     sample: Path | None,

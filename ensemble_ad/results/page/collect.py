@@ -18,12 +18,13 @@ from ensemble_ad.results.evaluation import evaluate_scores, main_scores
 from ensemble_ad.results.page import crew, pictures
 from ensemble_ad.results.page.contents import Contents, Headline, LabelUse
 from ensemble_ad.results.page.curves import curves, histogram
-from ensemble_ad.results.page.figures import Curves, Floats
+from ensemble_ad.results.page.figures import Curves
 from ensemble_ad.results.page.headline import headline
 from ensemble_ad.results.page.labels import find_labels
 from ensemble_ad.results.page.making import making
 from ensemble_ad.results.page.searches import searches
 from ensemble_ad.results.page.shots import Gallery, LatentSheet
+from ensemble_ad.statistics.arrays import Floats64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ def collect(blend: SavedBlend, sources: Sources) -> Contents:
     labels = find_labels(studies, record, blend.name, sources.labels, sources.data)
     found = crew.columns(blend, members)
     equal = blend_scores(found.reference, found.test, method="mean", names=found.names)
-    scores: dict[str, Floats] = {"blend": blend.scores(), "equal": equal.scores, **found.main}
+    scores: dict[str, Floats64] = {"blend": blend.scores(), "equal": equal.scores, **found.main}
     first = headline(blend, members, labels, scores, equal.separation)
     cached, broken = list_members(studies)
     of_data = [member for member in cached if member.data == blend.data]
@@ -87,7 +88,7 @@ def collect(blend: SavedBlend, sources: Sources) -> Contents:
     )
 
 
-def _groups(blend: SavedBlend, labels: LabelUse, found: crew.Columns) -> dict[str, Floats]:
+def _groups(blend: SavedBlend, labels: LabelUse, found: crew.Columns) -> dict[str, Floats64]:
     """The blend's scores of each group of images whose distribution is shown."""
     test = blend.scores()
     groups = {"reference": reference_scores(blend.info, found.reference, found.test), "test": test}
@@ -96,7 +97,7 @@ def _groups(blend: SavedBlend, labels: LabelUse, found: crew.Columns) -> dict[st
     return groups
 
 
-def _curves(first: Headline, labels: LabelUse, scores: Mapping[str, Floats], seed: int) -> Curves | None:
+def _curves(first: Headline, labels: LabelUse, scores: Mapping[str, Floats64], seed: int) -> Curves | None:
     """The curves of the blend, of its best member and of equal weights; None without labels."""
     if labels.label is None:
         return None
@@ -139,7 +140,7 @@ def _table(
                 table[column] = pd.Series(pd.NA, index=table.index, dtype=table[column].dtype)
             table = table.sort_values("separation", ascending=False, na_position="last", kind="stable")
         return table
-    scores: dict[str, Floats] = {}
+    scores: dict[str, Floats64] = {}
     for member in members:
         with contextlib.suppress(StorageError):
             scores |= main_scores([member], [])

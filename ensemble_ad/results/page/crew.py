@@ -9,8 +9,9 @@ import numpy.typing as npt
 from ensemble_ad.blend.columns import stacked, weight_by_member
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.members.store import Member
-from ensemble_ad.results.page.figures import Correlations, Floats, Weight
+from ensemble_ad.results.page.figures import Correlations, Weight
 from ensemble_ad.statistics import auc_many, midranks, separation_many
+from ensemble_ad.statistics.arrays import Floats64
 
 MOST_CORRELATED = 40
 
@@ -26,9 +27,9 @@ class Columns:
     """
 
     names: tuple[str, ...]
-    reference: Floats
-    test: Floats
-    main: Mapping[str, Floats]
+    reference: Floats64
+    test: Floats64
+    main: Mapping[str, Floats64]
 
 
 def columns(blend: SavedBlend, members: Sequence[Member]) -> Columns:

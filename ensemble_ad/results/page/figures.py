@@ -3,10 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
-Floats = npt.NDArray[np.float64]
+from ensemble_ad.statistics.arrays import Floats64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,10 +18,10 @@ class Histogram:
         quantiles: the 5, 25, 50, 75 and 95% quantiles of each group.
     """
 
-    edges: Floats
-    shares: Mapping[str, Floats]
+    edges: Floats64
+    shares: Mapping[str, Floats64]
     count: Mapping[str, int]
-    quantiles: Mapping[str, Floats]
+    quantiles: Mapping[str, Floats64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +34,11 @@ class Curve:
         low, high: ends of the band, pointwise 95%; empty where there is none.
     """
 
-    x: Floats
-    y: Floats
-    grid: Floats
-    low: Floats
-    high: Floats
+    x: Floats64
+    y: Floats64
+    grid: Floats64
+    low: Floats64
+    high: Floats64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,4 +91,4 @@ class Correlations:
 
     names: tuple[str, ...]
     families: tuple[str, ...]
-    matrix: Floats
+    matrix: Floats64

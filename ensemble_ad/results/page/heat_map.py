@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup, escape
 
-from ensemble_ad.results.page.figures import Floats
 from ensemble_ad.results.page.svg import MINUS
+from ensemble_ad.statistics.arrays import Floats64
 
 _TOP = 22
 _NUMBERED = 26  # pixels a cell, from which a number has room in it
 
 
-def heat_map(matrix: Floats, names: Sequence[str], families: Sequence[str], title: str) -> Markup:
+def heat_map(matrix: Floats64, names: Sequence[str], families: Sequence[str], title: str) -> Markup:
     """A square of rank correlations; numbers in the cells where there is room, and hatching where they are negative."""
     n = len(names)
     cell = max(11, min(34, 400 // n))

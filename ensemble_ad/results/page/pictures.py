@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ensemble_ad.data.images import Dataset, load_dataset
+from ensemble_ad.data.dataset import Dataset, load_dataset
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import EnsadError
 from ensemble_ad.layout import preprocessed_folder
 from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.store import Member
-from ensemble_ad.results.page.figures import Floats
 from ensemble_ad.results.page.shots import Gallery, LatentSheet, Pixels, Shot, View
 from ensemble_ad.statistics import midranks
+from ensemble_ad.statistics.arrays import Floats64
 
 if TYPE_CHECKING:
     from ensemble_ad.detect.latent import OpenMember
@@ -45,19 +45,19 @@ def find_images(data: Path, studies: Path, record: DataRecord) -> tuple[Dataset 
     return None, f"no pictures and latents: {why}"
 
 
-def rank_shares(score: Floats) -> Floats:
+def rank_shares(score: Floats64) -> Floats64:
     """For each image the share of images that score lower, ties one half; float64 (k,) in [0, 1)."""
-    shares: Floats = (midranks(score[None])[0] - 0.5) / len(score)
+    shares: Floats64 = (midranks(score[None])[0] - 0.5) / len(score)
     return shares
 
 
-def disagreement(main: Mapping[str, Floats]) -> Floats:
+def disagreement(main: Mapping[str, Floats64]) -> Floats64:
     """For each image the standard deviation of its rank share over the members; float64 (k,)."""
-    spread: Floats = np.stack([rank_shares(score) for score in main.values()]).std(axis=0)
+    spread: Floats64 = np.stack([rank_shares(score) for score in main.values()]).std(axis=0)
     return spread
 
 
-def choose(score: Floats, disputed: Floats, label: Label | None, count: int) -> dict[str, list[int]]:
+def choose(score: Floats64, disputed: Floats64, label: Label | None, count: int) -> dict[str, list[int]]:
     """Rows of the test images to show, at most `count` in each group, the most telling first.
 
     False positives are the normal images that score highest, false negatives the anomalies that score lowest.
@@ -94,8 +94,8 @@ def separation_of(member: Member) -> float:
 def gallery(
     dataset: Dataset,
     record: DataRecord,
-    score: Floats,
-    main: Mapping[str, Floats],
+    score: Floats64,
+    main: Mapping[str, Floats64],
     label: Label | None,
     members: Sequence[Member],
     count: int,
@@ -130,11 +130,11 @@ def gallery(
     ), notes
 
 
-def _views(member: Member, opened: "OpenMember", images: Pixels, ranks: Floats) -> tuple[list[View], float | None]:
+def _views(member: Member, opened: "OpenMember", images: Pixels, ranks: Floats64) -> tuple[list[View], float | None]:
     """What a member makes of images, and the error that is drawn as the brightest, None if it does not reconstruct."""
     made = opened.reconstruct(images)
     if made is None:
-        parts: list[tuple[Pixels | None, Floats | None]] = [(None, None)] * len(images)
+        parts: list[tuple[Pixels | None, Floats64 | None]] = [(None, None)] * len(images)
         brightest = None
     else:
         errors = np.abs(opened.seen(images).astype(np.float64) - made).mean(axis=3)

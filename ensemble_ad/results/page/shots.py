@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from ensemble_ad.statistics.arrays import Floats64
+
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -25,7 +26,7 @@ class View:
     key: str
     rank: float
     reconstruction: Pixels | None
-    error: Floats | None
+    error: Floats64 | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from math import ceil, floor, log10
 import numpy as np
 from markupsafe import Markup, escape
 
-from ensemble_ad.results.page.figures import Floats
+from ensemble_ad.statistics.arrays import Floats64
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 12, 12, 40
@@ -76,7 +76,7 @@ def _plain(value: float) -> str:
     return f"{value:.2g}" if 1e-4 <= abs(value) < 1e5 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
 
-def axis(values: Floats, label: str, *, log: bool = False) -> Axis:
+def axis(values: Floats64, label: str, *, log: bool = False) -> Axis:
     """An axis that holds all finite `values` with some room."""
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
@@ -127,11 +127,11 @@ class Chart:
                 f'transform="rotate(-90 11 {middle})">{escape(self.y.label)}</text>'
             )
 
-    def line(self, x: Floats, y: Floats, kind: str) -> None:
+    def line(self, x: Floats64, y: Floats64, kind: str) -> None:
         """A line through points, of which 400 are kept."""
         self._parts.append(f'<polyline class="line {kind}" points="{self._points(x, y)}"/>')
 
-    def area(self, x: Floats, low: Floats, high: Floats, kind: str) -> None:
+    def area(self, x: Floats64, low: Floats64, high: Floats64, kind: str) -> None:
         """What lies between two lines."""
         around = self._points(np.append(x, x[::-1]), np.append(high, low[::-1]), whole=True)
         self._parts.append(f'<polygon class="area {kind}" points="{around}"/>')
@@ -159,7 +159,7 @@ class Chart:
         """The closed SVG."""
         return Markup("".join(self._parts) + "</svg>")  # every text in it was escaped
 
-    def _points(self, x: Floats, y: Floats, *, whole: bool = False) -> str:
+    def _points(self, x: Floats64, y: Floats64, *, whole: bool = False) -> str:
         if len(x) > _MOST_POINTS and not whole:
             # Equal steps along the curve keep its corners.
             length = np.cumsum(np.hypot(np.diff(x, prepend=x[0]), np.diff(y, prepend=y[0])))

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from ensemble_ad.statistics.arrays import Floats64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,7 @@ class Slice:
 
     parameter: str
     values: tuple[object, ...]
-    objective: Floats
+    objective: Floats64
     log: bool
     choice: bool = False
 
@@ -86,7 +85,7 @@ class Search:
         """The number of completed and pruned trials."""
         return sum(trial.state != "failed" for trial in self.trials)
 
-    def best_so_far(self, direction: int = 0) -> Floats:
+    def best_so_far(self, direction: int = 0) -> Floats64:
         """The best value of the completed trials up to each trial, float64 (n,); NaN before the first."""
         values = np.array([t.values[direction] if t.state == "complete" else np.nan for t in self.trials])
         return np.fmax.accumulate(values) if self.maximize[direction] else np.fmin.accumulate(values)

@@ -4,8 +4,9 @@ import numpy as np
 from markupsafe import Markup
 
 from ensemble_ad.results.page.contents import Contents
-from ensemble_ad.results.page.figures import Curve, Floats
+from ensemble_ad.results.page.figures import Curve
 from ensemble_ad.results.page.svg import MINUS
+from ensemble_ad.statistics.arrays import Floats64
 
 _CLAIMED = {
     "chosen": "its best member by separation, <code>{}</code>",
@@ -93,7 +94,7 @@ def captions(contents: Contents) -> dict[str, str]:
     return found
 
 
-def _beyond(edges: Floats, normal: Floats, other: Floats, others: str) -> str:
+def _beyond(edges: Floats64, normal: Floats64, other: Floats64, others: str) -> str:
     """How much of the other group lies above where 95% of the normal images end."""
     cut = min(int(np.searchsorted(np.cumsum(normal), 0.95)) + 1, len(edges) - 1)
     share, rest = float(other[cut:].sum()), float(normal[cut:].sum())

@@ -11,7 +11,7 @@ import scipy.stats
 import torch
 
 from ensemble_ad.blend.saved import load_blend
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import apply
 from ensemble_ad.members.store import list_members
 from ensemble_ad.training.loop import to_input
