@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _Watcher:
-    """Draws what it is told; see `tune.Watcher`."""
+    """Draws what it is told; see `search.watcher.Watcher`."""
 
     def __init__(self, say: Say, bar: "Progress | None") -> None:
         self._say = say

@@ -108,9 +108,10 @@ def tune(
     from ensemble_ad.data.images import load_dataset
     from ensemble_ad.data.split import REFERENCE_LEAST
     from ensemble_ad.layout import preprocessed_folder
+    from ensemble_ad.search.crew import Crew
     from ensemble_ad.search.plan import TuneSettings
     from ensemble_ad.search.tune import tune as run
-    from ensemble_ad.search.workers import Crew, tune_together
+    from ensemble_ad.search.workers import tune_together
 
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
 
