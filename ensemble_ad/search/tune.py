@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from optuna.trial import TrialState
 
-from ensemble_ad.data.images import Dataset
+from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.files.whole import make_folder
 from ensemble_ad.members.choose import best_first
 from ensemble_ad.members.store import Member

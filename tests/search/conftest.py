@@ -4,7 +4,7 @@ import tempfile
 
 import pytest
 
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 
 SECRET = "hunter2-not-to-be-seen"
 """The servers' password."""
