@@ -18,7 +18,7 @@ import optuna
 from optuna.trial import TrialState
 
 from ensemble_ad.data.images import Dataset
-from ensemble_ad.errors import EnsadError, Interrupted, StorageError, in_one_line
+from ensemble_ad.errors import DivergedError, EnsadError, Interrupted, StorageError, in_one_line
 from ensemble_ad.files.whole import make_folder
 from ensemble_ad.members.choose import best_first
 from ensemble_ad.members.info import TrialInfo
@@ -29,8 +29,8 @@ from ensemble_ad.search.lease import lease
 from ensemble_ad.search.plan import Plan, TuneSettings
 from ensemble_ad.search.study import FINISHED, Course
 from ensemble_ad.search.travel import Artifacts
-from ensemble_ad.training.judge import AfterEpoch, JudgedBy, Resumed
-from ensemble_ad.training.loop import DivergedError, Epoch
+from ensemble_ad.training.judge import JudgedBy, OnJudged, Resumed
+from ensemble_ad.training.loop import Epoch
 from ensemble_ad.training.make_member import fit_member
 from ensemble_ad.training.prepared import PseudoImages
 from ensemble_ad.training.recipe import Recipe
@@ -283,7 +283,7 @@ class _Work:
                 key=None if self.course.objective == "consensus" else recipe.key,
             )
 
-    def _reporter(self, trial: optuna.Trial, recipe: Recipe) -> AfterEpoch:
+    def _reporter(self, trial: optuna.Trial, recipe: Recipe) -> OnJudged:
         """Tells the watcher and Optuna of each epoch, and prunes; Optuna prunes no study of two directions."""
         one_direction = self.course.objective != "both"
 

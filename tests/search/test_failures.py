@@ -14,11 +14,10 @@ import pytest
 import torch
 
 from ensemble_ad.data.images import load_dataset
-from ensemble_ad.errors import EnsadError, Interrupted, StorageError
+from ensemble_ad.errors import DivergedError, EnsadError, Interrupted, StorageError
 from ensemble_ad.search import study as course
 from ensemble_ad.search import tune
 from ensemble_ad.search.failures import COLUMNS, failures
-from ensemble_ad.training.loop import DivergedError
 
 SETTINGS = {"family": "fcn", "trials": 1, "epochs": 1, "objective": "separation", "device": "cpu", "max_width": 128}
 

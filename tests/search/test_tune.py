@@ -7,14 +7,13 @@ import optuna
 import pytest
 
 from ensemble_ad.data.images import load_dataset
-from ensemble_ad.errors import EnsadError, Interrupted, StorageError, UsageError
+from ensemble_ad.errors import DivergedError, EnsadError, Interrupted, StorageError, UsageError
 from ensemble_ad.members.auto_objective import Circumstances
 from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.search import lease, tune
 from ensemble_ad.search import study as course
 from ensemble_ad.search.storage import open_storage
 from ensemble_ad.training import checkpoint
-from ensemble_ad.training.loop import DivergedError
 
 
 class Log:

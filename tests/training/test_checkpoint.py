@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from ensemble_ad.data.images import load_dataset
 from ensemble_ad.data.preprocess import Preprocess
-from ensemble_ad.errors import StorageError
+from ensemble_ad.errors import DivergedError, StorageError
 from ensemble_ad.families import FAMILIES
 from ensemble_ad.families.cnn import CnnArchitecture
 from ensemble_ad.families.contrast import ContrastArchitecture
@@ -27,7 +27,6 @@ from ensemble_ad.members.store import has_member
 from ensemble_ad.training import checkpoint
 from ensemble_ad.training.checkpoint import Checkpoint, State
 from ensemble_ad.training.judge import JudgedBy
-from ensemble_ad.training.loop import DivergedError
 from ensemble_ad.training.make_member import fit_member
 from ensemble_ad.training.prepared import PseudoImages
 from ensemble_ad.training.recipe import Recipe
