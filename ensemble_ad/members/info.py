@@ -12,6 +12,7 @@ from ensemble_ad.members.measured import MEASURED, Measured, Objectives, UnfitEr
 
 FORMAT = 1
 _COLUMN = re.compile(r"[A-Za-z0-9_.+-]{1,100}")
+_CHECKSUM = re.compile(r"[0-9a-f]{32}")
 _NUMBER = (int, float)
 _MOST = 1 << 53
 _KINDS: dict[str, Any] = {
@@ -63,6 +64,10 @@ class ChosenBy:
     standard_error: float = float("nan")
     column: str
 
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, which have no NaN."""
+        return {name: value for name, value in asdict(self).items() if value == value}
+
 
 @dataclass(frozen=True, kw_only=True)
 class EpochInfo:
@@ -94,9 +99,9 @@ class EpochInfo:
         Raises:
             UnfitError: if it is none.
         """
-        if not fits(value, _EPOCH):
+        parts = value.get("parts", 1) if fits(value, _EPOCH) else None
+        if not isinstance(parts, int):
             raise UnfitError("history")
-        parts = value.get("parts", 1)
         return cls(number=value["epoch"], loss=value["loss"], value=value["value"], rate=value["rate"], parts=parts)
 
 
@@ -220,7 +225,7 @@ class MemberInfo:
             "key": self.key,
             "recipe": dict(self.recipe.json),
             "transductive": self.transductive,
-            "objective": asdict(self.objective),
+            "objective": self.objective.to_json(),
             "objectives": self.objectives.to_json(),
             "separation": self.separation and asdict(self.separation),
             "best_epoch": self.best_epoch,
@@ -285,6 +290,8 @@ def _unfit(value: Mapping[str, Any]) -> list[str]:
     found = [n for n, kind in _OPTIONAL.items() if value.get(n) is not None and not fits(value[n], kind)]
     if found:
         return found
+    if not all(isinstance(checksum, str) and _CHECKSUM.fullmatch(checksum) for checksum in value["checksums"].values()):
+        return ["checksums"]
     if not is_fingerprint(value["recipe"]["data"]):
         return ["the fingerprint of its data"]
     if not is_key(str(value["key"])) or not _belongs_together(value):

@@ -80,7 +80,8 @@ class Objectives:
 
     def to_json(self) -> dict[str, Any]:
         """What is known, as JSON values."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        return known | ({"implausible": list(self.implausible)} if self.implausible is not None else {})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -93,12 +94,13 @@ class Objectives:
         if not all(fits(known[name], _OBJECTIVES[name]) for name in known):
             raise UnfitError("objectives")
         numbers = known["synthetic"]["kinds"].values() if "synthetic" in known else ()
-        if not all(fits(number, _NUMBER) for number in numbers):
+        names = known.get("implausible", ())
+        if not all(fits(number, _NUMBER) for number in numbers) or not all(fits(name, str) for name in names):
             raise UnfitError("objectives")
         return cls(
             separation=Measured.from_json(known["separation"]) if "separation" in known else None,
             synthetic=Synthetic.from_json(known["synthetic"]) if "synthetic" in known else None,
             loss=Measured.from_json(known["loss"]) if "loss" in known else None,
             share=EstimatedShare.from_json(known["share"]) if "share" in known else None,
-            implausible=tuple(map(str, known["implausible"])) if "implausible" in known else None,
+            implausible=tuple(known["implausible"]) if "implausible" in known else None,
         )

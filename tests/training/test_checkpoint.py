@@ -155,7 +155,7 @@ def test_a_quick_training_writes_no_checkpoint(dataset, tmp_path):
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_a_checkpoint_is_written_at_most_every_so_many_seconds_and_for_a_share_of_the_time(tmp_path, monkeypatch):
+def test_checkpoints_take_a_small_share_of_the_time(tmp_path, monkeypatch):
     now, written = [0.0], []
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
 
