@@ -16,7 +16,7 @@ import pytest
 
 import ensemble_ad as ea
 from ensemble_ad.blend import saved as saved_blend
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.detect.score_file import write_csv
 from ensemble_ad.errors import DataError, EnsadError, StorageError
 from ensemble_ad.files.id_table import ID

@@ -8,7 +8,7 @@ from ensemble_ad.cli import _options
 
 
 @click.command(short_help="Start Optuna's dashboard on the studies.")
-@click.option("--storage", envvar="ENSAD_STORAGE", help="Optuna storage URL.  [default: SQLite in the studies' folder]")
+@_options.storage
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
 @_options.studies

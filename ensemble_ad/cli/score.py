@@ -26,7 +26,7 @@ from ensemble_ad.cli import _completion, _options
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to write to, whole or not at all.  [default: stdout]",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@_options.device
 @_options.studies
 @_options.output
 def score(

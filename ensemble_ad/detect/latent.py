@@ -172,6 +172,34 @@ def bottleneck(opened: OpenMember, normal: Images) -> Bottleneck:
     return Bottleneck(of=opened, mean=found.mean(0, keepdim=True), deviation=found.std(0, unbiased=False, keepdim=True))
 
 
+def changed_pictures(
+    opening: Bottleneck, picture: Images, factors: Mapping[int, float] | None, shares: Sequence[float], seed: int
+) -> list[tuple[str, Images]]:
+    """What is decoded of one image: as it is, with elements of its latent scaled, and with shares of noise mixed in.
+
+    Args:
+        opening: the member's bottleneck.
+        picture: uint8 (side, side, C).
+        factors: elements that are scaled together, and their factors; None triples the three most telling, one by one.
+        shares: of noise, a picture each.
+        seed: of the noise.
+
+    Returns:
+        A caption and uint8 (h, w, c) each.
+
+    Raises:
+        UsageError: for an element that the bottleneck does not have.
+    """
+    latent = opening.encode(picture)
+    changed = [{element: 3.0} for element in opening.telling(latent, 3)] if factors is None else [factors]
+    pictures = [("reconstruction", opening.decode(latent)[0])]
+    for each in changed:
+        caption = "\n".join(f"element {element} x {factor:g}" for element, factor in each.items())
+        pictures.append((caption, opening.decode(opening.scaled(latent, each))[0]))
+    pictures += [(f"{share:.0%} noise", opening.decode(opening.mixed(latent, share, seed))[0]) for share in shares]
+    return pictures
+
+
 def parse_scale(text: str) -> dict[int, float]:
     """Read `--scale`: `element:factor`, commas between.
 

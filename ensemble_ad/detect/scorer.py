@@ -14,9 +14,9 @@ from ensemble_ad.blend import Blend, alarm
 from ensemble_ad.blend import saved as saved_blend
 from ensemble_ad.blend.columns import reference_scores, stacked
 from ensemble_ad.blend.saved import SavedBlend
-from ensemble_ad.data.images import Images
+from ensemble_ad.data.images import Images, ImageShape
 from ensemble_ad.data.preprocess import Preprocess, apply
-from ensemble_ad.data.stream import BLOCK, Shape, conform
+from ensemble_ad.data.stream import BLOCK, conform
 from ensemble_ad.errors import DataError
 from ensemble_ad.families import Model
 from ensemble_ad.members.data_record import load_data_record
@@ -64,7 +64,7 @@ class BlendScorer:
 
     blend: SavedBlend
     rule: Blend
-    shape: Shape
+    shape: ImageShape
     _networks: tuple[_Network, ...]
     _members: tuple[Member, ...]
     _device: torch.device
@@ -209,7 +209,7 @@ def _network(member: Member, columns: tuple[tuple[int, str], ...], device: torch
     )
 
 
-def _shape(numbers: Sequence[int]) -> Shape:
+def _shape(numbers: Sequence[int]) -> ImageShape:
     height, width, channels = numbers
     return (height, width, channels)
 
@@ -239,7 +239,7 @@ def check_probe(studies: Path, name: str, wanted: Mapping[str, Any]) -> None:
         )
 
 
-def _probe_images(shape: Shape) -> Images:
+def _probe_images(shape: ImageShape) -> Images:
     """uint8 (4, side, side, C): smooth ramps with more and more noise."""
     rng = np.random.default_rng(0)
     ramp = np.linspace(0, 255, shape[0])[:, None, None] * np.linspace(0, 1, shape[1])[None, :, None]

@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 
-from ensemble_ad.data.images import Dataset
+from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import UsageError

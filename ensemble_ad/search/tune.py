@@ -17,7 +17,7 @@ import numpy.typing as npt
 import optuna
 from optuna.trial import TrialState
 
-from ensemble_ad.data.images import Dataset
+from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.errors import DivergedError, EnsadError, Interrupted, StorageError, in_one_line
 from ensemble_ad.files.whole import make_folder
 from ensemble_ad.members.choose import best_first

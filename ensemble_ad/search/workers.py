@@ -20,7 +20,7 @@ import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from optuna.trial import TrialState
 
-from ensemble_ad.data.images import Dataset, load_dataset
+from ensemble_ad.data.dataset import Dataset, load_dataset
 from ensemble_ad.errors import DataError, EnsadError, Interrupted, UsageError
 from ensemble_ad.layout import preprocessed_folder
 from ensemble_ad.members.objectives import Judgement

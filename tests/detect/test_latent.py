@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import apply
 from ensemble_ad.detect.latent import bottleneck, open_member, parse_noise, parse_scale
 from ensemble_ad.errors import UsageError

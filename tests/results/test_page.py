@@ -14,7 +14,7 @@ import torch
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from ensemble_ad.blend.saved import load_blend
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import apply
 from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.members.store import list_members

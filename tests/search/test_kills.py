@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.search import lease, workers
 from ensemble_ad.search import study as course

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from ensemble_ad.blend.saved import list_blends
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.errors import Interrupted
 from ensemble_ad.members.store import list_members
 from ensemble_ad.search import lease

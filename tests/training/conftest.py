@@ -2,7 +2,7 @@
 
 import pytest
 
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.families.fcn import FcnArchitecture
 from ensemble_ad.training.prepared import PseudoImages

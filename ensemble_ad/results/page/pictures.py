@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ensemble_ad.data.images import Dataset, load_dataset
+from ensemble_ad.data.dataset import Dataset, load_dataset
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import EnsadError
 from ensemble_ad.layout import preprocessed_folder
