@@ -13,12 +13,11 @@ import pandas as pd
 import pytest
 import torch
 
-from ensemble_ad.errors import EnsadError, Interrupted, StorageError
+from ensemble_ad.errors import DivergedError, EnsadError, Interrupted, StorageError
 from ensemble_ad.search import retries, worker
 from ensemble_ad.search.failures import COLUMNS, failures
 from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.search.tune import tune
-from ensemble_ad.training.loop import DivergedError
 
 SETTINGS = {"family": "fcn", "trials": 1, "epochs": 1, "objective": "separation", "device": "cpu", "max_width": 128}
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from ensemble_ad.errors import EnsadError, Interrupted, StorageError, UsageError
+from ensemble_ad.errors import DivergedError, EnsadError, Interrupted, StorageError, UsageError
 from ensemble_ad.members.auto_objective import Circumstances
 from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.search import lease, study, worker
@@ -14,7 +14,6 @@ from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.search.storage import open_storage
 from ensemble_ad.search.tune import tune
 from ensemble_ad.training import checkpoint
-from ensemble_ad.training.loop import DivergedError
 
 
 class Log:
