@@ -23,7 +23,7 @@ import torch
 
 from ensemble_ad import statistics
 from ensemble_ad.blend import blend_scores
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import apply
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.files.id_table import read_labels

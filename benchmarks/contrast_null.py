@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.families.contrast import ContrastArchitecture

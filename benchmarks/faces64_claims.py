@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ensemble_ad.blend import blend_scores
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.families import Architecture
 from ensemble_ad.families.fcn import FcnArchitecture

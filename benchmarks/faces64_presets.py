@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ensemble_ad.data.images import Dataset, load_dataset
+from ensemble_ad.data.dataset import Dataset, load_dataset
 from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.families import FAMILIES, preset
 from ensemble_ad.files.id_table import read_labels

@@ -27,11 +27,12 @@ import torch
 from _record import machine_name, write
 
 from ensemble_ad import auc
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import Preprocess
-from ensemble_ad.families.base import Architecture, scaled_rate
+from ensemble_ad.families.architecture import Architecture
 from ensemble_ad.families.cnn import CnnArchitecture
 from ensemble_ad.families.fcn import FcnArchitecture
+from ensemble_ad.families.ranges import scaled_rate
 from ensemble_ad.families.vae import VaeArchitecture
 from ensemble_ad.files import id_table
 from ensemble_ad.members.store import Member

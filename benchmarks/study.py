@@ -21,7 +21,7 @@ from _record import machine_name, write
 from train import load_images
 
 from ensemble_ad import auc
-from ensemble_ad.data.images import Dataset, load_dataset
+from ensemble_ad.data.dataset import Dataset, load_dataset
 from ensemble_ad.files import id_table
 from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.search.tune import TuneResult, tune

@@ -49,7 +49,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ensemble_ad.data.digits import write_digits
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.families import preset
-from ensemble_ad.families.base import GradientModel, count_parameters
+from ensemble_ad.families.model import GradientModel, count_parameters
 from ensemble_ad.training.device import choose_precision
 from ensemble_ad.training.loop import train
 from ensemble_ad.training.settings import TrainSettings

@@ -23,9 +23,11 @@ import optuna
 import sqlalchemy
 
 from ensemble_ad.members.auto_objective import Circumstances
+from ensemble_ad.members.measured import Objectives
 from ensemble_ad.search import lease
+from ensemble_ad.search.notes import TrialNotes
 from ensemble_ad.search.storage import open_storage
-from ensemble_ad.search.study import Course
+from ensemble_ad.search.study import SharedStudy
 
 
 def real(trials: int, repeats: int, data: Path | None, options: str) -> None:
@@ -81,30 +83,29 @@ def _sleeper(
     begin.wait()
     before = _cpu_seconds()
     with lease.lease(Path(studies)) as worker:
-        course = Course(
+        shared = SharedStudy(
             name="asleep", start=[], objective="separation", transductive=False, epochs=20, seed=0,
             studies=Path(studies), storage=open_storage(Path(studies), url), worker=worker, watcher=None,
             known=Circumstances(reference_rows=1000, test_rows=1000, anomaly_share=None),
         )  # fmt: skip
-        course.begin()
+        shared.open()
         rows = []
         while True:
             asked = time.perf_counter()
-            with course.storage.turn():
+            with shared.storage.turn():
                 began = time.perf_counter()
-                trial = course.next_trial(wanted)
+                trial = shared.next_trial(wanted)
             ended = time.perf_counter()
             if trial is None:
                 break
             _draw(trial, space)
             drawn = time.perf_counter()
-            with course.storage.heartbeat(trial):
+            with shared.storage.heartbeat(trial):
                 time.sleep(seconds)
             woke = time.perf_counter()
-            trial.set_user_attr("key", f"fcn-{trial.number:012x}")
-            trial.set_user_attr("member", f"fcn-{trial.number:012x}")
-            trial.set_user_attr("objectives", {})
-            course.study.tell(trial, 0.5 + 0.001 * (trial.number * 7919 % 101))
+            key = f"fcn-{trial.number:012x}"
+            TrialNotes(key=key, member=key, objectives=Objectives()).write(trial)
+            shared.study.tell(trial, 0.5 + 0.001 * (trial.number * 7919 % 101))
             told = time.perf_counter()
             rows.append((trial.number, began - asked, ended - began, drawn - ended, told - woke))
     queue.put((rows, _cpu_seconds() - before))

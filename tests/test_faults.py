@@ -16,7 +16,7 @@ import pytest
 
 import ensemble_ad as ea
 from ensemble_ad.blend import saved as saved_blend
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.detect.score_file import write_csv
 from ensemble_ad.errors import DataError, EnsadError, StorageError
 from ensemble_ad.files.id_table import ID
@@ -25,7 +25,7 @@ from ensemble_ad.files.whole import file_hash
 from ensemble_ad.members.store import DamagedError, list_members, sound_members
 from ensemble_ad.results.submission import write_submission
 from ensemble_ad.search import lease
-from ensemble_ad.search import study as course
+from ensemble_ad.search.notes import FORMAT
 from ensemble_ad.search.plan import Plan, TuneSettings
 
 DATA, STORAGE = 3, 4
@@ -282,7 +282,7 @@ def two_workers(digits_folder, tmp_path):
     settings = TuneSettings(family="fcn", trials=5, epochs=1, objective="separation", device="cpu", max_width=128)
     plan, studies = Plan(dataset, settings), tmp_path / "studies"
     with lease.lease(studies) as one, lease.lease(studies) as two:
-        first, second = (plan.course(studies, worker, None) for worker in (one, two))
+        first, second = (plan.open_study(studies, worker, None) for worker in (one, two))
         with first.storage.turn():
             trial = first.next_trial(5)
         yield first, second, trial, studies
@@ -346,8 +346,8 @@ def test_a_study_of_a_newer_version_is_refused_and_kept(run_ensad, data, studies
     named = [name for name in optuna.get_all_study_names(url) if name.startswith("fcn")]
     for name in named:
         study = optuna.load_study(study_name=name, storage=url)
-        assert study.user_attrs["format"] == course.FORMAT
-        study.set_user_attr("format", course.FORMAT + 1)
+        assert study.user_attrs["format"] == FORMAT
+        study.set_user_attr("format", FORMAT + 1)
         study.set_user_attr("version", "9.9")
     before = files(studies)
     result = run_ensad(*TUNE[:4], 5, *TUNE[5:])

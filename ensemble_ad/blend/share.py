@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ensemble_ad.blend.auto import fit_auto
-from ensemble_ad.blend.result import total_score
+from ensemble_ad.blend.rule import total_score
 from ensemble_ad.statistics import Estimate, separation_many
 from ensemble_ad.statistics.estimate import two_sided_quantile
 from ensemble_ad.statistics.implied import LEVEL

@@ -7,13 +7,13 @@ from ensemble_ad.cli._output import Say
 
 if TYPE_CHECKING:
     from ensemble_ad.blend.saved import SavedBlend
-    from ensemble_ad.data.images import Dataset
+    from ensemble_ad.data.dataset import Dataset
     from ensemble_ad.members.store import Member
 
 
 def dataset(data: Path, studies: Path, *, test_optional: bool = False) -> "Dataset":
     """The images of `data`; see `load_dataset`."""
-    from ensemble_ad.data.images import load_dataset
+    from ensemble_ad.data.dataset import load_dataset
     from ensemble_ad.layout import preprocessed_folder
 
     return load_dataset(data, image_cache=preprocessed_folder(studies), test_optional=test_optional)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ensemble_ad.data.images import Dataset
+from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import DataError, UsageError
 from ensemble_ad.files.id_table import ID, IdTable, check_cells, read_id_table, shown

@@ -17,6 +17,7 @@ from ensemble_ad.training.step import to_input
 # On the CPU a batch and its error maps should stay in the cache.
 _CPU_BATCH, _GPU_BATCH = 64, 1024
 _NEIGHBOURS = 5
+_LATENT_IMAGES = 2000
 Scores = npt.NDArray[np.float32]
 
 
@@ -60,6 +61,12 @@ class LatentReference:
 
 LatentReferences = Mapping[str, LatentReference]
 """By name of the encoder; the bottleneck of the whole model has the name ""."""
+
+
+def latent_rows(rows: Tensor) -> Tensor:
+    """Of the rows of all training images, int64 (n,), the 2,000 at most that `fit_latents` needs, evenly spread."""
+    places = torch.linspace(0, len(rows) - 1, min(len(rows), _LATENT_IMAGES), device=rows.device)
+    return rows[places.long()]
 
 
 @torch.inference_mode()

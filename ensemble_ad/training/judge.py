@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from ensemble_ad.families import Model, family
@@ -24,12 +23,18 @@ from ensemble_ad.members.objectives import (
 )
 from ensemble_ad.statistics import SURE, estimate_share
 from ensemble_ad.training.checkpoint import State
-from ensemble_ad.training.error_vectors import LatentReference, LatentReferences, Scores, error_vectors, fit_latents
+from ensemble_ad.training.error_vectors import (
+    LatentReference,
+    LatentReferences,
+    Scores,
+    error_vectors,
+    fit_latents,
+    latent_rows,
+)
 from ensemble_ad.training.loop import DivergedError, Epoch
 from ensemble_ad.training.prepared import Prepared, PseudoImages
 from ensemble_ad.training.recipe import Recipe
 
-_LATENT_IMAGES = 2000
 _LATENT_KINDS = "latent_"
 _BEST = "best."
 
@@ -129,9 +134,7 @@ class Judge:
     def latents(self, model: Model) -> dict[str, LatentReference]:
         """Where the bottlenecks of some training images lie."""
         self.images.give_back()  # the test images, which need not be held beside the training images
-        rows = self.images.rows
-        some = torch.linspace(0, len(rows) - 1, min(len(rows), _LATENT_IMAGES), device=rows.device).long()
-        fitted = fit_latents(model, self.images.train[rows[some]], flips=self.recipe.flips)
+        fitted = fit_latents(model, self.images.train[latent_rows(self.images.rows)], flips=self.recipe.flips)
         self.images.give_back()
         return fitted
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ensemble_ad.errors import EnsadError
 from ensemble_ad.families import Model
-from ensemble_ad.families.base import ClosedFormModel, GradientModel
+from ensemble_ad.families.model import ClosedFormModel, GradientModel
 from ensemble_ad.training.allocator import keep_freed_memory
 from ensemble_ad.training.device import float32_products
 from ensemble_ad.training.progress import Keeper, Progress

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ensemble_ad.data.images import Dataset
+from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.errors import StorageError
 from ensemble_ad.families import Model, family
-from ensemble_ad.families.base import count_parameters
+from ensemble_ad.families.model import count_parameters
 from ensemble_ad.members.data_record import DataRecord, save_data_record
 from ensemble_ad.members.info import ChosenBy, MemberInfo, RecipeInfo, Seconds, TrialInfo
 from ensemble_ad.members.objectives import objective

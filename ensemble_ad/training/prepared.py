@@ -10,11 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.data.defects import pseudo_anomalies, split_reference
-from ensemble_ad.data.images import Dataset, Images, ImageSet, give_back
+from ensemble_ad.data.images import Images, ImageSet, give_back
 from ensemble_ad.data.preprocess import apply, cached
 from ensemble_ad.data.split import split_rows
-from ensemble_ad.families.base import CrossFittedArchitecture
+from ensemble_ad.families.architecture import CrossFittedArchitecture
 from ensemble_ad.layout import preprocessed_folder
 from ensemble_ad.training.allocator import give_back_freed_memory
 from ensemble_ad.training.cross_fitted import Folds, deal
@@ -41,7 +42,7 @@ class PseudoImages:
         """Those of a data set; they depend on its images alone."""
         images, rows = dataset.train.images, split_rows(len(dataset.train), dataset.fingerprint).reference
         split = split_reference(len(rows), dataset.fingerprint, image_bytes=images[0].nbytes)
-        made = pseudo_anomalies(images[rows[split.turned]], seed=int(dataset.fingerprint, 16))
+        made = pseudo_anomalies(images[rows[split.damaged]], seed=int(dataset.fingerprint, 16))
         return cls(images=made, normal_rows=split.normal)
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ensemble_ad.data.images import Dataset
+from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.families import preset
 from ensemble_ad.training.device import Precision

@@ -7,7 +7,7 @@ from typing import Any
 from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families import Architecture, Family, family
-from ensemble_ad.families.base import architecture_from_json, architecture_json
+from ensemble_ad.families.architecture import architecture_from_json, architecture_json
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.members.objectives import objective
 from ensemble_ad.training.settings import TrainSettings

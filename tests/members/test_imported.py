@@ -7,7 +7,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 import ensemble_ad as ea
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.members.imported import is_imported, reference_ids
 from ensemble_ad.members.store import list_members, load_member

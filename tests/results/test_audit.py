@@ -116,7 +116,7 @@ def test_the_command_prints_both_tables_and_stores_nothing(run_ensad, data, stud
 
 
 @pytest.mark.slow
-def test_the_command_says_the_mean_and_the_least_rank_correlation_over_studies(run_ensad, data, studies):
+def test_the_command_says_the_mean_and_least_rank_correlation(run_ensad, data, studies):
     for family, width in (("fcn", 128), ("resnet", 8)):
         run_ensad("tune", "--family", family, "--trials", 4, "--epochs", 1, "--max-width", width, "--device", "cpu")
     result = run_ensad("audit")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ensemble_ad import statistics
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.data.split import REFERENCE_LEAST, split_rows
 from ensemble_ad.errors import UsageError

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families import preset
 from ensemble_ad.training.published import published_recipe

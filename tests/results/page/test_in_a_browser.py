@@ -11,7 +11,7 @@ from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.results.page import Sources, collect, render
 
 _SPEC = importlib.util.spec_from_file_location(
-    "screenshots", Path(__file__).parents[2] / "docs" / "images" / "screenshots.py"
+    "screenshots", Path(__file__).parents[3] / "docs" / "images" / "screenshots.py"
 )
 screenshots = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(screenshots)
