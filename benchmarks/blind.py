@@ -1,6 +1,6 @@
 """Held against labels: how well each objective ranks the trials of a study, and what moves `auto`.
 
-    python benchmarks/blind.py --data data --studies studies --labels labels.csv --out benchmarks/blind.json
+    python benchmarks/blind.py --data data --studies studies --labels labels.csv --out benchmarks/results/blind.json
 
 Every completed trial's model is loaded and scores the held-out normal images, the pseudo-anomalies and the test images
 as they are and with the normal ones changed. Each objective then chooses its kind of error and its trial anew, on all
