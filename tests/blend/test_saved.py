@@ -105,7 +105,7 @@ def test_a_name_is_not_taken_away_from_another_blend(tmp_path, scores, change):
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../a", "a/b", "/tmp/a", "-a", "a b", "é", "a\n", "x" * 101])
 def test_a_name_cannot_lead_out_of_the_folder(tmp_path, scores, name):
-    for use in (load_blend, lambda *arguments: save_blend(*arguments, INFO, {"test": scores})):
+    for use in (load_blend, lambda folder, taken: save_blend(folder, taken, INFO, {"test": scores})):
         with pytest.raises(UsageError, match=r"must be letters, digits and _ . \+ - \(100 at most\), not"):
             use(tmp_path, name)
     assert list(tmp_path.iterdir()) == []

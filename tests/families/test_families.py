@@ -528,6 +528,7 @@ def test_presets_have_the_published_parameters(name):
 def test_the_crop_of_fcn_crop_is_not_resized():
     preset = families.preset("fcn-crop")[1]
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    assert preset.size is not None
     cropped = apply(images, Preprocess(crop=preset.crop, size=preset.size, channels=3))
     np.testing.assert_array_equal(cropped, images[:, 14:50, 12:52])
 
@@ -692,7 +693,7 @@ def test_the_resnet_classifier_learns_to_tell_noisy_reconstructions(digits):
     architecture = ResnetArchitecture(blocks=(1, 1, 1, 1), width=8, bottleneck=16, classifier_weight=1.0)
     settings = TrainSettings(epochs=12, batch_size=32, latent_noise_scale=3.0)
     model = train(lambda: architecture.build(SHAPE), digits, torch.arange(len(digits)), settings).train()
-    cross_entropy = float(model.training_pass(to_input(digits), 3.0, torch.tensor(1.0))[1].detach())
+    cross_entropy = float(model.training_pass(to_input(digits), 3.0, torch.tensor(1.0))[1].detach())  # type: ignore[operator]
     assert cross_entropy < 0.9 * 2 * math.log(2)  # 2 ln 2 is what guessing costs
 
 

@@ -23,7 +23,7 @@ from ensemble_ad.results.page.curves import curves
 from ensemble_ad.results.page.searches import _importance
 from ensemble_ad.results.page.svg import Axis
 from ensemble_ad.results.page.tiles import FINENESS, data_uri, error_pixels
-from ensemble_ad.training.loop import to_input
+from ensemble_ad.training.step import to_input
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +197,7 @@ def test_the_pictures_are_the_ones_that_their_titles_say(contents, label, main, 
     }
     assert list(contents.gallery.groups) == list(wanted)
     for group, shots in contents.gallery.groups.items():
-        assert [shot.name for shot in shots] == [str(i) for i in wanted[group][:3]], group
+        assert [shot.name for shot in shots] == [str(i) for i in wanted[group][:3]], group  # type: ignore[index]
         for shot in shots:
             row = int(shot.name)
             assert (shot.score, shot.label) == (score[row], label[row])

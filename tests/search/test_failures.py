@@ -18,7 +18,9 @@ from ensemble_ad.errors import EnsadError, Interrupted, StorageError
 from ensemble_ad.search import study as course
 from ensemble_ad.search import tune
 from ensemble_ad.search.failures import COLUMNS, failures
+from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.training.loop import DivergedError
+from ensemble_ad.training.make_member import fit_member
 
 SETTINGS = {"family": "fcn", "trials": 1, "epochs": 1, "objective": "separation", "device": "cpu", "max_width": 128}
 
@@ -51,7 +53,7 @@ def dataset(digits_folder, tmp_path_factory):
 @pytest.fixture
 def run(dataset, tmp_path, monkeypatch):
     """Runs a study in which the first trials meet `errors`, one each; gives what the watcher was told."""
-    real = tune.fit_member
+    real = fit_member
 
     def call(*errors, **changes):
         left, log = list(errors), Log()
@@ -62,7 +64,7 @@ def run(dataset, tmp_path, monkeypatch):
             return real(*args, **kwargs)
 
         monkeypatch.setattr(tune, "fit_member", fit)
-        settings = tune.TuneSettings(**{**SETTINGS, **changes})
+        settings = TuneSettings(**{**SETTINGS, **changes})
         tune.tune(dataset, settings, studies=tmp_path / "studies", watcher=log)
         return log
 
@@ -210,7 +212,7 @@ def test_a_study_that_was_stopped_goes_on_once_the_reason_is_mended(run):
 
 def test_failures_of_other_workers_count(run, dataset, tmp_path, monkeypatch):
     # Another worker's nine failures arrive while this one is at its first trial.
-    real = tune.fit_member
+    real = fit_member
 
     class Meanwhile(ValueError):
         pass
@@ -229,6 +231,6 @@ def test_failures_of_other_workers_count(run, dataset, tmp_path, monkeypatch):
         raise Meanwhile("the same")
 
     monkeypatch.setattr(tune, "fit_member", fit)
-    settings = tune.TuneSettings(**SETTINGS)
+    settings = TuneSettings(**SETTINGS)  # type: ignore[arg-type]
     with pytest.raises(EnsadError, match="10 trials in a row failed, 10 of them with Meanwhile: the same"):
         tune.tune(dataset, settings, studies=tmp_path / "studies", watcher=Log())

@@ -14,7 +14,7 @@ from ensemble_ad.data.images import load_dataset
 from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.search import lease, workers
 from ensemble_ad.search import study as course
-from ensemble_ad.search.tune import TuneSettings
+from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.search.workers import Task
 
 KILLS = 20
@@ -49,7 +49,8 @@ def task_in(digits_folder, tmp_path):
     def make(studies, **changes):
         settings = {"family": "fcn", "trials": 2, "epochs": 2, "objective": "separation", "device": "cpu", "seed": 3}
         settings |= {"max_width": 128, "size": 16} | changes
-        return Task(data=digits_folder, fingerprint=fingerprint, studies=studies, settings=TuneSettings(**settings))
+        made = TuneSettings(**settings)  # type: ignore[arg-type]
+        return Task(data=digits_folder, fingerprint=fingerprint, studies=studies, settings=made)
 
     return make
 

@@ -12,9 +12,11 @@ from ensemble_ad.members.auto_objective import Circumstances
 from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.search import lease, tune
 from ensemble_ad.search import study as course
+from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.search.storage import open_storage
 from ensemble_ad.training import checkpoint
 from ensemble_ad.training.loop import DivergedError
+from ensemble_ad.training.make_member import fit_member
 
 
 class Log:
@@ -48,7 +50,7 @@ def dataset(digits_folder, tmp_path_factory):
 def run(dataset, studies, log=None, **changes):
     settings = {"family": "fcn", "trials": 2, "epochs": 2, "objective": "separation", "device": "cpu", "max_width": 128}
     log = log or Log()
-    return tune.tune(dataset, tune.TuneSettings(**{**settings, **changes}), studies=studies, watcher=log), log
+    return tune.tune(dataset, TuneSettings(**{**settings, **changes}), studies=studies, watcher=log), log
 
 
 def test_every_finished_trial_is_a_member_and_the_best_is_the_studys(dataset, tmp_path):
@@ -165,7 +167,7 @@ def test_ctrl_c_keeps_the_checkpoint_and_the_next_run_goes_on_from_it(dataset, t
 
 
 def test_a_trial_that_diverges_is_recorded_and_the_study_goes_on(dataset, tmp_path, monkeypatch):
-    real, calls = tune.fit_member, []
+    real, calls = fit_member, []
 
     def diverges_once(*args, **kwargs):
         calls.append(1)
@@ -318,7 +320,7 @@ def test_a_trial_that_ends_while_its_study_is_moved_is_counted_once(tmp_path, mo
     monkeypatch.setattr(course, "first_objective", lambda known: ("separation", ""))
     monkeypatch.setattr(course, "guard", lambda finished, known: "a reason" if finished else "")
     values = {name: {"value": 0.6, "standard_error": 0.01, "kinds": {}} for name in ("separation", "synthetic")}
-    values |= {"share": {"value": 0.3, "low": 0.2}, "implausible": []}
+    values |= {"share": {"value": 0.3, "low": 0.2}, "implausible": []}  # type: ignore[dict-item]
     with lease.lease(tmp_path) as worker:
         moved = course.Course(
             name="moved", start=[], objective="auto", transductive=False, epochs=5, seed=0, studies=tmp_path,
@@ -330,14 +332,14 @@ def test_a_trial_that_ends_while_its_study_is_moved_is_counted_once(tmp_path, mo
             first, second = (moved.next_trial(3) for _ in range(2))
         for trial in (first, second):
             trial.set_user_attr("objectives", values)
-        moved.study.tell(first, 0.6)
+        moved.study.tell(first, 0.6)  # type: ignore[arg-type]
         with moved.storage.turn():
             third = moved.next_trial(3)
         assert (moved.objective, third.user_attrs["place"]) == ("both", 2)
         inner = moved._reconsider
 
         def ends_meanwhile(trials):
-            moved._before.tell(second, 0.6)
+            moved._before.tell(second, 0.6)  # type: ignore[arg-type]
             return inner(trials)
 
         # After the finished trials were taken along, before those that are under way are counted.
@@ -345,7 +347,7 @@ def test_a_trial_that_ends_while_its_study_is_moved_is_counted_once(tmp_path, mo
         with moved.storage.turn():
             assert moved.next_trial(3) is None
         monkeypatch.setattr(moved, "_reconsider", inner)
-        moved.study.tell(third, [0.6, 0.6])
+        moved.study.tell(third, [0.6, 0.6])  # type: ignore[arg-type]
         with moved.storage.turn():
             assert moved.next_trial(3) is None
         assert moved.trials() == (3, 0)

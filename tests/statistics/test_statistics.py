@@ -56,6 +56,7 @@ def test_delong_matches_the_published_asah_example():
     assert many.value == pytest.approx([0.823678861788618, 0.611957994579946, 0.731368563685637], abs=1e-14)
     # pROC's test-cov.R: cov(wfns, ndka), cov(ndka, s100b), cov(s100b, wfns).
     published = (-0.000532967856762438, -0.000756164938056579, 0.00119615567376754)
+    assert many.covariance is not None
     assert (many.covariance[0, 1], many.covariance[1, 2], many.covariance[2, 0]) == pytest.approx(published, rel=1e-12)
     # pROC's test-ci.auc.R, ndka: the interval is Wald's there, so its width gives the standard error.
     error = (0.722670989888189 - 0.501244999271703) / 2 / 1.959963984540054
@@ -66,6 +67,7 @@ def test_paired_test_uses_the_covariance():
     one = statistics.compare_auc(ASAH_LABEL, asah("wfns"), asah("s100b"))
     many = statistics.auc_many(ASAH_LABEL, np.stack([asah("wfns"), asah("s100b")], axis=1), covariance=True)
     c = many.covariance
+    assert c is not None
     assert one.difference == pytest.approx(0.823678861788618 - 0.731368563685637)
     assert one.standard_error == pytest.approx(np.sqrt(c[0, 0] + c[1, 1] - 2 * c[0, 1]), rel=1e-12)
     assert one.low < one.difference < one.high
@@ -295,6 +297,7 @@ def test_many_columns_equal_one_by_one(seed):
     label, scores = rng.integers(0, 2, 40), rng.integers(0, 9, (40, 7)).astype(float)
     label[:2] = 0, 1
     many = statistics.auc_many(label, scores, covariance=True)
+    assert many.covariance is not None
     for column in range(7):
         one = statistics.auc(label, scores[:, column])
         assert many.value[column] == pytest.approx(one.value, abs=1e-14)
