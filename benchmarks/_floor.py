@@ -8,7 +8,7 @@ import torch
 from _images import SIDE
 from torch.utils.flop_counter import FlopCounterMode
 
-from ensemble_ad.families.base import GradientModel, count_parameters
+from ensemble_ad.families.model import GradientModel, count_parameters
 
 BYTES_A_PARAMETER = 36
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.families import Model, preset
-from ensemble_ad.families.base import GradientModel
+from ensemble_ad.families.model import GradientModel
 from ensemble_ad.training.device import choose_precision
 from ensemble_ad.training.loop import Epoch, train
 from ensemble_ad.training.settings import TrainSettings

@@ -24,7 +24,7 @@ from _record import environment, head, line, over_seeds, parser
 
 from ensemble_ad import statistics
 from ensemble_ad.blend import blend_scores
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import apply
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.families import Model
@@ -45,7 +45,8 @@ from ensemble_ad.members.objectives import (
 )
 from ensemble_ad.members.store import list_members
 from ensemble_ad.training.error_vectors import LatentReferences, error_vectors
-from ensemble_ad.training.make_member import PseudoImages, load_model
+from ensemble_ad.training.load import load_model
+from ensemble_ad.training.prepared import PseudoImages
 from ensemble_ad.training.recipe import Recipe
 
 SHARES = (0.25, 0.1, 0.05)
@@ -126,10 +127,10 @@ def rescore(given: argparse.Namespace) -> tuple[list[Trial], Labels, PseudoImage
         sets[name][label == 0] = shift(plain[label == 0].astype(np.float32), np.random.default_rng(0))
     trials = []
     for member in list_members(given.studies)[0]:
-        if not member.info.get("trial") or member.info.get("transductive") or member.data != dataset.fingerprint:
+        if not member.info.trial or member.info.transductive or member.data != dataset.fingerprint:
             continue
-        recipe = Recipe.from_json(member.info["recipe"])
-        model, latents = load_model(member, torch.device("cpu"))
+        recipe = Recipe.from_json(member.info.recipe.json)
+        model, latents, _ = load_model(member, torch.device("cpu"))
         score = partial(_score, model, recipe, latents if recipe.family == "cutpaste" else {})
         trials.append(
             Trial(

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from _record import parser
 
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.families import Model
-from ensemble_ad.families.base import CrossFittedModel
 from ensemble_ad.families.contrast import ContrastArchitecture
+from ensemble_ad.families.model import CrossFittedModel
 from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.statistics import separation
 from ensemble_ad.training.cross_fitted import deal, train

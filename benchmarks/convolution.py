@@ -16,8 +16,8 @@ from _turns import ratios, spread, timed
 from torch import Tensor, nn
 
 from ensemble_ad.families import preset
-from ensemble_ad.families._convolution import Doubling
-from ensemble_ad.families.base import standard_normal
+from ensemble_ad.families.convolution import Doubling
+from ensemble_ad.families.noise import standard_normal
 from ensemble_ad.training.allocator import keep_freed_memory
 
 BATCH = 256

@@ -16,7 +16,7 @@ from _members import auc_of, blind_recipe
 from _record import head, line, over_seeds, parser
 
 from ensemble_ad.blend import blend_scores
-from ensemble_ad.data.images import Dataset, load_dataset
+from ensemble_ad.data.dataset import Dataset, load_dataset
 from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.families import Architecture
 from ensemble_ad.families.fcn import FcnArchitecture
@@ -63,14 +63,14 @@ def print_trained(dataset: Dataset, label: npt.NDArray[np.int8], studies: Path) 
             members.append(fit_member(dataset, recipe, studies=studies, device=torch.device("cpu")))
         by_rss = over_seeds([auc_of(m, "rss", label).value for m in members], ".3f")
         chosen = over_seeds([auc_of(m, m.main_column, label).value for m in members], ".3f")
-        print(line(name, crop, by_rss, chosen, ", ".join(str(m.info["best_epoch"]) for m in members)), flush=True)
+        print(line(name, crop, by_rss, chosen, ", ".join(str(m.info.best_epoch) for m in members)), flush=True)
 
 
 def print_logits(label: npt.NDArray[np.int8], studies: Path) -> None:
     """Print a row a cached resnet trial."""
     print(head("resnet trial", "kind chosen blind", "its AUC", "AUC of the logit", "blend of both"))
     for member in list_members(studies)[0]:
-        if member.family != "resnet" or "logit" not in member.columns or not member.info.get("trial"):
+        if member.family != "resnet" or "logit" not in member.columns or not member.info.trial:
             continue
         kinds = [member.columns.index(kind) for kind in (member.main_column, "logit")]
         reference, test = (side[:, kinds] for side in member.vectors())

@@ -9,17 +9,17 @@ the other seeds. Both skip what is cached and go on with a training that was kil
 of error are chosen by separation. `table` prints Markdown and writes JSON; it alone reads labels.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from _members import blind_recipe
+from _members import blind_recipe, known
 from _record import head, line, over_seeds, parser, write
 
-from ensemble_ad.data.images import Dataset, load_dataset
+from ensemble_ad.data.dataset import Dataset, load_dataset
 from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.families import FAMILIES, preset
 from ensemble_ad.files.id_table import read_labels
@@ -144,10 +144,10 @@ def chosen(studies: Path) -> dict[str, tuple[Member, list[Member]]]:
     """Of each family the completed trial that separation ranks first, and all completed ones; no labels."""
     trials: dict[str, list[Member]] = {}
     for member in list_members(studies)[0]:
-        if member.info.get("trial"):
+        if member.info.trial:
             trials.setdefault(member.family, []).append(member)
     return {
-        family: (max(trials[family], key=lambda m: m.info["objectives"]["separation"]["value"]), trials[family])
+        family: (max(trials[family], key=lambda m: known(m.info.objectives.separation)), trials[family])
         for family in FAMILIES
         if family in trials
     }
@@ -155,7 +155,7 @@ def chosen(studies: Path) -> dict[str, tuple[Member, list[Member]]]:
 
 def reseeded(trial: Member, seed: int) -> Recipe:
     """The recipe of a trial, of another seed."""
-    recipe = Recipe.from_json(trial.info["recipe"])
+    recipe = Recipe.from_json(trial.info.recipe.json)
     return replace(recipe, training=replace(recipe.training, seed=seed))
 
 
@@ -163,7 +163,7 @@ def _train(dataset: Dataset, recipe: Recipe, runs: Path, name: str) -> None:
     if not has_member(runs, recipe.key):
         print(f"{name}, seed {recipe.training.seed}", flush=True)
         member = fit_member(dataset, recipe, studies=runs, device=torch.device("cpu"))
-        print(f"  separation {member.value:.4f} by {member.main_column}, {member.info['seconds']}", flush=True)
+        print(f"  separation {member.value:.4f} by {member.main_column}, {asdict(member.info.seconds)}", flush=True)
 
 
 def tables(
@@ -212,18 +212,19 @@ def _row(members: list[Member], label: npt.NDArray[np.int8]) -> dict[str, Any]:
     runs = [_run(member, label) for member in members]
     aucs = [run["auc"] for run in runs]
     first = members[0].info
+    recipe = first.recipe.json
     return {
         "key": members[0].key,
         "mean": float(np.mean(aucs)),
         "sd": float(np.std(aucs, ddof=1)) if len(aucs) > 1 else None,
         "median_seed": sorted(runs, key=lambda run: run["auc"])[(len(runs) - 1) // 2]["seed"],
-        "crop": first["recipe"]["preprocess"]["crop"],
-        "size": first["recipe"]["preprocess"]["size"],
-        "parameters": first["parameters"],
-        "images_per_second": float(np.median([epoch["rate"] for m in members for epoch in m.info["history"]])),
-        "architecture": first["recipe"]["architecture"],
-        "training": {k: v for k, v in first["recipe"]["training"].items() if k != "seed"},
-        "environment": first["environment"],
+        "crop": recipe["preprocess"]["crop"],
+        "size": recipe["preprocess"]["size"],
+        "parameters": first.parameters,
+        "images_per_second": float(np.median([epoch.rate for m in members for epoch in m.info.history])),
+        "architecture": recipe["architecture"],
+        "training": {k: v for k, v in recipe["training"].items() if k != "seed"},
+        "environment": dict(first.environment),
         "runs": runs,
     }
 
@@ -235,16 +236,16 @@ def _run(member: Member, label: npt.NDArray[np.int8]) -> dict[str, Any]:
     found = by_kind[member.main_column]
     return {
         "key": member.key,
-        "seed": member.info["recipe"]["training"]["seed"],
+        "seed": member.info.recipe.json["training"]["seed"],
         "kind": member.main_column,
-        "separation": member.info["objectives"]["separation"]["value"],
+        "separation": known(member.info.objectives.separation),
         "auc": found.value,
         "interval": [found.low, found.high],
         "auc_by_kind": {kind: each.value for kind, each in by_kind.items()},
-        "kept_epoch": member.info["best_epoch"],
-        "epochs": len(member.info["history"]),
-        "seconds": member.info["seconds"],
-        "created": member.info["created"],
+        "kept_epoch": member.info.best_epoch,
+        "epochs": len(member.info.history),
+        "seconds": asdict(member.info.seconds),
+        "created": member.info.created,
     }
 
 

@@ -25,14 +25,15 @@ from unittest.mock import patch
 import numpy as np
 import numpy.typing as npt
 import torch
-from _members import auc_of, blind_recipe
+from _members import auc_of, blind_recipe, known
 from _record import head, line, over_seeds, parser, record
 
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import Preprocess
-from ensemble_ad.families.base import Architecture, scaled_rate
+from ensemble_ad.families.architecture import Architecture
 from ensemble_ad.families.cnn import CnnArchitecture
 from ensemble_ad.families.fcn import FcnArchitecture
+from ensemble_ad.families.ranges import scaled_rate
 from ensemble_ad.families.vae import VaeArchitecture
 from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.members.store import Member
@@ -126,10 +127,8 @@ def over_members(members: list[Member], label: npt.NDArray[np.int8]) -> dict[str
     return {
         "auc": [auc_of(member, member.main_column, label).value for member in members],
         "auc_rss": [auc_of(member, "rss", label).value for member in members],
-        "held_out_loss": [member.info["objectives"]["loss"]["value"] for member in members],
-        "images_per_second": statistics.median(
-            epoch["rate"] for member in members for epoch in member.info["history"][1:]
-        ),
+        "held_out_loss": [known(member.info.objectives.loss) for member in members],
+        "images_per_second": statistics.median(epoch.rate for member in members for epoch in member.info.history[1:]),
     }
 
 

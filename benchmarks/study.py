@@ -22,7 +22,7 @@ from _members import auc_of
 from _record import head, line, parser, record
 from _turns import turns
 
-from ensemble_ad.data.images import Dataset, load_dataset
+from ensemble_ad.data.dataset import Dataset, load_dataset
 from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.search.tune import tune

@@ -41,3 +41,16 @@ class Interrupted(EnsadError):
     """The user pressed Ctrl-C; the message says what was kept."""
 
     exit_code = 130
+
+
+def in_one_line(error: BaseException, most: int = 300, *, with_kind: bool = False) -> str:
+    """What an error of other code says, as a part of a message of ours: one line of at most so many characters.
+
+    Args:
+        error: the error.
+        most: characters of its text.
+        with_kind: whether its class is named as well, which alone is left of an error without a text.
+    """
+    text = " ".join(str(error).split())[:most]
+    kind = type(error).__name__
+    return f"{kind}: {text}" if with_kind else text or kind

@@ -6,7 +6,7 @@
     data/<fingerprint>.json         the record of a data set
     evaluations/<fingerprint>.json  what `ensad evaluate` found
     checkpoints/<key>.safetensors   what an unfinished training goes on from
-    workers/<id>.lock               held by a worker for as long as it lives
+    workers/<worker>.lock           held by a worker for as long as it lives
     preprocessed/                   images as uint8; safe to delete, made again when needed
 
 A key, a name or a fingerprint may have been read from a stranger's file. Each function here checks the ones it is given
@@ -25,7 +25,7 @@ KEY = r"[a-z][a-z0-9_]{0,59}-[0-9a-f]{12}"
 """Pattern of a member's key: its family, and 12 digits of the hash of its recipe."""
 _BLEND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{32}")
-_WORKER = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+_WORKER = re.compile(r"[A-Za-z0-9-]+\.[0-9a-f]{12}")
 
 
 def is_key(name: str) -> bool:
@@ -107,20 +107,15 @@ def checkpoint_file(studies: Path, key: str) -> Path:
 
 
 def worker_lock(studies: Path, worker: str) -> Path:
-    """The lock that a worker holds while it lives; StorageError if `worker` cannot be a worker's id."""
-    if not _WORKER.fullmatch(worker) or worker.startswith("."):
-        raise StorageError(f"a worker's id must be letters, digits and _ . -, not {worker[:80]!r}")
+    """The lock that a worker holds while it lives; StorageError if `worker` cannot be a worker's name."""
+    if not _WORKER.fullmatch(worker):
+        raise StorageError(f"a worker's name must look like HOST.0123456789ab, not {worker!r}")
     return studies / "workers" / f"{worker}.lock"
 
 
 def studies_database(studies: Path) -> Path:
     """Optuna's SQLite database, unless a study is kept elsewhere."""
     return studies / "studies.db"
-
-
-def turn_lock(studies: Path) -> Path:
-    """The lock of who may start a trial of the studies in `studies_database`."""
-    return studies / ".studies.db.lock"
 
 
 def preprocessed_folder(studies: Path) -> Path:

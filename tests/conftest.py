@@ -1,7 +1,9 @@
 """Real images and real studies: what the tests stand on is made by the same code that a user runs."""
 
+import gc
 import os
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,3 +117,19 @@ def run_ensad(tmp_path, monkeypatch) -> Callable[..., Result]:
         return result
 
     return run
+
+
+@pytest.fixture
+def peak_bytes() -> Callable[[Callable[[], object]], int]:
+    """Gives the most bytes that a call had allocated at any time."""
+
+    def peak(call: Callable[[], object]) -> int:
+        gc.collect()
+        tracemalloc.start()
+        try:
+            call()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    return peak

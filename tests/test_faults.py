@@ -16,7 +16,7 @@ import pytest
 
 import ensemble_ad as ea
 from ensemble_ad.blend import saved as saved_blend
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.detect.score_file import write_csv
 from ensemble_ad.errors import DataError, EnsadError, StorageError
 from ensemble_ad.files.id_table import ID
@@ -332,7 +332,7 @@ def test_with_a_clock_set_back_the_last_blend_is_still_the_one_handed_in(run_ens
     assert "-after.csv" in run_ensad("submit").stdout
     assert run_ensad("blend", "--members", "fcn", "--name", "jumped").exit_code == 0
     assert "-jumped" in run_ensad("submit").stdout
-    times = [datetime.fromisoformat(blend.info["blended"]) for blend in saved_blend.list_blends(studies)[0]]
+    times = [datetime.fromisoformat(blend.info.blended) for blend in saved_blend.list_blends(studies)[0]]
     assert times == sorted(set(times))
     assert all(time.tzinfo == UTC for time in times)
 
@@ -416,7 +416,7 @@ def test_no_error_of_looking_at_failures_repeats_a_storage_url(run_ensad):
 
 def test_an_error_travels_from_a_worker_and_is_one_line_that_a_terminal_takes(studies):
     member = list_members(studies)[0][0]
-    error = DamagedError("is\ndamaged \x1b[2J \ud800", member)
+    error = DamagedError("is\ndamaged \x1b[2J \ud800", key=member.key, folder=member.folder)
     back = pickle.loads(pickle.dumps(error))
     assert isinstance(back, DamagedError)
     assert str(back) == str(error) == "is damaged \\x1b[2J \\ud800"

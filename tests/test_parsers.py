@@ -21,7 +21,8 @@ from ensemble_ad.blend.exported import MANIFEST, export_blend, import_blend
 from ensemble_ad.blend.saved import list_blends, load_blend
 from ensemble_ad.cli import main
 from ensemble_ad.cli._config import read_defaults
-from ensemble_ad.data.images import open_array, read_picture
+from ensemble_ad.data.npy import open_array
+from ensemble_ad.data.pictures import read_picture
 from ensemble_ad.detect.scorer import check_probe
 from ensemble_ad.errors import DataError, EnsadError, StorageError, UsageError
 from ensemble_ad.files.arrays import read_arrays

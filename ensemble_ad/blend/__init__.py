@@ -1,7 +1,7 @@
 """Blend members' anomaly scores into one, without labels.
 
-A blend is a normaliser (`NORMALISERS`), weights (`WEIGHERS`) and a combiner (`COMBINERS`); `METHODS` names the usual
-triples, and `auto` adds up three rules as far as the data carry them.
+A method is a normaliser (`NORMALISERS`), a weigher (`WEIGHERS`) and a combiner (`COMBINERS`), and `METHODS` names the
+usual triples. `auto` adds up three parts, each as far as there is something to learn from.
 """
 
 from ensemble_ad.blend.blending import blend_scores

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.auto import fit_auto
-from ensemble_ad.blend.result import total_score
+from ensemble_ad.blend.rule import total_score
 from ensemble_ad.errors import UsageError
 
 _FOLDS = 5

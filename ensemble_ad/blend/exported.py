@@ -10,23 +10,32 @@ The checksums tell damage, not who made the archive. Nothing in it is a pickle, 
 import json
 import re
 import shutil
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ensemble_ad.blend import Blend
-from ensemble_ad.blend.saved import SavedBlend, check_name, load_blend
-from ensemble_ad.errors import DataError, EnsadError, StorageError, UsageError
+from ensemble_ad.blend.saved import SavedBlend, load_blend
+from ensemble_ad.errors import DataError, EnsadError, StorageError, UsageError, in_one_line
 from ensemble_ad.files.archive import Archive, check_zip, open_archive
 from ensemble_ad.files.json_file import fits, read_json, write_json
-from ensemble_ad.files.whole import clear_errors, file_hash, make_folder, whole_file, whole_folder
-from ensemble_ad.layout import MEMBER_FILES, is_key
-from ensemble_ad.members.data_record import load_data_record
+from ensemble_ad.files.whole import file_hash, hidden_folder, whole_file, whole_folder
+from ensemble_ad.layout import (
+    BLEND_FILES,
+    BLEND_INFO,
+    KEY,
+    MEMBER_FILES,
+    blend_folder,
+    check_blend_name,
+    data_record_file,
+    is_key,
+    member_folder,
+    members_folder,
+)
+from ensemble_ad.members.data_record import load_data_record, save_data_record
 from ensemble_ad.members.store import has_member, load_member
 from ensemble_ad.version import __version__
 
@@ -34,9 +43,8 @@ FORMAT = 1
 MANIFEST = "ensad-blend.json"
 # Suffix in the archive -> name in the member's folder.
 _OF_MEMBER = {Path(name).suffix: name for name in MEMBER_FILES}
-_OF_BLEND = ("blend.json", "scores.npz")
 _DATA = "data.json"
-_MEMBER_FILE = re.compile(r"([a-z][a-z0-9_]*-[0-9a-f]{12})(\.json|\.npz|\.safetensors)")
+_MEMBER_FILE = re.compile(rf"({KEY})(\.json|\.npz|\.safetensors)")
 _KINDS = {"format": int, "version": str, "name": str, "files": dict}
 _FILE = {"size": int, "checksum": str}
 _MANIFEST_BYTES = 4 << 20
@@ -105,61 +113,74 @@ def import_blend(studies: Path, source: Path, *, name: str | None = None, check:
         UsageError: if the name is taken by another blend.
         StorageError: if a member of the same key but other content is there, or nothing can be written.
     """
-    with open_archive(source) as archive, _staging(studies) as stage:
-        manifest = _manifest(source, archive)
-        own_name = manifest["name"]
-        wanted = name or own_name
-        for each in (own_name, wanted):
-            check_name(each)
-            if is_key(each):
-                raise UsageError(f"{each!r} looks like a member's key; choose another with --name")
-        for file, told in manifest["files"].items():
-            archive.copy(file, stage / _place(file, own_name), told)
-        if wanted != own_name:
-            _rename(stage, own_name, wanted)
-        blend = _verified(source, stage, wanted)
+    with open_archive(source) as archive, hidden_folder(studies, "import") as stage:
+        blend, probe = _unpacked(source, archive, stage, name)
         _refuse_conflicts(studies, stage, blend)
-        if check is not None and isinstance(manifest.get("probe"), dict):
-            try:
-                check(stage, wanted, manifest["probe"])
-            except EnsadError:
-                raise
-            except Exception as error:  # whatever a network meets whose parameters and weights do not fit
-                why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-                raise DataError(f"{source} holds a model that cannot score ({why}); export it again") from error
-        members = [str(key) for key in blend.info["members"]]
-        for folder in [*(f"members/{key}" for key in members), f"blends/{wanted}"]:
-            if not (studies / folder).exists():
-                with whole_folder(studies / folder) as part:
-                    for file in (stage / folder).iterdir():
-                        shutil.move(file, part / file.name)
-            if folder == f"members/{members[-1]}" and not (studies / "data" / f"{blend.data}.json").exists():
-                write_json(studies / "data" / f"{blend.data}.json", read_json(stage / "data" / f"{blend.data}.json"))
-    return load_blend(studies, wanted)
+        if check is not None and isinstance(probe, dict):
+            _check_probe(check, source, stage, blend.name, probe)
+        for key in blend.info.members:
+            _publish(member_folder(stage, key), member_folder(studies, key))
+        if not data_record_file(studies, blend.data).exists():
+            save_data_record(studies, load_data_record(stage, blend.data))
+        _publish(blend.folder, blend_folder(studies, blend.name))
+    return load_blend(studies, blend.name)
+
+
+def _unpacked(source: Path, archive: Archive, stage: Path, name: str | None) -> tuple[SavedBlend, Any]:
+    """The blend of an archive, unpacked into `stage` as a studies' folder and verified, and the archive's probe."""
+    manifest = _manifest(source, archive)
+    own_name = manifest["name"]
+    wanted = name or own_name
+    for each in (own_name, wanted):
+        check_blend_name(each)
+        if is_key(each):
+            raise UsageError(f"{each!r} looks like a member's key; choose another with --name")
+    for file, told in manifest["files"].items():
+        archive.copy(file, _place(stage, file, own_name), told)
+    if wanted != own_name:
+        _rename(stage, own_name, wanted)
+    return _verified(source, stage, wanted), manifest.get("probe")
+
+
+def _check_probe(check: Check, source: Path, stage: Path, name: str, probe: Mapping[str, Any]) -> None:
+    try:
+        check(stage, name, probe)
+    except EnsadError:
+        raise
+    except Exception as error:  # whatever a network meets whose parameters and weights do not fit
+        why = in_one_line(error, with_kind=True)
+        raise DataError(f"{source} holds a model that cannot score ({why}); export it again") from error
+
+
+def _publish(staged: Path, place: Path) -> None:
+    """Move a folder that was verified to its place, unless it is there already."""
+    if not place.exists():
+        with whole_folder(place) as part:
+            for file in staged.iterdir():
+                shutil.move(file, part / file.name)
 
 
 def _files_of(studies: Path, blend: SavedBlend) -> dict[str, Path]:
     """The files of an archive by their name in it, verified."""
     blend.scores()
     load_data_record(studies, blend.data)
-    files = {name: blend.folder / name for name in _OF_BLEND} | {_DATA: studies / "data" / f"{blend.data}.json"}
-    for key in blend.info["members"]:
+    files = {name: blend.folder / name for name in BLEND_FILES} | {_DATA: data_record_file(studies, blend.data)}
+    for key in blend.info.members:
         member = load_member(studies, key)
-        member.vectors()
-        member.weights_path()
+        member.verify()
         files |= {f"{key}{suffix}": member.folder / file for suffix, file in _OF_MEMBER.items()}
     return files
 
 
-def _place(file: str, blend: str) -> Path:
-    """Where a file of an archive lies in a studies' folder; the data record's name is known only when it was read."""
-    if file in _OF_BLEND:
-        return Path("blends", blend, file)
+def _place(stage: Path, file: str, blend: str) -> Path:
+    """Where a file of an archive lies in `stage`; the data record stays outside until its fingerprint is read."""
+    if file in BLEND_FILES:
+        return blend_folder(stage, blend) / file
     if file == _DATA:
-        return Path("data", file)
+        return stage / _DATA
     found = _MEMBER_FILE.fullmatch(file)
     assert found is not None
-    return Path("members", found[1], _OF_MEMBER[found[2]])
+    return member_folder(stage, found[1]) / _OF_MEMBER[found[2]]
 
 
 def _manifest(source: Path, archive: Archive) -> dict[str, Any]:
@@ -180,42 +201,32 @@ def _manifest(source: Path, archive: Archive) -> dict[str, Any]:
         raise DataError(f"{source}: {MANIFEST} is damaged; export the blend again")
     files: dict[str, Any] = manifest["files"]
     for name in archive.sizes.keys() | files.keys():
-        if name not in (MANIFEST, _DATA, *_OF_BLEND) and not _MEMBER_FILE.fullmatch(name):
+        if name not in (MANIFEST, _DATA, *BLEND_FILES) and not _MEMBER_FILE.fullmatch(name):
             raise DataError(f"{source} holds {name[:200]!r}, which no exported blend has; nothing was imported")
-    lacking = ({*_OF_BLEND, _DATA} | files.keys()) - archive.sizes.keys() or archive.sizes.keys() - files - {MANIFEST}
-    if lacking or {*_OF_BLEND, _DATA} - files.keys():
+    lacking = ({*BLEND_FILES, _DATA} | files.keys()) - archive.sizes.keys() or archive.sizes.keys() - files - {MANIFEST}
+    if lacking or {*BLEND_FILES, _DATA} - files.keys():
         raise DataError(f"{source} and the list in its {MANIFEST} differ ({sorted(lacking)[:3]}); export it again")
     return dict(manifest)
 
 
-@contextmanager
-def _staging(studies: Path) -> Iterator[Path]:
-    """A hidden studies' folder inside `studies`, where an archive is unpacked and verified."""
-    make_folder(studies)
-    with clear_errors(studies, "write to"):
-        stage = Path(tempfile.mkdtemp(prefix=".import-", suffix=".part", dir=studies))
-    try:
-        yield stage
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-
-
 def _rename(stage: Path, old: str, new: str) -> None:
-    path = stage / "blends" / old / "blend.json"
-    info = read_json(path)
-    if isinstance(info, dict):
-        write_json(path, {**info, "name": new})
-    path.parent.rename(stage / "blends" / new)
+    folder = blend_folder(stage, old)
+    value = read_json(folder / BLEND_INFO)
+    if isinstance(value, dict):
+        write_json(folder / BLEND_INFO, {**value, "name": new})
+    folder.rename(blend_folder(stage, new))
 
 
 def _verified(source: Path, stage: Path, name: str) -> SavedBlend:
     """The unpacked blend, if it and its members are what later commands read."""
     try:
         blend = load_blend(stage, name)
-        (stage / "data" / _DATA).rename(stage / "data" / f"{blend.data}.json")
+        record = data_record_file(stage, blend.data)
+        record.parent.mkdir()
+        (stage / _DATA).rename(record)
         load_data_record(stage, blend.data)
-        keys = [str(key) for key in blend.info["members"]]
-        found = {folder.name for folder in (stage / "members").iterdir()}
+        keys = blend.info.members
+        found = {folder.name for folder in members_folder(stage).iterdir()}
         if set(keys) != found:
             raise StorageError(f"it must hold the blend's members, but {sorted(found ^ set(keys))[:3]} differ")
         for path in stage.rglob("*.npz"):
@@ -226,8 +237,7 @@ def _verified(source: Path, stage: Path, name: str) -> SavedBlend:
             member = load_member(stage, key)
             if member.data != blend.data:
                 raise StorageError(f"{key} is of another data set")
-            member.vectors()
-            member.weights_path()
+            member.verify()
             columns |= {f"{key}/{kind}" for kind in member.columns}
         rule = blend.rule()
         if not set(rule.names) <= columns:
@@ -235,7 +245,7 @@ def _verified(source: Path, stage: Path, name: str) -> SavedBlend:
         _check_rule(rule)
     except (EnsadError, ValueError, TypeError, KeyError, IndexError, MemoryError, EOFError, OSError, OverflowError,
             zipfile.BadZipFile) as error:  # fmt: skip
-        why = " ".join(str(error).replace(str(stage), str(source)).split())[:300]
+        why = in_one_line(error).replace(str(stage), str(source))
         raise DataError(f"{source} is not a blend that this version reads ({why}); export it again") from error
     return blend
 
@@ -256,15 +266,15 @@ def _check_rule(rule: Blend) -> None:
 
 
 def _refuse_conflicts(studies: Path, stage: Path, blend: SavedBlend) -> None:
-    for key in blend.info["members"]:
+    for key in blend.info.members:
         if not has_member(studies, key):
             continue
-        if load_member(studies, key).info["checksums"] != load_member(stage, key).info["checksums"]:
+        if load_member(studies, key).info.checksums != load_member(stage, key).info.checksums:
             raise StorageError(
-                f"{studies / 'members' / key} is there already with other weights (trained on another machine?); "
+                f"{member_folder(studies, key)} is there already with other weights (trained on another machine?); "
                 "import into another folder with --studies"
             )
-    if (studies / "blends" / blend.name).exists():
+    if blend_folder(studies, blend.name).exists():
         there = load_blend(studies, blend.name)
-        if (there.info["identity"], there.info["checksum"]) != (blend.info["identity"], blend.info["checksum"]):
+        if (there.info.identity, there.info.checksum) != (blend.info.identity, blend.info.checksum):
             raise UsageError(f"the name {blend.name!r} is taken by another blend; choose another with --name")

@@ -1,12 +1,9 @@
 """The named blend methods: a normaliser, a weigher and a combiner each."""
 
-from __future__ import annotations
+from dataclasses import dataclass, replace
 
-from dataclasses import dataclass
-
-from ensemble_ad.blend.combine import COMBINERS
-from ensemble_ad.blend.normalise import NORMALISERS
-from ensemble_ad.blend.weight import WEIGHERS
+from ensemble_ad.blend.normalise import BOUNDED, NORMALISERS
+from ensemble_ad.blend.weight import NEED_BOUNDED
 from ensemble_ad.errors import UsageError
 
 
@@ -15,10 +12,10 @@ class Method:
     """How a blend is made.
 
     Attributes:
-        normaliser: Default key of `NORMALISERS`.
-        weigher: Key of `WEIGHERS`.
-        combiner: Key of `COMBINERS`.
-        summary: One line for a user.
+        normaliser: key of `NORMALISERS`.
+        weigher: key of `WEIGHERS`.
+        combiner: key of `COMBINERS`.
+        summary: one line for a user.
     """
 
     normaliser: str
@@ -98,10 +95,11 @@ METHODS: dict[str, Method] = {
 }
 
 AUTO = "auto"
+"""The method that is no triple: see `ensemble_ad.blend.auto`."""
 
 
 def method_names() -> list[str]:
-    """All that `blend_scores(method=...)` takes."""
+    """All methods that `blend_scores` takes."""
     return [AUTO, *METHODS]
 
 
@@ -109,7 +107,7 @@ def find_method(name: str, normaliser: str | None) -> Method:
     """`METHODS[name]`, with another normaliser where one is named.
 
     Raises:
-        UsageError: An unknown name, listing the known.
+        UsageError: for an unknown method or normaliser, or two that do not go together; the message lists what does.
     """
     if name not in METHODS:
         raise UsageError(f"no blend method {name!r}: known are {', '.join(method_names())}")
@@ -118,14 +116,6 @@ def find_method(name: str, normaliser: str | None) -> Method:
         return method
     if normaliser not in NORMALISERS:
         raise UsageError(f"no normaliser {normaliser!r}: known are {', '.join(NORMALISERS)}")
-    return Method(normaliser=normaliser, weigher=method.weigher, combiner=method.combiner, summary=method.summary)
-
-
-def _check() -> None:
-    for name, method in METHODS.items():
-        known = method.normaliser in NORMALISERS and method.weigher in WEIGHERS and method.combiner in COMBINERS
-        if not known:
-            raise UsageError(f"method {name!r} names a part that does not exist")
-
-
-_check()
+    if method.weigher in NEED_BOUNDED and normaliser not in BOUNDED:
+        raise UsageError(f"{name!r} needs scores in [0, 1], not {normaliser!r}: normalise by {', '.join(BOUNDED)}")
+    return replace(method, normaliser=normaliser)

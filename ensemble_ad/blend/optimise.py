@@ -1,26 +1,28 @@
 """Two small convex problems with non-negative solutions, solved in numpy."""
 
-from __future__ import annotations
-
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from ensemble_ad.statistics.arrays import Floats, Floats64
+
+_MOST_SWEEPS = 500  # over the coordinates of a quadratic problem
+_SETTLED = 1e-10  # share of the largest coordinate; once none moves by more, the solution is found
+_MOST_STEPS = 12  # of Newton's method
 
 
-def nonnegative_quadratic(matrix: Floats, target: Floats, sweeps: int = 500, tolerance: float = 1e-10) -> Floats:
+def nonnegative_quadratic(matrix: Floats64, target: Floats64) -> Floats64:
     """argmin over w >= 0 of w' matrix w / 2 - target' w, by coordinate descent.
 
     Args:
-        matrix: (m, m) symmetric, positive definite.
+        matrix: (m, m) symmetric and positive definite.
         target: (m,).
-        sweeps: At most so many rounds over the coordinates.
-        tolerance: Stop once no coordinate moves by more than this share of the largest.
+
+    Returns:
+        (m,) w.
     """
     weights = np.zeros(len(target))
     slope = -target.astype(np.float64)
     diagonal = np.diag(matrix)
-    for _ in range(sweeps):
+    for _ in range(_MOST_SWEEPS):
         moved = 0.0
         for j in range(len(target)):
             new = max(0.0, weights[j] - slope[j] / diagonal[j])
@@ -29,24 +31,19 @@ def nonnegative_quadratic(matrix: Floats, target: Floats, sweeps: int = 500, tol
                 slope += step * matrix[:, j]
                 weights[j] = new
                 moved = max(moved, abs(step))
-        if moved <= tolerance * max(weights.max(initial=0.0), 1e-300):
+        if moved <= _SETTLED * max(weights.max(initial=0.0), 1e-300):
             break
     return weights
 
 
-def nonnegative_logistic(
-    negative: NDArray[np.floating],
-    positive: NDArray[np.floating],
-    ridge: float,
-    steps: int = 12,
-) -> Floats:
+def nonnegative_logistic(negative: Floats, positive: Floats, ridge: float) -> Floats64:
     """Weights w >= 0 of the logistic regression of positive (n1, m) against negative (n0, m) rows, intercept free.
 
-    Both sides count one half whatever their sizes. The penalty is ridge / 2 times the sum of squares. Newton's
-    method: each step's quadratic model is minimised over w >= 0, with the step halved where the loss would rise.
+    Each side counts one half, whatever its size. The penalty is ridge / 2 times the sum of squared weights. Newton's
+    method: the quadratic model of each step is minimised over w >= 0, and the step halved while the loss would rise.
 
     Returns:
-        (m,) weights, all zero where nothing separates.
+        (m,) w, all zero where nothing separates the sides.
     """
     rows = np.concatenate([negative, positive], dtype=np.float64)
     rows -= rows.mean(axis=0)
@@ -54,16 +51,16 @@ def nonnegative_logistic(
     mass = np.where(sign < 0, 0.5 / len(negative), 0.5 / len(positive))
     weights, intercept = np.zeros(rows.shape[1]), 0.0
 
-    def loss(w: Floats, b: float) -> float:
+    def loss(w: Floats64, b: float) -> float:
         return float(mass @ np.logaddexp(0.0, -sign * (rows @ w + b)) + ridge / 2 * (w @ w))
 
     current = loss(weights, intercept)
-    for _ in range(steps):
+    for _ in range(_MOST_STEPS):
         margin = np.clip(rows @ weights + intercept, -30, 30)
         probability = 1 / (1 + np.exp(-margin))
         curve = mass * np.maximum(probability * (1 - probability), 1e-6)
         residual = mass * (probability - (sign > 0))
-        # The free intercept is profiled out: centre by the curvature-weighted mean.
+        # The intercept is free, so it is eliminated: the rows are centred by their curvature-weighted mean.
         total = curve.sum()
         centre = curve @ rows / total
         hessian = (rows * curve[:, None]).T @ rows - total * np.outer(centre, centre)

@@ -1,144 +1,28 @@
 """Blends on disk: `studies/blends/<name>/` with `blend.json` and `scores.npz`: scores and the frozen rule."""
 
-import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from math import exp, log, sqrt
 from pathlib import Path
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ensemble_ad.errors import EnsadError, StorageError, UsageError
+from ensemble_ad.blend.info import BlendInfo
+from ensemble_ad.errors import EnsadError, StorageError, UsageError, in_one_line
 from ensemble_ad.files.arrays import read_arrays
-from ensemble_ad.files.id_table import is_text
-from ensemble_ad.files.json_file import fits, json_hash, read_json, write_json
+from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.files.whole import file_hash, whole_folder
-from ensemble_ad.layout import is_key
+from ensemble_ad.layout import BLEND_ARRAYS, BLEND_INFO, blend_folder, blends_folder, is_key
+from ensemble_ad.members.measured import UnfitError
+from ensemble_ad.statistics.implied import Share
 
 if TYPE_CHECKING:
     from ensemble_ad.blend import Blend
 
-FORMAT = 1
-LEVEL = 0.95
-QUANTILE = NormalDist().inv_cdf(0.5 + LEVEL / 2)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
-_NUMBER = (int, float)
-_MOST, _LONGEST = 1e300, 10_000
-# What later commands read of `blend.json`, and what it has to be.
-_KINDS: dict[str, Any] = {
-    "data": str,
-    "families": list,
-    "members": list,
-    "method": str,
-    "weights": dict,
-    "separation": {"value": _NUMBER, "standard_error": _NUMBER},
-    "labels_used": str,
-    "seconds": _NUMBER,
-    "created": str,
-    "blended": str,
-    "identity": str,
-    "checksum": str,
-}
-# The same of what blends of an earlier version lack.
-_LATER_KINDS: dict[str, Any] = {
-    "anomaly_share": (*_NUMBER, type(None)),
-    "share": (dict, type(None)),
-    "correlation": dict,
-    "transductive": bool,
-}
-# What is written anew when the same blend is made again: what the user knows, and what an earlier version lacked.
-_REFRESHED = ("explanation", *_LATER_KINDS)
 Scores = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImpliedAuc:
-    """An AUC that was estimated without labels.
-
-    Attributes:
-        value: None where the formula leaves [0, 1] by no more than its error: only the interval says something then.
-        low, high: ends of its 95% interval, cut to [0, 1].
-    """
-
-    value: float | None
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        interval = f"[{self.low:.3f}, {self.high:.3f}]"
-        return f"in {interval}" if self.value is None else f"{self.value:.3f} {interval}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """The share of anomalies among the test images of a data set.
-
-    Attributes:
-        value: in [0, 1].
-        standard_error: 0 where it is given.
-        given: whether the user gave it; else it was estimated without labels.
-    """
-
-    value: float
-    standard_error: float = 0.0
-    given: bool = True
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.value <= 1 and self.standard_error >= 0) or (self.given and self.value == 0):
-            raise UsageError(f"the anomaly share lies in (0, 1], got {self.value}: pass for example 0.5")
-
-    @property
-    def source(self) -> str:
-        return "given" if self.given else "estimated"
-
-    @property
-    def usable(self) -> bool:
-        """Whether it is surely (95%) above 0; else no interval of an AUC that it implies has ends."""
-        return self.value > QUANTILE * self.standard_error
-
-    def implied_auc(self, separation: float, standard_error: float) -> ImpliedAuc | None:
-        """The AUC that a separation A implies, 0.5 + (A - 0.5) / p (see `statistics.implied_auc`).
-
-        Where p is given, the ends are those of A's logit interval, put through the same formula. Where p is
-        estimated, they are Fieller's (1954) for the ratio of two uncertain numbers, (A - 0.5) / p, so they cover the
-        errors of both; A and p come from the same images, their errors go the same way, and taking them for
-        independent errs towards the wider. Neither covers anomalies that no member sees (p is then too small and
-        the AUC too large), nor test normals that score otherwise than the reference.
-
-        Args:
-            separation: in [0, 1].
-            standard_error: of it.
-
-        Returns:
-            None where the share is not usable, where no AUC explains the separation (all of the interval lies outside
-            [0, 1]), and where every AUC does.
-        """
-        if not self.usable:
-            return None
-        beyond, p = separation - 0.5, self.value
-        if self.standard_error == 0:
-            ends = [(end - 0.5) / p for end in _logit_interval(separation, standard_error)]
-        else:
-            room = p**2 - (QUANTILE * self.standard_error) ** 2
-            root = sqrt(max(0.0, (beyond * p) ** 2 - room * (beyond**2 - (QUANTILE * standard_error) ** 2)))
-            ends = [(beyond * p - root) / room, (beyond * p + root) / room]
-        low, value, high = (round(0.5 + end, 12) for end in (ends[0], beyond / p, ends[1]))
-        if low > 1 or high < 0 or (low <= 0 and high >= 1):
-            return None
-        return ImpliedAuc(value=value if 0 <= value <= 1 else None, low=max(0.0, low), high=min(1.0, high))
-
-
-def _logit_interval(value: float, error: float) -> tuple[float, float]:
-    """As `statistics.separation` makes it; that is not imported, since `ensad compare` need not wait for scipy."""
-    if error <= 0 or not 0 < value < 1:
-        return max(0.0, value - QUANTILE * error), min(1.0, value + QUANTILE * error)
-    centre, half = log(value / (1 - value)), QUANTILE * error / (value * (1 - value))
-    return 1 / (1 + exp(min(700.0, half - centre))), 1 / (1 + exp(max(-700.0, -half - centre)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,59 +32,44 @@ class SavedBlend:
     Attributes:
         name: its name.
         folder: where it lies.
-        info: the contents of `blend.json`: data, method, weights, explanation, ...
+        info: what else is known of it.
     """
 
     name: str
     folder: Path
-    info: Mapping[str, Any]
+    info: BlendInfo
 
     @property
     def data(self) -> str:
         """Fingerprint of its data set."""
-        return str(self.info["data"])
+        return self.info.data
 
     @property
     def weights(self) -> Mapping[str, float]:
-        """Weight of each column, `<member key>/<error kind>`."""
-        return {str(name): float(weight) for name, weight in self.info["weights"].items()}
+        """Weight of each column, `<member key>/<kind of error>`."""
+        return self.info.weights
 
     @property
     def share(self) -> Share | None:
         """The share of anomalies in its test set: the user's where it was given, else the estimate, else None."""
-        if self.info.get("anomaly_share") is not None:
-            return Share(value=float(self.info["anomaly_share"]))
-        found = self.info.get("share")
-        if found is None:
-            return None
-        return Share(value=float(found["value"]), standard_error=float(found["standard_error"]), given=False)
+        return self.info.known_share
 
     def estimate_in_words(self) -> str:
         """The AUC that its separation implies and the share that was used; or why none can be given."""
-        share, separation = self.share, self.info["separation"]
+        share, separation = self.share, self.info.separation
         if share is None:
             return "no AUC can be estimated without labels: too few images to estimate the share of anomalies"
         used = f"{share.value:.1%} anomalies ({share.source}"
         used += ")" if share.given else f", standard error {share.standard_error:.1%})"
         if not share.usable:
             return f"no AUC can be estimated without labels: {used} cannot be told from none; give --anomaly-share"
-        implied = share.implied_auc(separation["value"], separation["standard_error"])
+        implied = share.implied_auc(separation.value, separation.standard_error)
         if implied is None:
             return (
                 f"no AUC can be estimated without labels: no AUC, or every one, explains this separation with {used}; "
                 "the share is another, or the test's normal images differ from the training images"
             )
         return f"AUC {implied} (estimated, no labels), with {used}"
-
-    @property
-    def correlation(self) -> Mapping[str, float]:
-        """Spearman's rank correlation of its scores with each member's main column; constant members are not in."""
-        return {str(key): float(value) for key, value in self.info.get("correlation", {}).items()}
-
-    @property
-    def transductive(self) -> bool:
-        """Whether a member of it was trained on the unlabelled test images too."""
-        return bool(self.info.get("transductive", False))
 
     def scores(self) -> Scores:
         """float64 (k,) anomaly scores of the test images, verified.
@@ -210,7 +79,7 @@ class SavedBlend:
         """
         scores = self._arrays().get("test")
         if scores is None or scores.dtype.kind not in "fiu" or scores.ndim != 1 or not np.isfinite(scores).all():
-            raise StorageError(f"{self.folder / 'scores.npz'} must hold one finite score an image; blend again")
+            raise StorageError(f"{self.folder / BLEND_ARRAYS} must hold one finite score an image; blend again")
         return scores.astype(np.float64)
 
     def rule(self) -> "Blend":
@@ -225,17 +94,17 @@ class SavedBlend:
         try:
             return Blend.from_state({**arrays, "scores": scores})
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-            why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise StorageError(f"{self.folder / 'scores.npz'} holds no rule ({why}); blend again") from error
+            why = in_one_line(error, 200, with_kind=True)
+            raise StorageError(f"{self.folder / BLEND_ARRAYS} holds no rule ({why}); blend again") from error
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
-        path = self.folder / "scores.npz"
-        if file_hash(path) != self.info["checksum"]:
+        path = self.folder / BLEND_ARRAYS
+        if file_hash(path) != self.info.checksum:
             raise StorageError(f"{path} is damaged: its checksum differs; blend again")
         return read_arrays(path)
 
 
-def save_blend(studies: Path, name: str, info: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> SavedBlend:
+def save_blend(studies: Path, info: BlendInfo, arrays: Mapping[str, npt.NDArray[Any]]) -> SavedBlend:
     """Write a blend, whole or not at all.
 
     A name that is taken is an error unless it holds the same blend, so that two runs never mix. The same blend made
@@ -243,38 +112,29 @@ def save_blend(studies: Path, name: str, info: Mapping[str, Any], arrays: Mappin
 
     Args:
         studies: the studies' folder.
-        name: letters, digits and `_.+-`.
-        info: JSON values.
-        arrays: for `scores.npz`; `test` are the scores, the rest is `Blend.state`.
+        info: what is known of it; times, identity and checksum are added.
+        arrays: of its file; `test` are the scores, the rest is `Blend.state`.
 
     Raises:
         UsageError: for a name that does not fit or is taken by another blend.
         StorageError: if it cannot be written.
     """
-    folder = _folder(studies, name)
+    name, folder = info.name, blend_folder(studies, info.name)
     if is_key(name):
         raise UsageError(f"{name!r} looks like a member's key; choose another with --name")
-    identity = json_hash({key: info[key] for key in ("data", "method", "normaliser", "weights")})
+    made = info.made()
     if not folder.exists():
         with whole_folder(folder) as part:
-            np.savez(part / "scores.npz", **arrays)  # type: ignore[arg-type]
-            value = {
-                "format": FORMAT,
-                "name": name,
-                "created": _after_all(studies),
-                "blended": _after_all(studies),
-                "identity": identity,
-                "checksum": file_hash(part / "scores.npz"),
-                **info,
-            }
-            write_json(part / "blend.json", value)
+            np.savez(part / BLEND_ARRAYS, **arrays)  # type: ignore[arg-type]
+            now = _after_all(studies)
+            made = replace(made, created=now, blended=now, checksum=file_hash(part / BLEND_ARRAYS))
+            write_json(part / BLEND_INFO, made.to_json())
     blend = load_blend(studies, name)
-    if blend.info["identity"] != identity:
+    if blend.info.identity != made.identity:
         raise UsageError(f"the name {name!r} is taken by another blend; choose another with --name")
     # Blending again makes a blend the latest one, which is what `ensad submit` hands in. The time is inside the file,
     # since copying a folder to another machine need not keep file times.
-    later = {key: info[key] for key in _REFRESHED if key in info}
-    write_json(folder / "blend.json", {**blend.info, **later, "blended": _after_all(studies)})
+    write_json(folder / BLEND_INFO, blend.info.made_again(made, _after_all(studies)).to_json())
     return load_blend(studies, name)
 
 
@@ -283,23 +143,8 @@ def _after_all(studies: Path) -> str:
     times = [datetime.now(UTC)]
     for blend in list_blends(studies)[0]:
         with suppress(ValueError, TypeError, OverflowError):
-            times.append(datetime.fromisoformat(blend.info["blended"]).astimezone(UTC) + timedelta(microseconds=1))
+            times.append(datetime.fromisoformat(blend.info.blended).astimezone(UTC) + timedelta(microseconds=1))
     return max(times).isoformat(timespec="microseconds")
-
-
-def check_name(name: str) -> None:
-    """Refuse a name that no blend can have.
-
-    Raises:
-        UsageError: unless it is made of letters, digits and `_.+-`.
-    """
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"a blend's name must be letters, digits and _ . + - (100 at most), not {name!r}")
-
-
-def _folder(studies: Path, name: str) -> Path:
-    check_name(name)
-    return studies / "blends" / name
 
 
 def load_blend(studies: Path, name: str) -> SavedBlend:
@@ -309,54 +154,32 @@ def load_blend(studies: Path, name: str) -> SavedBlend:
         UsageError: if there is none of that name; the message lists those there are.
         StorageError: if it is damaged or of another format.
     """
-    folder = _folder(studies, name)
+    folder = blend_folder(studies, name)
     if not folder.is_dir():
         known = ", ".join(blend.name for blend in list_blends(studies)[0]) or "none; run `ensad blend`"
         raise UsageError(f"unknown blend {name!r}; the blends in {studies} are {known}")
-    path = folder / "blend.json"
-    info = read_json(path)
-    problem = StorageError(f"{path} is not a blend that this version reads; remove {folder} and blend again")
-    if not fits(info, _KINDS) or info.get("format") != FORMAT or info.get("name") != name:
-        raise problem
-    later = {key: kind for key, kind in _LATER_KINDS.items() if key in info}
-    share = {"value": 0, "standard_error": 0} if info.get("share") is None else info["share"]
-    if not fits(info, later) or not fits(share, {"value": _NUMBER, "standard_error": _NUMBER}):
-        raise problem
-    if not _is_plain(info):
-        raise problem
-    blend = SavedBlend(name=name, folder=folder, info=info)
+    path = folder / BLEND_INFO
+    value = read_json(path)
     try:
-        _ = blend.share
-    except UsageError:
-        raise problem from None
-    return blend
-
-
-def _is_plain(info: Mapping[str, Any]) -> bool:
-    """Whether numbers are numbers, names names, and what a table shows text without control characters."""
-    numbers = (*info["weights"].values(), *info.get("correlation", {}).values())
-    names = (*info["families"], *info["weights"], *info.get("correlation", {}))
-    texts = (info["method"], info["labels_used"], info["created"], info["blended"], info["data"], info["checksum"],
-             info.get("explanation", ""), *names)  # fmt: skip
-    return (
-        all(fits(number, _NUMBER) and abs(number) < _MOST for number in numbers)
-        and all(isinstance(text, str) and is_text(text) and len(text) < _LONGEST for text in texts)
-        and all(isinstance(key, str) and is_key(key) for key in info["members"])
-        and len(info["members"]) > 0
-    )
+        info = BlendInfo.from_json(value)
+        if info.name != name:
+            raise UnfitError("name")
+    except UnfitError:
+        raise StorageError(f"{path} is not a blend that this version reads; remove {folder} and blend again") from None
+    return SavedBlend(name=name, folder=folder, info=info)
 
 
 def list_blends(studies: Path) -> tuple[list[SavedBlend], list[str]]:
     """All blends, the latest last, and a line about each folder that is not one."""
     blends, problems = [], []
-    for folder in sorted((studies / "blends").glob("*")):
+    for folder in sorted(blends_folder(studies).glob("*")):
         if folder.name.startswith(".") or not folder.is_dir():
             continue
         try:
             blends.append(load_blend(studies, folder.name))
         except EnsadError as error:
             problems.append(str(error))
-    blends.sort(key=lambda blend: (str(blend.info["blended"]), blend.name))
+    blends.sort(key=lambda blend: (blend.info.blended, blend.name))
     return blends, problems
 
 

@@ -1,9 +1,7 @@
 """Weights of the members, from normalised reference (n, m) and test (k, m) scores: non-negative, sum 1.
 
-Each weigher is a pure function of a `Pool`. None sees a label but `from_labels`, which is handed them on purpose.
+Each weigher is a pure function of a `Pool`. Only `from_labels` sees labels, which the user hands it on purpose.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,14 +12,15 @@ from numpy.typing import NDArray
 from ensemble_ad.blend.optimise import nonnegative_logistic, nonnegative_quadratic
 from ensemble_ad.errors import UsageError
 from ensemble_ad.statistics import separation_many
+from ensemble_ad.statistics.arrays import Bools, Floats, Floats64
 
-Floats = NDArray[np.float64]
-Numbers = NDArray[np.floating]
-
-RIDGE_LDA = 0.1  # of the mean variance; between 0.01 and 0.3 the 25 tasks' mean AUC moves by 0.0005
-RIDGE_LOGISTIC = 0.01  # between 0.001 and 0.1 it moves by 0.001
+# Both were judged by the mean AUC over the 25 tasks of benchmarks/score_matrices.md.
+RIDGE_LDA = 0.1  # share of the mean variance; between 0.01 and 0.3 the AUC moves by 0.0005
+RIDGE_LOGISTIC = 0.01  # between 0.001 and 0.1 the AUC moves by 0.001
 _FIT_ROWS = 5_000  # rows a side that a weight is fitted on: its noise is then far below that of the test batch
 _BINS = 1 << 14  # ranks are told apart to 1/16384, finer than a test batch's noise
+_GREEDY_STEPS = 15
+_BAGS, _BAG_STEPS = 20, 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,20 +29,20 @@ class Pool:
 
     Attributes:
         reference, test: (n, m) and (k, m) normalised scores, higher = more anomalous.
-        given: (m,) the user's weights, for `given`.
-        label: (k,) bool, for `labels` only.
-        seed: For bagging, folds and thinning.
+        given: (m,) the user's weights, for the weigher `given` only.
+        label: (k,) True for anomalies, for the weigher `labels` only.
+        seed: seed of bags, folds and thinning.
     """
 
-    reference: Numbers
-    test: Numbers
-    given: Floats | None = None
-    label: NDArray[np.bool_] | None = None
+    reference: Floats
+    test: Floats
+    given: Floats64 | None = None
+    label: Bools | None = None
     seed: int = 0
 
 
-def normalised_weights(raw: Floats, usable: NDArray[np.bool_] | None = None) -> Floats:
-    """`raw` made non-negative with sum 1; equal over `usable` (all by default) where nothing is above zero."""
+def normalised_weights(raw: Floats64, usable: Bools | None = None) -> Floats64:
+    """`raw` made non-negative with sum 1; equal for the `usable` (all by default) if none is above zero."""
     clipped = np.maximum(np.nan_to_num(raw, nan=0.0), 0.0)
     if clipped.sum() > 0:
         return np.asarray(clipped / clipped.sum(), dtype=np.float64)
@@ -51,58 +50,61 @@ def normalised_weights(raw: Floats, usable: NDArray[np.bool_] | None = None) -> 
     return np.asarray(mask / mask.sum(), dtype=np.float64)
 
 
-def equal(pool: Pool) -> Floats:
-    """One weight for all but the constant members, which say nothing (they get 0)."""
+def equal(pool: Pool) -> Floats64:
+    """The same weight for all members but the constant ones, which say nothing and get 0."""
     return normalised_weights(varying(pool).astype(np.float64))
 
 
-def given(pool: Pool) -> Floats:
+def given(pool: Pool) -> Floats64:
     """The user's weights, scaled to sum 1."""
     if pool.given is None:
         raise UsageError("the method 'given' needs weights, got none: pass weights=[...], one a member")
     return normalised_weights(pool.given)
 
 
-def best_separation(pool: Pool) -> Floats:
-    """All on the member with the highest separation (the first of equals)."""
+def best_separation(pool: Pool) -> Floats64:
+    """All the weight on the member with the highest separation, the first of equals."""
     value = separation_many(pool.reference, pool.test).value
     weights = np.zeros(len(value))
     weights[int(np.argmax(value))] = 1.0
     return weights
 
 
-def greedy(pool: Pool, steps: int = 15) -> Floats:
-    """Caruana et al.'s (2004) selection with replacement, with separation in the place of the labelled score.
+def greedy(pool: Pool) -> Floats64:
+    """Caruana et al.'s (2004) selection with replacement, by separation instead of a score on labels.
 
-    Starting from nothing, add the member whose addition to the running sum separates best; of the `steps` sums the
-    best is kept. Scores have to lie in [0, 1] (ranks), since candidates are compared on a fine histogram.
+    Starting from nothing, 15 times the member is added that makes the sum separate best; the best of the 15 sums is
+    kept. Scores have to lie in [0, 1], as ranks do, since sums are compared on a fine histogram.
     """
     pool = thinned(pool, 2 * _FIT_ROWS)
-    return normalised_weights(_greedy_counts(pool.reference, pool.test, steps), varying(pool))
+    return normalised_weights(_greedy_counts(pool.reference, pool.test, _GREEDY_STEPS), varying(pool))
 
 
-def greedy_bagged(pool: Pool, bags: int = 20, steps: int = 10) -> Floats:
-    """Mean of greedy selections on half of the members and a bootstrap of the images (Caruana et al. 2004, 2.3)."""
+def greedy_bagged(pool: Pool) -> Floats64:
+    """Mean of 20 greedy selections, each on half of the members and a bootstrap of the images.
+
+    Caruana et al. (2004), section 2.3.
+    """
     pool = thinned(pool, 1_000)
     rng = np.random.default_rng(pool.seed)
     members = pool.reference.shape[1]
     counts = np.zeros(members)
-    for _ in range(bags):
+    for _ in range(_BAGS):
         some = np.sort(rng.choice(members, size=max(1, (members + 1) // 2), replace=False))
         low = pool.reference[rng.integers(0, len(pool.reference), len(pool.reference))][:, some]
         high = pool.test[rng.integers(0, len(pool.test), len(pool.test))][:, some]
-        chosen = _greedy_counts(low, high, steps)
+        chosen = _greedy_counts(low, high, _BAG_STEPS)
         counts[some] += chosen / max(chosen.sum(), 1.0)
     return normalised_weights(counts, varying(pool))
 
 
-def pu_lda(pool: Pool) -> Floats:
+def pu_lda(pool: Pool) -> Floats64:
     """Non-negative Fisher direction of test against reference.
 
-    With d = mean_T - mean_V and the test's covariance, w maximises w'd - w'(Cov_T + ridge) w / 2 over w >= 0. Where
-    T holds a share p of anomalies, Cov_T = W + p (1 - p) D D' and d = p D, so without ridge and sign constraint the
-    direction is that of the labelled Fisher discriminant W^-1 D (Sherman and Morrison 1950); no independence of the
-    members is assumed.
+    With the test T, the reference V and d = mean_T - mean_V, w maximises w'd - w'(Cov_T + ridge) w / 2 over w >= 0.
+    Where T holds a share p of anomalies that lie D from the normal images, and W is the covariance within each class,
+    Cov_T = W + p (1 - p) D D' and d = p D. So without ridge and sign constraint w points where the labelled Fisher
+    discriminant W^-1 D does (Sherman and Morrison 1950). Members need not be independent.
     """
     pool = thinned(pool, 4 * _FIT_ROWS)
     shift = pool.test.mean(axis=0, dtype=np.float64) - pool.reference.mean(axis=0, dtype=np.float64)
@@ -115,11 +117,11 @@ def pu_lda(pool: Pool) -> Floats:
     return normalised_weights(nonnegative_quadratic(covariance, shift), varying(pool))
 
 
-def pu_logistic(pool: Pool) -> Floats:
-    """Non-negative logistic regression of test against reference (Elkan and Noto 2008 on why its order is the right
-    one).
+def pu_logistic(pool: Pool) -> Floats64:
+    """Non-negative logistic regression of test against reference, cross-fitted.
 
-    Cross-fitted: the mean of the weights of five fits that each leave out a fifth of the images.
+    It orders images as a regression on labels would (Elkan and Noto 2008). The weights are the mean of those of five
+    fits, each without a fifth of the images.
     """
     pool = thinned(pool, _FIT_ROWS)
     rng = np.random.default_rng(pool.seed)
@@ -135,10 +137,10 @@ def pu_logistic(pool: Pool) -> Floats:
     return normalised_weights(total, varying(pool))
 
 
-def select(pool: Pool) -> Floats:
-    """SELECT's vertical selection (Rayana and Akoglu 2016): keep members that raise the agreement with the consensus.
+def select(pool: Pool) -> Floats64:
+    """SELECT's vertical selection (Rayana and Akoglu 2016): keeps members that raise the agreement with the consensus.
 
-    For comparison: members that agree by being alike are kept, a good one that stands alone is dropped.
+    Here for comparison: members that agree because they are alike are kept, and a good one that stands alone is not.
     """
     pool = thinned(pool, 4 * _FIT_ROWS)
     usable = np.flatnonzero(varying(pool))
@@ -146,11 +148,11 @@ def select(pool: Pool) -> Floats:
         return equal(pool)
     scores = pool.test[:, usable].astype(np.float64)
     target = scores.mean(axis=1)
-    # The images that the consensus ranks first count most: weight 1 / rank.
+    # The images that the consensus ranks first count most: each has the weight 1 / rank.
     mass = 1 / (1 + np.argsort(np.argsort(-target, kind="stable"), kind="stable"))
     mass /= mass.sum()
 
-    def agreement(a: Floats, b: Floats) -> float:
+    def agreement(a: Floats64, b: Floats64) -> float:
         a, b = a - mass @ a, b - mass @ b
         size = np.sqrt((mass @ (a * a)) * (mass @ (b * b)))
         return float(mass @ (a * b) / size) if size > 0 else 0.0
@@ -171,16 +173,16 @@ def select(pool: Pool) -> Floats:
     return weights
 
 
-def spectral(pool: Pool) -> Floats:
-    """Spectral meta-learner (Parisi et al. 2014, on ranks as Ahsen et al. 2019): the rank-one part of the covariance.
+def spectral(pool: Pool) -> Floats64:
+    """Spectral meta-learner: the rank-one part of the covariance (Parisi et al. 2014; on ranks, Ahsen et al. 2019).
 
-    For comparison: it takes members to be independent given the label, and autoencoders are not.
+    Here for comparison: it takes members for independent given the label, and autoencoders are not.
     """
     pool = thinned(pool, 4 * _FIT_ROWS)
     matrix = np.atleast_2d(np.cov(pool.test.astype(np.float64), rowvar=False)) if len(pool.test) > 1 else np.eye(1)
     if len(matrix) < 3 or not np.isfinite(matrix).all():
         return equal(pool)
-    # The diagonal holds each member's own variance; replace it until the matrix is as near rank one as it gets.
+    # The diagonal holds each member's own variance: it is replaced until the matrix is as near rank one as it gets.
     filled = matrix.copy()
     vector = np.zeros(len(matrix))
     for _ in range(50):
@@ -191,15 +193,15 @@ def spectral(pool: Pool) -> Floats:
     return normalised_weights(vector, varying(pool))
 
 
-def from_labels(pool: Pool) -> Floats:
-    """Non-negative logistic regression on labels that the user handed over: an upper bound, never used by `auto`."""
+def from_labels(pool: Pool) -> Floats64:
+    """Non-negative logistic regression on the user's labels: an upper mark for comparison, never used by `auto`."""
     if pool.label is None:
         raise UsageError("the method 'labels' needs labels of the test images, got none: pass label=[...]")
     weights = nonnegative_logistic(pool.test[~pool.label], pool.test[pool.label], RIDGE_LOGISTIC)
     return normalised_weights(weights, varying(pool))
 
 
-WEIGHERS: dict[str, Callable[[Pool], Floats]] = {
+WEIGHERS: dict[str, Callable[[Pool], Floats64]] = {
     "equal": equal,
     "given": given,
     "best-separation": best_separation,
@@ -213,38 +215,38 @@ WEIGHERS: dict[str, Callable[[Pool], Floats]] = {
 }
 
 
-def varying(pool: Pool) -> NDArray[np.bool_]:
+NEED_BOUNDED = ("greedy", "greedy-bagged")
+"""Weighers that take scores in [0, 1] only."""
+
+
+def varying(pool: Pool) -> Bools:
     """(m,) True for members that are not constant over reference and test."""
-    # Extremes are one row each; comparing with the first row would make a table of truth values.
+    # The extremes are a row each; a comparison with the first row would make a whole table of truth values.
     least = np.minimum(pool.reference.min(axis=0), pool.test.min(axis=0))
-    varies: NDArray[np.bool_] = least != np.maximum(pool.reference.max(axis=0), pool.test.max(axis=0))
+    varies: Bools = least != np.maximum(pool.reference.max(axis=0), pool.test.max(axis=0))
     return varies
 
 
 def thinned(pool: Pool, rows: int) -> Pool:
-    """The pool with at most `rows` reference and `rows` test images, drawn by the pool's seed."""
+    """The pool with at most `rows` reference and `rows` test images, drawn by its seed; without its labels."""
     if max(len(pool.reference), len(pool.test)) <= rows:
         return pool
     rng = np.random.default_rng(pool.seed)
 
-    def some(side: Numbers) -> Numbers:
+    def some(side: Floats) -> Floats:
         drawn = np.sort(rng.choice(len(side), size=min(len(side), rows), replace=False))
-        return side.T[:, drawn].T  # columns contiguous
+        return side.T[:, drawn].T  # a column lies together
 
-    return Pool(
-        reference=some(pool.reference),
-        test=some(pool.test),
-        given=pool.given,
-        seed=pool.seed,
-    )
+    return Pool(reference=some(pool.reference), test=some(pool.test), given=pool.given, seed=pool.seed)
 
 
-def _greedy_counts(reference: Numbers, test: Numbers, steps: int) -> Floats:
+def _greedy_counts(reference: Floats, test: Floats, steps: int) -> Floats64:
+    """How often each member (m,) is in the best of the sums."""
     members = reference.shape[1]
     counts, best_counts, best = np.zeros(members), np.zeros(members), -1.0
     sums = np.zeros(len(reference) + len(test))
     low, high = sums[: len(reference)], sums[len(reference) :]
-    # A constant member moves all sums alike, which looks like a gain where a bin's edge is crossed.
+    # A constant member moves all sums alike, which looks like a gain where they cross the edge of a bin.
     usable = np.flatnonzero(varying(Pool(reference=reference, test=test)))
     if not len(usable):
         return counts
@@ -268,9 +270,9 @@ def _greedy_counts(reference: Numbers, test: Numbers, steps: int) -> Floats:
 
 
 def _binned_separation(reference: NDArray[np.intp], test: NDArray[np.intp]) -> float:
-    """Separation of whole numbers in [0, 16383], equal ones tied: a tenth of the time of sorting.
+    """Separation of whole numbers in [0, 16383] by counting, in a tenth of the time of sorting.
 
-    Twice the number of reference images below each bin, ties one half, is a whole number, so the sum is exact.
+    Twice the number of reference images below each bin is a whole number, though ties count one half: the sum is exact.
     """
     counted = np.bincount(reference, minlength=_BINS)
     below = 2 * np.cumsum(counted) - counted

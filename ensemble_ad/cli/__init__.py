@@ -1,4 +1,4 @@
-"""The command line: a file a command, thin; here they come together and errors become exit codes.
+"""The command line: a thin file a command; here the commands come together, and errors become exit codes.
 
 A command's module is imported when the command is called, and no module here imports more than click at its top:
 `ensad --help` is quick and only commands that train load torch.
@@ -35,14 +35,14 @@ COMMANDS = {
     "pull": "Fetch the members that other machines have made.",
     "dashboard": "Start Optuna's dashboard on the studies.",
 }
-"""In the order of `ensad --help`, with their `short_help` (a test holds them together): it imports none of them.
+"""Each command's `short_help`, in the order of `ensad --help`, which so imports no command; a test holds them together.
 
-A command is the function of its name in the module of its name, with an underscore after it for a word of Python's.
+A command is the function of its name in the module of its name; a word of Python's gets an underscore.
 """
 
 
 class _Commands(MutableMapping[str, click.Command]):
-    """The commands of `COMMANDS`, each imported when it is asked for, and what is added besides."""
+    """The commands of `COMMANDS`, each imported when it is asked for, and those that are added later."""
 
     def __init__(self) -> None:
         self._names = list(COMMANDS)
@@ -125,7 +125,7 @@ class _Group(click.Group):
 
 
 def _keys(command: click.Command) -> dict[str, str]:
-    """The parameter of each option by its flag, as in `max-width` of `--max-width`."""
+    """A command's options: the parameter's name by its key, such as `max-width` of `--max-width`."""
     return {
         flag.removeprefix("--"): param.name
         for param in command.params

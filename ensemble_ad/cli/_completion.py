@@ -1,4 +1,4 @@
-"""What a shell completes: names of families, presets, members and blends, found without importing torch."""
+"""What a shell completes: the names of families, presets, members and blends, found without importing torch."""
 
 import contextlib
 from collections.abc import Iterable, Iterator

@@ -12,7 +12,7 @@ from typing import Any
 from ensemble_ad.errors import UsageError
 
 FILE = Path("ensad.toml")
-# At the top of the file they would hold for a study too, which shall see labels only where they are named for it.
+# At the top of the file these would hold for a study too, and a study sees labels only where they are set for it.
 _ONLY_IN_TABLES = {"labels"}
 _SECRET = {"storage", "artifacts"}
 
@@ -22,8 +22,8 @@ def read_defaults(path: Path, options: Mapping[str, Mapping[str, str]]) -> dict[
 
     Args:
         path: the file; a missing one gives no defaults.
-        options: of each command, the name of each option's parameter by its key: `max-width` of `--max-width`. A
-            command of a group is `group command`.
+        options: by command (`group command` for one in a group) its options: the parameter's name by its key, such as
+            `max-width` of `--max-width`.
 
     Raises:
         UsageError: if it is not TOML, or names a command or option that does not exist.

@@ -9,7 +9,7 @@ import click
 
 from ensemble_ad.cli._output import Say, start
 
-__all__ = ["Say", "data", "labels", "output", "studies", "submissions", "verbosity"]
+__all__ = ["Say", "data", "device", "labels", "output", "precision", "storage", "studies", "submissions", "verbosity"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -28,20 +28,16 @@ submissions = click.option(
     help="Folder of submissions.",
 )  # fmt: skip
 labels = click.option(
-    "--labels",
-    envvar="ENSAD_LABELS",
-    type=_FILE,
-    default=None,
-    help="CSV file with the columns ID,label; 1 = anomaly.",
+    "--labels", envvar="ENSAD_LABELS", type=_FILE, help="CSV file with the columns ID,label; 1 = anomaly."
 )
-
+storage = click.option(
+    "--storage", envvar="ENSAD_STORAGE", help="Optuna storage URL.  [default: SQLite in the studies' folder]"
+)
+device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 precision = click.option(
-    "--precision",
-    type=click.Choice(["auto", "fp32", "bf16"]),
-    default="auto",
-    show_default=True,
+    "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
     help="What models are trained in; auto is bf16 where the device has it. Scores are always computed in fp32.",
-)
+)  # fmt: skip
 
 
 def verbosity(command: Command) -> Command:

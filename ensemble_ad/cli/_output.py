@@ -13,7 +13,7 @@ import click
 from ensemble_ad.version import __version__
 
 FORMAT = 1
-"""Of the document; it rises when a field changes its meaning or goes, not when one is added."""
+"""The document's format; it rises when a field changes its meaning or goes, not when one is added."""
 
 _KEY = "ensemble_ad.say"
 _KINDS = {2: "usage", 3: "data", 4: "storage", 130: "interrupted"}
@@ -48,9 +48,9 @@ class Say:
         click.echo(f"warning: {text}", err=True)
 
     def next(self, *commands: str, where: str = "") -> None:
-        """Hint at what to run next, one command or several to choose from; words in capitals are for the reader.
+        """Hint at what to run next: one command, or several to choose from; capitals stand for what is to be filled in.
 
-        The folders that this command was given on its command line go along, unless it is said for another place.
+        The folders that were given on this command's line go along, unless `where` names another place.
         """
         self.following = [command if where else self._with_folders(command) for command in commands]
         self(f"next{where and ', ' + where}: {', or '.join(self.following)}")
@@ -68,9 +68,9 @@ class Say:
 
     @contextmanager
     def listed(self, name: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-        """Write the document's beginning and a list of objects as they come, `name` of the result, in bounded memory.
+        """Write the document's beginning, then objects as they come, into the list `name` of its result.
 
-        Only with `--json`. Fields of the result that are given later stand behind the list.
+        Only with `--json`; memory stays bounded. Fields of the result that are given later stand behind the list.
         """
         head = json.dumps(self._head(), allow_nan=False)
         inner = json.dumps(plain(self.fields), allow_nan=False)
@@ -160,7 +160,7 @@ def documented(invoke: Invoke) -> Invoke:
 
 
 def _name(context: click.Context) -> str:
-    """As in `data check`; empty of `ensad` itself."""
+    """The command as it is typed, such as `data check`; empty for `ensad` itself."""
     return context.command_path.partition(" ")[2]
 
 

@@ -1,7 +1,7 @@
-"""How long work looks: a bar in a terminal; in a pipe a line a trial or epoch, or nothing."""
+"""How long work is shown: a bar in a terminal; in a pipe a line a trial or epoch, or nothing."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _Watcher:
-    """Draws what it is told; see `tune.Watcher`."""
+    """Shows what a study tells of itself; a `search.tune.Watcher`."""
 
     def __init__(self, say: Say, bar: "Progress | None") -> None:
         self._say = say
@@ -108,6 +108,29 @@ def counted(say: Say, total: int | None) -> Iterator[Steps]:
         return
     with _bar() as bar:
         yield Steps(say, bar, total)
+
+
+@contextmanager
+def training(say: Say, epochs: int) -> "Iterator[Callable[[Epoch, Judgement], None]]":
+    """What `fit_member` is to tell of each epoch: it moves a bar, or says a line where none can be drawn."""
+    parts, best = 1, 0.0
+    with counted(say, epochs) as steps:
+
+        def after_epoch(epoch: "Epoch", judgement: "Judgement") -> None:
+            nonlocal parts, best
+            if epoch.parts > parts:
+                parts = epoch.parts
+                steps.line(epoch.memory_note)
+            best = max(best, judgement.value)
+            text = (
+                f"loss {epoch.loss:.4f} separation {judgement.value:.4f} best {best:.4f} "
+                f"{epoch.images_per_second:,.0f} images/s"
+            )
+            steps.done(epoch.number, text)
+            if not say.live:
+                say(f"epoch {epoch.number}/{epochs} {text}")
+
+        yield after_epoch
 
 
 @contextmanager

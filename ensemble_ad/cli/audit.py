@@ -26,22 +26,18 @@ def audit(labels: Path | None, data: Path, studies: Path, say: _options.Say) -> 
       ensad audit --labels labels.csv
     """
     from ensemble_ad.blend.saved import list_blends
+    from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import busy
     from ensemble_ad.cli._table import print_table
-    from ensemble_ad.errors import UsageError
     from ensemble_ad.files.id_table import read_labels
     from ensemble_ad.members.choose import of_one_data_set
     from ensemble_ad.members.data_record import load_data_record
-    from ensemble_ad.members.store import list_members
     from ensemble_ad.results.audit import audit_blends, audit_studies
 
-    cached, problems = list_members(studies)
-    blends, broken = list_blends(studies)
-    for problem in (*problems, *broken):
+    members, _ = of_one_data_set(_folders.members(studies, say), None)
+    blends, problems = list_blends(studies)
+    for problem in problems:
         say.warn(problem)
-    if not cached:
-        raise UsageError(f"there is no member in {studies}; run `ensad tune --family fcn --trials 50` first")
-    members, _ = of_one_data_set(cached, None)
     path = labels or data / "labels.csv"
     label = read_labels(path, load_data_record(studies, members[0].data).ids)
     of_data = [b for b in blends if b.data == members[0].data]

@@ -1,10 +1,17 @@
 """`ensad blend`."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ensemble_ad.cli import _completion, _options
+
+if TYPE_CHECKING:
+    from ensemble_ad.blend.saved import SavedBlend
+    from ensemble_ad.members.choose import Term
+    from ensemble_ad.members.store import Member
 
 
 @click.command(short_help="Blend cached members into one anomaly score.")
@@ -31,7 +38,7 @@ from ensemble_ad.cli import _completion, _options
 )
 @click.option("--name", help="Name of the blend.  [default: made of the members and a hash]")
 @click.option("--dataset", help="Beginning of a data fingerprint, if members of several data sets are cached.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of methods that draw.")
 @_options.studies
 @_options.output
 def blend(
@@ -70,36 +77,44 @@ def blend(
       ensad blend --members fcn,resnet --weights 2,1
     """
     from ensemble_ad.blend.of_members import blend_members
+    from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import busy
-    from ensemble_ad.cli._table import print_table
-    from ensemble_ad.errors import UsageError
-    from ensemble_ad.members.choose import of_one_data_set, parse_weights, select
-    from ensemble_ad.members.store import DamagedError, list_members
+    from ensemble_ad.members.choose import of_one_data_set, parse_weights
 
-    cached, problems = list_members(studies)
-    for problem in problems:
-        say.warn(problem)
-    if not cached:
-        raise UsageError(f"there is no member in {studies}; run `ensad tune --family fcn --trials 50` first")
-    usable, others = of_one_data_set(cached, dataset)
+    usable, others = of_one_data_set(_folders.members(studies, say), dataset)
     if others:
         say.warn(f"blending members of data set {usable[0].data[:8]}; {others} of other data sets are left out")
+
+    def make(terms: "list[Term]") -> "SavedBlend":
+        with busy(say, "weighting"):
+            return blend_members(
+                studies,
+                terms,
+                method=method,
+                columns=columns,
+                term_weights=None if weights is None else parse_weights(weights, len(terms)),
+                anomaly_share=anomaly_share,
+                name=name,
+                seed=seed,
+            )
+
+    _tell(_of_sound_members(usable, members, make, say), say)
+    say.next("ensad submit", "ensad evaluate --labels FILE")
+
+
+def _of_sound_members(
+    usable: "list[Member]", members: str | None, make: "Callable[[list[Term]], SavedBlend]", say: _options.Say
+) -> "SavedBlend":
+    """What `make` makes of the members that are meant; a damaged one's place takes its family's next best."""
+    from ensemble_ad.members.choose import select
+    from ensemble_ad.members.store import DamagedError
+
     while True:
         terms = select(usable, members or ",".join(sorted({member.family for member in usable})))
         try:
-            with busy(say, "weighting"):
-                made = blend_members(
-                    studies,
-                    terms,
-                    method=method,
-                    columns=columns,
-                    term_weights=None if weights is None else parse_weights(weights, len(terms)),
-                    anomaly_share=anomaly_share,
-                    name=name,
-                    seed=seed,
-                )
+            made = make(terms)
             break
-        except DamagedError as error:  # its family's next best takes its place
+        except DamagedError as error:
             say.warn(error.set_aside())
             usable = [member for member in usable if member.key != error.key]
     for term in terms:
@@ -108,28 +123,35 @@ def blend(
                 f"{term.left_out} members of {term.text} were judged by another objective than its newest and are left "
                 "out; name them by key to blend them"
             )
-    say(str(made.info["explanation"]))
+    return made
+
+
+def _tell(made: "SavedBlend", say: _options.Say) -> None:
+    """Say how the blend weights its columns, why, and how good it seems."""
+    from ensemble_ad.cli._table import print_table
+
+    info = made.info
+    say(info.explanation)
     say(f"saved as {made.name} in {made.folder}")
     rows = sorted(made.weights.items(), key=lambda item: -item[1])
     if not say.as_json:
         print_table(("column", "weight"), [(column, f"{weight:.4f}") for column, weight in rows])
-    if made.transductive:
+    if info.transductive:
         say("transductive: a member was trained on the unlabelled test images too")
-    separation = made.info["separation"]
-    say(f"separation {separation['value']:.4f} (standard error {separation['standard_error']:.4f})")
+    separation = info.separation
+    say(f"separation {separation.value:.4f} (standard error {separation.standard_error:.4f})")
     say(made.estimate_in_words())
     share = made.share
-    implied = share and share.implied_auc(separation["value"], separation["standard_error"])
+    implied = share and share.implied_auc(separation.value, separation.standard_error)
     say.result(
         name=made.name,
         folder=made.folder,
-        method=made.info["method"],
-        explanation=made.info["explanation"],
+        method=info.method,
+        explanation=info.explanation,
         weights=dict(rows),
-        separation={key: separation[key] for key in ("value", "standard_error")},
+        separation=vars(separation),
         share=None if share is None else vars(share),
         estimated_auc=None if implied is None else vars(implied),
-        transductive=made.transductive,
-        labels_used=made.info["labels_used"],
+        transductive=info.transductive,
+        labels_used=info.labels_used,
     )
-    say.next("ensad submit", "ensad evaluate --labels FILE")

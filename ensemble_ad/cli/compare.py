@@ -1,5 +1,7 @@
 """`ensad compare`."""
 
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,8 @@ from ensemble_ad.cli import _completion, _options
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ensemble_ad.results.comparison import Row
+
 _FORMATS = ("text", "csv", "json", "parquet", "markdown")
 
 
@@ -19,7 +23,7 @@ _FORMATS = ("text", "csv", "json", "parquet", "markdown")
 @click.option(
     "--blend",
     shell_complete=_completion.blends,
-    help="Whose weights and share of anomalies to show.  [default: the latest blend]",
+    help="Blend whose weights and share of anomalies to show.  [default: the latest blend]",
 )
 @click.option(
     "--anomaly-share",
@@ -74,13 +78,9 @@ def compare(
             raise UsageError("--failed shows trials, which have no blend; leave --blend and --anomaly-share out")
         _failed(kind, output, studies, storage, say)
         return
-    import shutil
-    import sys
-
     from ensemble_ad.blend.saved import list_blends, load_blend
     from ensemble_ad.members.store import list_members
     from ensemble_ad.results.comparison import as_frame, table_rows
-    from ensemble_ad.results.comparison_text import WIDTH, render_text
 
     if blend is not None:
         load_blend(studies, blend)
@@ -99,14 +99,7 @@ def compare(
     if not rows:
         say(f"nothing was tried yet in {studies}; run `ensad tune --family fcn --trials 50`")
     in_terminal = output is None and sys.stdout.isatty()
-    width = max(WIDTH, shutil.get_terminal_size().columns) if in_terminal else WIDTH
-
-    def render(markdown: bool) -> str:
-        text = render_text(rows, markdown=markdown, width=width)
-        header, line, rest = text.partition("\n")
-        return click.style(header, bold=True) + line + rest if in_terminal and not markdown else text
-
-    _write(lambda: as_frame(rows), kind, output, render, say)
+    _write(lambda: as_frame(rows), kind, output, lambda markdown: _text(rows, markdown, in_terminal), say)
     if not rows:
         say.next("ensad tune --family fcn --trials 50")
     elif not blends:
@@ -114,6 +107,16 @@ def compare(
     else:
         unjudged = all(row["auc"] is None for row in rows)
         say.next("ensad report", "ensad submit", *(["ensad evaluate --labels FILE"] if unjudged else []))
+
+
+def _text(rows: "list[Row]", markdown: bool, in_terminal: bool) -> str:
+    """The table as text; a terminal shows as many columns as fit, and a bold header."""
+    from ensemble_ad.results.comparison_text import WIDTH, render_text
+
+    width = max(WIDTH, shutil.get_terminal_size().columns) if in_terminal else WIDTH
+    text = render_text(rows, markdown=markdown, width=width)
+    header, line, rest = text.partition("\n")
+    return click.style(header, bold=True) + line + rest if in_terminal and not markdown else text
 
 
 def _failed(kind: str, output: Path | None, studies: Path, url: str | None, say: _options.Say) -> None:

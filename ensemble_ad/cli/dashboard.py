@@ -8,7 +8,7 @@ from ensemble_ad.cli import _options
 
 
 @click.command(short_help="Start Optuna's dashboard on the studies.")
-@click.option("--storage", envvar="ENSAD_STORAGE", help="Optuna storage URL.  [default: SQLite in the studies' folder]")
+@_options.storage
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
 @_options.studies
@@ -24,11 +24,11 @@ def dashboard(storage: str | None, host: str, port: int, studies: Path, say: _op
     from importlib.util import find_spec
 
     from ensemble_ad.errors import StorageError, UsageError
+    from ensemble_ad.layout import studies_database
 
     if find_spec("optuna_dashboard") is None:
         raise UsageError("ensad dashboard needs optuna-dashboard: pip install 'ensemble-ad[dashboard]'")
-    database = studies / "studies.db"
-    if storage is None and not database.exists():
+    if storage is None and not studies_database(studies).exists():
         raise UsageError(f"there is no study in {studies}; run `ensad tune --family fcn --trials 50` first")
     from optuna_dashboard import run_server
 

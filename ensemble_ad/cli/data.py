@@ -23,13 +23,13 @@ def check(data: Path, studies: Path, say: _options.Say) -> None:
     Example:
       ensad data check --data data
     """
+    from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import busy
     from ensemble_ad.data.check import check as run
-    from ensemble_ad.data.images import load_dataset
     from ensemble_ad.errors import DataError
 
     with busy(say, f"reading {data}"):
-        dataset = load_dataset(data, image_cache=studies / "preprocessed")
+        dataset = _folders.dataset(data, studies)
         findings = run(dataset, data)
     say.result(
         fingerprint=dataset.fingerprint,

@@ -3,6 +3,7 @@
 import os
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,8 +30,7 @@ def demo(ctx: click.Context, out: Path, only_data: bool, say: _options.Say) -> N
     """
     import time
 
-    from ensemble_ad.cli import main
-    from ensemble_ad.cli._output import current, restore
+    from ensemble_ad.cli._output import restore
     from ensemble_ad.data.digits import NORMAL_DIGITS, write_digits
     from ensemble_ad.files.whole import make_folder
 
@@ -56,15 +56,7 @@ def demo(ctx: click.Context, out: Path, only_data: bool, say: _options.Say) -> N
         f"submit {at} --submissions {submissions}",
         f"compare --studies {studies}",
     )
-    extra = ["--quiet"] if say.level < 0 else ["--verbose"] * say.level
-    extra += ["--json"] if say.as_json else []
-    steps = []
-    for line in lines:
-        say(f"\n$ ensad {line}")
-        with main.make_context("ensad", [*shlex.split(line), *extra], parent=ctx.parent) as inner:
-            main.invoke(inner)
-        done = current(ctx)
-        steps.append({"command": f"ensad {line}", "result": done.fields, "warnings": done.warnings})
+    steps = [_run(line, ctx, say) for line in lines]
     restore(ctx, say)
     say(
         f"\ndone in {time.perf_counter() - started:.0f} s; images in {data}, "
@@ -76,3 +68,17 @@ def demo(ctx: click.Context, out: Path, only_data: bool, say: _options.Say) -> N
     say.next(
         f"ensad report --data {data} --studies {studies}", f"ensad score {data}/testingset.npy --studies {studies}"
     )
+
+
+def _run(line: str, ctx: click.Context, say: _options.Say) -> dict[str, Any]:
+    """Show a command, run it as if it had been typed, and give what it found."""
+    from ensemble_ad.cli import main
+    from ensemble_ad.cli._output import current
+
+    extra = ["--quiet"] if say.level < 0 else ["--verbose"] * say.level
+    extra += ["--json"] if say.as_json else []
+    say(f"\n$ ensad {line}")
+    with main.make_context("ensad", [*shlex.split(line), *extra], parent=ctx.parent) as inner:
+        main.invoke(inner)
+    done = current(ctx)
+    return {"command": f"ensad {line}", "result": done.fields, "warnings": done.warnings}

@@ -1,10 +1,17 @@
 """`ensad evaluate`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ensemble_ad.cli import _completion, _options
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ensemble_ad.blend.saved import SavedBlend
+    from ensemble_ad.members.store import Member
 
 
 @click.command(short_help="AUC of blends and members, with labels.")
@@ -42,65 +49,79 @@ def evaluate(
       ensad evaluate --labels labels.csv
       ensad evaluate --labels labels.csv --blend fcn+resnet-1a2b3c --bootstrap 1000
     """
-    from ensemble_ad.blend.saved import list_blends, load_blend
     from ensemble_ad.cli._progress import busy
-    from ensemble_ad.cli._table import print_table
-    from ensemble_ad.errors import UsageError
     from ensemble_ad.files.id_table import read_labels
     from ensemble_ad.members.data_record import load_data_record
-    from ensemble_ad.members.store import list_members, sound_members
     from ensemble_ad.results.evaluation import evaluate_scores, main_scores, save_evaluation
 
-    members, problems = list_members(studies)
-    blends, broken = list_blends(studies) if blend is None else ([load_blend(studies, blend)], [])
-    for problem in (*problems, *broken):
-        say.warn(problem)
-    if not members:
-        raise UsageError(f"there is no member in {studies}; run `ensad tune --family fcn --trials 50` first")
-    fingerprint = blends[-1].data if blends else members[-1].data
+    fingerprint, members, blends = _judged(studies, blend, say)
     path = labels or data / "labels.csv"
     label = read_labels(path, load_data_record(studies, fingerprint).ids)
-    chosen = [m for m in members if m.data == fingerprint and (blend is None or m.key in blends[0].info["members"])]
-    of_data = [b for b in blends if b.data == fingerprint]
-    sound, problems = sound_members(chosen)
-    for problem in problems:
-        say.warn(problem)
-    chosen = sound
-    transductive = {m.key for m in chosen if m.info.get("transductive")} | {b.name for b in of_data if b.transductive}
-    scores = main_scores(chosen, of_data)
+    sound = _sound(members, say)
+    transductive = {m.key for m in sound if m.info.transductive} | {b.name for b in blends if b.info.transductive}
+    scores = main_scores(sound, blends)
     with busy(say, f"judging {len(scores)} rows by {len(label)} labels"):
         table = evaluate_scores(label, scores, transductive=transductive, bootstrap=bootstrap)
     save_evaluation(studies, fingerprint, path, table)
     anomalies = int(label.sum())
     say(f"{anomalies} anomalies and {len(label) - anomalies} normal images, by {path}")
-    first = {"AUC": "auc", "low": "auc_low", "high": "auc_high"}
-    more = {"AP": "average_precision", "FPR95": "fpr95"}
-    if bootstrap:
-        more |= {"boot. low": "bootstrap_low", "boot. high": "bootstrap_high"}
-    more |= {"pAUC": "partial_auc"}
     say.result(labels=path, anomalies=anomalies, normal=len(label) - anomalies, rows=table)
-    left_out = (
-        0
-        if say.as_json
-        else print_table(
-            ("name", *first, "p", "transductive", *more),
-            [
-                (
-                    str(name),
-                    *(f"{row[column]:.4f}" for column in first.values()),
-                    "best" if i == 0 else f"{row['p_best']:.2g}",
-                    "yes" if row["transductive"] else "-",
-                    *(f"{row[column]:.4f}" for column in more.values()),
-                )
-                for i, (name, row) in enumerate(table.iterrows())
-            ],
-            keep=3 + len(first),
-        )
-    )
-    if left_out:
-        say(f"{', '.join([*more][-left_out:])} left out for lack of room; widen the terminal, or pipe to a file")
+    if not say.as_json:
+        _print(table, say)
     say(f"chance: AUC 0.5, AP {anomalies / len(label):.4f}, FPR95 0.95, pAUC 0.5")
     unsure = int(((table["auc_low"] <= 0.5) & (table["auc_high"] >= 0.5)).sum())
     say(f"{int(table['ties_best'].sum())} of {len(table)} cannot be told from the best, {unsure} not from chance")
     say("intervals and p: which images were drawn; not training again, nor having chosen among many")
     say.next("ensad compare", "ensad audit --labels FILE")
+
+
+def _judged(studies: Path, blend: str | None, say: _options.Say) -> "tuple[str, list[Member], list[SavedBlend]]":
+    """What is judged: a data set's fingerprint, its members, and its blends; of one blend that and its members."""
+    from ensemble_ad.blend.saved import list_blends, load_blend
+    from ensemble_ad.cli import _folders
+
+    members = _folders.members(studies, say)
+    if blend is not None:
+        one = load_blend(studies, blend)
+        return one.data, [m for m in members if m.data == one.data and m.key in one.info.members], [one]
+    blends, broken = list_blends(studies)
+    for problem in broken:
+        say.warn(problem)
+    fingerprint = blends[-1].data if blends else members[-1].data
+    return fingerprint, [m for m in members if m.data == fingerprint], [b for b in blends if b.data == fingerprint]
+
+
+def _sound(members: "list[Member]", say: _options.Say) -> "list[Member]":
+    """Those of the members whose error vectors can be read; the others are named."""
+    from ensemble_ad.members.store import sound_members
+
+    sound, problems = sound_members(members)
+    for problem in problems:
+        say.warn(problem)
+    return sound
+
+
+_FIRST = {"AUC": "auc", "low": "auc_low", "high": "auc_high"}
+_MORE = {"AP": "average_precision", "FPR95": "fpr95"}
+_BOOTSTRAP = {"boot. low": "bootstrap_low", "boot. high": "bootstrap_high"}
+_LAST = {"pAUC": "partial_auc"}
+"""The table's columns: what is shown, and what it is called in the frame of `evaluate_scores`."""
+
+
+def _print(table: "pd.DataFrame", say: _options.Say) -> None:
+    from ensemble_ad.cli._table import print_table
+
+    more = {shown: name for shown, name in (_MORE | _BOOTSTRAP | _LAST).items() if name in table.columns}
+    rows = [
+        (
+            str(name),
+            *(f"{row[column]:.4f}" for column in _FIRST.values()),
+            "best" if i == 0 else f"{row['p_best']:.2g}",
+            "yes" if row["transductive"] else "-",
+            *(f"{row[column]:.4f}" for column in more.values()),
+        )
+        for i, (name, row) in enumerate(table.iterrows())
+    ]
+    left_out = print_table(("name", *_FIRST, "p", "transductive", *more), rows, keep=3 + len(_FIRST))
+    if left_out:
+        say(f"{', '.join([*more][-left_out:])} left out for lack of room; widen the terminal, or pipe to a file")

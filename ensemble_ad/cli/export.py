@@ -26,13 +26,13 @@ def export(name: str | None, output: Path | None, studies: Path, say: _options.S
       ensad export both -o /media/stick/both.zip
     """
     from ensemble_ad.blend.exported import export_blend
-    from ensemble_ad.blend.saved import latest_blend, load_blend
+    from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import busy
     from ensemble_ad.detect.scorer import load_blend as load_scorer
     from ensemble_ad.detect.scorer import probe
     from ensemble_ad.errors import UsageError
 
-    blend = latest_blend(studies) if name is None else load_blend(studies, name)
+    blend = _folders.blend(studies, name)
     try:
         probed = probe(load_scorer(blend.name, studies, device="cpu"))
     except UsageError as error:

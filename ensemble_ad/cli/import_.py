@@ -2,21 +2,17 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from ensemble_ad.cli import _options
-
-if TYPE_CHECKING:
-    from ensemble_ad.data.images import Dataset
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("import", short_help="Load an exported blend, or another detector's scores.")
 @click.argument("source", required=False, type=click.Path(path_type=Path))
-@click.option("--name", help="Of the scores' member, which --members then takes; of the blend, instead of its own.")
+@click.option("--name", help="Name of the scores' member, for --members; of a blend, a name instead of its own.")
 @click.option("--reference", type=_FILE, help="For scores: CSV file ID,score of the held-out training images.")
 @click.option("--template", type=_FILE, help="Write the ids of the held-out training images to this CSV file and stop.")
 @click.option(
@@ -56,51 +52,51 @@ def import_(
     if template is not None:
         if source is not None:
             raise UsageError("--template goes without a SOURCE")
-        from ensemble_ad.members.imported import write_template
-
-        count = write_template(template, _load(data, studies))
-        say(f"{count} training images are held out; train on the others, and fill in the column score")
-        say.result(str(template), template=template, images=count)
-        say.next(f"ensad import SCORES.csv --reference {shlex.quote(str(template))} --name NAME")
+        _template(template, data, studies, say)
     elif source is None:
         raise UsageError("SOURCE is missing: a .csv file of scores, or a zip or folder that `ensad export` wrote")
-    elif source.suffix.lower() == ".csv":
-        if name is None or reference is None:
-            raise UsageError(
-                "scores need --name and --reference, the scores of the held-out training images; "
-                "`ensad import --template FILE` writes their ids"
-            )
+    elif source.suffix.lower() != ".csv":
+        if reference is not None:
+            raise UsageError("--reference goes with a .csv file of scores")
+        _blend(source, name, studies, say)
+    elif name is None or reference is None:
+        raise UsageError(
+            "scores need --name and --reference, the scores of the held-out training images; "
+            "`ensad import --template FILE` writes their ids"
+        )
+    else:
+        from ensemble_ad.cli import _folders
         from ensemble_ad.families import FAMILIES
         from ensemble_ad.members.imported import import_scores
 
-        dataset = _load(data, studies)
+        dataset = _folders.dataset(data, studies)
         member = import_scores(
-            studies,
-            dataset,
-            name,
-            test=source,
-            reference=reference,
-            taken=FAMILIES,
-            labels_used=labels_used,
+            studies, dataset, name, test=source, reference=reference, taken=FAMILIES, labels_used=labels_used
         )
         say(f"separation {member.value:.4f}")
-        say.result(member.key, key=member.key, separation=member.info["separation"])
+        say.result(member.key, key=member.key, separation=member.info.separation and vars(member.info.separation))
         say.next(f"ensad blend --members {name},fcn")
-    else:
-        if reference is not None:
-            raise UsageError("--reference goes with a .csv file of scores")
-        from ensemble_ad.blend.exported import import_blend
-        from ensemble_ad.cli._progress import busy
-        from ensemble_ad.detect.scorer import check_probe
-
-        with busy(say, f"reading {source}"):
-            blend = import_blend(studies, source, name=name, check=check_probe)
-        say(f"{len(blend.info['members'])} members")
-        say.result(blend.name, blend=blend.name, members=blend.info["members"])
-        say.next(f"ensad score IMAGES --blend {blend.name}")
 
 
-def _load(data: Path, studies: Path) -> "Dataset":
-    from ensemble_ad.data.images import load_dataset
+def _template(path: Path, data: Path, studies: Path, say: _options.Say) -> None:
+    """Write the ids of the images that are to be scored."""
+    from ensemble_ad.cli import _folders
+    from ensemble_ad.members.imported import write_template
 
-    return load_dataset(data, image_cache=studies / "preprocessed")
+    count = write_template(path, _folders.dataset(data, studies))
+    say(f"{count} training images are held out; train on the others, and fill in the column score")
+    say.result(str(path), template=path, images=count)
+    say.next(f"ensad import SCORES.csv --reference {shlex.quote(str(path))} --name NAME")
+
+
+def _blend(source: Path, name: str | None, studies: Path, say: _options.Say) -> None:
+    """Load what `ensad export` wrote."""
+    from ensemble_ad.blend.exported import import_blend
+    from ensemble_ad.cli._progress import busy
+    from ensemble_ad.detect.scorer import check_probe
+
+    with busy(say, f"reading {source}"):
+        blend = import_blend(studies, source, name=name, check=check_probe)
+    say(f"{len(blend.info.members)} members")
+    say.result(blend.name, blend=blend.name, members=list(blend.info.members))
+    say.next(f"ensad score IMAGES --blend {blend.name}")

@@ -14,7 +14,7 @@ from ensemble_ad.cli import _completion, _options
 @click.option("--image", default="0", show_default=True, help="ID of a test image.")
 @click.option("--scale", help="Elements of the latent and a factor each, as in 0:3,2:5.")
 @click.option("--noise", default="0.2,0.5,0.8", show_default=True, help="Shares of noise to mix in, of 0 to 1.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise.")
 @click.option(
     "-o",
     "--output",
@@ -23,7 +23,7 @@ from ensemble_ad.cli import _completion, _options
     show_default=True,
     help="PNG to write.",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@_options.device
 @_options.data
 @_options.studies
 @_options.output
@@ -41,9 +41,9 @@ def latent(
 ) -> None:
     """Show a test image, its reconstruction, and what is decoded when its latent is changed.
 
-    Elements are counted from 0 in the flattened bottleneck. Without --scale the three whose doubling changes the
-    reconstruction most are tripled, one at a time; with it, all that are named are scaled at once. A share s of noise
-    gives (1 - s) z + s noise, noise being a draw of what the bottleneck holds of normal images. The PNG's path is
+    Elements are counted from 0 in the flattened bottleneck. Without --scale, the three elements whose doubling changes
+    the reconstruction most are tripled, one at a time; with it, all that are named are scaled at once. A share s of
+    noise gives (1 - s) z + s noise, noise being a draw of what the bottleneck holds of normal images. The PNG's path is
     printed on stdout.
 
     \b
@@ -56,18 +56,18 @@ def latent(
     factors = None if scale is None else parse_scale(scale)
     shares = parse_noise(noise)
 
-    from ensemble_ad.data.images import load_dataset
+    from ensemble_ad.cli import _folders
     from ensemble_ad.data.split import split_rows
-    from ensemble_ad.detect.latent import NORMAL_IMAGES, bottleneck, open_member, write_sheet
+    from ensemble_ad.detect.latent import NORMAL_IMAGES, bottleneck, changed_pictures, open_member, write_sheet
     from ensemble_ad.errors import UsageError
     from ensemble_ad.members.store import has_member, load_member
-    from ensemble_ad.training.loop import choose_device
+    from ensemble_ad.training.device import choose_device
 
     if not has_member(studies, member):
         raise UsageError(f"there is no member {member!r} in {studies}; `ensad compare` lists those there are")
     cached = load_member(studies, member)
     opened = open_member(cached, choose_device(device))
-    dataset = load_dataset(data, image_cache=studies / "preprocessed")
+    dataset = _folders.dataset(data, studies)
     if dataset.fingerprint != cached.data:
         raise UsageError(f"{data} holds other images than {member} was made of; name its data with --data")
     if image not in dataset.test.ids:
@@ -75,13 +75,10 @@ def latent(
     held_out = split_rows(len(dataset.train), dataset.fingerprint).reference[:NORMAL_IMAGES]
     opening = bottleneck(opened, dataset.train.images[held_out])
     picture = dataset.test.images[dataset.test.ids.index(image)]
-    z = opening.encode(picture)
-    changed = [{element: 3.0} for element in opening.telling(z, 3)] if factors is None else [factors]
-    tiles = [(f"test image {image}", opened.seen(picture[None])[0]), ("reconstruction", opening.decode(z)[0])]
-    for each in changed:
-        caption = "\n".join(f"element {element} x {factor:g}" for element, factor in each.items())
-        tiles.append((caption, opening.decode(opening.scaled(z, each))[0]))
-    tiles += [(f"{share:.0%} noise", opening.decode(opening.mixed(z, share, seed))[0]) for share in shares]
+    tiles = [
+        (f"test image {image}", opened.seen(picture[None])[0]),
+        *changed_pictures(opening, picture, factors, shares, seed),
+    ]
     write_sheet(output, tiles)
     say.result(
         str(output),

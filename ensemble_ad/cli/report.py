@@ -23,9 +23,11 @@ from ensemble_ad.cli import _completion, _options
     show_default=True,
     help="Test images in each group of pictures; 0 leaves pictures and latents out, and torch with them.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap's bands and the latents' noise.")
-@click.option("--storage", envvar="ENSAD_STORAGE", help="Optuna storage URL.  [default: SQLite in the studies' folder]")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap's bands and of the latents' noise."
+)
+@_options.storage
+@_options.device
 @_options.data
 @_options.studies
 @_options.output
@@ -55,12 +57,12 @@ def report(
       ensad report --blend both -o both.html
       ensad report --labels labels.csv --pictures 12
     """
-    from ensemble_ad.blend.saved import latest_blend, load_blend
+    from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import busy
     from ensemble_ad.files.whole import whole_file
     from ensemble_ad.results.page import Sources, collect, render
 
-    chosen = latest_blend(studies) if blend is None else load_blend(studies, blend)
+    chosen = _folders.blend(studies, blend)
     sources = Sources(
         studies=studies, data=data, labels=labels, storage=storage, pictures=pictures, seed=seed, device=device
     )

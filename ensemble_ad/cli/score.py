@@ -26,7 +26,7 @@ from ensemble_ad.cli import _completion, _options
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to write to, whole or not at all.  [default: stdout]",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@_options.device
 @_options.studies
 @_options.output
 def score(
@@ -66,7 +66,7 @@ def score(
         threshold = scorer.threshold(alarm_rate)
     check_sources(images, scorer.shape)
     say(f"{scorer.blend.name}: alarm above {threshold:.4f}, which {alarm_rate:g} of normal images exceed")
-    if scorer.blend.transductive:
+    if scorer.blend.info.transductive:
         say("a member was trained on the test images: those score otherwise here than in the blend; new ones are fine")
     about: dict[str, Any] = {"blend": scorer.blend.name, "alarm_rate": alarm_rate, "threshold": threshold}
     say.result(**about, output=output)

@@ -41,13 +41,13 @@ def submit(
     """
     from datetime import datetime
 
-    from ensemble_ad.blend.saved import latest_blend, load_blend
+    from ensemble_ad.cli import _folders
     from ensemble_ad.errors import DataError
     from ensemble_ad.files.whole import make_folder
     from ensemble_ad.members.data_record import load_data_record
     from ensemble_ad.results.submission import write_submission
 
-    chosen = latest_blend(studies) if blend is None else load_blend(studies, blend)
+    chosen = _folders.blend(studies, blend)
     record = load_data_record(studies, chosen.data)
     if sample is None:
         default = data / "sample_submission.csv"

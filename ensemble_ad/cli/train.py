@@ -18,8 +18,8 @@ from ensemble_ad.cli import _completion, _options
 @click.option("--subset", type=int, help="Train on that many images only.")
 @click.option("--size", type=int,
               help="Side in pixels that the crop is resized to.  [default: as published, or as it is]")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of weights, order and noise.")
+@_options.device
 @_options.precision
 @_options.data
 @_options.studies
@@ -49,85 +49,43 @@ def train(
       ensad train --preset fcn-medium
       ensad train --preset fcn-boss --epochs 10
     """
-    from dataclasses import replace
+    from dataclasses import asdict
 
-    from ensemble_ad.cli._progress import counted
-    from ensemble_ad.data.images import load_dataset
-    from ensemble_ad.data.preprocess import Preprocess
+    from ensemble_ad.cli import _folders
+    from ensemble_ad.cli._progress import training
     from ensemble_ad.families import preset as look_up
     from ensemble_ad.files.whole import make_folder
-    from ensemble_ad.members.objectives import Judgement
     from ensemble_ad.members.store import discard_damaged
-    from ensemble_ad.training.device import choose_precision
-    from ensemble_ad.training.loop import Epoch, choose_device
-    from ensemble_ad.training.make_member import Help, PseudoImages, check_transductive, fit_member
-    from ensemble_ad.training.recipe import Recipe
-    from ensemble_ad.training.settings import TrainSettings
+    from ensemble_ad.training.device import choose_device, choose_precision
+    from ensemble_ad.training.judge import JudgedBy
+    from ensemble_ad.training.make_member import fit_member
+    from ensemble_ad.training.prepared import PseudoImages
+    from ensemble_ad.training.published import published_recipe
+    from ensemble_ad.training.recipe import check_transductive
 
-    family, published = look_up(preset)
+    family, _ = look_up(preset)
     check_transductive(family, allowed=transductive)
     make_folder(studies)
-    dataset = load_dataset(data, image_cache=studies / "preprocessed")
+    dataset = _folders.dataset(data, studies)
     place = choose_device(device)
-    training = TrainSettings(seed=seed, precision=choose_precision(precision, place), **published.training)
-    training = replace(
-        training,
-        epochs=training.epochs if epochs is None else epochs,
-        batch_size=training.batch_size if batch_size is None else batch_size,
-    )
-    recipe = Recipe(
-        data=dataset.fingerprint,
-        family=family.name,
-        architecture=published.architecture,
-        preprocess=Preprocess(
-            crop=published.crop,
-            size=(published.size or (dataset.side, dataset.side)) if size is None else (size, size),
-            channels=dataset.channels,
-            via=published.via,
-        ),
-        training=training,
-        objective="separation",
-        labels=None,
-        subset=subset,
-        patience=None,
-        flips=flips,
-    )
-
+    recipe = published_recipe(
+        preset, dataset, seed=seed, precision=choose_precision(precision, place), epochs=epochs, batch_size=batch_size,
+        size=size, subset=subset, flips=flips,
+    )  # fmt: skip
     damaged = discard_damaged(studies, recipe.key)
     if damaged:
         say.warn(damaged)
-    parts, best = 1, 0.0
-    with counted(say, training.epochs) as steps:
-
-        def after_epoch(epoch: Epoch, judgement: Judgement) -> None:
-            nonlocal parts, best
-            if epoch.parts > parts:
-                parts = epoch.parts
-                steps.line(epoch.memory_note)
-            best = max(best, judgement.value)
-            text = (
-                f"loss {epoch.loss:.4f} separation {judgement.value:.4f} best {best:.4f} "
-                f"{epoch.images_per_second:,.0f} images/s"
-            )
-            steps.done(epoch.number, text)
-            if not say.live:
-                say(f"epoch {epoch.number}/{training.epochs} {text}")
-
+    judged_by = JudgedBy(pseudo=None if family.transductive else PseudoImages.of(dataset))
+    with training(say, recipe.training.epochs) as after_epoch:
         member = fit_member(
-            dataset,
-            recipe,
-            studies=studies,
-            device=place,
-            after_epoch=after_epoch,
-            help=Help(pseudo=None if family.transductive else PseudoImages.of(dataset)),
-            notes={"preset": preset},
+            dataset, recipe, studies=studies, device=place, after_epoch=after_epoch, judged_by=judged_by, preset=preset
         )
-    say(f"separation {member.value:.4f} by {member.main_column}, epoch {member.info['best_epoch']}")
+    say(f"separation {member.value:.4f} by {member.main_column}, epoch {member.info.best_epoch}")
     say.result(
         member.key,
         key=member.key,
         preset=preset,
-        best_epoch=member.info["best_epoch"],
-        objective=member.info["objective"],
+        best_epoch=member.info.best_epoch,
+        objective=asdict(member.info.objective),
     )
     say.next(f"ensad blend --members {member.key}")

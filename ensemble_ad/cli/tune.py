@@ -1,10 +1,16 @@
 """`ensad tune`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ensemble_ad.cli import _completion, _options
+
+if TYPE_CHECKING:
+    from ensemble_ad.search.tune import TuneResult
 
 
 @click.command(short_help="Run an Optuna study of a family.")
@@ -29,15 +35,15 @@ from ensemble_ad.cli import _completion, _options
 @click.option("--size", type=int, help="Side in pixels that crops are resized to.  [default: the images' own]")
 @click.option("--max-width", type=int, help="Widest layer to try.  [default: by family, less without a GPU]")
 @click.option("--prune/--no-prune", default=True, show_default=True, help="Give up trials that fall behind.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampler and of every model.")
+@_options.device
 @_options.precision
 @click.option("--workers", type=click.IntRange(min=1),
               help="Processes that share the study.  [default: 1; with Dask all that it has]")  # fmt: skip
 @click.option("--backend", default="loky", show_default=True,
               help="What joblib starts workers with: loky (here), dask, or another that is registered.")  # fmt: skip
 @click.option("--scheduler", help="Address of a Dask scheduler, tcp://HOST:8786, for --backend dask.")
-@click.option("--storage", envvar="ENSAD_STORAGE", help="Optuna storage URL.  [default: SQLite in the studies' folder]")
+@_options.storage
 @click.option("--artifacts", envvar="ENSAD_ARTIFACTS",
               help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`.")  # fmt: skip
 @_options.data
@@ -84,75 +90,89 @@ def tune(
       ensad tune --family resnet --trials 20 --epochs 10 --size 32 --subset 5000
       ensad tune --family contrast --trials 10 --transductive
     """
+    from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import watch
-    from ensemble_ad.errors import StorageError, UsageError
-    from ensemble_ad.files import id_table
+    from ensemble_ad.errors import UsageError
+    from ensemble_ad.files.id_table import read_labels
     from ensemble_ad.files.whole import make_folder
-    from ensemble_ad.members.objectives import AUTO, OBJECTIVES
+    from ensemble_ad.search.goal import labels_hash, objective_name
 
     if trials < 1:
         raise UsageError(f"--trials must be 1 or more, not {trials}")
-    name = objective or ("labels" if labels else AUTO)
-    needs_labels = name in OBJECTIVES and "labels" in OBJECTIVES[name].needs
-    if (name == AUTO or name in OBJECTIVES) and needs_labels != (labels is not None):
-        raise UsageError(
-            f"--objective {name} needs --labels FILE"
-            if labels is None
-            else f"--objective {name} reads no labels; leave --labels out"
-        )
+    judged_by = objective_name(objective, labels)
     make_folder(studies)
-    from optuna.exceptions import StorageInternalError
 
-    from ensemble_ad.data.images import load_dataset
-    from ensemble_ad.data.split import REFERENCE_LEAST
     from ensemble_ad.search.plan import TuneSettings
     from ensemble_ad.search.tune import tune as run
     from ensemble_ad.search.workers import Crew, tune_together
 
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
-
-    dataset = load_dataset(data, image_cache=studies / "preprocessed", test_optional=True)
-    label = None if labels is None else id_table.read_labels(labels, dataset.test.ids)
+    dataset = _folders.dataset(data, studies, test_optional=True)
+    label = None if labels is None else read_labels(labels, dataset.test.ids)
     settings = TuneSettings(
-        family=family, trials=trials, timeout=timeout, epochs=epochs, objective=name, device=device,
+        family=family, trials=trials, timeout=timeout, epochs=epochs, objective=judged_by, device=device,
         precision=precision, seed=seed, subset=subset, size=size, max_width=max_width, prune=prune, storage=storage,
-        artifacts=artifacts, labels_hash=None if labels is None else _hash(labels),
-        flips=flips, transductive=transductive, anomaly_share=anomaly_share,
+        artifacts=artifacts, labels_hash=labels_hash(labels), flips=flips, transductive=transductive,
+        anomaly_share=anomaly_share,
     )  # fmt: skip
+    with _clear_failure(), watch(say) as watcher:
+        if crew == Crew(workers=1):
+            result = run(dataset, settings, studies=studies, watcher=watcher, label=label)
+        else:
+            result = tune_together(dataset, settings, crew, data=data, studies=studies, watcher=watcher, label=label)
+    _tell(result, say)
+    if result.best is None:
+        say.warn("no trial was completed; raise --trials or --timeout")
+        say.next(f"ensad tune --family {family} --trials {trials + 10}")
+    elif len(dataset.test):
+        say.next(f"ensad blend --members {family}")
+    else:
+        say("there are no test images to blend scores of: put them into testingset.npy or test/ and tune again")
+        say.next("ensad data check")
+    say.result(None if result.best is None else result.best.key)
+
+
+@contextmanager
+def _clear_failure() -> Iterator[None]:
+    """Makes one line of what the studies' database says when it fails."""
+    from optuna.exceptions import StorageInternalError
+
+    from ensemble_ad.errors import StorageError
+
     try:
-        with watch(say) as watcher:
-            if crew == Crew(workers=1):
-                result = run(dataset, settings, studies=studies, watcher=watcher, label=label)
-            else:
-                result = tune_together(
-                    dataset, settings, crew, data=data, studies=studies, watcher=watcher, label=label
-                )
+        yield
     except StorageInternalError as error:
         cause = str(error.__cause__ or error).splitlines()[0]
         raise StorageError(
             f"the studies' database failed: {cause}; finished trials are kept, mend it and run the same command again"
         ) from error
+
+
+def _tell(result: "TuneResult", say: _options.Say) -> None:
+    """Say how the study stands, and how far its best trial can be trusted."""
+    from dataclasses import asdict
+
+    from ensemble_ad.data.split import REFERENCE_LEAST
+
     say(
         f"{result.study}: {result.finished} finished trials, {result.pruned} of them pruned"
         + (f", which saved {result.saved:.0%} of the epochs" if result.pruned else "")
         + (f", {result.failed} failed (see `ensad compare --failed`)" if result.failed else "")
     )
+    best = None if result.best is None else result.best.info.objective
     say.result(
         study=result.study,
         finished=result.finished,
         pruned=result.pruned,
         failed=result.failed,
         key=None if result.best is None else result.best.key,
-        objective=None if result.best is None else result.best.info["objective"],
+        objective=None if best is None else asdict(best),
     )
-    if result.best is None:
-        say.warn("no trial was completed; raise --trials or --timeout")
-        say.next(f"ensad tune --family {family} --trials {trials + 10}")
+    if result.best is None or best is None:
         return
-    best = result.best.info["objective"]
     say(
-        f"best: {result.best.key}, {best['name']} {best['value']:.4f} "
-        f"(standard error {best['standard_error']:.4f}) by {best['column']}"
+        f"best: {result.best.key}, {best.name} {best.value:.4f} "
+        f"(standard error {best.standard_error:.4f}) by {best.column}"
     )
     if result.is_noise:
         say.warn("half of the trials lie within one standard error of the best: their order is mostly noise")
@@ -161,17 +181,3 @@ def tune(
             f"only {result.reference_rows} images could be held out, and {REFERENCE_LEAST} are advised: "
             "add training images, or trust the order of trials little"
         )
-    if len(dataset.test):
-        say.next(f"ensad blend --members {family}")
-    else:
-        say("there are no test images to blend scores of: put them into testingset.npy or test/ and tune again")
-        say.next("ensad data check")
-    say.result(result.best.key)
-
-
-def _hash(labels: Path) -> str:
-    from ensemble_ad.files.whole import file_hash
-
-    # The table shows the name, and control characters in it would be no text.
-    name = "".join(c if c.isprintable() else "_" for c in labels.name)
-    return f"{name}:{file_hash(labels)[:12]}"

@@ -1,1 +1,1 @@
-"""Images: read, checked, split, preprocessed, damaged on purpose."""
+"""Images: read, checked, split, preprocessed, and damaged on purpose."""

@@ -1,18 +1,18 @@
-"""What is in a data set, and what of it would make a study worthless."""
+"""The check of a data set: what it holds, and whether anything in it would make a study worthless."""
 
 import hashlib
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ensemble_ad.data.images import Dataset, ImageSet, blocks
+from ensemble_ad.data.dataset import Dataset
+from ensemble_ad.data.images import ImageSet, blocks
 from ensemble_ad.data.split import REFERENCE_LEAST, TRAIN_LEAST
 from ensemble_ad.errors import DataError
 from ensemble_ad.files.id_table import check_same_ids, read_id_table, read_labels
 
-# Above this share of test images that are also training images, the test set is not new to any model.
+# Where a larger share of the test images are training images too, models have seen too much of the test set.
 _LEAK = 0.01
 
 
@@ -22,7 +22,7 @@ class Finding:
 
     Attributes:
         text: what was found.
-        level: ok, warning, or error for what would make a study worthless.
+        level: "ok", "warning", or "error" for what would make a study worthless.
     """
 
     text: str
@@ -31,6 +31,8 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class _Content:
+    """What is found in an image set: a hash of each image, the range of the pixels, the number of constant images."""
+
     hashes: list[bytes]
     low: int
     high: int
@@ -50,7 +52,7 @@ def _read(image_set: ImageSet) -> _Content:
 
 
 def check(dataset: Dataset, folder: Path) -> list[Finding]:
-    """Look at images, duplicates, leakage, the sample submission and labels.
+    """Look at the images, at duplicates, at test images that are training images, at the submission and the labels.
 
     Args:
         dataset: the images.
@@ -89,8 +91,8 @@ def check(dataset: Dataset, folder: Path) -> list[Finding]:
 
 def _check_set(name: str, image_set: ImageSet, content: _Content) -> list[Finding]:
     n = len(image_set)
-    duplicates = n - len(Counter(content.hashes))
-    all_same = len(set(content.hashes)) == 1 and n > 1
+    distinct = len(set(content.hashes))
+    duplicates, all_same = n - distinct, distinct == 1 and n > 1
     return [
         Finding(text=f"{name}: {n} images, {image_set.images.shape[1:]} {image_set.images.dtype}, {image_set.source}"),
         Finding(

@@ -1,4 +1,4 @@
-"""The bundled data: scikit-learn's handwritten digits, some classes normal and the others anomalous."""
+"""The demo's data: scikit-learn's handwritten digits, some classes normal and the others anomalous."""
 
 from pathlib import Path
 
@@ -14,14 +14,14 @@ _ENLARGED = 4
 def write_digits(folder: Path, seed: int = 0) -> None:
     """Write real images in Kaggle's layout: 32x32x1 uint8, enlarged four times from 8x8.
 
-    The digits 0 to 4 are normal; the test set holds the other 30% of them and as many of the digits 5 to 9. Written
-    are `trainingset.npy`, `testingset.npy`, `sample_submission.csv` and `labels.csv`.
+    The digits 0 to 4 are normal. 70% of them are the training set; the others, and as many of the digits 5 to 9, are
+    the test set. The files are `trainingset.npy`, `testingset.npy`, `sample_submission.csv` and `labels.csv`.
 
     Source: scikit-learn's `load_digits`, the test set of the UCI "Optical Recognition of Handwritten Digits"
     (Alpaydin and Kaynak 1998), 1,797 images of 16 grey levels.
 
     Raises:
-        StorageError: if they cannot be written.
+        StorageError: if the files cannot be written.
     """
     from sklearn.datasets import load_digits
 

@@ -1,9 +1,9 @@
-"""Centred crop and resize back: part of a member's identity, done once a crop, kept as uint8.
+"""Preprocessing, a centred crop that is resized: part of a member's identity, done once for each crop, kept as uint8.
 
-Resizing is linear and separable, so an image X becomes A X B^T with one small matrix a direction. A chain of resizes
-and crops is one such matrix too, the product of theirs: resize to 256, crop 196, resize to 64 costs no more than one
-resize, and is rounded once instead of four times. The matrices are the anti-aliased triangle filter that Pillow and
-torchvision use for "bilinear".
+Resizing is linear and separable, so that an image X becomes A X B^T with one small matrix for each direction. A chain
+of resizes and crops has one such matrix too, the product of theirs: to resize to 256, crop 196 and resize to 64 costs
+no more than one resize, and is rounded once instead of four times. The matrices are the anti-aliased triangle filter
+that Pillow and torchvision call "bilinear".
 """
 
 import os
@@ -15,18 +15,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ensemble_ad.data.images import SIDES, Images, ImageSet, blocks, keep_blocks
+from ensemble_ad.data.images import SIDES, ChannelsFirst, Images, ImageSet, blocks
+from ensemble_ad.data.npy import keep_blocks
 from ensemble_ad.errors import UsageError
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.files.whole import clear_errors
 
+# Raised when the same settings give other pixels, so that no older file is taken for a newer one.
 _PIXELS = 2
-"""Raised when the same settings give other pixels, so that no older file is taken for a newer one."""
+# Added before the decimals are cut off: halves go up, as Pillow's do, whichever way float32 errs.
 _ROUNDING = np.float32(0.501)
-"""Added before the decimals are cut off: halves go up, as Pillow's do, whichever way float32 errs."""
 _MOST_VIA = 4 * SIDES[1]
+# Outputs in a band of a matrix, and numbers of the images that are resized at a time: few enough for a cache.
 _BAND = 16
 _AT_ONCE = 1 << 18
+
 Matrix = npt.NDArray[np.float32]
 
 
@@ -37,9 +40,9 @@ class Preprocess:
     Attributes:
         crop: height and width of the centred crop, as fractions of the side, each in (0, 1].
         size: height and width that the crop is resized to, in pixels.
-        channels: 1 or 3; 1 from three equal channels keeps the first.
+        channels: 1 or 3; 1 keeps the first of three channels, 3 repeats a single one.
         via: side in pixels that the image is resized to before it is cropped, as published notebooks do it; None crops
-            the image as it is. It smooths: on faces the two differ by up to 26 grey levels, 0.8 in mean.
+            the image as it is. The detour smooths: on faces its pixels differ by up to 26 grey levels, 0.8 in mean.
     """
 
     crop: tuple[float, float]
@@ -58,7 +61,7 @@ class Preprocess:
             raise UsageError(f"images must be resized via {SIDES[0]} to {_MOST_VIA} pixels a side, not via {self.via}")
 
     def as_json(self) -> dict[str, Any]:
-        """The settings as a member's file and key hold them; `via` only where it is used."""
+        """The settings as a member's file and key hold them, with `via` only where it is used."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         return {key: value for key, value in values.items() if key != "via" or value is not None}
 
@@ -69,12 +72,12 @@ class Preprocess:
         return cls(crop=(crop[0], crop[1]), size=(size[0], size[1]), channels=value["channels"], via=value.get("via"))
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of what a model takes."""
+    def shape(self) -> ChannelsFirst:
+        """Shape of an image as a model takes it."""
         return (self.channels, *self.size)
 
     def changes(self, images: Images) -> bool:
-        """Whether uint8 (N, side, side, C) become others by it."""
+        """Whether these images, uint8 (N, side, side, C), are changed by the settings."""
         whole = self.crop == (1.0, 1.0) and self.via in (None, images.shape[1])
         return not (whole and self.size == images.shape[1:3] and self.channels == images.shape[3])
 
@@ -82,9 +85,9 @@ class Preprocess:
 def resize_matrix(side: int, crop: float, size: int, via: int | None = None) -> Matrix:
     """The (size, side) matrix of a centred crop of `crop * side` pixels resized to `size`.
 
-    Triangle filter, widened by the scale when shrinking (anti-aliasing), sampled at pixel centres and renormalised at
-    the borders of the crop, as Pillow's `Image.resize(size, BILINEAR, box=...)` does it. With `via` the crop is of
-    whole pixels of an image of that side, placed as torchvision's `center_crop` does.
+    It is the triangle filter, widened by the scale where the image shrinks (anti-aliasing), sampled at pixel centres
+    and renormalised at the borders, as in Pillow's `Image.resize(size, BILINEAR, box=...)`. With `via`, the image is
+    resized to that side first, and the crop is of whole pixels, placed as torchvision's `center_crop` places it.
     """
     if via is None:
         return _triangle(side, crop * side, size).astype(np.float32)
@@ -95,6 +98,7 @@ def resize_matrix(side: int, crop: float, size: int, via: int | None = None) -> 
 
 
 def _triangle(side: int, span: float, size: int) -> npt.NDArray[np.float64]:
+    """The (size, side) matrix that resizes the middle `span` of `side` pixels to `size`."""
     offset = (side - span) / 2
     scale = span / size
     support = max(scale, 1.0)
@@ -111,14 +115,16 @@ def _triangle(side: int, span: float, size: int) -> npt.NDArray[np.float64]:
 def apply(images: Images, preprocess: Preprocess) -> Images:
     """Crop and resize.
 
+    The pixels are within one grey level of Pillow's resize of the crop. With `via` they are within two of Pillow's
+    chain, 0.25 in mean, and within one of torchvision's chain on tensors, 0.1 in mean. (Pillow rounds between its
+    passes; the two chains differ from each other by two.)
+
     Args:
         images: uint8 (N, side, side, C).
         preprocess: the settings.
 
     Returns:
-        uint8 (N, height, width, channels); the input itself where nothing is to do. Within one grey level of Pillow's
-        resize of the crop; with `via` within two of Pillow's chain, 0.25 in mean, and within one of torchvision's chain
-        on tensors, 0.1 in mean (Pillow rounds between its passes, and the two chains differ by two themselves).
+        uint8 (N, height, width, channels); the images themselves where there is nothing to do.
     """
     if not preprocess.changes(images):
         return images
@@ -131,7 +137,7 @@ def apply(images: Images, preprocess: Preprocess) -> Images:
 
 
 def applied(images: Images, preprocess: Preprocess) -> Iterator[Images]:
-    """What `apply` gives, a block of images at a time, so that no more than a block is held."""
+    """What `apply` gives, in blocks of images, so that only one block is held."""
     side, channels = images.shape[1], preprocess.channels
     resizes = replace(preprocess, channels=images.shape[3]).changes(images)
     rows = resize_matrix(side, preprocess.crop[0], preprocess.size[0], preprocess.via)
@@ -146,8 +152,8 @@ def applied(images: Images, preprocess: Preprocess) -> Iterator[Images]:
 def _resized(images: Images, rows: Matrix, columns: Matrix) -> Images:
     """rows X columns^T of every channel, rounded, in matrix products that stay within a processor's cache.
 
-    A row of an image is one vector of all its columns' channels, so that neither pass has to move pixels. Only a few
-    pixels count for each, so a pass is made of bands: some outputs, and the inputs that count for any of them.
+    A row of an image is one vector of all its columns' channels, so that neither pass has to move pixels. Each output
+    depends on few inputs, so a pass is made of bands: some outputs, and the inputs that any of them depends on.
     """
     n, side, _, channels = images.shape
     height, width = len(rows), len(columns)
@@ -168,7 +174,7 @@ def _resized(images: Images, rows: Matrix, columns: Matrix) -> Images:
     for start in range(0, n, at_once):
         some = images[start : start + at_once].reshape(-1, side, side * channels)
         count = len(some)
-        # The rows of both matrices have the sum 1, so what is added here arrives at the end.
+        # Each row of both matrices sums to 1, so that what is added here is still there at the end.
         np.add(some, _ROUNDING, out=values[:count])
         for outputs, inputs, band in across:
             np.matmul(values[:count, :, inputs], band, out=narrow[:count, :, outputs])
@@ -179,7 +185,7 @@ def _resized(images: Images, rows: Matrix, columns: Matrix) -> Images:
 
 
 def _bands(matrix: Matrix) -> list[tuple[slice, slice, Matrix]]:
-    """Outputs, the inputs that count for them, and their part of the matrix, contiguous."""
+    """Of each band: its outputs, the inputs that they depend on, and that part of the matrix, contiguous."""
     found = []
     for start in range(0, len(matrix), _BAND):
         outputs = slice(start, min(start + _BAND, len(matrix)))
@@ -190,17 +196,17 @@ def _bands(matrix: Matrix) -> list[tuple[slice, slice, Matrix]]:
 
 
 def _each(band: Matrix, channels: int) -> Matrix:
-    """The transpose of a band, for pixels of interleaved channels: each channel of an output sees its own only."""
+    """The transpose of a band for interleaved channels: an output's channel depends on the same channel alone."""
     return np.ascontiguousarray(np.kron(band.T, np.eye(channels, dtype=np.float32)))
 
 
 def cached(image_set: ImageSet, preprocess: Preprocess, folder: Path) -> Images:
-    """`apply`, kept on disk under a key of the pixels and the settings, and opened as a memory map.
+    """What `apply` gives, kept in `folder` under a key of the pixels and the settings, and opened as a memory map.
 
-    The key holds no path and no time: the same pixels are found wherever they lie, and a changed pixel never is.
+    No path and no time is part of the key: equal pixels are found wherever they came from, a changed pixel never is.
 
     Raises:
-        StorageError: if the cache cannot be written.
+        StorageError: if the folder cannot be written to.
     """
     images = image_set.images
     if not preprocess.changes(images):

@@ -1,4 +1,4 @@
-"""Which training images are held out: the normal "reference" that every member of a data set is measured on."""
+"""Which training images are held out: the normal "reference" that every member on a data set is measured on."""
 
 from typing import NamedTuple
 
@@ -19,8 +19,8 @@ class Split(NamedTuple):
     """Rows of the training images, sorted and disjoint.
 
     Attributes:
-        train: int64 (n,).
-        reference: int64 (r,), never trained on.
+        train: int64 (n,), the images to train on.
+        reference: int64 (r,), the images that are never trained on.
     """
 
     train: Rows
@@ -28,12 +28,12 @@ class Split(NamedTuple):
 
 
 def split_rows(n_images: int, fingerprint: str, subset: int | None = None) -> Split:
-    """Hold out a reference that depends on the images alone, so that all members of a data set share its rows.
+    """Hold out a reference that depends on the images alone, so that all members on a data set share its rows.
 
     Args:
-        n_images: training images in all.
-        fingerprint: of the data set, hexadecimal; seeds the draw.
-        subset: train on that many of the rest only.
+        n_images: number of training images.
+        fingerprint: the data set's, hexadecimal; seeds the draw.
+        subset: how many of the other images to train on; None is all.
 
     Raises:
         DataError: for fewer than 2 * TRAIN_LEAST images.

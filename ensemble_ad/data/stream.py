@@ -1,25 +1,24 @@
 """Images to score, one or a million: .npy files, folders and single pictures, read a block at a time."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ensemble_ad.data.images import Images, open_array, read_picture
+from ensemble_ad.data.images import Images, ImageShape
+from ensemble_ad.data.npy import open_array
+from ensemble_ad.data.pictures import no_pictures, pictures_below, read_picture
 from ensemble_ad.errors import DataError
 
 BLOCK = 1024
-Shape = tuple[int, int, int]
-"""(side, side, channels) of every image."""
 
 
 class Block(NamedTuple):
-    """Some of the images.
+    """Some of the images to score.
 
     Attributes:
-        ids: a name each.
+        ids: b names, one for each image.
         images: uint8 (b, side, side, C).
     """
 
@@ -27,8 +26,8 @@ class Block(NamedTuple):
     images: Images
 
 
-def check_sources(sources: Sequence[Path], shape: Shape) -> None:
-    """Refuse what can be refused without reading the images.
+def check_sources(sources: Sequence[Path], shape: ImageShape) -> None:
+    """Check what can be checked without reading the images.
 
     Raises:
         DataError: for no source, one that does not exist, or a .npy file that does not hold images of `shape`.
@@ -45,30 +44,31 @@ def check_sources(sources: Sequence[Path], shape: Shape) -> None:
 
 
 def count(sources: Sequence[Path]) -> int:
-    """How many images `stream` is going to give, if all can be read."""
+    """How many images `stream` gives if all can be read."""
     found = 0
     for source in sources:
         if source.is_dir():
-            found += sum(1 for _ in _pictures(source))
+            found += sum(1 for _ in pictures_below(source))
         else:
             found += len(open_array(source)) if source.suffix == ".npy" else 1
     return found
 
 
-def stream(sources: Sequence[Path], shape: Shape, *, block: int = BLOCK) -> Iterator[Block]:
+def stream(sources: Sequence[Path], shape: ImageShape, *, block: int = BLOCK) -> Iterator[Block]:
     """Read images, never more than `block` of them at a time.
 
-    The id of an image in a .npy file is its row, of one in a folder its path inside it (folders in the order of their
-    names), of a picture its file name. Of several sources each id begins with the source as it was named, `a.npy:0`,
-    `folder/x.png`, so that no two are alike.
+    The id of an image in a .npy file is its row, that of an image in a folder its path inside the folder, that of a
+    single picture its file name. Where there are several sources, each id begins with the source as it was named,
+    `a.npy:0` or `folder/x.png`, so that no two are alike. Folders are read in the order of their names.
 
     Args:
         sources: .npy files of uint8 (N, side, side[, C]), folders of pictures, pictures in any of Pillow's formats.
-        shape: what every image has to have; see `conform`.
-        block: images a block; the last one of a source may hold fewer.
+        shape: the shape of every image; see `conform`.
+        block: images in a block; the last block of a source may hold fewer.
 
     Raises:
-        DataError: for what cannot be read or has another shape, once it is reached; a folder without pictures.
+        DataError: for an image that cannot be read or has another shape, once it is reached, and for a folder without
+            pictures.
     """
     check_sources(sources, shape)
     alone = len(sources) == 1
@@ -82,19 +82,19 @@ def stream(sources: Sequence[Path], shape: Shape, *, block: int = BLOCK) -> Iter
             yield from _of_folder(source, shape, block, "" if alone else f"{source}/")
 
 
-def conform(images: Images, shape: Shape, name: str) -> Images:
-    """Images with the axes and channels of `shape`; grey ones become colour, and colour ones without colour grey.
+def conform(images: Images, shape: ImageShape, name: str) -> Images:
+    """Give images the channels of `shape`: grey is repeated three times, three equal channels become one.
 
     Args:
         images: uint8 (n, H, W) or (n, H, W, C).
-        shape: (side, side, channels).
-        name: of where they came from, for the message.
+        shape: the shape of an image that the blend was trained on.
+        name: file or folder that they came from, for messages.
 
     Returns:
-        uint8 (n, side, side, channels).
+        uint8 (n, *shape).
 
     Raises:
-        DataError: for another size, or for colour where `shape` has one channel.
+        DataError: for images of another size, or with colours where `shape` has one channel.
     """
     if images.ndim == 3:
         images = images[..., None]
@@ -112,20 +112,20 @@ def conform(images: Images, shape: Shape, name: str) -> Images:
     return images[..., :1]
 
 
-def _of_array(source: Path, shape: Shape, block: int, prefix: str) -> Iterator[Block]:
+def _of_array(source: Path, shape: ImageShape, block: int, prefix: str) -> Iterator[Block]:
     total = len(open_array(source))
     for start in range(0, total, block):
-        # Mapped anew each time: what was read of a map that stays open counts as this process's memory.
+        # The file is mapped anew each time: what was read of a map that stays open counts as this process's memory.
         part = np.array(open_array(source)[start : start + block])
         ids = [f"{prefix}{row}" for row in range(start, start + len(part))]
         yield Block(ids, conform(part, shape, str(source)))
 
 
-def _of_folder(source: Path, shape: Shape, block: int, prefix: str) -> Iterator[Block]:
+def _of_folder(source: Path, shape: ImageShape, block: int, prefix: str) -> Iterator[Block]:
     ids: list[str] = []
     images: list[Images] = []
     found = False
-    for path in _pictures(source):
+    for path in pictures_below(source):
         found = True
         ids.append(prefix + path.relative_to(source).as_posix())
         images.append(conform(read_picture(path)[None], shape, str(path)))
@@ -133,15 +133,6 @@ def _of_folder(source: Path, shape: Shape, block: int, prefix: str) -> Iterator[
             yield Block(ids, np.concatenate(images))
             ids, images = [], []
     if not found:
-        raise DataError(f"{source} must hold images (PNG, JPEG, ...), but holds none that Pillow reads")
+        raise no_pictures(source)
     if ids:
         yield Block(ids, np.concatenate(images))
-
-
-def _pictures(folder: Path) -> Iterator[Path]:
-    from PIL import Image
-
-    known = Image.registered_extensions()
-    for place, folders, files in os.walk(folder):
-        folders.sort()
-        yield from (Path(place, name) for name in sorted(files) if Path(name).suffix.lower() in known)

@@ -22,9 +22,9 @@ from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.detect.rows import Layout, checked
 from ensemble_ad.errors import EnsadError
 from ensemble_ad.families import FAMILIES, Architecture, Family, Model, family, preset
-from ensemble_ad.training.device import AUTO, choose_precision
+from ensemble_ad.training.device import AUTO, choose_device, choose_precision
 from ensemble_ad.training.error_vectors import LatentReference, LatentReferences, error_vectors, fit_latents
-from ensemble_ad.training.loop import choose_device, train
+from ensemble_ad.training.loop import train
 from ensemble_ad.training.settings import TrainSettings
 
 _BATCH = 32

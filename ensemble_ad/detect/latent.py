@@ -22,10 +22,8 @@ from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families import Decoder, Model
 from ensemble_ad.files.whole import whole_file
-from ensemble_ad.members.imported import is_imported
 from ensemble_ad.members.store import Member
-from ensemble_ad.training.make_member import load_model
-from ensemble_ad.training.recipe import RECIPE_VERSION, Recipe
+from ensemble_ad.training.load import load_model
 from ensemble_ad.training.step import to_input
 
 NORMAL_IMAGES = 256
@@ -76,17 +74,8 @@ def open_member(member: Member, device: torch.device) -> OpenMember:
         UsageError: if it was imported as scores and has none, or was made by another version's rules.
         StorageError: if its weights are missing or damaged.
     """
-    if is_imported(member):
-        raise UsageError(f"{member.key} was imported as scores and has no model to look into; name another member")
-    version = member.info["recipe"].get("version")
-    if version != RECIPE_VERSION:
-        raise UsageError(
-            f"{member.key} was made by version {version} of the recipes, and this ensad has {RECIPE_VERSION}; "
-            "use the ensad that made it"
-        )
-    model, _ = load_model(member, device)
-    preprocess = Recipe.from_json(member.info["recipe"]).preprocess
-    return OpenMember(key=member.key, model=model, preprocess=preprocess, device=device)
+    loaded = load_model(member, device)
+    return OpenMember(key=member.key, model=loaded.model, preprocess=loaded.recipe.preprocess, device=device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +170,34 @@ def bottleneck(opened: OpenMember, normal: Images) -> Bottleneck:
         )
     found = torch.cat([model.encode(opened._input(normal[i : i + _BATCH])) for i in range(0, len(normal), _BATCH)])
     return Bottleneck(of=opened, mean=found.mean(0, keepdim=True), deviation=found.std(0, unbiased=False, keepdim=True))
+
+
+def changed_pictures(
+    opening: Bottleneck, picture: Images, factors: Mapping[int, float] | None, shares: Sequence[float], seed: int
+) -> list[tuple[str, Images]]:
+    """What is decoded of one image: as it is, with elements of its latent scaled, and with shares of noise mixed in.
+
+    Args:
+        opening: the member's bottleneck.
+        picture: uint8 (side, side, C).
+        factors: elements that are scaled together, and their factors; None triples the three most telling, one by one.
+        shares: of noise, a picture each.
+        seed: of the noise.
+
+    Returns:
+        A caption and uint8 (h, w, c) each.
+
+    Raises:
+        UsageError: for an element that the bottleneck does not have.
+    """
+    latent = opening.encode(picture)
+    changed = [{element: 3.0} for element in opening.telling(latent, 3)] if factors is None else [factors]
+    pictures = [("reconstruction", opening.decode(latent)[0])]
+    for each in changed:
+        caption = "\n".join(f"element {element} x {factor:g}" for element, factor in each.items())
+        pictures.append((caption, opening.decode(opening.scaled(latent, each))[0]))
+    pictures += [(f"{share:.0%} noise", opening.decode(opening.mixed(latent, share, seed))[0]) for share in shares]
+    return pictures
 
 
 def parse_scale(text: str) -> dict[int, float]:

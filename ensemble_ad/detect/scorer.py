@@ -12,19 +12,18 @@ import torch
 
 from ensemble_ad.blend import Blend, alarm
 from ensemble_ad.blend import saved as saved_blend
+from ensemble_ad.blend.columns import reference_scores, stacked
 from ensemble_ad.blend.saved import SavedBlend
-from ensemble_ad.data.images import Images
+from ensemble_ad.data.images import Images, ImageShape
 from ensemble_ad.data.preprocess import Preprocess, apply
-from ensemble_ad.data.stream import BLOCK, Shape, conform
-from ensemble_ad.errors import DataError, StorageError, UsageError
+from ensemble_ad.data.stream import BLOCK, conform
+from ensemble_ad.errors import DataError
 from ensemble_ad.families import Model
 from ensemble_ad.members.data_record import load_data_record
-from ensemble_ad.members.imported import is_imported
 from ensemble_ad.members.store import Member, load_member
+from ensemble_ad.training.device import choose_device
 from ensemble_ad.training.error_vectors import LatentReferences, error_vectors
-from ensemble_ad.training.loop import choose_device
-from ensemble_ad.training.make_member import load_model, untrained
-from ensemble_ad.training.recipe import RECIPE_VERSION, Recipe
+from ensemble_ad.training.load import load_model
 
 ALARM_RATE = 0.01
 _NOISE = 2e-5
@@ -65,7 +64,7 @@ class BlendScorer:
 
     blend: SavedBlend
     rule: Blend
-    shape: Shape
+    shape: ImageShape
     _networks: tuple[_Network, ...]
     _members: tuple[Member, ...]
     _device: torch.device
@@ -97,22 +96,8 @@ class BlendScorer:
     @cached_property
     def reference(self) -> Floats:
         """float64 (n,) cross-fitted scores of the held-out normal images, sorted; see `alarm.crossfit_reference`."""
-        vectors = {member.key: member.vectors() for member in self._members}
-        columns = {member.key: member.columns for member in self._members}
-        names = [name.partition("/") for name in self.rule.names]
-        low, high = (
-            np.stack([vectors[key][side][:, columns[key].index(kind)] for key, _, kind in names], axis=1)
-            for side in (0, 1)
-        )
-        method = str(self.blend.info.get("asked_method", "auto"))
-        scores = alarm.crossfit_reference(
-            low,
-            high,
-            method=method,
-            weights=self.rule.weights if method == "given" else None,
-            anomaly_share=self.blend.info.get("anomaly_share"),
-        )
-        return np.sort(scores)
+        reference, test = stacked(self.rule.names, self._members)
+        return np.sort(reference_scores(self.blend.info, reference, test))
 
     def threshold(self, alarm_rate: float = ALARM_RATE) -> float:
         """The score above which an image is an alarm; see `alarm.threshold`.
@@ -214,36 +199,17 @@ def _snapped(rows: Rows, rule: Blend) -> Rows:
 
 
 def _network(member: Member, columns: tuple[tuple[int, str], ...], device: torch.device) -> _Network:
-    if is_imported(member):
-        raise UsageError(
-            f"{member.key} was imported as scores and has no model, so the blend cannot score new images; "
-            "blend without it"
-        )
-    version = member.info["recipe"].get("version")
-    if version != RECIPE_VERSION:
-        raise UsageError(
-            f"{member.key} was made by version {version} of the recipes, and this ensad has {RECIPE_VERSION}, which "
-            "may score otherwise; use the ensad that made it, or train and blend again"
-        )
-    recipe = Recipe.from_json(member.info["recipe"])
-    _check_size(member, recipe)
-    model, latents = load_model(member, device)
-    wanted = latents if any(kind.startswith("latent_") for _, kind in columns) else {}
-    return _Network(model=model, latents=wanted, preprocess=recipe.preprocess, flips=recipe.flips, columns=columns)
+    loaded = load_model(member, device)
+    return _Network(
+        model=loaded.model,
+        latents=loaded.latents if any(kind.startswith("latent_") for _, kind in columns) else {},
+        preprocess=loaded.recipe.preprocess,
+        flips=loaded.recipe.flips,
+        columns=columns,
+    )
 
 
-def _check_size(member: Member, recipe: Recipe) -> None:
-    """Refuse a network that is larger than its weights: a stranger's recipe may ask for any amount of memory."""
-    with torch.device("meta"):  # nothing is allocated there
-        wanted = sum(parameter.nbytes for parameter in untrained(recipe).parameters())
-    there = (member.folder / "weights.safetensors").stat().st_size
-    if wanted > there:
-        raise StorageError(
-            f"{member.folder} asks for a network of {wanted} bytes and has weights of {there}; it is damaged, remove it"
-        )
-
-
-def _shape(numbers: Sequence[int]) -> Shape:
+def _shape(numbers: Sequence[int]) -> ImageShape:
     height, width, channels = numbers
     return (height, width, channels)
 
@@ -273,7 +239,7 @@ def check_probe(studies: Path, name: str, wanted: Mapping[str, Any]) -> None:
         )
 
 
-def _probe_images(shape: Shape) -> Images:
+def _probe_images(shape: ImageShape) -> Images:
     """uint8 (4, side, side, C): smooth ramps with more and more noise."""
     rng = np.random.default_rng(0)
     ramp = np.linspace(0, 255, shape[0])[:, None, None] * np.linspace(0, 1, shape[1])[None, :, None]

@@ -1,4 +1,4 @@
-"""The families of models. A new one is a file beside this and a line in FAMILIES; the contract tests find it here."""
+"""The families of models. A new one is a file in this folder and a line in FAMILIES, where the tests find it."""
 
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families import (
@@ -14,9 +14,11 @@ from ensemble_ad.families import (
     resnet_aux,
     vae,
 )
-from ensemble_ad.families.base import Architecture, Decoder, Family, Model, Output, Preset, Shape
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import Family, Preset
+from ensemble_ad.families.model import Decoder, Model, Output
 
-__all__ = ["FAMILIES", "Architecture", "Decoder", "Family", "Model", "Output", "Preset", "Shape", "family", "preset"]
+__all__ = ["FAMILIES", "Architecture", "Decoder", "Family", "Model", "Output", "Preset", "family", "preset"]
 
 FAMILIES: dict[str, Family] = {
     each.name: each
@@ -40,7 +42,7 @@ def family(name: str) -> Family:
     """Look a family up.
 
     Raises:
-        UsageError: if there is none of that name; the message lists those there are.
+        UsageError: if there is no family of that name; the message lists those there are.
     """
     if name not in FAMILIES:
         raise UsageError(f"unknown family {name!r}; the families are {', '.join(FAMILIES)}")
@@ -51,7 +53,7 @@ def preset(name: str) -> tuple[Family, Preset]:
     """Look a preset up, with its family.
 
     Raises:
-        UsageError: if there is none of that name; the message lists those there are.
+        UsageError: if there is no preset of that name; the message lists those there are.
     """
     for each in FAMILIES.values():
         if name in each.presets:

@@ -1,28 +1,25 @@
 """Convolutional autoencoder: the course's sample, and the same with a linear bottleneck.
 
-The course's feature map holds a quarter of the numbers of an image and more, hardly a bottleneck; a linear layer that
-squeezes it is what the better solutions of the contest added.
+The course's feature map holds a quarter of an image's numbers and more, which is hardly a bottleneck. The better
+solutions of the contest added a linear layer that squeezes it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._convolution import doubling, halving
-from ensemble_ad.families.base import (
-    Architecture,
-    Family,
-    GradientModel,
-    Output,
-    Preset,
-    Sampler,
-    Shape,
-    add_noise,
-    flat_latent,
-)
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
+from ensemble_ad.families.convolution import doubling, halving
+from ensemble_ad.families.latent import flat_latent
+from ensemble_ad.families.model import GradientModel, Output
+from ensemble_ad.families.noise import add_noise
+from ensemble_ad.families.ranges import Sampler
 
 _STRIDE = 8
 
@@ -32,9 +29,9 @@ class CnnArchitecture(Architecture):
     """Three convolutions and their mirror image.
 
     Attributes:
-        channels: of the three feature maps.
+        channels: channels of the three feature maps.
         batch_norm: whether batch normalisation stands before each ReLU.
-        bottleneck: numbers that the last feature map is squeezed into by a linear layer; None keeps the map itself.
+        bottleneck: how many numbers a linear layer squeezes the last feature map into; None keeps the map itself.
     """
 
     channels: tuple[int, int, int] = (12, 24, 48)
@@ -47,18 +44,18 @@ class CnnArchitecture(Architecture):
         if self.bottleneck is not None and self.bottleneck < 1:
             raise UsageError(f"a cnn's bottleneck must be 1 or more, not {self.bottleneck}")
 
-    def build(self, shape: Shape) -> "CnnAutoencoder":
+    def build(self, shape: ChannelsFirst) -> "CnnAutoencoder":
         return CnnAutoencoder(shape, self)
 
 
 class CnnAutoencoder(GradientModel):
-    """Feature maps down and up, with or without a linear bottleneck."""
+    """An encoder of convolutions and its mirror image, with or without a linear bottleneck between them."""
 
-    def __init__(self, shape: Shape, architecture: CnnArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: CnnArchitecture) -> None:
         super().__init__()
         channels = (shape[0], *architecture.channels)
         map_shape = (channels[-1], shape[1] // _STRIDE, shape[2] // _STRIDE)
-        features = map_shape[0] * map_shape[1] * map_shape[2]
+        features = math.prod(map_shape)
         self.encoder = halving(channels, batch_norm=architecture.batch_norm)
         self.decoder = doubling(channels[::-1], batch_norm=architecture.batch_norm)
         if architecture.bottleneck is not None:
@@ -67,7 +64,7 @@ class CnnAutoencoder(GradientModel):
             self.decoder = nn.Sequential(*widening, *self.decoder)
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) to bottlenecks, (B, d) where a linear layer squeezes them, else maps (B, d, h, w)."""
+        """Images (B, C, H, W) to bottlenecks: (B, d) where a linear layer squeezes them, else maps (B, d, h, w)."""
         latent: Tensor = self.encoder(images)
         return latent
 
@@ -86,7 +83,7 @@ class CnnAutoencoder(GradientModel):
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> CnnArchitecture:
-    """Channels that double, and whether and how far a linear layer squeezes them."""
+    """The width, from which the channels double, and whether and how far a linear layer squeezes the last map."""
     width = trial.suggest_categorical("width", widths)
     squeeze = trial.suggest_categorical("squeeze", [False, True])
     return CnnArchitecture(
@@ -107,10 +104,7 @@ FAMILY = Family(
             "squeeze": True,
             "batch_norm": True,
             "bottleneck": 32,
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
-            "loss": "mse",
+            **USUAL_START,
         },
     ),
     presets={
@@ -118,9 +112,7 @@ FAMILY = Family(
             architecture=CnnArchitecture(),
             source="sample code of Hung-yi Lee's ML2022 homework 8",
             training={
-                "loss": "mse",
-                "noise_scale": 0.0,
-                "latent_noise_scale": 0.0,
+                **NOISELESS_MSE,
                 "epochs": 50,
                 "batch_size": 2000,
                 "learning_rate": 1e-3,

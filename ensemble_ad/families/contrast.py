@@ -7,43 +7,38 @@ The Econometrics Journal 21(1)): a test image is scored by the network that was 
 
 It is off unless asked for, and it has conditions:
 
-- the whole test batch has to be there before anything is scored, and it must hold a real share of anomalies (say a
-  tenth, and a hundred of them): with few the networks learn noise;
-- the test set's normal images must be like the training images: whatever else tells the two sets apart (another
-  camera, another compression, another day) is learnt just as well, and takes normal test images for anomalies;
-- the rules must allow looking at unlabelled test images, as the rules of many contests and most of practice do not;
-- a new image is scored by the mean of all networks, which have seen its like only if the batch had it.
+- The whole test batch has to be there before anything is scored, and a real share of it must be anomalies (say a tenth,
+  and a hundred of them): with few, the networks learn noise.
+- The test set's normal images must be like the training images. Whatever else tells the two sets apart (another camera,
+  another compression, another day) is learnt just as well, and normal test images are taken for anomalies.
+- The rules must allow looking at unlabelled test images. Those of many contests do not, nor does most of practice.
+- A new image is scored by the mean of all networks, which know anomalies like it only if the test batch had some.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families.base import (
-    CrossFittedArchitecture,
-    CrossFittedModel,
-    Family,
-    Output,
-    Preset,
-    Sampler,
-    SearchRanges,
-    Shape,
-    add_noise,
-)
+from ensemble_ad.families.architecture import CrossFittedArchitecture
+from ensemble_ad.families.base import Family, Preset
+from ensemble_ad.families.convolution import pooled
+from ensemble_ad.families.model import CrossFittedModel, Output
+from ensemble_ad.families.noise import add_noise
+from ensemble_ad.families.ranges import Sampler, SearchRanges
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastArchitecture(CrossFittedArchitecture):
-    """Hyperparameters of the networks; all are alike.
+    """Hyperparameters of the networks, which are all alike.
 
     Attributes:
         width: channels of the first stage, doubled at the second and third.
-        stages: convolutions of stride 2, each with batch normalisation and ReLU.
+        stages: number of convolutions of stride 2, each with batch normalisation and ReLU.
     """
 
     width: int = 16
@@ -55,27 +50,19 @@ class ContrastArchitecture(CrossFittedArchitecture):
         if self.folds < 2:
             raise UsageError(f"contrast needs 2 folds or more, not {self.folds}")
 
-    def build(self, shape: Shape) -> "ContrastModel":
+    def build(self, shape: ChannelsFirst) -> "ContrastModel":
         return ContrastModel(shape, self)
 
 
-def _features(shape: Shape, architecture: ContrastArchitecture) -> nn.Sequential:
-    channels = [shape[0], *(architecture.width * 2 ** min(stage, 2) for stage in range(architecture.stages))]
-    layers: list[nn.Module] = []
-    for before, after in pairwise(channels):
-        layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-
-
 class ContrastModel(CrossFittedModel):
-    """One network a fold; the logit is that of being a test image."""
+    """One network for each fold; its logit says how much an image looks like a test image."""
 
-    def __init__(self, shape: Shape, architecture: ContrastArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: ContrastArchitecture) -> None:
         super().__init__()
         self.folds = architecture.folds
-        width = architecture.width * 2 ** min(architecture.stages - 1, 2)
-        self.features = nn.ModuleList(_features(shape, architecture) for _ in range(self.folds))
-        self.heads = nn.ModuleList(nn.Linear(width, 1) for _ in range(self.folds))
+        networks = [pooled(shape[0], architecture.width, architecture.stages) for _ in range(self.folds)]
+        self.features = nn.ModuleList(layers for layers, _ in networks)
+        self.heads = nn.ModuleList(nn.Linear(n, 1) for _, n in networks)
 
     def forward(self, images: Tensor, fold: Tensor | None = None) -> Output:
         if fold is None:
@@ -100,7 +87,7 @@ class ContrastModel(CrossFittedModel):
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> ContrastArchitecture:
-    """Width and depth; the folds stay at five."""
+    """The width and the depth; the folds stay at five."""
     return ContrastArchitecture(
         width=trial.suggest_categorical("width", widths), stages=trial.suggest_int("stages", 2, 4)
     )

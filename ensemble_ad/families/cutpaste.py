@@ -1,39 +1,37 @@
 """A classifier of normal images against the same images with a part of themselves cut out and pasted elsewhere.
 
 Source: CutPaste (Li et al. 2021, CVPR, arXiv:2104.04015), its 3-way variant: normal, a pasted patch (2 to 15% of the
-image, aspect 0.3 to 3.3), a pasted scar (2 to 16 by 10 to 25 pixels of a side of 256, turned by up to 45 degrees); what
-is pasted is jittered in colour, and so is every image before. The paper scores by a Gaussian density of the features
-under the head, whose negative logarithm is half the square of `latent_mahalanobis`, plus a constant; the classifier's
-own log-odds are the column `logit`.
+image, aspect 0.3 to 3.3), a pasted scar (2 to 16 by 10 to 25 pixels of a side of 256, turned by up to 45 degrees).
+Every image is jittered in colour first, and what is pasted is jittered again. The paper scores by a Gaussian density of
+the features below the head; its negative logarithm is half the square of `latent_mahalanobis`, plus a constant. The
+classifier's own log-odds are the column `logit`.
 
-Ours: AdamW with this project's schedule instead of SGD of learning rate 0.03, momentum 0.9 and a cosine; no random
-translation, no jitter of the hue; a patch's aspect is drawn on a log scale; scars are scaled to the image's shorter
-side, to 1 by 2 pixels at least.
+What is ours:
+
+- AdamW with this project's schedule, instead of SGD of learning rate 0.03, momentum 0.9 and a cosine;
+- no random translation, and no jitter of the hue;
+- a patch's aspect is drawn on a log scale;
+- scars are scaled to the image's shorter side, to 1 by 2 pixels at least.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families.base import (
-    Architecture,
-    Family,
-    GradientModel,
-    Output,
-    Preset,
-    Sampler,
-    SearchRanges,
-    Shape,
-    add_noise,
-)
-from ensemble_ad.families.fcn import linear_stack
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import Family, Preset
+from ensemble_ad.families.convolution import pooled
+from ensemble_ad.families.linear import linear_stack
+from ensemble_ad.families.model import GradientModel, Output
+from ensemble_ad.families.noise import add_noise
+from ensemble_ad.families.ranges import Sampler, SearchRanges
 
 _BACKBONES = ("cnn", "resnet18")
 _HEAD_UNITS = 128
@@ -41,19 +39,19 @@ _KINDS = 3
 _PATCH_AREA, _PATCH_ASPECT = (0.02, 0.15), (0.3, 3.3)
 _SCAR_WIDTH, _SCAR_LENGTH, _SCAR_SIDE = (2.0, 16.0), (10.0, 25.0), 256
 _SCAR_ANGLE = math.pi / 4
-# ITU-R BT.601, as in torchvision's ColorJitter.
+# The weights of red, green and blue in grey: ITU-R BT.601, as in torchvision's ColorJitter.
 _LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CutpasteArchitecture(Architecture):
-    """Hyperparameters of the classifier and of what it learns from.
+    """Hyperparameters of the classifier, and of the images that it learns from.
 
     Attributes:
         backbone: "cnn", convolutions of stride 2, or "resnet18", torchvision's, untrained; both end in a mean over all
             places.
         width: channels of the cnn's first convolution, doubled at the second and third; resnet18 has its own.
-        stages: the cnn's convolutions.
+        stages: number of the cnn's convolutions.
         head: units of the hidden layers between the features and the three classes.
         jitter: largest relative change of brightness, contrast and saturation.
     """
@@ -74,35 +72,30 @@ class CutpasteArchitecture(Architecture):
         if not 0 <= self.jitter <= 1:
             raise UsageError(f"a cutpaste's jitter must be of 0 to 1, not {self.jitter}")
 
-    def build(self, shape: Shape) -> "CutpasteClassifier":
+    def build(self, shape: ChannelsFirst) -> "CutpasteClassifier":
         return CutpasteClassifier(shape, self)
 
 
-def _cnn(shape: Shape, architecture: CutpasteArchitecture) -> tuple[nn.Module, int]:
-    channels = [shape[0], *(architecture.width * 2 ** min(stage, 2) for stage in range(architecture.stages))]
-    layers: list[nn.Module] = []
-    for before, after in pairwise(channels):
-        layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels[-1]
-
-
-def _resnet18(shape: Shape) -> tuple[nn.Module, int]:
-    from torchvision.models import resnet18  # here, since it takes 160 MB and a second
+def _resnet18(channels_in: int) -> tuple[nn.Module, int]:
+    from torchvision.models import resnet18  # here, since importing it takes 160 MB and a second
 
     network: nn.Module = resnet18(weights=None)
-    if shape[0] != 3:
-        network.conv1 = nn.Conv2d(shape[0], 64, 7, 2, 3, bias=False)
+    if channels_in != 3:
+        network.conv1 = nn.Conv2d(channels_in, 64, 7, 2, 3, bias=False)
     network.fc = nn.Identity()
     return network, 512
 
 
 class CutpasteClassifier(GradientModel):
-    """Backbone and head; the classes are normal, patch, scar."""
+    """A backbone and a head of three classes: normal, patch, scar."""
 
-    def __init__(self, shape: Shape, architecture: CutpasteArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: CutpasteArchitecture) -> None:
         super().__init__()
         self.jitter = architecture.jitter
-        self.features, n = _resnet18(shape) if architecture.backbone == "resnet18" else _cnn(shape, architecture)
+        if architecture.backbone == "resnet18":
+            self.features, n = _resnet18(shape[0])
+        else:
+            self.features, n = pooled(shape[0], architecture.width, architecture.stages)
         self.head = linear_stack((n, *architecture.head, _KINDS), batch_norm=True)
 
     def forward(self, images: Tensor) -> Output:
@@ -119,7 +112,7 @@ class CutpasteClassifier(GradientModel):
 
 
 def paste_patch(images: Tensor, jitter: float) -> Tensor:
-    """Each of the images, float (B, C, H, W), with an upright patch of itself pasted elsewhere."""
+    """Images, float (B, C, H, W), each with an upright patch of itself pasted elsewhere."""
     sides = images.shape[2:]
     area = _uniform(images, *_PATCH_AREA) * sides[0] * sides[1]
     aspect = _uniform(images, *map(math.log, _PATCH_ASPECT)).exp()
@@ -129,7 +122,7 @@ def paste_patch(images: Tensor, jitter: float) -> Tensor:
 
 
 def paste_scar(images: Tensor, jitter: float) -> Tensor:
-    """Each of the images, float (B, C, H, W), with a thin turned strip of itself pasted elsewhere."""
+    """Images, float (B, C, H, W), each with a thin turned strip of itself pasted elsewhere."""
     scale = min(images.shape[2:]) / _SCAR_SIDE
     width = (scale * _uniform(images, *_SCAR_WIDTH)).round().clamp_min(1)
     length = (scale * _uniform(images, *_SCAR_LENGTH)).round().clamp_min(2)
@@ -137,7 +130,7 @@ def paste_scar(images: Tensor, jitter: float) -> Tensor:
 
 
 def _uniform(images: Tensor, low: float, high: float) -> Tensor:
-    """One number an image, (B,), on its device."""
+    """A number for each image, (B,), on the images' device."""
     return low + (high - low) * torch.rand(len(images), device=images.device)
 
 
@@ -146,9 +139,9 @@ def _paste(images: Tensor, height: Tensor, width: Tensor, angle: Tensor, jitter:
 
     Args:
         images: float (B, C, H, W) in [-1, 1].
-        height, width: whole numbers of pixels, float (B,).
-        angle: in radians, (B,).
-        jitter: of the colours.
+        height, width: the rectangles' sides, whole numbers of pixels, float (B,).
+        angle: how far each rectangle is turned, in radians, float (B,).
+        jitter: largest relative change of the colours; see `jittered`.
     """
     rows, columns = images.shape[2:]
     cos, sin = angle.cos(), angle.sin()
@@ -157,7 +150,7 @@ def _paste(images: Tensor, height: Tensor, width: Tensor, angle: Tensor, jitter:
     y = torch.arange(rows, device=images.device)[None, :, None] - to_y
     x = torch.arange(columns, device=images.device)[None, None, :] - to_x
     cos, sin = cos[:, None, None], sin[:, None, None]
-    # Where a pixel lies in the rectangle, measured from its centre before it was turned.
+    # Where each pixel lies in the rectangle, measured from the rectangle's centre before it was turned.
     down, across = y * cos + x * sin, x * cos - y * sin
     inside = (down.abs() < height[:, None, None] / 2) & (across.abs() < width[:, None, None] / 2)
     from_y = (_centre(images, rows, height, height) + down).round().clamp(0, rows - 1)
@@ -168,10 +161,10 @@ def _paste(images: Tensor, height: Tensor, width: Tensor, angle: Tensor, jitter:
 
 
 def _centre(images: Tensor, side: int, extent: Tensor, size: Tensor) -> Tensor:
-    """A random centre, (B, 1, 1), of something `extent` long within `side`.
+    """Random centres, (B, 1, 1), for rectangles that take up `extent` of `side`.
 
-    It lies on a pixel where `size` is odd and between two where it is even, so that upright rectangles are moved by
-    whole pixels and the thinnest turned one covers a pixel.
+    A centre lies on a pixel where the rectangle's `size` is odd, and between two pixels where it is even. So upright
+    rectangles are moved by whole pixels, and the thinnest turned one covers a pixel.
     """
     centre = (extent - 1) / 2 + _uniform(images, 0.0, 1.0) * (side - extent).clamp_min(0)
     offset = (size - 1) / 2 % 1
@@ -179,12 +172,12 @@ def _centre(images: Tensor, side: int, extent: Tensor, size: Tensor) -> Tensor:
 
 
 def jittered(images: Tensor, jitter: float, inside: Tensor | None = None) -> Tensor:
-    """Brightness, contrast and, of three channels, saturation times a number of [1 - jitter, 1 + jitter] each.
+    """Multiply brightness, contrast and, of three channels, saturation by a random number each.
 
     Args:
-        images: float (B, C, H, W) in [-1, 1]; noise may lie outside, and is clamped.
-        jitter: 0 changes nothing.
-        inside: bool (B, H, W), the pixels whose mean the contrast is changed about; None is all.
+        images: float (B, C, H, W) in [-1, 1]; numbers outside of it, where there is noise, are clamped.
+        jitter: the random numbers are drawn from [1 - jitter, 1 + jitter]; 0 changes nothing.
+        inside: bool (B, H, W), the pixels about whose mean the contrast is changed; None is all.
 
     Returns:
         float (B, C, H, W) in [-1, 1].
@@ -197,14 +190,14 @@ def jittered(images: Tensor, jitter: float, inside: Tensor | None = None) -> Ten
         mean = grey.mean((2, 3), keepdim=True)
     else:
         mean = (grey * inside[:, None]).sum((2, 3), keepdim=True) / inside.sum((1, 2))[:, None, None, None].clamp_min(1)
-    # The three changes of values in [0, 1], one after the other, multiplied out for values in [-1, 1].
+    # The three changes one after the other, which are defined for values in [0, 1], multiplied out for [-1, 1].
     both = brightness * contrast
     constant = both + (1 - contrast) * brightness * (mean + 1) - 1
     return (saturation * both * images + ((1 - saturation) * both * grey + constant)).clamp_(-1, 1)
 
 
 def _grey(values: Tensor) -> Tensor:
-    """(B, C, H, W) to (B, 1, H, W)."""
+    """Images (B, C, H, W) to grey ones (B, 1, H, W)."""
     if values.shape[1] != len(_LUMA):
         return values.mean(1, keepdim=True)
     red, green, blue = _LUMA
@@ -212,7 +205,7 @@ def _grey(values: Tensor) -> Tensor:
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> CutpasteArchitecture:
-    """Width and depth of the small network and of its head, and how far colours are jittered."""
+    """The small network's width and depth, its head's depth, and how far colours are jittered."""
     return CutpasteArchitecture(
         width=trial.suggest_categorical("width", widths),
         stages=trial.suggest_int("stages", 2, 5),

@@ -1,46 +1,20 @@
 """Fully connected autoencoders: the family that wins this contest, from the course's sample to its best report."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families.base import (
-    Architecture,
-    Family,
-    GradientModel,
-    Output,
-    Preset,
-    Sampler,
-    SearchRanges,
-    Shape,
-    add_noise,
-)
-
-_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "prelu": nn.PReLU,
-    "leaky_relu": lambda: nn.LeakyReLU(0.2),
-}
-Activation = Literal["relu", "prelu", "leaky_relu"]
-
-
-def linear_stack(
-    units: Sequence[int], *, activation: Activation = "relu", batch_norm: bool = False, activate_last: bool = False
-) -> nn.Sequential:
-    """Linear layers from `units[0]` to `units[-1]`, normalisation and activation after each, the last only if asked."""
-    layers = nn.Sequential()
-    for i, (before, after) in enumerate(pairwise(units)):
-        layers.append(nn.Linear(before, after))
-        if i < len(units) - 2 or activate_last:
-            if batch_norm:
-                layers.append(nn.BatchNorm1d(after))
-            layers.append(_ACTIVATIONS[activation]())
-    return layers
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
+from ensemble_ad.families.linear import ACTIVATIONS, Activation, linear_stack
+from ensemble_ad.families.model import GradientModel, Output
+from ensemble_ad.families.noise import add_noise
+from ensemble_ad.families.ranges import Sampler, SearchRanges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +23,9 @@ class FcnArchitecture(Architecture):
 
     Attributes:
         widths: units of the encoder's layers after the pixels; the last is the bottleneck.
-        activation: after every layer but the bottleneck and the last, which is a Tanh.
+        activation: what follows each layer but the bottleneck and the last, which a Tanh follows.
         batch_norm: whether batch normalisation stands before each activation.
-        activate_bottleneck: whether the bottleneck has its normalisation and activation too (`fcn-report`).
+        activate_bottleneck: whether normalisation and activation follow the bottleneck too (as in `fcn-report`).
     """
 
     widths: tuple[int, ...]
@@ -62,20 +36,20 @@ class FcnArchitecture(Architecture):
     def __post_init__(self) -> None:
         if not self.widths or min(self.widths) < 1:
             raise UsageError(f"the widths of an fcn must be one or more positive numbers, not {self.widths}")
-        if self.activation not in _ACTIVATIONS:
-            raise UsageError(f"an fcn's activation must be one of {', '.join(_ACTIVATIONS)}, not {self.activation!r}")
+        if self.activation not in ACTIVATIONS:
+            raise UsageError(f"an fcn's activation must be one of {', '.join(ACTIVATIONS)}, not {self.activation!r}")
 
-    def build(self, shape: Shape) -> "FcnAutoencoder":
+    def build(self, shape: ChannelsFirst) -> "FcnAutoencoder":
         return FcnAutoencoder(shape, self)
 
 
 class FcnAutoencoder(GradientModel):
-    """Pixels to bottleneck and back."""
+    """Linear layers from the pixels to the bottleneck and back."""
 
-    def __init__(self, shape: Shape, architecture: FcnArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: FcnArchitecture) -> None:
         super().__init__()
         self.shape = shape
-        pixels = shape[0] * shape[1] * shape[2]
+        pixels = math.prod(shape)
         forth = (pixels, *architecture.widths)
         activation, batch_norm = architecture.activation, architecture.batch_norm
         self.encoder = linear_stack(
@@ -104,14 +78,14 @@ class FcnAutoencoder(GradientModel):
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> FcnArchitecture:
-    """One to four layers that shrink by a common factor towards the bottleneck."""
+    """The first width, and hidden layers that shrink by a common factor towards the bottleneck."""
     first = trial.suggest_categorical("width", widths)
     depth = trial.suggest_int("hidden_layers", 1, 3)
     taper = trial.suggest_categorical("taper", [1, 2, 4]) if depth > 1 else 1
     bottleneck = trial.suggest_int("bottleneck", 4, 256, log=True)
     return FcnArchitecture(
         widths=(*(max(first // taper**i, bottleneck) for i in range(depth)), bottleneck),
-        activation=trial.suggest_categorical("activation", list(_ACTIVATIONS)),
+        activation=trial.suggest_categorical("activation", list(ACTIVATIONS)),
         batch_norm=trial.suggest_categorical("batch_norm", [False, True]),
     )
 
@@ -120,7 +94,6 @@ _WRITE_UP = "published solution of the ML2022 homework 8 contest, scored 0.66 to
 _REPORT = "published report of the ML2022 homework 8 contest; its training settings are not, these are the course's"
 _BLEND = "member of a published blend of the ML2022 homework 8 contest (0.878); training settings are the course's"
 _COURSE = "sample code of Hung-yi Lee's ML2022 homework 8"
-_PUBLISHED = {"loss": "mse", "noise_scale": 0.0, "latent_noise_scale": 0.0}
 
 FAMILY = Family(
     name="fcn",
@@ -134,10 +107,7 @@ FAMILY = Family(
             "bottleneck": 32,
             "activation": "prelu",
             "batch_norm": True,
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
-            "loss": "mse",
+            **USUAL_START,
         },
         {
             "width": 128,
@@ -146,27 +116,24 @@ FAMILY = Family(
             "bottleneck": 12,
             "activation": "relu",
             "batch_norm": False,
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
-            "loss": "mse",
+            **USUAL_START,
         },
     ),
     presets={
         "fcn-sample": Preset(
             architecture=FcnArchitecture(widths=(128, 64, 12, 3)),
             source=_COURSE,
-            training={**_PUBLISHED, "epochs": 50, "batch_size": 2000, "learning_rate": 1e-3},
+            training={**NOISELESS_MSE, "epochs": 50, "batch_size": 2000, "learning_rate": 1e-3},
         ),
         "fcn-medium": Preset(
             architecture=FcnArchitecture(widths=(1024, 512, 256, 64, 10)),
             source=_WRITE_UP,
-            training={**_PUBLISHED, "epochs": 50, "batch_size": 2000, "learning_rate": 1e-3},
+            training={**NOISELESS_MSE, "epochs": 50, "batch_size": 2000, "learning_rate": 1e-3},
         ),
         "fcn-strong": Preset(
             architecture=FcnArchitecture(widths=(2048, 1024, 512, 256, 128)),
             source=_WRITE_UP,
-            training={**_PUBLISHED, "epochs": 100, "batch_size": 2000, "learning_rate": 1e-3},
+            training={**NOISELESS_MSE, "epochs": 100, "batch_size": 2000, "learning_rate": 1e-3},
         ),
         "fcn-boss": Preset(
             architecture=FcnArchitecture(widths=(4096, 2048, 1024, 256, 128), activation="prelu", batch_norm=True),
@@ -174,7 +141,7 @@ FAMILY = Family(
             crop=(196 / 256, 196 / 256),
             via=256,
             training={
-                **_PUBLISHED,
+                **NOISELESS_MSE,
                 "epochs": 100,
                 "batch_size": 1024,
                 "learning_rate": 1e-3,
@@ -184,19 +151,19 @@ FAMILY = Family(
         "fcn-report": Preset(
             architecture=FcnArchitecture(widths=(4096, 2048), batch_norm=True, activate_bottleneck=True),
             source=_REPORT,
-            training={**_PUBLISHED, "epochs": 50, "batch_size": 2000, "learning_rate": 1e-3},
+            training={**NOISELESS_MSE, "epochs": 50, "batch_size": 2000, "learning_rate": 1e-3},
         ),
         "fcn-crop": Preset(
             architecture=FcnArchitecture(widths=(1024, 32), activation="prelu", batch_norm=True),
             source=_BLEND,
             crop=(36 / 64, 40 / 64),
             size=(36, 40),
-            training={**_PUBLISHED, "epochs": 50, "batch_size": 2000, "learning_rate": 1e-3},
+            training={**NOISELESS_MSE, "epochs": 50, "batch_size": 2000, "learning_rate": 1e-3},
         ),
     },
     side_multiple=1,
     widths=(128, 256, 512, 1024, 2048, 4096),
     cpu_width=1024,
-    # Below some 2,300 images a step a GPU spends more time on the weights and the optimizer's moments than on products.
+    # With fewer than some 2,300 images a step, a GPU spends more time on weights and optimizer than on products.
     ranges=SearchRanges(gpu_batch_size=(256, 512, 1024, 2048, 4096)),
 )

@@ -1,16 +1,22 @@
 """Memory-augmented autoencoder, MemAE (Gong et al. 2019, ICCV, "Memorizing normality to detect anomaly").
 
-What the encoder gives is a query; the decoder sees a weighted mean of learnt memory slots instead, so that an anomaly
+What the encoder gives is a query. The decoder sees a weighted mean of learnt memory slots instead, so that an anomaly
 is rebuilt from normal parts. The weights are a softmax of the cosine similarities of query and slots; sparse addressing
 cuts those below a multiple of 1 / slots to 0 (hard shrinkage) and scales the rest to a sum of 1. The mean entropy of
 the weights is part of the loss.
 
-Ours: the layers (the paper has others for each of its data sets); a softmax temperature, which is 1 in the paper; a
-whole image as one query ("fcn") beside a query a place of the feature map ("cnn"); the largest weight is never cut, for
-there may be none above the threshold; and, as the training loss is a mean over pixels and the paper's a sum, the
-entropies of an image's queries are summed and divided by its pixels, so that `entropy_weight` is the paper's.
+What is ours:
+
+- the layers, since the paper has others for each of its data sets;
+- a softmax temperature, which is 1 in the paper;
+- an encoder that makes one query of a whole image ("fcn"), beside that with a query for each place of the feature map
+  ("cnn");
+- the largest weight is never cut, for there may be none above the threshold;
+- the entropies of an image's queries are summed and divided by its pixels, since the training loss is a mean over
+  pixels and the paper's a sum; `entropy_weight` is then the paper's.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,20 +25,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._convolution import doubling, halving
-from ensemble_ad.families.base import (
-    Architecture,
-    Family,
-    GradientModel,
-    Output,
-    Preset,
-    Sampler,
-    Shape,
-    add_noise,
-    flat_latent,
-)
-from ensemble_ad.families.fcn import linear_stack
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
+from ensemble_ad.families.convolution import doubling, halving
+from ensemble_ad.families.latent import flat_latent
+from ensemble_ad.families.linear import linear_stack
+from ensemble_ad.families.model import GradientModel, Output
+from ensemble_ad.families.noise import add_noise
+from ensemble_ad.families.ranges import Sampler
 
 _ENCODERS = ("fcn", "cnn")
 _STRIDE = 8
@@ -43,13 +45,13 @@ class MemoryArchitecture(Architecture):
     """Hyperparameters of encoder, memory and decoder.
 
     Attributes:
-        encoder: "fcn", one query an image, or "cnn", a query a place of the feature map.
+        encoder: "fcn", one query for an image, or "cnn", a query for each place of the feature map.
         width: units of the fully connected hidden layer, or channels of the first feature map, doubled at the second.
-        bottleneck: numbers of a query and of a slot.
-        slots: of the memory.
-        shrinkage: weights below this multiple of 1 / slots are cut to 0, the paper has 1 to 3; 0 is dense addressing.
-        temperature: of the softmax over the similarities; low is sharp.
-        entropy_weight: of the weights' entropy, summed over an image's queries and divided by its pixels.
+        bottleneck: length of a query and of a slot.
+        slots: number of slots in the memory.
+        shrinkage: weights below this multiple of 1 / slots are cut to 0; the paper has 1 to 3, 0 is dense addressing.
+        temperature: temperature of the softmax over the similarities; a low one is sharp.
+        entropy_weight: weight of the entropy, which is summed over an image's queries and divided by its pixels.
     """
 
     encoder: Literal["fcn", "cnn"] = "cnn"
@@ -73,12 +75,12 @@ class MemoryArchitecture(Architecture):
                 f"{self.shrinkage}, {self.entropy_weight} and {self.temperature}"
             )
 
-    def build(self, shape: Shape) -> "MemoryAutoencoder":
+    def build(self, shape: ChannelsFirst) -> "MemoryAutoencoder":
         return MemoryAutoencoder(shape, self)
 
 
 class Memory(nn.Module):
-    """Slots that are read by how similar they are to a query."""
+    """Slots, read by their similarity to a query."""
 
     def __init__(self, architecture: MemoryArchitecture) -> None:
         super().__init__()
@@ -88,15 +90,15 @@ class Memory(nn.Module):
         self.slots = nn.Parameter(torch.empty(architecture.slots, architecture.bottleneck).uniform_(-bound, bound))
 
     def forward(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """Read.
+        """Read the memory.
 
         Args:
-            queries: float (B, q, d), q queries an image.
+            queries: float (B, q, d), q queries for each image.
 
         Returns:
-            What is read, (B, q, d), and the weights of the slots, (B, q, slots), each query's with a sum of 1.
+            What is read, (B, q, d), and the weights of the slots, (B, q, slots), which sum to 1 for each query.
         """
-        # A low temperature blows up what bfloat16 would round away.
+        # In float32, since a low temperature blows up what bfloat16 rounds.
         with torch.autocast(queries.device.type, enabled=False):
             similarity = functional.normalize(queries.float(), dim=-1) @ functional.normalize(self.slots, dim=-1).T
             weights = (similarity / self.temperature).softmax(-1)
@@ -114,13 +116,13 @@ def entropy(weights: Tensor) -> Tensor:
 class MemoryAutoencoder(GradientModel):
     """Encoder, memory and decoder."""
 
-    def __init__(self, shape: Shape, architecture: MemoryArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: MemoryArchitecture) -> None:
         super().__init__()
         width, bottleneck = architecture.width, architecture.bottleneck
         self.entropy_weight = architecture.entropy_weight
         if architecture.encoder == "fcn":
-            pixels = shape[0] * shape[1] * shape[2]
-            # A feature map of one place, so that both kinds of encoder are read alike.
+            pixels = math.prod(shape)
+            # The query is a feature map of one place, so that the memory is read alike for both kinds of encoder.
             self.encoder = nn.Sequential(
                 nn.Flatten(),
                 *linear_stack((pixels, width, bottleneck), batch_norm=True),
@@ -139,17 +141,17 @@ class MemoryAutoencoder(GradientModel):
         self.memory = Memory(architecture)
 
     def read(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Feature maps (B, d, h, w) to what the memory has for them, of the same shape, and the weights (B, hw, n)."""
+        """Feature maps (B, d, h, w) to what the memory has for them, of the same shape, and weights (B, h w, slots)."""
         read, weights = self.memory(features.flatten(2).transpose(1, 2))
         return read.transpose(1, 2).unflatten(2, features.shape[2:]), weights
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) to queries, feature maps (B, d, h, w), of one place where the encoder is "fcn"."""
+        """Images (B, C, H, W) to queries, feature maps (B, d, h, w); where the encoder is "fcn", maps of one place."""
         features: Tensor = self.encoder(images)
         return features
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Queries (B, d, h, w) to images (B, C, H, W), through what the memory has for them."""
+        """Queries (B, d, h, w) to images (B, C, H, W), by way of what the memory has for them."""
         images: Tensor = self.decoder(self.read(latent)[0])
         return images
 
@@ -164,7 +166,7 @@ class MemoryAutoencoder(GradientModel):
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> MemoryArchitecture:
-    """Encoder, size of the memory, how it is addressed, and how much the entropy counts."""
+    """The encoder, the memory's size and addressing, and how much the entropy counts."""
     encoder = trial.suggest_categorical("encoder", list(_ENCODERS))
     width = trial.suggest_categorical("width", widths)
     addressing = trial.suggest_categorical("addressing", ["dense", "sparse"])
@@ -180,23 +182,16 @@ def suggest(trial: Sampler, widths: Sequence[int]) -> MemoryArchitecture:
 
 
 _PAPER = "memory of Gong et al. 2019 (ICCV) on layers of ours, for the paper has none for faces; training is ours too"
-_TRAINING = {
-    "loss": "mse",
-    "noise_scale": 0.0,
-    "latent_noise_scale": 0.0,
-    "epochs": 50,
-    "batch_size": 256,
-    "learning_rate": 1e-3,
-}
+_TRAINING = {**NOISELESS_MSE, "epochs": 50, "batch_size": 256, "learning_rate": 1e-3}
 
 FAMILY = Family(
     name="memory",
     summary="memory-augmented autoencoder (MemAE), dense or sparse addressing",
     architecture=MemoryArchitecture,
     suggest=suggest,
-    start=(
+    start=tuple(
         {
-            "encoder": "fcn",
+            "encoder": encoder,
             "width": 256,
             "addressing": "sparse",
             "bottleneck": 32,
@@ -204,25 +199,9 @@ FAMILY = Family(
             "shrinkage": 1.0,
             "temperature": 0.1,
             "entropy_weight": 2e-4,
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
-            "loss": "mse",
-        },
-        {
-            "encoder": "cnn",
-            "width": 256,
-            "addressing": "sparse",
-            "bottleneck": 32,
-            "slots": 256,
-            "shrinkage": 1.0,
-            "temperature": 0.1,
-            "entropy_weight": 2e-4,
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
-            "loss": "mse",
-        },
+            **USUAL_START,
+        }
+        for encoder in _ENCODERS
     ),
     presets={
         "memory-sparse": Preset(architecture=MemoryArchitecture(), source=_PAPER, training=_TRAINING),

@@ -3,14 +3,15 @@
 Source: the multi-encoder single-decoder network published for Hung-yi Lee's ML2022 homework 8, after Fang et al. 2020,
 "Multi-encoder towards effective anomaly detection in videos" (IEEE Transactions on Multimedia 23). Two things differ:
 
-- The published consistency loss averages the fully connected bottleneck, which has two dimensions, over its axes 2 and
-  3, and fails. Here it compares the means over all places of the feature map that is made from that bottleneck with
-  those of the convolutional encoder's; both have the same channels.
+- The published consistency loss averages the fully connected bottleneck over its axes 2 and 3, which it does not have,
+  and fails. Here it compares two feature maps by their means over all places: the one that is made from that bottleneck
+  and the convolutional encoder's, which has as many channels.
 - The published reconstruction loss is a sum over the pixels of the batch, ours a mean. So the divergence is divided by
-  the pixels of an image and the consistency loss, which is a mean over the batch there, by the pixels of the batch: the
-  ratios are the published ones with the mean squared error.
+  the pixels of an image, and the consistency loss, there a mean over the batch, by the pixels of the batch. With the
+  mean squared error, the ratios of the losses are then the published ones.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,20 +20,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._convolution import Doubling
-from ensemble_ad.families.base import (
-    Architecture,
-    Family,
-    GradientModel,
-    Output,
-    Preset,
-    Sampler,
-    Shape,
-    add_noise,
-    flat_latent,
-)
-from ensemble_ad.families.fcn import linear_stack
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
+from ensemble_ad.families.convolution import Doubling
+from ensemble_ad.families.latent import flat_latent
+from ensemble_ad.families.linear import linear_stack
+from ensemble_ad.families.model import GradientModel, Output
+from ensemble_ad.families.noise import add_noise
+from ensemble_ad.families.ranges import Sampler
 from ensemble_ad.families.vae import GaussianMap, gaussian_kl, sample
 
 _STRIDE = 8
@@ -48,9 +45,9 @@ class MesdnetArchitecture(Architecture):
         map_widths: units of the layers from that bottleneck to its feature map.
         width: channels of the convolutional encoders' first feature map, doubled at each further one; the fused map has
             twelve times as many.
-        decoder_channels: of the decoder's three stages.
-        kl_weight: of the divergence of an image's posterior from N(0, 1), divided by the pixels.
-        consistency_weight: of the consistency loss, divided by the pixels of the batch.
+        decoder_channels: channels of the decoder's three stages.
+        kl_weight: weight of the divergence of an image's posterior from N(0, 1), which is divided by the pixels.
+        consistency_weight: weight of the consistency loss, which is divided by the pixels of the batch.
     """
 
     fcn_widths: tuple[int, ...] = (2048, 1024, 512, 256, 64, 10)
@@ -72,7 +69,7 @@ class MesdnetArchitecture(Architecture):
                 f"kl_weight and consistency_weight must be 0 or more, not {self.kl_weight}, {self.consistency_weight}"
             )
 
-    def build(self, shape: Shape) -> "Mesdnet":
+    def build(self, shape: ChannelsFirst) -> "Mesdnet":
         return Mesdnet(shape, self)
 
 
@@ -101,13 +98,13 @@ def _halving(channels_in: int, channels: int) -> nn.Sequential:
 
 
 class Mesdnet(GradientModel):
-    """The published system, mended, with its widths open."""
+    """The published system, mended, and of any widths."""
 
-    def __init__(self, shape: Shape, architecture: MesdnetArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: MesdnetArchitecture) -> None:
         super().__init__()
-        width, pixels = architecture.width, shape[0] * shape[1] * shape[2]
+        width, pixels = architecture.width, math.prod(shape)
         map_shape = (4 * width, shape[1] // _STRIDE, shape[2] // _STRIDE)
-        features = map_shape[0] * map_shape[1] * map_shape[2]
+        features = math.prod(map_shape)
         self.architecture = architecture
         self.fcn = linear_stack((pixels, *architecture.fcn_widths), activation="leaky_relu", batch_norm=True)
         self.fcn_map = linear_stack(
@@ -172,7 +169,7 @@ def _side_by_side(*maps: Tensor) -> Tensor:
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> MesdnetArchitecture:
-    """Widths of the encoders and the decoder, the fully connected bottleneck, and what the further losses count."""
+    """Widths of the encoders and the decoder, the fully connected bottleneck, and the weights of the further losses."""
     width = trial.suggest_categorical("width", widths)
     fcn_width = trial.suggest_categorical("fcn_width", [128, 256, 512, 1024, 2048])
     bottleneck = trial.suggest_int("bottleneck", 2, 64, log=True)
@@ -199,10 +196,7 @@ FAMILY = Family(
             "decoder_channels": 8,
             "kl_weight": 0.1,
             "consistency_weight": 0.05,
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
-            "loss": "mse",
+            **USUAL_START,
         },
     ),
     presets={
@@ -210,9 +204,7 @@ FAMILY = Family(
             architecture=MesdnetArchitecture(),
             source="published multi-encoder solution of the ML2022 homework 8 contest, below 0.767 there; mended",
             training={
-                "loss": "mse",
-                "noise_scale": 0.0,
-                "latent_noise_scale": 0.0,
+                **NOISELESS_MSE,
                 "epochs": 100,
                 "batch_size": 512,
                 "learning_rate": 1e-3,

@@ -3,14 +3,15 @@
 Source: the three multi-encoder autoencoders of a published solution of Hung-yi Lee's ML2022 homework 8, with its
 layers. As printed they do not do what they say, so three things are mended:
 
-- all fully connected encoders are one and the same module, as are all convolutional ones, and three equal bottlenecks
-  are joined; here each encoder has its own weights;
-- the fully connected decoder is made in its first pass, after the optimizer has taken the parameters, and is never
-  trained; here it is;
-- the convolutional decoder doubles four times what the encoders have halved twice, and fails on the loss; here its
-  first two layers keep the size.
+- There, all fully connected encoders are one and the same module, as are all convolutional ones, so that three equal
+  bottlenecks are joined. Here each encoder has its own weights.
+- There, the fully connected decoder is made in its first pass, after the optimizer has taken the parameters, and is
+  never trained. Here it is trained.
+- There, the convolutional decoder doubles four times what the encoders have halved twice, and fails on the loss. Here
+  its first two layers keep the size.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,20 +20,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._convolution import Doubling
-from ensemble_ad.families.base import (
-    Architecture,
-    Family,
-    GradientModel,
-    Output,
-    Preset,
-    Sampler,
-    Shape,
-    add_noise,
-    flat_latent,
-)
-from ensemble_ad.families.fcn import linear_stack
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
+from ensemble_ad.families.convolution import Doubling
+from ensemble_ad.families.latent import flat_latent
+from ensemble_ad.families.linear import linear_stack
+from ensemble_ad.families.model import GradientModel, Output
+from ensemble_ad.families.noise import add_noise
+from ensemble_ad.families.ranges import Sampler
 
 _Kind = Literal["fcn", "cnn"]
 _COMBINATIONS: dict[str, tuple[_Kind, ...]] = {
@@ -46,12 +43,12 @@ _STRIDE = 4
 
 @dataclass(frozen=True, kw_only=True)
 class MultiEncoderArchitecture(Architecture):
-    """Encoders, whose bottlenecks are joined, and a decoder of what is joined.
+    """Hyperparameters of the encoders, whose bottlenecks are joined, and of the decoder that takes them.
 
     Attributes:
-        encoders: "fcn" or "cnn" each; the decoder is convolutional where all of them are.
+        encoders: the kind of each encoder, "fcn" or "cnn"; the decoder is convolutional where all encoders are.
         widths: units of a fully connected encoder's layers after the pixels; the last is its bottleneck.
-        channels: of a convolutional encoder's two feature maps.
+        channels: channels of a convolutional encoder's two feature maps.
         decoder_width: units of the fully connected decoder's hidden layer.
     """
 
@@ -70,7 +67,7 @@ class MultiEncoderArchitecture(Architecture):
         if len(self.channels) != 2 or min(self.channels) < 1:
             raise UsageError(f"a convolutional encoder has two feature maps, not {self.channels}")
 
-    def build(self, shape: Shape) -> "MultiEncoderAutoencoder":
+    def build(self, shape: ChannelsFirst) -> "MultiEncoderAutoencoder":
         return MultiEncoderAutoencoder(shape, self)
 
 
@@ -99,9 +96,9 @@ def _convolutional_decoder(joined: int, channels: tuple[int, int], channels_out:
 class MultiEncoderAutoencoder(GradientModel):
     """Every encoder sees the whole image; a decoder sees all bottlenecks side by side."""
 
-    def __init__(self, shape: Shape, architecture: MultiEncoderArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: MultiEncoderArchitecture) -> None:
         super().__init__()
-        pixels = shape[0] * shape[1] * shape[2]
+        pixels = math.prod(shape)
         map_size = shape[1] // _STRIDE * (shape[2] // _STRIDE)
         self.convolutional = set(architecture.encoders) == {"cnn"}
         self.encoders = nn.ModuleList()
@@ -142,7 +139,7 @@ class MultiEncoderAutoencoder(GradientModel):
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> MultiEncoderArchitecture:
-    """Which encoders, and their width; channels are a sixteenth of the units, as in the published system."""
+    """Which encoders, their width and depth; channels are a sixteenth of the units, as in the published system."""
     encoders = trial.suggest_categorical("encoders", list(_COMBINATIONS))
     width = trial.suggest_categorical("width", widths)
     channels = max(2, width // 16)
@@ -163,9 +160,7 @@ def _preset(combination: str) -> Preset:
         architecture=MultiEncoderArchitecture(encoders=_COMBINATIONS[combination]),
         source="multi-encoders of a published solution of the ML2022 homework 8 contest, which did worse than its fcn",
         training={
-            "loss": "mse",
-            "noise_scale": 0.0,
-            "latent_noise_scale": 0.0,
+            **NOISELESS_MSE,
             "epochs": 80,
             "batch_size": 400,
             "learning_rate": 1e-3,
@@ -179,26 +174,8 @@ FAMILY = Family(
     architecture=MultiEncoderArchitecture,
     suggest=suggest,
     start=(
-        {
-            "encoders": "fcn",
-            "width": 256,
-            "hidden_layers": 1,
-            "bottleneck": 16,
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
-            "loss": "mse",
-        },
-        {
-            "encoders": "mixed",
-            "width": 128,
-            "hidden_layers": 1,
-            "bottleneck": 16,
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
-            "loss": "mse",
-        },
+        {"encoders": "fcn", "width": 256, "hidden_layers": 1, "bottleneck": 16, **USUAL_START},
+        {"encoders": "mixed", "width": 128, "hidden_layers": 1, "bottleneck": 16, **USUAL_START},
     ),
     presets={"multi-fcn": _preset("fcn"), "multi-cnn": _preset("cnn"), "multi-mixed": _preset("mixed")},
     side_multiple=_STRIDE,

@@ -1,28 +1,30 @@
 """Linear autoencoder in closed form, principal component analysis: the baseline that every network has to beat.
 
-Let C be the covariance of the images x, m their mean, v_i and l_i its eigenvectors and eigenvalues, largest first.
+Let m be the mean of the images x, C their covariance, v_i and l_i the eigenvectors and eigenvalues of C, largest first.
 Without noise the best linear autoencoder of k numbers projects on v_1 ... v_k (Baldi and Hornik 1989, Neural Networks
-2(1)). With noise of standard deviation s on each pixel and t on each number of the bottleneck it is still known.
+2(1)). The best one is also known with noise of standard deviation s on each pixel and t on each number of the
+bottleneck.
 
 The encoder is z = A (x + s e - m), the decoder m + B (z + t n), with e and n standard normal. Without a rule for the
-scale of z a large A would make t meaningless, so z has to be white: A (C + s^2 I) A' = I. Then (z + t n) has the
-covariance (1 + t^2) I, and the least squares of x on it are B = C A' / (1 + t^2), which leaves the squared error
+scale of z, a large A would make t meaningless, so z has to be white: A (C + s^2 I) A' = I. Then z + t n has the
+covariance (1 + t^2) I, and least squares of x on it give B = C A' / (1 + t^2), which leaves the squared error
 
     trace(C) - trace(A C^2 A') / (1 + t^2).
 
 The best A therefore has the k largest solutions of C^2 v = r (C + s^2 I) v: the eigenvectors of C in the same order,
 for r = l^2 / (l + s^2) grows with l. So
 
-    z_i = v_i' (x - m) / sqrt(l_i + s^2),   reconstruction = m + sum_i v_i z_i l_i / sqrt(l_i + s^2) / (1 + t^2):
+    z_i = v_i' (x - m) / sqrt(l_i + s^2),   reconstruction = m + sum_i v_i z_i l_i / sqrt(l_i + s^2) / (1 + t^2).
 
-noise on the input shrinks a component by l / (l + s^2), as ridge regression does (noise is Tikhonov regularisation:
-Bishop 1995, Neural Computation 7(1)), and noise on the bottleneck shrinks all alike.
+Noise on the input shrinks a component by l / (l + s^2), as ridge regression does (noise is Tikhonov regularisation:
+Bishop 1995, Neural Computation 7(1)). Noise on the bottleneck shrinks all components alike.
 
 Up to 2,048 pixels the eigenvectors are exact, from second moments in float64. Beyond, they are those of a randomised
-singular value decomposition (Halko, Martinsson and Tropp 2011, SIAM Review 53(2)), of all images where they come to
-1 GiB of float32 or less, else of every 2nd, 4th, 8th, ... image, whichever first fits; the mean is always that of all.
+singular value decomposition (Halko, Martinsson and Tropp 2011, SIAM Review 53(2)). It takes all images where they come
+to 1 GiB of float32 or less, else every 2nd, 4th, 8th, ... image, whichever fits first. The mean is always that of all.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -31,23 +33,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families.base import (
-    Architecture,
-    ClosedFormModel,
-    Family,
-    Output,
-    Preset,
-    Sampler,
-    SearchRanges,
-    Shape,
-)
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import Family, Preset
+from ensemble_ad.families.model import ClosedFormModel, Output
+from ensemble_ad.families.ranges import Sampler, SearchRanges
 
 _MOST_EXACT_PIXELS = 2048
 _MOST_NUMBERS = 2**28
 _OVERSAMPLING = 16
 _POWER_ITERATIONS = 4
-# Components of less than this share of the first one's variance are rounding errors.
+# Components with less than this share of the first component's variance are rounding errors.
 _LEAST_VARIANCE = 1e-8
 
 
@@ -56,8 +53,8 @@ class PcaArchitecture(Architecture):
     """The one hyperparameter.
 
     Attributes:
-        components: numbers of the bottleneck. Where there are fewer pixels, it has as many as there are pixels; where
-            the training images span fewer dimensions, the rest of it is 0.
+        components: how many numbers the bottleneck has. An image of fewer pixels has as many as it has pixels; where
+            the training images span fewer dimensions, the other numbers are 0.
     """
 
     components: int = 64
@@ -66,24 +63,24 @@ class PcaArchitecture(Architecture):
         if self.components < 1:
             raise UsageError(f"components must be 1 or more, not {self.components}")
 
-    def build(self, shape: Shape) -> "LinearAutoencoder":
+    def build(self, shape: ChannelsFirst) -> "LinearAutoencoder":
         return LinearAutoencoder(shape, self)
 
 
 class LinearAutoencoder(ClosedFormModel):
-    """Projection on principal components, and back, clamped to [-1, 1]. The latent is white: variance 1 each.
+    """Projection on principal components and back, clamped to [-1, 1]. The latent is white: each number has variance 1.
 
     Attributes:
         mean: float32 (pixels,).
-        components: float32 (k, pixels), orthonormal rows; 0 where the images span fewer dimensions.
-        scale: float32 (k,), what makes a projection white.
-        gain: float32 (k,), what makes a white number a step along its component.
+        components: float32 (k, pixels), orthonormal rows; rows of 0 where the images span fewer dimensions.
+        scale: float32 (k,), factors that make a projection white.
+        gain: float32 (k,), factors that turn a white number into a step along its component.
     """
 
-    def __init__(self, shape: Shape, architecture: PcaArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: PcaArchitecture) -> None:
         super().__init__()
         self.shape = shape
-        pixels = shape[0] * shape[1] * shape[2]
+        pixels = math.prod(shape)
         kept = min(architecture.components, pixels)
         self.mean = nn.Parameter(torch.zeros(pixels))
         self.components = nn.Parameter(torch.zeros(kept, pixels))
@@ -113,7 +110,7 @@ class LinearAutoencoder(ClosedFormModel):
         deviation = (variances + noise_scale**2).sqrt()
         scale = torch.where(real, 1 / deviation, 0)
         gain = variances * scale / (1 + latent_noise_scale**2)
-        # An eigenvector's sign is arbitrary: its largest entry shall be positive.
+        # An eigenvector's sign is arbitrary; here its largest entry is positive.
         largest = spectrum.vectors.gather(1, spectrum.vectors.abs().argmax(1, keepdim=True))
         self.mean.copy_(spectrum.mean)
         self.components.copy_(spectrum.vectors * largest.sign() * real[:, None])
@@ -125,7 +122,14 @@ class LinearAutoencoder(ClosedFormModel):
 
 
 class _Spectrum(NamedTuple):
-    """Principal components, all float64: mean (P,), variances (k,) descending, vectors (k, P), sum of all variances."""
+    """Principal components of images of P pixels, all in float64.
+
+    Attributes:
+        mean: (P,).
+        variances: (k,), descending.
+        vectors: (k, P).
+        total: (), the sum of all P variances.
+    """
 
     mean: Tensor
     variances: Tensor
@@ -165,9 +169,9 @@ def _randomised(batches: Iterable[Tensor], kept: int, pixels: int) -> _Spectrum:
 
 
 def _gather(batches: Iterable[Tensor], most: int) -> tuple[Tensor, Tensor]:
-    """The mean of all images, float64 (P,), and every m-th image, float32 (n, P), n at most `most`.
+    """The mean of all images, float64 (P,), and every m-th image, float32 (n, P), with n at most `most`.
 
-    m is the smallest power of two that fits.
+    m is the smallest power of two for which they fit.
     """
     every, seen, held = 1, 0, 0
     parts: list[Tensor] = []
@@ -175,7 +179,7 @@ def _gather(batches: Iterable[Tensor], most: int) -> tuple[Tensor, Tensor]:
     for batch in batches:
         flat = batch.flatten(1)
         sums.append(flat.sum(0, dtype=torch.float64))
-        parts.append(flat if every == 1 else flat[-seen % every :: every].clone())  # a view would keep the whole batch
+        parts.append(flat if every == 1 else flat[-seen % every :: every].clone())  # a view would hold the whole batch
         seen += len(flat)
         held += len(parts[-1])
         while held > most:
@@ -186,7 +190,7 @@ def _gather(batches: Iterable[Tensor], most: int) -> tuple[Tensor, Tensor]:
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> PcaArchitecture:
-    """Components from 1 to the largest width: a width, and an eighth to all of it on a log scale."""
+    """From 1 component to the largest width: a width, and the share of it, from an eighth to all, on a log scale."""
     width = trial.suggest_categorical("width", widths)
     return PcaArchitecture(components=round(width * trial.suggest_float("share", 1 / 8, 1.0, log=True)))
 
@@ -218,7 +222,7 @@ FAMILY = Family(
         batch_size=(256,),
         gpu_batch_size=(256,),
         warmup_ratio=(0.0, 0.0),
-        # It shrinks components whose variance is about its square, and those worth shrinking have some units.
+        # It shrinks components whose variance is about its square; those worth shrinking have variances of some units.
         noise_scale=(0.0, 2.0),
         loss=("mse",),
         most_epochs=1,

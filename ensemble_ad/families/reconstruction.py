@@ -1,4 +1,4 @@
-"""How far a reconstruction is from its image: one number an image and kind, higher = more anomalous."""
+"""How far a reconstruction is from its image: error kinds, higher = more anomalous, and training losses."""
 
 from collections.abc import Callable
 
@@ -11,12 +11,12 @@ _TOP_SHARE = 0.1
 
 
 def root_sum_squares(image: Tensor, reconstruction: Tensor) -> Tensor:
-    """Root of the summed squared error: the score of the ML2022 course code."""
+    """Root of the summed squared error, which the ML2022 course's code scores by."""
     return (image - reconstruction).square().flatten(1).sum(1).sqrt()
 
 
 def mean_absolute(image: Tensor, reconstruction: Tensor) -> Tensor:
-    """Mean absolute error, less moved by a few bad pixels."""
+    """Mean absolute error, which a few bad pixels move less."""
     return (image - reconstruction).abs().flatten(1).mean(1)
 
 
@@ -35,7 +35,7 @@ def gradient(image: Tensor, reconstruction: Tensor) -> Tensor:
 
 def structural_dissimilarity(image: Tensor, reconstruction: Tensor) -> Tensor:
     """1 - mean SSIM over uniform 7x7 windows, for values in [-1, 1] (Wang et al. 2004, IEEE TIP 13(4))."""
-    # The constants of the paper for a data range L of 2: (0.01 L)^2 and (0.03 L)^2.
+    # The paper's constants for a data range L of 2: (0.01 L)^2 and (0.03 L)^2.
     c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
     stacked = torch.cat([image, reconstruction, image * image, reconstruction * reconstruction, image * reconstruction])
     mean_x, mean_y, xx, yy, xy = (_sums_of_seven(_sums_of_seven(stacked, 3), 2) / _WINDOW**2).chunk(5)
@@ -49,9 +49,9 @@ def structural_dissimilarity(image: Tensor, reconstruction: Tensor) -> Tensor:
 
 
 def _sums_of_seven(values: Tensor, dim: int) -> Tensor:
-    """Sums of seven neighbours along `dim`, which gets six shorter.
+    """Sums of seven neighbours along `dim`, which gets shorter by six.
 
-    By doubling: four additions a number, where `avg_pool2d` of 7x7 takes 49 in all.
+    They are made by doubling: four additions for a number, so that 7x7 take eight, and `avg_pool2d` takes 49.
     """
     length = values.shape[dim]
     two = values.narrow(dim, 0, length - 1) + values.narrow(dim, 1, length - 1)
@@ -67,7 +67,7 @@ ERROR_KINDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "gradient": gradient,
     "ssim": structural_dissimilarity,
 }
-"""Each takes float (B, C, H, W) images and reconstructions in [-1, 1] and gives float (B,)."""
+"""Each function takes images and reconstructions, float (B, C, H, W) in [-1, 1], and gives float (B,)."""
 
 
 def mse_loss(image: Tensor, reconstruction: Tensor) -> Tensor:
@@ -86,4 +86,4 @@ def ssim_loss(image: Tensor, reconstruction: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse_loss, "l1": l1_loss, "ssim": ssim_loss}
-"""What training minimises; each takes float (B, C, H, W) images and reconstructions and gives a scalar."""
+"""What training minimises: each function takes images and reconstructions, float (B, C, H, W), and gives a scalar."""

@@ -1,11 +1,12 @@
 """ResNet-18 encoder, transposed-convolution residual decoder, and a classifier of clean against noisy reconstructions.
 
-Source: the "resnet + noise + classifier" solution published for Hung-yi Lee's ML2022 homework 8. The decoder runs
-twice in training, on the bottleneck and on the bottleneck plus Gaussian noise; the classifier has to tell the two
-pictures apart, and its binary cross entropy, times 0.1, is added to the reconstruction loss. The encoder is
-torchvision's ResNet of basic blocks without its head, untrained (He et al. 2016, arXiv:1512.03385).
+Source: the "resnet + noise + classifier" solution published for Hung-yi Lee's ML2022 homework 8. In training the
+decoder runs twice, on the bottleneck and on the bottleneck plus Gaussian noise. The classifier has to tell the two
+pictures apart; its binary cross entropy, times 0.1, is added to the reconstruction loss. The encoder is torchvision's
+ResNet of basic blocks, untrained and without its head (He et al. 2016, arXiv:1512.03385).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,9 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._convolution import Doubling
-from ensemble_ad.families.base import Architecture, Family, GradientModel, Output, Preset, Sampler, Shape, add_noise
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
+from ensemble_ad.families.convolution import Doubling
+from ensemble_ad.families.model import GradientModel, Output
+from ensemble_ad.families.noise import add_noise
+from ensemble_ad.families.ranges import Sampler
 
 _BLOCKS = {"10": (1, 1, 1, 1), "small": (2, 1, 1, 1), "18": (2, 2, 2, 2)}
 _STRIDE = 32
@@ -28,8 +34,8 @@ class ResnetArchitecture(Architecture):
     Attributes:
         blocks: basic blocks in each of the encoder's four stages; (2, 2, 2, 2) is ResNet-18.
         width: channels of the first stage, doubled at each further one; 64 is ResNet-18.
-        bottleneck: numbers that an image is squeezed into.
-        classifier_weight: of the classifier's loss; 0 leaves the classifier out.
+        bottleneck: how many numbers an image is squeezed into.
+        classifier_weight: weight of the classifier's loss; 0 leaves the classifier out.
     """
 
     blocks: tuple[int, ...] = (2, 2, 2, 2)
@@ -48,13 +54,12 @@ class ResnetArchitecture(Architecture):
         if self.classifier_weight < 0:
             raise UsageError(f"a classifier's weight must be 0 or more, not {self.classifier_weight}")
 
-    def build(self, shape: Shape) -> "ResnetAutoencoder":
+    def build(self, shape: ChannelsFirst) -> "ResnetAutoencoder":
         return ResnetAutoencoder(shape, self)
 
 
 def _block(channels_in: int, channels: int, stride: int = 1) -> nn.Module:
-    # Importing torchvision takes 160 MB and a second, which no other family needs.
-    from torchvision.models.resnet import BasicBlock
+    from torchvision.models.resnet import BasicBlock  # here, since importing it takes 160 MB and a second
 
     shortcut = None
     if stride != 1 or channels_in != channels:
@@ -64,14 +69,10 @@ def _block(channels_in: int, channels: int, stride: int = 1) -> nn.Module:
 
 
 def _upsample(channels_in: int, channels: int) -> list[nn.Module]:
-    return [
-        Doubling(channels_in, channels),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(inplace=True),
-    ]
+    return [Doubling(channels_in, channels), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
 
 
-def _encoder(shape: Shape, architecture: ResnetArchitecture) -> nn.Sequential:
+def _encoder(shape: ChannelsFirst, architecture: ResnetArchitecture) -> nn.Sequential:
     width = architecture.width
     layers: list[nn.Module] = [
         nn.Conv2d(shape[0], width, 7, 2, 3, bias=False),
@@ -101,13 +102,13 @@ def _classifier(channels: int) -> nn.Sequential:
 
 
 class ResnetAutoencoder(GradientModel):
-    """The published system, with its widths and depths open."""
+    """The published system, of any width and depth."""
 
-    def __init__(self, shape: Shape, architecture: ResnetArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: ResnetArchitecture) -> None:
         super().__init__()
         width = architecture.width
         self.deep_shape = (8 * width, shape[1] // _STRIDE, shape[2] // _STRIDE)
-        features = self.deep_shape[0] * self.deep_shape[1] * self.deep_shape[2]
+        features = math.prod(self.deep_shape)
         self.classifier_weight = architecture.classifier_weight
         self.encoder = _encoder(shape, architecture)
         self.squeeze = nn.Linear(features, architecture.bottleneck)
@@ -139,7 +140,7 @@ class ResnetAutoencoder(GradientModel):
         reconstruction = self.decode(latent)
         if self.classifier is None:
             return Output(reconstruction, latent, {})
-        # The classifier says how clean a reconstruction looks, so its negative says how anomalous the image is.
+        # The classifier's logits say how clean a reconstruction looks; their negative says how anomalous the image is.
         return Output(reconstruction, latent, {"logit": -self.classifier(reconstruction).mean(1)})
 
     def training_pass(self, images: Tensor, latent_noise_scale: float, progress: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,7 +158,7 @@ class ResnetAutoencoder(GradientModel):
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> ResnetArchitecture:
-    """Depth, width and bottleneck of the encoder, and how much the classifier counts."""
+    """The encoder's depth, width and bottleneck, and how much the classifier counts."""
     return ResnetArchitecture(
         blocks=_BLOCKS[trial.suggest_categorical("blocks", list(_BLOCKS))],
         width=trial.suggest_categorical("width", widths),
@@ -177,11 +178,8 @@ FAMILY = Family(
             "width": 16,
             "bottleneck": 32,
             "classifier_weight": 0.1,
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
+            **USUAL_START,
             "latent_noise_scale": 0.1,
-            "loss": "mse",
         },
     ),
     presets={
@@ -191,8 +189,7 @@ FAMILY = Family(
             crop=(196 / 256, 196 / 256),
             via=256,
             training={
-                "loss": "mse",
-                "noise_scale": 0.0,
+                **NOISELESS_MSE,
                 "latent_noise_scale": 0.1,
                 "epochs": 100,
                 "batch_size": 512,

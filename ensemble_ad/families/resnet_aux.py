@@ -1,15 +1,17 @@
-"""A small ResNet autoencoder whose images are scored by an auxiliary second decoder.
+"""A small ResNet autoencoder and a second, auxiliary decoder, by which images are scored.
 
 Source: the "ResNet and auxiliary network" solution published for Hung-yi Lee's ML2022 homework 8. Its write-ups print
 both networks: a ResNet encoder of (2, 1, 1, 1) blocks to 64 numbers, a decoder of transposed convolutions, and an
-auxiliary decoder of the same layers. Of the auxiliary's training they say that the ResNet trains as without it, that
-the ResNet controls the auxiliary's loss, and that the scores are the auxiliary's; the step itself is not printed. Our
-reading: the auxiliary decodes the same bottleneck and learns to give what the first decoder gives, passing no gradient
-to the ResNet. Where the two disagree, the image is unlike those they agreed on (as in random network distillation,
-Burda et al. 2019, arXiv:1810.12894), so their distance is an error vector too. `auxiliary_target` "image" is the other
-reading, in which the auxiliary learns the image.
+auxiliary decoder of the same layers. About the auxiliary's training they say that the ResNet trains as without it, that
+the ResNet controls the auxiliary's loss, and that the scores are the auxiliary's; they do not print the step itself.
+
+We read it so: the auxiliary decodes the same bottleneck and learns to give what the first decoder gives, and passes no
+gradient to the ResNet. Where the two disagree, the image is unlike those that they agreed on (as in random network
+distillation, Burda et al. 2019, arXiv:1810.12894), so their distance is an error vector too. With `auxiliary_target`
+"image" the auxiliary learns the image instead, which is the other way to read it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,9 +20,14 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._convolution import doubling
-from ensemble_ad.families.base import Architecture, Family, GradientModel, Output, Preset, Sampler, Shape, add_noise
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
+from ensemble_ad.families.convolution import doubling
+from ensemble_ad.families.model import GradientModel, Output
+from ensemble_ad.families.noise import add_noise
+from ensemble_ad.families.ranges import Sampler
 from ensemble_ad.families.reconstruction import root_sum_squares
 
 _BLOCKS = {"4": (1, 1, 1, 1), "5": (2, 1, 1, 1), "8": (2, 2, 2, 2)}
@@ -33,12 +40,12 @@ class ResnetAuxArchitecture(Architecture):
     """Hyperparameters of the encoder and of both decoders.
 
     Attributes:
-        blocks: residual blocks in each of the encoder's four stages, every stage halves height and width.
+        blocks: residual blocks in each of the encoder's four stages; every stage halves height and width.
         width: channels before the first stage; the stages have 2, 4, 4 and 2 times as many.
-        bottleneck: numbers that an image is squeezed into.
+        bottleneck: how many numbers an image is squeezed into.
         dropout: share of the last feature map that is left out in training.
         auxiliary_target: what the auxiliary decoder learns to give, the first decoder's "reconstruction" or the
-            "image", with its noise if there is any.
+            "image", with the noise that was added to it.
     """
 
     blocks: tuple[int, ...] = (2, 1, 1, 1)
@@ -59,7 +66,7 @@ class ResnetAuxArchitecture(Architecture):
         if self.auxiliary_target not in _TARGETS:
             raise UsageError(f"auxiliary_target must be one of {', '.join(_TARGETS)}, not {self.auxiliary_target!r}")
 
-    def build(self, shape: Shape) -> "ResnetAuxAutoencoder":
+    def build(self, shape: ChannelsFirst) -> "ResnetAuxAutoencoder":
         return ResnetAuxAutoencoder(shape, self)
 
 
@@ -77,8 +84,8 @@ class _Block(nn.Module):
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels_in != channels:
-            # A convolution of kernel 1 and stride 2, in two steps: torch 2.15's backward pass of it ends the process
-            # where it has 2 to 7 channels in the channels-last layout on a CPU.
+            # A convolution of kernel 1 and stride 2 in two steps, since the backward pass of one of 2 to 7 channels,
+            # in the channels-last layout on a CPU, ends the process in torch 2.15.
             self.shortcut = nn.Sequential(
                 nn.AvgPool2d(1, stride), nn.Conv2d(channels_in, channels, 1), nn.BatchNorm2d(channels)
             )
@@ -87,7 +94,7 @@ class _Block(nn.Module):
         return functional.relu(self.residual(features) + self.shortcut(features))
 
 
-def _encoder(shape: Shape, architecture: ResnetAuxArchitecture, features: int) -> nn.Sequential:
+def _encoder(shape: ChannelsFirst, architecture: ResnetAuxArchitecture, features: int) -> nn.Sequential:
     width = architecture.width
     layers = nn.Sequential(nn.Conv2d(shape[0], width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
     stages = pairwise((width, 2 * width, 4 * width, 4 * width, 2 * width))
@@ -100,8 +107,8 @@ def _encoder(shape: Shape, architecture: ResnetAuxArchitecture, features: int) -
     )
 
 
-def _decoder(map_shape: Shape, bottleneck: int, channels: int, width: int) -> nn.Sequential:
-    features = map_shape[0] * map_shape[1] * map_shape[2]
+def _decoder(map_shape: ChannelsFirst, bottleneck: int, channels: int, width: int) -> nn.Sequential:
+    features = math.prod(map_shape)
     return nn.Sequential(
         nn.Linear(bottleneck, features),
         nn.BatchNorm1d(features),
@@ -112,14 +119,14 @@ def _decoder(map_shape: Shape, bottleneck: int, channels: int, width: int) -> nn
 
 
 class ResnetAuxAutoencoder(GradientModel):
-    """The published system, with its widths and depths open."""
+    """The published system, of any width and depth."""
 
-    def __init__(self, shape: Shape, architecture: ResnetAuxArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: ResnetAuxArchitecture) -> None:
         super().__init__()
         width, bottleneck = architecture.width, architecture.bottleneck
         map_shape = (2 * width, shape[1] // _STRIDE, shape[2] // _STRIDE)
         self.architecture = architecture
-        self.encoder = _encoder(shape, architecture, map_shape[0] * map_shape[1] * map_shape[2])
+        self.encoder = _encoder(shape, architecture, math.prod(map_shape))
         self.decoder = _decoder(map_shape, bottleneck, shape[0], width)
         self.auxiliary = _decoder(map_shape, bottleneck, shape[0], width)
 
@@ -147,7 +154,7 @@ class ResnetAuxAutoencoder(GradientModel):
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> ResnetAuxArchitecture:
-    """Depth, width, bottleneck and dropout of the encoder, and what the auxiliary decoder learns."""
+    """The encoder's depth, width, bottleneck and dropout, and what the auxiliary decoder learns."""
     return ResnetAuxArchitecture(
         blocks=_BLOCKS[trial.suggest_categorical("blocks", list(_BLOCKS))],
         width=trial.suggest_categorical("width", widths),
@@ -169,10 +176,7 @@ FAMILY = Family(
             "bottleneck": 32,
             "dropout": 0.2,
             "auxiliary_target": "reconstruction",
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
-            "loss": "mse",
+            **USUAL_START,
         },
     ),
     presets={
@@ -180,9 +184,7 @@ FAMILY = Family(
             architecture=ResnetAuxArchitecture(),
             source="published 'ResNet and auxiliary network' solution of the ML2022 homework 8 contest, above 0.795",
             training={
-                "loss": "mse",
-                "noise_scale": 0.0,
-                "latent_noise_scale": 0.0,
+                **NOISELESS_MSE,
                 "epochs": 100,
                 "batch_size": 128,
                 "learning_rate": 1e-3,

@@ -4,9 +4,9 @@ The training loss is a mean over pixels, so the divergence is divided by the num
 `kl_weight` of 2 s^2 is the evidence bound of a Gaussian decoder of variance s^2. In evaluation the mean is decoded, so
 that an image has one score.
 
-The course's sample adds the divergence summed over the whole batch to the mean squared error, which is a `kl_weight`
-of batch size times pixels here: the divergence wins, the mean and log-variance maps go to 0 and every image is
-reconstructed alike. It also has a ReLU on both maps, so that no variance is below 1. `vae-sample` keeps both.
+The course's sample adds the divergence, summed over the whole batch, to the mean squared error. Here that is a
+`kl_weight` of batch size times pixels: the divergence wins, the mean and log-variance maps go to 0 and every image is
+reconstructed alike. The sample also has a ReLU on both maps, so that no variance is below 1. `vae-sample` keeps both.
 """
 
 from collections.abc import Sequence
@@ -16,23 +16,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families._convolution import doubling, halving
-from ensemble_ad.families.base import (
-    Architecture,
-    Family,
-    GradientModel,
-    Output,
-    Preset,
-    Sampler,
-    Shape,
-    add_noise,
-    flat_latent,
-    standard_normal,
-)
+from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
+from ensemble_ad.families.convolution import doubling, halving
+from ensemble_ad.families.latent import flat_latent
+from ensemble_ad.families.model import GradientModel, Output
+from ensemble_ad.families.noise import add_noise, standard_normal
+from ensemble_ad.families.ranges import Sampler
 
 _STRIDE = 8
-# exp of half of it is still finite where a diverging step throws the log-variance far off.
+# Bounds of the log-variance: its exponential stays finite where a diverging step throws it far off.
 _LOG_VARIANCE = (-20.0, 20.0)
 
 
@@ -41,10 +36,10 @@ class VaeArchitecture(Architecture):
     """Two convolutions, two parallel ones to the mean and the log-variance, and a mirrored decoder.
 
     Attributes:
-        channels: of the three feature maps; the last are the mean's and the log-variance's.
+        channels: channels of the three feature maps; the third map is the mean, and another like it the log-variance.
         batch_norm: whether batch normalisation stands before each ReLU, but not on the mean and the log-variance.
         rectified: whether a ReLU follows the mean and the log-variance, as in the course's sample.
-        kl_weight: of the divergence of an image's posterior from N(0, 1), divided by the pixels.
+        kl_weight: weight of the divergence of an image's posterior from N(0, 1), which is divided by the pixels.
         kl_warmup: share of the training over which that weight rises linearly from 0.
     """
 
@@ -62,12 +57,12 @@ class VaeArchitecture(Architecture):
         if not 0 <= self.kl_warmup <= 1:
             raise UsageError(f"a kl_warmup must be of 0 to 1, not {self.kl_warmup}")
 
-    def build(self, shape: Shape) -> "VariationalAutoencoder":
+    def build(self, shape: ChannelsFirst) -> "VariationalAutoencoder":
         return VariationalAutoencoder(shape, self)
 
 
 class GaussianMap(nn.Module):
-    """A feature map to the mean and log-variance of a Gaussian at every place of a map half as high and wide."""
+    """From a feature map to the means and log-variances of Gaussians, maps half as high and wide."""
 
     def __init__(self, channels_in: int, channels: int, *, rectified: bool = False) -> None:
         super().__init__()
@@ -76,7 +71,7 @@ class GaussianMap(nn.Module):
         self.activation = nn.ReLU() if rectified else nn.Identity()
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        # Both in one convolution, which looks at the features once.
+        # One convolution for both, so that the features are read once.
         weight = torch.cat([self.mean.weight, self.log_variance.weight])
         bias = torch.cat([each for each in (self.mean.bias, self.log_variance.bias) if each is not None])
         mean, log_variance = self.activation(conv2d(features, weight, bias, stride=2, padding=1)).chunk(2, dim=1)
@@ -88,12 +83,12 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
 
     Args:
         mean: float (B, ...).
-        log_variance: the same shape.
+        log_variance: float of the same shape.
 
     Returns:
-        float (B,), the sum over an image's numbers.
+        float32 (B,), the sum over an image's numbers.
     """
-    mean, log_variance = mean.float(), log_variance.float()  # also where the maps were computed in bfloat16
+    mean, log_variance = mean.float(), log_variance.float()  # the maps may be bfloat16
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).sum(1)
 
 
@@ -103,14 +98,14 @@ def sample(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def warmed_up(weight: float, warmup: float, progress: Tensor) -> Tensor | float:
-    """`weight`, less where `progress`, (), has not reached `warmup`."""
+    """`weight`, or a smaller one as long as `progress`, float (), has not reached `warmup`."""
     return weight * (progress / warmup).clamp_max(1.0) if warmup > 0 else weight
 
 
 class VariationalAutoencoder(GradientModel):
-    """Decodes a sample of the posterior in training and its mean in evaluation."""
+    """Decodes a draw from the posterior in training, and the posterior's mean in evaluation."""
 
-    def __init__(self, shape: Shape, architecture: VaeArchitecture) -> None:
+    def __init__(self, shape: ChannelsFirst, architecture: VaeArchitecture) -> None:
         super().__init__()
         channels = (shape[0], *architecture.channels)
         self.architecture = architecture
@@ -140,7 +135,7 @@ class VariationalAutoencoder(GradientModel):
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> VaeArchitecture:
-    """Channels that double, and how much and from when on the divergence counts."""
+    """The width, from which the channels double, the bottleneck, and how much and from when the divergence counts."""
     width = trial.suggest_categorical("width", widths)
     return VaeArchitecture(
         channels=(width, 2 * width, trial.suggest_int("bottleneck_channels", 1, 64, log=True)),
@@ -164,11 +159,8 @@ FAMILY = Family(
             "batch_norm": True,
             "kl_weight": 0.01,
             "kl_warmup": 0.25,
-            "crop": 0.75,
-            "learning_rate": 1e-3,
-            "batch_size": 128,
+            **USUAL_START,
             "latent_noise_scale": 0.0,
-            "loss": "mse",
         },
     ),
     presets={
@@ -176,9 +168,7 @@ FAMILY = Family(
             architecture=VaeArchitecture(rectified=True, kl_weight=float(_COURSE_BATCH * _COURSE_PIXELS)),
             source="sample code of Hung-yi Lee's ML2022 homework 8, divergence summed over the batch included",
             training={
-                "loss": "mse",
-                "noise_scale": 0.0,
-                "latent_noise_scale": 0.0,
+                **NOISELESS_MSE,
                 "epochs": 50,
                 "batch_size": _COURSE_BATCH,
                 "learning_rate": 1e-3,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ensemble_ad.errors import DataError, EnsadError
+from ensemble_ad.errors import DataError, EnsadError, in_one_line
 from ensemble_ad.files.whole import clear_errors, file_hash
 
 _MOST_FILES = 10_000
@@ -73,7 +73,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
             check_zip(path, opened.infolist())
             yield Archive(path, {i.filename: i.file_size for i in opened.infolist()}, lambda name: opened.open(name))
     except (zipfile.BadZipFile, NotImplementedError, EOFError, zipfile.LargeZipFile, ValueError, struct.error) as error:
-        raise DataError(f"{path} must be a zip or folder that `ensad export` wrote: {_why(error)}") from error
+        raise _no_archive(path, error) from error
 
 
 @contextmanager
@@ -84,11 +84,11 @@ def _reading(path: Path) -> Iterator[None]:
     except EnsadError:
         raise
     except Exception as error:  # zlib's, and the system's where the zip leads before its own beginning
-        raise DataError(f"{path} must be a zip or folder that `ensad export` wrote: {_why(error)}") from error
+        raise _no_archive(path, error) from error
 
 
-def _why(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _no_archive(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} must be a zip or folder that `ensad export` wrote: {in_one_line(error, 200)}")
 
 
 def check_zip(path: Path, entries: list[zipfile.ZipInfo]) -> None:

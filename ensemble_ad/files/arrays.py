@@ -8,7 +8,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from ensemble_ad.errors import StorageError
+from ensemble_ad.errors import StorageError, in_one_line
 from ensemble_ad.files.archive import check_zip
 
 _KINDS = "biufUS"
@@ -41,7 +41,7 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     except FileNotFoundError:
         raise StorageError(f"cannot read {path}: No such file or directory; look at that path") from None
     except Exception as error:  # zlib's, the tokenizer's and the parser's too
-        why = " ".join(str(error).split())[:200] or type(error).__name__
+        why = in_one_line(error, 200)
         raise StorageError(f"{path} is not a file of arrays: {why}") from error
 
 

@@ -111,6 +111,26 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
+@contextmanager
+def hidden_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A folder of one's own inside `parent`, hidden from those who list it, removed in the end.
+
+    Args:
+        parent: made if it is not there.
+        name: what the folder's name begins with, after a dot.
+
+    Raises:
+        StorageError: if it cannot be made.
+    """
+    make_folder(parent)
+    with clear_errors(parent, "write to"):
+        folder = Path(tempfile.mkdtemp(prefix=f".{name}-", suffix=".part", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def remove_parts(path: Path) -> None:
     """Remove what processes that were killed had half written of `path`; none may be writing it now.
 

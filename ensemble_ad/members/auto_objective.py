@@ -6,11 +6,11 @@ A guard is a pure function that gives a reason in words, or nothing; the first o
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
 
 from ensemble_ad.data.split import REFERENCE_LEAST
 from ensemble_ad.errors import UsageError
 from ensemble_ad.members.defect_aucs import synthetic_values
+from ensemble_ad.members.measured import Objectives
 from ensemble_ad.statistics import MOST_ANOMALIES, rank_correlation
 
 FEW_ANOMALIES = 0.1  # from there on `both` was the better of the two on 40 tasks of handwritten digits
@@ -60,15 +60,19 @@ class Finished:
     kinds: Mapping[str, float]
 
     @classmethod
-    def of(cls, objectives: Mapping[str, Any]) -> "Finished":
-        """From a member's `objectives`."""
+    def of(cls, known: Objectives) -> "Finished":
+        """What a member's objectives say, of a study whose objective is `auto`: such a member has all of them."""
+        assert known.separation
+        assert known.share
+        assert known.synthetic
+        assert known.implausible is not None
         return cls(
-            separation=objectives["separation"]["value"],
-            standard_error=objectives["separation"]["standard_error"],
-            share=objectives["share"]["value"],
-            least_share=objectives["share"]["low"],
-            implausible=objectives["implausible"],
-            kinds=objectives["synthetic"]["kinds"],
+            separation=known.separation.value,
+            standard_error=known.separation.standard_error,
+            share=known.share.value,
+            least_share=known.share.low,
+            implausible=known.implausible,
+            kinds=known.synthetic.kinds,
         )
 
 

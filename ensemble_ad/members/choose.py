@@ -58,7 +58,7 @@ def select(members: Sequence[Member], text: str) -> list[Term]:
         if name in by_key and not colon:
             terms.append(Term(text=name, members=(by_key[name],)))
         elif name in families:
-            alike = best_first(judged_alike(families[name]), families[name][-1].info["objective"]["name"])
+            alike = best_first(judged_alike(families[name]), families[name][-1].info.objective.name)
             wanted = _count(count, len(alike)) if colon else BEST_OF_A_FAMILY
             left_out = len(families[name]) - len(alike)
             terms.append(Term(text=part.strip(), members=tuple(alike[:wanted]), left_out=left_out))
@@ -90,19 +90,20 @@ def worth(members: Sequence[Member], objective: str) -> npt.NDArray[np.float64]:
     """
     if objective not in _WITH_KINDS:
         return np.array([member.sort_value for member in members])
-    value = synthetic_values([member.info["objectives"]["synthetic"]["kinds"] for member in members])
+    known = [member.info.objectives for member in members]
+    value = synthetic_values([each.synthetic.kinds for each in known if each.synthetic])
     if objective == "synthetic":
         return value
-    return borda(np.column_stack([[m.info["objectives"]["separation"]["value"] for m in members], value]))
+    return borda(np.column_stack([[each.separation.value for each in known if each.separation], value]))
 
 
 def judged_alike(members: Sequence[Member]) -> list[Member]:
     """Those of `members` (oldest first) whose values compare with the newest one's."""
-    newest = members[-1].info["objective"]["name"]
+    newest = members[-1].info.objective.name
     if newest == "both":
-        return [m for m in members if m.info["recipe"]["labels"] is None and _has_both(m)]
+        return [m for m in members if m.info.recipe.labels is None and _has_both(m)]
     alike = [m for m in members if _judged_by(m) == _judged_by(members[-1])]
-    return [m for m in alike if newest not in _WITH_KINDS or "synthetic" in m.info.get("objectives", {})]
+    return [m for m in alike if newest not in _WITH_KINDS or m.info.objectives.synthetic]
 
 
 def best_first(members: Sequence[Member], objective: str) -> list[Member]:
@@ -114,7 +115,7 @@ def best_first(members: Sequence[Member], objective: str) -> list[Member]:
 
 
 def _has_both(member: Member) -> bool:
-    return {"separation", "synthetic"} <= set(member.info.get("objectives", {}))
+    return bool(member.info.objectives.separation and member.info.objectives.synthetic)
 
 
 def of_one_data_set(members: Sequence[Member], prefix: str | None) -> tuple[list[Member], int]:
@@ -142,7 +143,7 @@ def of_one_data_set(members: Sequence[Member], prefix: str | None) -> tuple[list
 
 
 def _judged_by(member: Member) -> tuple[str, str | None]:
-    return member.info["objective"]["name"], member.info["recipe"]["labels"]
+    return member.info.objective.name, member.info.recipe.labels
 
 
 def _count(text: str, available: int) -> int:

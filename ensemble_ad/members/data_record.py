@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ensemble_ad.data.images import Dataset
+from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import StorageError
 from ensemble_ad.files.json_file import MOST_IDS, fits, read_json, write_json

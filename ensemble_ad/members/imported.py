@@ -3,19 +3,22 @@
 import csv
 import re
 from collections.abc import Collection
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ensemble_ad.data.images import Dataset
+from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import DataError, UsageError
 from ensemble_ad.files.id_table import ID, IdTable, check_cells, read_id_table, shown
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.files.whole import whole_file
 from ensemble_ad.members.data_record import DataRecord, save_data_record
+from ensemble_ad.members.info import ChosenBy, MemberInfo, RecipeInfo
+from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.store import Member, discard_damaged, save_member
 from ensemble_ad.statistics import separation
 
@@ -28,7 +31,7 @@ Scores = npt.NDArray[np.float32]
 
 def is_imported(member: Member) -> bool:
     """Whether a member was imported: it has scores and no model."""
-    return member.info.get("origin") == ORIGIN
+    return member.info.origin == ORIGIN
 
 
 def reference_ids(dataset: Dataset) -> list[str]:
@@ -108,28 +111,18 @@ def import_scores(
     judged = separation(held_out, tested)
     discard_damaged(studies, key)
     save_data_record(studies, DataRecord.of(dataset))
-    info = {
-        "origin": ORIGIN,
-        # What every member's file has; there was no crop, size or epoch that could be known.
-        "recipe": {**identity, "preprocess": {"crop": [None], "size": [None]}, "training": {"epochs": 0}},
-        "transductive": False,
-        "objective": {
-            "name": "separation",
-            "direction": "maximize",
-            "value": judged.value,
-            "standard_error": judged.standard_error,
-            "column": SCORE,
-        },
-        "objectives": {},
-        "separation": {"value": judged.value, "standard_error": judged.standard_error},
-        "best_epoch": 0,
-        "history": [],
-        "parameters": 0,
-        "seconds": {"train": 0.0, "score": 0.0},
-        "environment": {},
-        "created": datetime.now(UTC).isoformat(timespec="microseconds"),
-    }
-    return save_member(studies, key, info, reference={SCORE: held_out}, test={SCORE: tested}, weights={})
+    measured = Measured(value=judged.value, standard_error=judged.standard_error)
+    # What every member's recipe has; there was no crop, size or epoch that could be known.
+    recipe = {**identity, "preprocess": {"crop": [None], "size": [None]}, "training": {"epochs": 0}}
+    info = MemberInfo(
+        key=key,
+        origin=ORIGIN,
+        recipe=RecipeInfo.from_json(recipe),
+        objective=ChosenBy(name="separation", direction="maximize", column=SCORE, **asdict(measured)),
+        separation=measured,
+        created=datetime.now(UTC).isoformat(timespec="microseconds"),
+    )
+    return save_member(studies, info, reference={SCORE: held_out}, test={SCORE: tested}, weights={})
 
 
 def check_name(name: str, taken: Collection[str]) -> None:

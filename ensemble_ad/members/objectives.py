@@ -105,7 +105,7 @@ def separation(evidence: Evidence) -> Judgement:
 def synthetic(evidence: Evidence) -> Judgement:
     """Mean AUC of held-out normal images against pseudo-anomalies made of others, of the best kind of error.
 
-    Formula: mean over kinds of pseudo-anomaly (`pseudo_anomalies.KINDS`) of the Mann-Whitney AUC between the held-out
+    Formula: mean over kinds of pseudo-anomaly (`defect_kinds.KINDS`) of the Mann-Whitney AUC between the held-out
     images that are left as they are and the changed ones. Source: CutPaste (Li et al. 2021, arXiv:2104.04015) for the
     first kind; model selection by pseudo-anomalies as in Fung et al. 2023 (arXiv:2306.10677). Assumes that who sees
     these changes sees the real anomalies; needs no test image, and no share of anomalies. Costs the scoring of up to

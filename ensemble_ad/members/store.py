@@ -6,7 +6,8 @@ environment, checksums), `vectors.npz` (float32 `reference` (n, m) and `test` (k
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from ensemble_ad.files.arrays import read_arrays
 from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.files.whole import file_hash, remove_parts, set_aside, whole_folder
 from ensemble_ad.layout import MEMBER_INFO, VECTORS, WEIGHTS, member_folder, members_folder
-from ensemble_ad.members.schema import unfit
+from ensemble_ad.members.info import FORMAT, MemberInfo
+from ensemble_ad.members.measured import UnfitError
 
-FORMAT = 1
 Scores = npt.NDArray[np.float32]
 
 
@@ -31,41 +32,42 @@ class Member:
     Attributes:
         key: its name.
         folder: where it lies.
-        info: the contents of `member.json`.
+        info: what else is known of it.
     """
 
     key: str
     folder: Path
-    info: Mapping[str, Any]
+    info: MemberInfo
 
     @property
     def family(self) -> str:
-        return str(self.info["recipe"]["family"])
+        """The family's name; of imported scores the name that the user gave them."""
+        return self.info.recipe.family
 
     @property
     def data(self) -> str:
         """Fingerprint of its data set."""
-        return str(self.info["recipe"]["data"])
+        return self.info.recipe.data
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of its error kinds, in the vectors' order."""
-        return tuple(self.info["columns"])
+        return self.info.columns
 
     @property
     def value(self) -> float:
         """Its objective's value."""
-        return float(self.info["objective"]["value"])
+        return float(self.info.objective.value)
 
     @property
     def sort_value(self) -> float:
         """Larger = better, whatever the objective's direction."""
-        return -self.value if self.info["objective"]["direction"] == "minimize" else self.value
+        return -self.value if self.info.objective.direction == "minimize" else self.value
 
     @property
     def main_column(self) -> str:
         """The error kind that its objective found best."""
-        return str(self.info["objective"]["column"])
+        return self.info.objective.column
 
     def vectors(self) -> tuple[Scores, Scores]:
         """Its error vectors, verified.
@@ -77,20 +79,20 @@ class Member:
             StorageError: if the file is missing, damaged or not what the checksum says.
         """
         path = self.folder / VECTORS
-        self._verify(path)
+        self._check_sum(path)
         try:
             arrays = read_arrays(path)
             reference, test = arrays["reference"], arrays["test"]
         except KeyError as error:
-            raise DamagedError(f"{path} is not a member's error vectors: it lacks {error}", self) from error
+            raise self._damaged(f"{path} is not a member's error vectors: it lacks {error}") from error
         except StorageError as error:
-            raise DamagedError(f"{path} is not a member's error vectors: {error}", self) from error
+            raise self._damaged(f"{path} is not a member's error vectors: {error}") from error
         if not (reference.ndim == test.ndim == 2 and reference.shape[1] == test.shape[1] == len(self.columns)):
-            raise DamagedError(
-                f"{path} must have {len(self.columns)} columns, but has {reference.shape} and {test.shape}", self
+            raise self._damaged(
+                f"{path} must have {len(self.columns)} columns, but has {reference.shape} and {test.shape}"
             )
         if not all(side.dtype == np.float32 and np.isfinite(side).all() for side in (reference, test)):
-            raise DamagedError(f"{path} must hold finite numbers of 32 bits, and does not", self)
+            raise self._damaged(f"{path} must hold finite numbers of 32 bits, and does not")
         return reference, test
 
     def weights_path(self) -> Path:
@@ -100,16 +102,28 @@ class Member:
             StorageError: as for `vectors`.
         """
         path = self.folder / WEIGHTS
-        self._verify(path)
+        self._check_sum(path)
         return path
 
-    def _verify(self, path: Path) -> None:
+    def verify(self) -> None:
+        """Read all of it.
+
+        Raises:
+            StorageError: as for `vectors`.
+        """
+        self.vectors()
+        self.weights_path()
+
+    def _check_sum(self, path: Path) -> None:
         if not path.exists():
-            raise DamagedError(f"cannot read {path}: No such file or directory; run the study again", self)
-        if file_hash(path) != self.info["checksums"].get(path.name):
-            raise DamagedError(
-                f"{path} is damaged: its checksum differs; remove {self.folder} and run the study again", self
+            raise self._damaged(f"cannot read {path}: No such file or directory; run the study again")
+        if file_hash(path) != self.info.checksums.get(path.name):
+            raise self._damaged(
+                f"{path} is damaged: its checksum differs; remove {self.folder} and run the study again"
             )
+
+    def _damaged(self, text: str) -> "DamagedError":
+        return DamagedError(text, key=self.key, folder=self.folder)
 
 
 class DamagedError(StorageError):
@@ -120,12 +134,12 @@ class DamagedError(StorageError):
         folder: where it lies.
     """
 
-    def __init__(self, text: str, member: Member) -> None:
+    def __init__(self, text: str, *, key: str, folder: Path) -> None:
         super().__init__(text)
-        self.key, self.folder = member.key, member.folder
+        self.key, self.folder = key, folder
 
-    def __reduce__(self) -> tuple[Any, ...]:  # a worker's error travels to who started it
-        return DamagedError, (str(self), Member(key=self.key, folder=self.folder, info={}))
+    def __reduce__(self) -> tuple[Any, ...]:  # a worker's error travels to the process that started it
+        return partial(DamagedError, key=self.key, folder=self.folder), (str(self),)
 
     def set_aside(self) -> str:
         """Move the member to where nothing reads it, and tell of it; where that is not possible, tell of that."""
@@ -138,8 +152,7 @@ class DamagedError(StorageError):
 
 def save_member(
     studies: Path,
-    key: str,
-    info: Mapping[str, Any],
+    info: MemberInfo,
     *,
     reference: Mapping[str, Scores],
     test: Mapping[str, Scores],
@@ -149,8 +162,7 @@ def save_member(
 
     Args:
         studies: the studies' folder.
-        key: the recipe's.
-        info: JSON values; columns and checksums are added.
+        info: what is known of it; columns and checksums are added.
         reference: float32 (n,) a kind of error.
         test: float32 (k,) a kind, the same kinds.
         weights: arrays by name.
@@ -160,9 +172,9 @@ def save_member(
     """
     from safetensors.numpy import save
 
-    columns = list(reference)
-    place = member_folder(studies, key)
-    if place.exists() and not has_member(studies, key):
+    columns = tuple(reference)
+    place = member_folder(studies, info.key)
+    if place.exists() and not has_member(studies, info.key):
         set_aside(place)
     with whole_folder(place) as folder:
         np.savez(
@@ -174,11 +186,8 @@ def save_member(
         packed = save({name: np.ascontiguousarray(value) for name, value in weights.items()})
         (folder / WEIGHTS).write_bytes(packed)
         checksums = {item.name: file_hash(item) for item in folder.iterdir()}
-        write_json(
-            folder / MEMBER_INFO,
-            {"format": FORMAT, "key": key, **info, "columns": columns, "checksums": checksums},
-        )
-    return load_member(studies, key)
+        write_json(folder / MEMBER_INFO, replace(info, columns=columns, checksums=checksums).to_json())
+    return load_member(studies, info.key)
 
 
 def has_member(studies: Path, key: str) -> bool:
@@ -204,26 +213,24 @@ def load_member(studies: Path, key: str) -> Member:
     """
     folder = member_folder(studies, key)
     path = folder / MEMBER_INFO
-    unread = Member(key=key, folder=folder, info={})
+    damaged = partial(DamagedError, key=key, folder=folder)
     try:
-        info = read_json(path)
+        value = read_json(path)
     except StorageError as error:
         if path.is_file() and not isinstance(error.__cause__, OSError):
-            raise DamagedError(str(error), unread) from error
+            raise damaged(str(error)) from error
         raise
-    if not isinstance(info, dict) or info.get("key") != key:
-        raise DamagedError(f"{path} is not the member {key}; remove {folder}", unread)
-    if info.get("format") != FORMAT:
+    if not isinstance(value, dict) or value.get("key") != key:
+        raise damaged(f"{path} is not the member {key}; remove {folder}")
+    if value.get("format") != FORMAT:
         raise StorageError(
-            f"{path} has format {str(info.get('format'))[:20]}, and this version reads {FORMAT}; "
+            f"{path} has format {str(value.get('format'))[:20]}, and this version reads {FORMAT}; "
             "use the ensad that wrote it"
         )
-    lacking = unfit(info)
-    if lacking:
-        raise DamagedError(
-            f"{path} lacks {', '.join(lacking)}, or has them otherwise than a member; remove {folder}", unread
-        )
-    return Member(key=key, folder=folder, info=info)
+    try:
+        return Member(key=key, folder=folder, info=MemberInfo.from_json(value))
+    except UnfitError as error:
+        raise damaged(f"{path} lacks {error}, or has them otherwise than a member; remove {folder}") from error
 
 
 def discard_damaged(studies: Path, key: str) -> str | None:
@@ -238,9 +245,7 @@ def discard_damaged(studies: Path, key: str) -> str | None:
     if not has_member(studies, key):
         return None
     try:
-        member = load_member(studies, key)
-        member.vectors()
-        member.weights_path()
+        load_member(studies, key).verify()
     except DamagedError as error:
         return error.set_aside()
     return None
@@ -268,5 +273,5 @@ def list_members(studies: Path) -> tuple[list[Member], list[str]]:
             members.append(load_member(studies, folder.name))
         except StorageError as error:
             problems.append(str(error))
-    members.sort(key=lambda member: (str(member.info["created"]), member.key))
+    members.sort(key=lambda member: (member.info.created, member.key))
     return members, problems

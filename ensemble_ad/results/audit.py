@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ensemble_ad.blend import blend_scores
+from ensemble_ad.blend.columns import stacked, weight_by_member
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.members.choose import worth
 from ensemble_ad.members.store import Member
@@ -31,23 +32,23 @@ def audit_studies(label: npt.NDArray[np.int8], members: Sequence[Member]) -> pd.
     """
     studies: dict[str, list[Member]] = {}
     for member in members:
-        if member.info.get("trial"):
-            studies.setdefault(str(member.info["trial"]["study"]), []).append(member)
+        if member.info.trial:
+            studies.setdefault(member.info.trial.study, []).append(member)
     rows = {}
     for name, trials in studies.items():
         if len(trials) < LEAST_TRIALS:
             continue
         scores = main_scores(trials, [])
         value = auc_many(label, np.column_stack([scores[trial.key] for trial in trials])).value
-        goal = worth(trials, trials[-1].info["objective"]["name"])
+        goal = worth(trials, trials[-1].info.objective.name)
         rows[name] = {
             "trials": len(trials),
             "rank_correlation": rank_correlation(goal, value),
             "chosen_auc": float(value[np.argmax(goal)]),
             "best_auc": float(value.max()),
             "regret": float(value.max() - value[np.argmax(goal)]),
-            "last_epoch_best": float(np.mean([t.info["best_epoch"] == len(t.info["history"]) for t in trials])),
-            "transductive": any(bool(t.info.get("transductive", False)) for t in trials),
+            "last_epoch_best": float(np.mean([t.info.best_epoch == len(t.info.history) for t in trials])),
+            "transductive": any(t.info.transductive for t in trials),
         }
     columns = ["trials", "rank_correlation", "chosen_auc", "best_auc", "regret", "last_epoch_best", "transductive"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("study")
@@ -70,14 +71,9 @@ def audit_blends(
     """
     rows = {}
     for blend in blends:
-        columns = [name.partition("/") for name in blend.weights]
-        if any(key not in members for key, _, _ in columns):
+        if not set(weight_by_member(blend.weights)) <= set(members):
             continue
-        vectors = {key: members[key].vectors() for key in dict.fromkeys(key for key, _, _ in columns)}
-        reference, test = (
-            np.column_stack([vectors[key][side][:, members[key].columns.index(kind)] for key, _, kind in columns])
-            for side in (0, 1)
-        )
+        reference, test = stacked(list(blend.weights), members.values())
         single = auc_many(label, test).value
         own = auc(label, blend.scores()).value
         labelled = auc(label, blend_scores(reference, test, method="labels", label=label).scores).value
@@ -88,7 +84,7 @@ def audit_blends(
             "labelled": labelled,
             "regret": float(single.max()) - own,
             "regret_labelled": labelled - own,
-            "transductive": blend.transductive,
+            "transductive": blend.info.transductive,
         }
     columns_shown = ["auc", "best_column", "mean", "labelled", "regret", "regret_labelled", "transductive"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns_shown).rename_axis("blend")

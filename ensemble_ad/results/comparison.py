@@ -1,15 +1,18 @@
 """The comparison table: a row for everything that was tried, for `table_text`, files and pandas alike."""
 
 from collections.abc import Mapping, Sequence
-from math import isclose, sqrt
+from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble_ad.blend.saved import LEVEL, QUANTILE, SavedBlend, Share, list_blends
+from ensemble_ad.blend.columns import weight_by_member
+from ensemble_ad.blend.saved import SavedBlend, list_blends
 from ensemble_ad.errors import StorageError
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, list_members
 from ensemble_ad.results.evaluation import load_evaluation
+from ensemble_ad.statistics.estimate import probability_estimate
+from ensemble_ad.statistics.implied import LEVEL, Share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,11 +122,8 @@ def table_rows(
         A mapping a row: its `name` and the columns of `COLUMNS`; None where something is not known, the time a text.
     """
     shown = next((b for b in reversed(blends) if blend in (None, b.name)), None)
-    weights: dict[str, float] = {}
-    for column, weight in (shown.weights if shown else {}).items():
-        key = column.partition("/")[0]
-        weights[key] = weights.get(key, 0.0) + weight
-    correlations = shown.correlation if shown else {}
+    weights = weight_by_member(shown.weights if shown else {})
+    correlations = shown.info.correlation if shown else {}
     shares = _shares(members, blends, shown, anomaly_share)
     constant_errors = _constant_errors(studies, members)
     data_sets = {member.data for member in members} | {saved.data for saved in blends}
@@ -191,15 +191,13 @@ def _constant_errors(studies: Path, members: Sequence[Member]) -> dict[str, floa
     then no variance but a bound that depends on the number of images, by which it is known again.
     """
     found: dict[str, float] = {}
-    for data in {m.data for m in members if (m.info.get("separation") or {}).get("value") == 0.5}:
+    for data in {m.data for m in members if m.info.separation and m.info.separation.value == 0.5}:
         try:
             record = load_data_record(studies, data)
         except StorageError:
             continue
-        # `statistics.estimate.probability_estimate` at 0.5; not imported, since the table need not wait for scipy.
         smaller = min(record.n_reference, len(record.ids))
-        slack = 1 - ((1 - LEVEL) / 2) ** (1 / smaller)
-        found[data] = min(sqrt(0.25 / (smaller + QUANTILE**2)), slack / (2 * QUANTILE))
+        found[data] = probability_estimate(0.5, 0.0, smaller, LEVEL, "").standard_error
     return found
 
 
@@ -213,31 +211,28 @@ def _flag(row: Mapping[str, Any], constant_error: float | None) -> str | None:
 
 
 def _member_row(member: Member) -> dict[str, Any]:
-    info: Mapping[str, Any] = member.info
-    recipe, objective = info["recipe"], info["objective"]
-    trial = info.get("trial")
-    separation = info.get("separation") or {}
+    info = member.info
     return {
         "kind": "member",
         "family": member.family,
-        "source": f"trial {trial['number']}" if trial else info.get("preset", info.get("origin", "")),
-        "preset": info.get("preset"),
-        "trial": trial["number"] if trial else None,
-        "separation": separation.get("value"),
-        "separation_standard_error": separation.get("standard_error"),
-        "objective": objective["name"],
+        "source": info.source,
+        "preset": info.preset,
+        "trial": info.trial.number if info.trial else None,
+        "separation": info.separation.value if info.separation else None,
+        "separation_standard_error": info.separation.standard_error if info.separation else None,
+        "objective": info.objective.name,
         "value": member.value,
         "column": member.main_column,
-        "crop": recipe["preprocess"]["crop"][0],
-        "size": recipe["preprocess"]["size"][0],
-        "epochs": recipe["training"]["epochs"],
-        "best_epoch": info["best_epoch"],
-        "parameters": info["parameters"],
-        "seconds": info["seconds"]["train"] + info["seconds"]["score"],
-        "transductive": bool(info.get("transductive", False)),
-        "labels_used": recipe["labels"] or "none",
+        "crop": info.recipe.crop,
+        "size": info.recipe.size,
+        "epochs": info.recipe.epochs,
+        "best_epoch": info.best_epoch,
+        "parameters": info.parameters,
+        "seconds": info.seconds.train + info.seconds.score,
+        "transductive": info.transductive,
+        "labels_used": info.recipe.labels or "none",
         "data": member.data,
-        "created": info["created"],
+        "created": info.created,
     }
 
 
@@ -245,13 +240,13 @@ def _blend_row(saved: SavedBlend) -> dict[str, Any]:
     info = saved.info
     return {
         "kind": "blend",
-        "family": "+".join(info["families"]),
-        "source": f"{info['method']} of {len(info['members'])}",
-        "separation": info["separation"]["value"],
-        "separation_standard_error": info["separation"]["standard_error"],
-        "seconds": info["seconds"],
-        "transductive": saved.transductive,
-        "labels_used": info["labels_used"],
+        "family": "+".join(info.families),
+        "source": f"{info.method} of {len(info.members)}",
+        "separation": info.separation.value,
+        "separation_standard_error": info.separation.standard_error,
+        "seconds": info.seconds,
+        "transductive": info.transductive,
+        "labels_used": info.labels_used,
         "data": saved.data,
-        "created": info["created"],
+        "created": info.created,
     }

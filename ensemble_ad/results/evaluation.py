@@ -11,6 +11,7 @@ from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.errors import StorageError
 from ensemble_ad.files.json_file import fits, read_json, write_json
 from ensemble_ad.files.whole import file_hash
+from ensemble_ad.layout import evaluation_file
 from ensemble_ad.members.store import Member
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def save_evaluation(studies: Path, fingerprint: str, labels: Path, table: "pd.Da
         rows = {**kept, **rows}
     # The path, so that `ensad report` can draw curves by the same labels; it reads no file of another hash.
     value = {"labels": labels.name, "path": str(labels.resolve()), "labels_hash": labels_hash, "rows": rows}
-    write_json(_path(studies, fingerprint), value)
+    write_json(evaluation_file(studies, fingerprint), value)
 
 
 def load_evaluation(studies: Path, fingerprint: str) -> dict[str, Any] | None:
@@ -114,7 +115,7 @@ def load_evaluation(studies: Path, fingerprint: str) -> dict[str, Any] | None:
     Raises:
         StorageError: if it is damaged.
     """
-    path = _path(studies, fingerprint)
+    path = evaluation_file(studies, fingerprint)
     if not path.exists():
         return None
     value: dict[str, Any] = read_json(path)
@@ -125,7 +126,3 @@ def load_evaluation(studies: Path, fingerprint: str) -> dict[str, Any] | None:
 
 def _is_row(row: Any) -> bool:
     return isinstance(row, dict) and all(fits(row.get(name), kind) for name, kind in _ROW.items())
-
-
-def _path(studies: Path, fingerprint: str) -> Path:
-    return studies / "evaluations" / f"{fingerprint}.json"

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ensemble_ad.errors import EnsadError, StorageError
+from ensemble_ad.errors import EnsadError
 from ensemble_ad.files.whole import clear_errors, make_folder
+from ensemble_ad.layout import worker_lock
 
 _FORGOTTEN_SECONDS = 86_400
-_NAME = re.compile(r"[A-Za-z0-9-]+\.[0-9a-f]{12}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9-]")
 
 
@@ -30,7 +30,7 @@ def lease(studies: Path) -> Iterator[str]:
         StorageError: if the studies' folder cannot be written to.
     """
     worker = f"{_host()}.{uuid.uuid4().hex[:12]}"
-    path = _path(studies, worker)
+    path = worker_lock(studies, worker)
     make_folder(path.parent)
     with clear_errors(path, "lock"):
         lock = FileLock(path)
@@ -59,7 +59,7 @@ def is_alive(studies: Path, worker: str) -> bool:
 
 def _is_locked(studies: Path, worker: str) -> bool | None:
     """None where that cannot be known from here."""
-    path = _path(studies, worker)
+    path = worker_lock(studies, worker)
     if worker.partition(".")[0] != _host() or not path.exists():
         return None
     lock = FileLock(path)
@@ -73,7 +73,7 @@ def _is_locked(studies: Path, worker: str) -> bool | None:
 
 def forget(studies: Path, worker: str) -> None:
     """Remove what a dead worker left."""
-    _path(studies, worker).unlink(missing_ok=True)
+    worker_lock(studies, worker).unlink(missing_ok=True)
 
 
 def _clear(folder: Path) -> None:
@@ -81,12 +81,6 @@ def _clear(folder: Path) -> None:
     for path in folder.glob(f"{_host()}.*.lock"):
         if time.time() - path.stat().st_mtime > _FORGOTTEN_SECONDS and is_over(folder.parent, path.stem):
             path.unlink(missing_ok=True)
-
-
-def _path(studies: Path, worker: str) -> Path:
-    if not _NAME.fullmatch(worker):  # it comes from a storage that others write to
-        raise StorageError(f"a worker's name must look like HOST.0123456789ab, not {worker!r}")
-    return studies / "workers" / f"{worker}.lock"
 
 
 def _host() -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 
-from ensemble_ad.data.images import Dataset
+from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import UsageError
@@ -19,10 +19,8 @@ from ensemble_ad.members.objectives import AUTO
 from ensemble_ad.search.storage import open_storage
 from ensemble_ad.search.study import Course, Moved
 from ensemble_ad.training.device import AUTO as AUTO_PRECISION
-from ensemble_ad.training.device import choose_precision
-from ensemble_ad.training.loop import choose_device
-from ensemble_ad.training.make_member import check_objective, check_transductive
-from ensemble_ad.training.recipe import Recipe
+from ensemble_ad.training.device import choose_device, choose_precision
+from ensemble_ad.training.recipe import Recipe, check_objective, check_transductive
 from ensemble_ad.training.settings import TrainSettings
 
 

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.files.whole import clear_errors, make_folder
+from ensemble_ad.layout import studies_database
 
 HEARTBEAT_SECONDS = 30
 GRACE_SECONDS = 180
@@ -97,7 +98,7 @@ def open_storage(studies: Path, url: str | None) -> StudyStorage:
         UsageError: if PostgreSQL's driver is not installed.
     """
     make_folder(studies)
-    path = studies / "studies.db"
+    path = studies_database(studies)
     if url is None and path.exists() and not os.access(path, os.R_OK | os.W_OK):
         raise StorageError(f"cannot write to {path}: permission denied; make it writable or name another folder")
     where = str(path) if url is None else "the storage named by --storage"
@@ -139,8 +140,8 @@ def reading(studies: Path, url: str | None) -> Iterator[optuna.storages.RDBStora
     Raises:
         StorageError, UsageError: as for `open_storage`.
     """
-    where = str(studies / "studies.db") if url is None else "the storage named by --storage"
-    parsed = _parse(studies / "studies.db", where, url)
+    where = str(studies_database(studies)) if url is None else "the storage named by --storage"
+    parsed = _parse(studies_database(studies), where, url)
     if parsed.get_backend_name() == "sqlite":
         file = Path(str(parsed.database))
         if not file.exists():

@@ -19,8 +19,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ensemble_ad import statistics
 from ensemble_ad.errors import StorageError
+from ensemble_ad.layout import checkpoint_file
 from ensemble_ad.members.auto_objective import Circumstances, Finished, first_objective, guard
 from ensemble_ad.members.choose import best_first
+from ensemble_ad.members.measured import Objectives
 from ensemble_ad.members.objectives import AUTO, objective
 from ensemble_ad.members.store import Member, has_member, load_member, sound_members
 from ensemble_ad.search import lease
@@ -238,7 +240,7 @@ class Course:
             given_up = len(trial.system_attrs.get("retry_history", ())) >= MOST_KILLS
             key = trial.user_attrs.get("key")
             if key is not None and (given_up or study is self._before):
-                checkpoint.remove(checkpoint.path(self.studies, key))
+                checkpoint.remove(checkpoint_file(self.studies, key))
             if given_up or "place" not in trial.user_attrs:
                 continue
             again = copy.deepcopy(trial)
@@ -297,10 +299,12 @@ class Course:
             changed = True
         return changed
 
-    def _objectives(self, trial: FrozenTrial) -> Mapping[str, Any]:
+    def _objectives(self, trial: FrozenTrial) -> Objectives:
         """What the objectives say of a completed trial; studies of older versions have it in the members alone."""
-        told: Mapping[str, Any] | None = trial.user_attrs.get("objectives")
-        return told or load_member(self.studies, trial.user_attrs["member"]).info["objectives"]
+        told = trial.user_attrs.get("objectives")
+        if told:
+            return Objectives.from_json(told)
+        return load_member(self.studies, trial.user_attrs["member"]).info.objectives
 
     def _open(self, objective_name: str) -> optuna.Study:
         name = f"{self.name}-{objective_name}" if self.auto and objective_name != "separation" else self.name
@@ -335,7 +339,7 @@ class Course:
 
     def told(self, member: Member) -> list[float]:
         """A member's value in each of the study's directions."""
-        return both_values(member.info["objectives"]) if self.objective == "both" else [member.value]
+        return both_values(member.info.objectives) if self.objective == "both" else [member.value]
 
     def members(self) -> list[Member]:
         """The completed trials' members that are in this studies' folder."""
@@ -370,9 +374,11 @@ class Course:
         return best_first(members, self.objective)[0] if members else None
 
 
-def both_values(objectives: Mapping[str, Any]) -> list[float]:
+def both_values(known: Objectives) -> list[float]:
     """A member's values in the two directions of `both`."""
-    return [float(objectives[name]["value"]) for name in ("separation", "synthetic")]
+    assert known.separation
+    assert known.synthetic
+    return [float(known.separation.value), float(known.synthetic.value)]
 
 
 def _seed(seed: int, place: int) -> int:

@@ -5,7 +5,6 @@ storage says which artifact is its member. What arrives is checked before it app
 """
 
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,10 +16,10 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta, upload_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
 
-from ensemble_ad.errors import EnsadError, StorageError, UsageError
+from ensemble_ad.errors import EnsadError, StorageError, UsageError, in_one_line
 from ensemble_ad.files.archive import check_zip
-from ensemble_ad.files.whole import clear_errors, make_folder, whole_folder
-from ensemble_ad.layout import MEMBER_FILES, is_key
+from ensemble_ad.files.whole import clear_errors, hidden_folder, make_folder, whole_folder
+from ensemble_ad.layout import MEMBER_FILES, VECTORS, data_record_file, is_key, member_folder
 from ensemble_ad.members.data_record import load_data_record, save_data_record
 from ensemble_ad.members.store import Member, has_member, load_member
 
@@ -62,8 +61,8 @@ class Artifacts:
         Raises:
             StorageError: if it cannot be read or uploaded.
         """
-        record = studies / "data" / f"{member.data}.json"
-        with _part(studies) as folder:
+        record = data_record_file(studies, member.data)
+        with hidden_folder(studies, "member") as folder:
             packed = folder / f"{member.key}.zip"
             with clear_errors(packed, "write"), zipfile.ZipFile(packed, "w") as file:
                 for name in MEMBER_FILES:
@@ -115,15 +114,15 @@ class Artifacts:
         return fetched, problems
 
     def _fetch(self, key: str, artifact_id: str, studies: Path) -> None:
-        with _part(studies) as stage:
+        with hidden_folder(studies, "member") as stage:
             packed = stage / "packed.zip"
             with _clear("read"):
                 download_artifact(artifact_store=self._store, artifact_id=artifact_id, file_path=str(packed))
             member = _unpack(packed, key, stage)
             record = load_data_record(stage, member.data)
-            if not (studies / "data" / f"{member.data}.json").exists():
+            if not data_record_file(studies, member.data).exists():
                 save_data_record(studies, record)
-            with whole_folder(studies / "members" / key) as folder:
+            with whole_folder(member_folder(studies, key)) as folder:
                 for name in MEMBER_FILES:
                     shutil.move(member.folder / name, folder / name)
 
@@ -140,33 +139,23 @@ def _unpack(packed: Path, key: str, stage: Path) -> Member:
             if sorted(names) != sorted((*MEMBER_FILES, _DATA)):
                 raise _NotAMember(f"it holds {', '.join(map(repr, names[:5]))}")
             check_zip(packed, file.infolist())
-            folder = stage / "members" / key
+            folder = member_folder(stage, key)
+            folder.mkdir(parents=True)
             for name in names:
-                target = stage / "data" / name if name == _DATA else folder / name
-                target.parent.mkdir(parents=True, exist_ok=True)
+                target = stage / name if name == _DATA else folder / name
                 with file.open(name) as source, target.open("wb") as out:
                     shutil.copyfileobj(source, out)
-        with zipfile.ZipFile(folder / "vectors.npz") as inner:
-            check_zip(folder / "vectors.npz", inner.infolist())
+        with zipfile.ZipFile(folder / VECTORS) as inner:
+            check_zip(folder / VECTORS, inner.infolist())
         member = load_member(stage, key)
-        (stage / "data" / _DATA).rename(stage / "data" / f"{member.data}.json")
+        record = data_record_file(stage, member.data)
+        record.parent.mkdir()
+        (stage / _DATA).rename(record)
         load_data_record(stage, member.data)
-        member.vectors()
-        member.weights_path()
+        member.verify()
     except (EnsadError, zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError) as error:
-        raise _NotAMember(" ".join(str(error).replace(str(stage), "").split())[:300]) from error
+        raise _NotAMember(in_one_line(error).replace(str(stage), "")) from error
     return member
-
-
-@contextmanager
-def _part(studies: Path) -> Iterator[Path]:
-    make_folder(studies)
-    with clear_errors(studies, "write to"):
-        folder = Path(tempfile.mkdtemp(prefix=".member-", suffix=".part", dir=studies))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -17,10 +17,11 @@ import numpy.typing as npt
 import optuna
 from optuna.trial import TrialState
 
-from ensemble_ad.data.images import Dataset
-from ensemble_ad.errors import EnsadError, Interrupted, StorageError
+from ensemble_ad.data.dataset import Dataset
+from ensemble_ad.errors import EnsadError, Interrupted, StorageError, in_one_line
 from ensemble_ad.files.whole import make_folder
 from ensemble_ad.members.choose import best_first
+from ensemble_ad.members.info import TrialInfo
 from ensemble_ad.members.objectives import Judgement
 from ensemble_ad.members.store import Member, discard_damaged, has_member
 from ensemble_ad.search.failures import REASON, STOPPED
@@ -28,9 +29,10 @@ from ensemble_ad.search.lease import lease
 from ensemble_ad.search.plan import Plan, TuneSettings
 from ensemble_ad.search.study import FINISHED, Course
 from ensemble_ad.search.travel import Artifacts
-from ensemble_ad.training.judge import Resumed
+from ensemble_ad.training.judge import AfterEpoch, JudgedBy, Resumed
 from ensemble_ad.training.loop import DivergedError, Epoch
-from ensemble_ad.training.make_member import AfterEpoch, Help, PseudoImages, fit_member
+from ensemble_ad.training.make_member import fit_member
+from ensemble_ad.training.prepared import PseudoImages
 from ensemble_ad.training.recipe import Recipe
 
 _FAILURES_IN_A_ROW = 10
@@ -86,7 +88,7 @@ class TuneResult:
         """Whether half of the trials lie within one standard error of the best, so that their order says little."""
         if self.best is None or len(self.values) < 2:
             return False
-        error = float(self.best.info["objective"]["standard_error"])
+        error = self.best.info.objective.standard_error
         return abs(self.best.value - float(np.median(self.values))) < error
 
 
@@ -208,17 +210,17 @@ class _Work:
                 recipe,
                 studies=self.studies,
                 device=self.plan.device,
-                help=Help(pseudo=self.pseudo, consensus=course.consensus(), label=self.label),
+                judged_by=JudgedBy(pseudo=self.pseudo, consensus=course.consensus(), label=self.label),
                 after_epoch=self._reporter(trial, recipe),
                 resumed=self._catch_up(trial),
-                notes={"trial": {"study": study.study_name, "number": trial.number, "parameters": trial.params}},
+                trial=TrialInfo(study=study.study_name, number=trial.number, parameters=trial.params),
             )
             if was_cached:  # the pruner compares later trials with its epochs too
-                self._catch_up(trial)({int(epoch["epoch"]): epoch["value"] for epoch in member.info["history"]})
+                self._catch_up(trial)({epoch.number: epoch.value for epoch in member.info.history})
             if self.store is not None:
                 self.store.push(trial, member, self.studies)
             trial.set_user_attr("member", member.key)
-            trial.set_user_attr("objectives", member.info["objectives"])
+            trial.set_user_attr("objectives", member.info.objectives.to_json())
             trial.set_user_attr("value", member.value)
             study.tell(trial, course.told(member))
             state, note = "cached" if was_cached else "complete", damaged or ""
@@ -239,12 +241,12 @@ class _Work:
             raise
         except EnsadError as error:
             diverged = isinstance(error, DivergedError)
-            state, note = "failed", _in_one_line(error) if diverged else str(error)
+            state, note = "failed", in_one_line(error, with_kind=True) if diverged else str(error)
             self._fail(trial, REASON, note)
             if not diverged:  # not the trial's fault, and the next one would meet it too
                 raise
         except Exception as error:  # what one draw of parameters can meet without the next one meeting it
-            state, note = "failed", _in_one_line(error)
+            state, note = "failed", in_one_line(error, with_kind=True)
             self._fail(trial, REASON, note)
         best = course.best()
         value = member.value if state in ("complete", "cached") else None
@@ -310,7 +312,3 @@ class _Work:
             f"interrupted: {self.course.trials().finished} finished trials of {self.course.study.study_name} are kept, "
             "and the running one will be gone on with; run the same command to go on"
         )
-
-
-def _in_one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

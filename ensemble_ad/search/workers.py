@@ -20,8 +20,9 @@ import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from optuna.trial import TrialState
 
-from ensemble_ad.data.images import Dataset, load_dataset
+from ensemble_ad.data.dataset import Dataset, load_dataset
 from ensemble_ad.errors import DataError, EnsadError, Interrupted, UsageError
+from ensemble_ad.layout import preprocessed_folder
 from ensemble_ad.members.objectives import Judgement
 from ensemble_ad.search.plan import Plan, TuneSettings
 from ensemble_ad.search.storage import StudyStorage, open_storage
@@ -121,7 +122,7 @@ def work(task: Task) -> EnsadError | None:
         torch.set_num_threads(task.threads)
     try:
         with _ONE_A_PROCESS:
-            dataset = load_dataset(task.data, image_cache=task.studies / "preprocessed", test_optional=True)
+            dataset = load_dataset(task.data, image_cache=preprocessed_folder(task.studies), test_optional=True)
             if dataset.fingerprint != task.fingerprint:
                 raise DataError(f"{task.data} holds other images for this worker; copy the same to every machine")
             tune(dataset, task.settings, studies=task.studies, watcher=_Quiet(task), label=task.label)

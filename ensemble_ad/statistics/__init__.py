@@ -1,19 +1,18 @@
-"""How good is a score, and how sure is that: with labels (AUC and friends) and without (separation).
+"""How good a score is and how sure that is: with labels (the AUC and other numbers) and without (the separation).
 
-What DeLong's standard error covers is which images happened to be drawn. It does not cover training (another seed,
-another model) nor selection (the best of thirty is optimistic); `ensemble_ad.blend` cross-fits for that reason.
+DeLong's standard error covers which images happened to be drawn. It covers neither training (another seed, another
+model) nor selection (the best of thirty is optimistic), which is why `ensemble_ad.blend` cross-fits.
 """
 
 from ensemble_ad.statistics.auc import (
     AucColumns,
-    BootstrapAuc,
     auc,
     auc_many,
-    bootstrap_auc,
     compare_auc,
     separation,
     separation_many,
 )
+from ensemble_ad.statistics.bootstrap import BootstrapAuc, bootstrap_auc
 from ensemble_ad.statistics.curve import average_precision, fpr_at_tpr, partial_auc
 from ensemble_ad.statistics.estimate import Comparison, Estimate
 from ensemble_ad.statistics.many import (
@@ -24,7 +23,7 @@ from ensemble_ad.statistics.many import (
     wilcoxon_across_tasks,
 )
 from ensemble_ad.statistics.ranks import midranks, rank_correlation, rank_correlations
-from ensemble_ad.statistics.share import MOST_ANOMALIES, SURE, estimate_share, implausible, implied_auc
+from ensemble_ad.statistics.share import MOST_ANOMALIES, SURE, estimate_share, implausible
 
 __all__ = [
     "MOST_ANOMALIES",
@@ -45,7 +44,6 @@ __all__ = [
     "fpr_at_tpr",
     "holm",
     "implausible",
-    "implied_auc",
     "midranks",
     "partial_auc",
     "rank_correlation",

@@ -1,19 +1,17 @@
 """Numbers read off the ROC and precision-recall curves, as scikit-learn defines them."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.statistics.ranks import Floats, as_labels, as_scores
+from ensemble_ad.statistics.arrays import Floats64, as_labels, as_scores
 
 
-def roc_counts(label: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
-    """False and true positives at each distinct threshold from high to low, the first entry (0, 0); both (t + 1,)."""
+def roc_counts(label: ArrayLike, score: ArrayLike) -> tuple[Floats64, Floats64]:
+    """Counts of false and of true positives at each distinct threshold, from high to low; both (t + 1,), 0 first."""
     values = as_scores(score, "score", 1)
     flags = as_labels(label, len(values))
-    order = np.argsort(values)[::-1]  # the order within a group of ties is of no account
+    order = np.argsort(values)[::-1]  # the order within a group of ties does not matter
     ordered, truth = values[order], flags[order]
     last = np.append(ordered[1:] != ordered[:-1], True)
     true_positive = np.cumsum(truth)[last].astype(np.float64)
@@ -24,7 +22,10 @@ def roc_counts(label: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
 def average_precision(label: ArrayLike, score: ArrayLike) -> float:
     """Sum over thresholds of precision times the gain in recall (scikit-learn's `average_precision_score`).
 
-    Chance is the share of anomalies, not 0.5. Raises DataError as `auc`.
+    Chance is the share of anomalies, not 0.5.
+
+    Raises:
+        DataError: as for `auc`.
     """
     false_positive, true_positive = roc_counts(label, score)
     precision = true_positive[1:] / (true_positive[1:] + false_positive[1:])
@@ -32,10 +33,13 @@ def average_precision(label: ArrayLike, score: ArrayLike) -> float:
 
 
 def fpr_at_tpr(label: ArrayLike, score: ArrayLike, tpr: float = 0.95) -> float:
-    """Smallest false positive rate at which at least `tpr` of the anomalies are found; 0 is best, chance is about
-    `tpr`.
+    """Smallest false positive rate at which at least a share `tpr` of the anomalies is found.
 
-    Thresholds are those that occur (no interpolation). Raises DataError as `auc`, UsageError unless 0 < tpr <= 1.
+    0 is best, chance is about `tpr`. Only thresholds that occur are used, without interpolation.
+
+    Raises:
+        DataError: as for `auc`.
+        UsageError: unless 0 < tpr <= 1.
     """
     if not 0.0 < tpr <= 1.0:
         raise UsageError(f"tpr lies in (0, 1], got {tpr}: pass for example 0.95")
@@ -47,8 +51,11 @@ def fpr_at_tpr(label: ArrayLike, score: ArrayLike, tpr: float = 0.95) -> float:
 def partial_auc(label: ArrayLike, score: ArrayLike, max_fpr: float = 0.1) -> float:
     """AUC below the false positive rate `max_fpr`, standardised so that chance is 0.5 and perfect 1 (McClish 1989).
 
-    The same number as scikit-learn's `roc_auc_score(max_fpr=...)`. Raises DataError as `auc`, UsageError unless
-    0 < max_fpr <= 1.
+    The same number as scikit-learn's `roc_auc_score(max_fpr=...)`.
+
+    Raises:
+        DataError: as for `auc`.
+        UsageError: unless 0 < max_fpr <= 1.
     """
     if not 0.0 < max_fpr <= 1.0:
         raise UsageError(f"max_fpr lies in (0, 1], got {max_fpr}: pass for example 0.1")

@@ -1,7 +1,5 @@
 """A number with its uncertainty, and the intervals for probabilities such as an AUC."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import exp, log, sqrt
 from statistics import NormalDist
@@ -14,12 +12,12 @@ class Estimate:
     """A value with its interval.
 
     Attributes:
-        value: The estimate.
-        low, high: Ends of the interval at `level`; `low <= value <= high`.
-        standard_error: One standard error of `value`.
-        level: Confidence level of the interval, in (0, 1).
-        method: How the interval was made, in a few words.
-        note: What a reader must know beside the number ("" mostly), such as that it was clipped.
+        value: the estimate.
+        low, high: ends of the interval at `level`; `low <= value <= high`.
+        standard_error: one standard error of `value`.
+        level: confidence level of the interval, in (0, 1).
+        method: how the interval was made, in a few words.
+        note: what a reader must know besides the number, such as that it was clipped; mostly "".
     """
 
     value: float
@@ -40,13 +38,14 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The paired difference of two scores' AUCs, a minus b.
+    """The paired difference of two scores' AUCs.
 
     Attributes:
         difference: AUC of a minus AUC of b.
-        low, high: Ends of its interval at `level`.
-        standard_error: Of the difference, with the covariance of the two taken into account.
-        p_value: Two-sided, for no difference.
+        low, high: ends of the difference's interval at `level`.
+        standard_error: the difference's standard error, which takes the covariance of the two AUCs into account.
+        p_value: two-sided p value of no difference.
+        level: confidence level of the interval, in (0, 1).
     """
 
     difference: float
@@ -61,33 +60,39 @@ class Comparison:
 
 
 def two_sided_quantile(level: float) -> float:
-    """z such that a standard normal lies within +-z with probability `level`; UsageError unless 0 < level < 1."""
+    """z such that a standard normal number lies within +-z with probability `level`.
+
+    Raises:
+        UsageError: unless 0 < level < 1.
+    """
     if not 0.0 < level < 1.0:
         raise UsageError(f"a confidence level lies between 0 and 1, got {level}: pass for example 0.95")
     return NormalDist().inv_cdf(0.5 + level / 2)
 
 
 def probability_estimate(value: float, variance: float, smaller: int, level: float, method: str) -> Estimate:
-    """An Estimate of a probability P(test > reference) from its variance.
+    """An Estimate of a probability A = P(test > reference) from its variance.
 
-    The interval is symmetric on the logit scale, so it stays within (0, 1) (Pepe 2003, section 5.2.2). Where the
-    variance is not estimable (one image on a side) or vanishes (complete separation, or all scores tied), the data
-    act at worst like `smaller` independent trials: Birnbaum and Klose (1957) bound the variance by A (1 - A) /
-    smaller, and complete separation bounds A as Clopper and Pearson (1934) do for no failure in `smaller` trials.
+    The interval is symmetric on the logit scale, so it stays within (0, 1) (Pepe 2003, section 5.2.2). The variance
+    cannot be estimated from one image on a side, and vanishes where the separation is complete or all scores are tied.
+    The data are then at worst worth `smaller` independent trials: Birnbaum and Klose (1957) bound the variance by
+    A (1 - A) / smaller, and complete separation bounds A as Clopper and Pearson (1934) do for no failure in `smaller`
+    trials.
 
     Args:
-        value: The estimate, in [0, 1].
-        variance: Its variance, or nan where it cannot be estimated.
-        smaller: Images on the smaller side, at least 1.
-        level: Confidence level.
-        method: Words for the usual case.
+        value: the estimate, in [0, 1].
+        variance: the estimate's variance, or nan where it cannot be estimated.
+        smaller: images on the smaller side, at least 1.
+        level: confidence level.
+        method: what the Estimate's `method` says in the usual case.
+
+    Raises:
+        UsageError: unless 0 < level < 1.
     """
     z = two_sided_quantile(level)
     if variance > 0 and 0.0 < value < 1.0:
         error = sqrt(variance)
-        half = z * error / (value * (1 - value))
-        centre = log(value / (1 - value))
-        low, high = _expit(centre - half), _expit(centre + half)
+        low, high = logit_interval(value, error, z)
         return Estimate(
             value=value,
             low=min(low, value),
@@ -111,6 +116,17 @@ def probability_estimate(value: float, variance: float, smaller: int, level: flo
         low, high = max(0.0, value - z * error), min(1.0, value + z * error)
         method = "one image on a side: Birnbaum-Klose bound"
     return Estimate(value=value, low=low, high=high, standard_error=error, level=level, method=method)
+
+
+def logit_interval(value: float, error: float, z: float) -> tuple[float, float]:
+    """Ends of the interval of a probability that is symmetric on the logit scale (Pepe 2003, section 5.2.2).
+
+    Where the value is 0 or 1, or the error 0, the ends are the value minus and plus `z` errors, cut to [0, 1].
+    """
+    if error <= 0 or not 0 < value < 1:
+        return max(0.0, value - z * error), min(1.0, value + z * error)
+    centre, half = log(value / (1 - value)), z * error / (value * (1 - value))
+    return _expit(centre - half), _expit(centre + half)
 
 
 def _expit(x: float) -> float:

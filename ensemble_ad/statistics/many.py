@@ -1,16 +1,14 @@
-"""Comparing many: columns on one set of images, and methods across tasks."""
-
-from __future__ import annotations
+"""Comparisons of many: of columns on one set of images, and of methods across tasks."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ensemble_ad.errors import DataError
+from ensemble_ad.statistics.arrays import Bools, Floats64, as_labels, as_scores
 from ensemble_ad.statistics.auc import auc_many, paired_differences, two_sided_p
 from ensemble_ad.statistics.estimate import Estimate, two_sided_quantile
-from ensemble_ad.statistics.ranks import Floats, as_labels, as_scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,20 +16,21 @@ class BestComparison:
     """Every column against the best one, in the columns' order.
 
     Attributes:
-        best: Index of the column with the highest AUC (the first of equals).
+        best: index of the column with the highest AUC, the first of equals.
         value: (m,) AUC.
         difference: (m,) AUC minus the best AUC, never positive.
-        standard_error: (m,) DeLong's, of the paired difference.
-        p_value: (m,) two-sided, Holm-corrected over the m - 1 comparisons; 1 for the best itself.
-        tied: (m,) bool, True where the column cannot be told from the best at `level`: the tie group.
+        standard_error: (m,) DeLong's standard error of the paired difference.
+        p_value: (m,) two-sided p value, Holm-corrected over the m - 1 comparisons; 1 for the best itself.
+        tied: (m,) True where the column cannot be told from the best at `level`: the tie group.
+        level: confidence level, in (0, 1).
     """
 
     best: int
-    value: Floats
-    difference: Floats
-    standard_error: Floats
-    p_value: Floats
-    tied: NDArray[np.bool_]
+    value: Floats64
+    difference: Floats64
+    standard_error: Floats64
+    p_value: Floats64
+    tied: Bools
     level: float = 0.95
 
 
@@ -40,10 +39,10 @@ class TaskComparison:
     """One method against a baseline across tasks.
 
     Attributes:
-        difference: Mean over tasks of method minus baseline, with the percentile bootstrap interval over tasks.
-        p_value: Wilcoxon's signed-rank test, two-sided.
-        p_holm: The same, Holm-corrected over the methods compared at once.
-        wins, losses: Tasks with a positive and a negative difference.
+        difference: mean over tasks of method minus baseline, with its percentile bootstrap interval over tasks.
+        p_value: two-sided p value of Wilcoxon's signed-rank test.
+        p_holm: the same, Holm-corrected over the methods that are compared at once.
+        wins, losses: number of tasks with a positive and with a negative difference.
     """
 
     difference: Estimate
@@ -53,11 +52,11 @@ class TaskComparison:
     losses: int
 
 
-def holm(p_values: ArrayLike) -> Floats:
+def holm(p_values: ArrayLike) -> Floats64:
     """Holm's (1979) step-down correction of (m,) p values, in their order.
 
     Raises:
-        DataError: Not one-dimensional, empty, NaN, or outside [0, 1].
+        DataError: for an array that is empty, not one-dimensional, or holds a NaN or a number outside [0, 1].
     """
     raw = as_scores(p_values, "p_values", 1).astype(np.float64)
     if (raw < 0).any() or (raw > 1).any():
@@ -72,14 +71,15 @@ def holm(p_values: ArrayLike) -> Floats:
 def compare_to_best(label: ArrayLike, scores: ArrayLike, level: float = 0.95) -> BestComparison:
     """DeLong's paired test of every column of `scores` (n, m) against the best, Holm-corrected.
 
-    The best was chosen on the same images, so the tie group errs towards being large, which is the safe side.
+    The best was chosen on the same images, so the tie group is rather too large than too small: the safe side.
 
     Raises:
-        DataError: As `auc`.
+        DataError: as for `auc`.
+        UsageError: unless 0 < level < 1.
     """
     table = as_scores(scores, "scores", 2)
     flags = as_labels(label, len(table))
-    two_sided_quantile(level)
+    two_sided_quantile(level)  # refuses a level that is none
     value = auc_many(flags, table).value
     best = int(np.argmax(value))
     difference, error = paired_differences(flags, table, best)
@@ -105,14 +105,14 @@ def wilcoxon_across_tasks(
 ) -> list[TaskComparison]:
     """Methods (tasks, m) against one baseline (tasks,): Wilcoxon's signed-rank test with Holm's correction.
 
-    Demsar (2006) on why ranks and not a t-test: AUC differences of tasks are not commensurable. The interval of the
-    mean difference is a bootstrap over tasks, the unit that a new user brings.
+    Ranks and no t-test, since the AUC differences of two tasks are not on one scale (Demsar 2006). The interval of the
+    mean difference is a bootstrap over tasks, since a new user brings another task.
 
     Returns:
         One TaskComparison a method.
 
     Raises:
-        DataError: Shapes that do not match, NaN, or fewer than two tasks.
+        DataError: for shapes that do not match, a NaN, or fewer than two tasks.
     """
     from scipy.stats import wilcoxon
 
@@ -131,27 +131,27 @@ def wilcoxon_across_tasks(
         if np.any(differences[:, column] != 0):
             raw[column] = wilcoxon(differences[:, column]).pvalue
     corrected = holm(raw)
-    results = []
-    for column in range(table.shape[1]):
-        gain = differences[:, column]
-        means = gain[drawn].mean(axis=1)
-        low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-        mean = float(gain.mean())
-        estimate = Estimate(
-            value=mean,
-            low=min(float(low), mean),
-            high=max(float(high), mean),
-            standard_error=float(gain.std(ddof=1) / np.sqrt(len(gain))),
-            level=level,
-            method="bootstrap over tasks",
+    return [
+        TaskComparison(
+            difference=_mean_over_tasks(gain, gain[drawn].mean(axis=1), level),
+            p_value=float(raw[column]),
+            p_holm=float(corrected[column]),
+            wins=int((gain > 0).sum()),
+            losses=int((gain < 0).sum()),
         )
-        results.append(
-            TaskComparison(
-                difference=estimate,
-                p_value=float(raw[column]),
-                p_holm=float(corrected[column]),
-                wins=int((gain > 0).sum()),
-                losses=int((gain < 0).sum()),
-            )
-        )
-    return results
+        for column, gain in enumerate(differences.T)
+    ]
+
+
+def _mean_over_tasks(gain: Floats64, resampled: Floats64, level: float) -> Estimate:
+    """The mean of gains (tasks,), with the percentile interval of resampled means (n_resamples,)."""
+    mean = float(gain.mean())
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(
+        value=mean,
+        low=min(float(low), mean),
+        high=max(float(high), mean),
+        standard_error=float(gain.std(ddof=1) / np.sqrt(len(gain))),
+        level=level,
+        method="bootstrap over tasks",
+    )

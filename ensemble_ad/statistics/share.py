@@ -1,98 +1,63 @@
-"""Without labels: how many anomalies are there, and which AUC does a separation imply."""
-
-from __future__ import annotations
+"""How many of the test images are anomalies, estimated without labels."""
 
 from math import log, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ensemble_ad.errors import UsageError
+from ensemble_ad.statistics.arrays import as_scores
 from ensemble_ad.statistics.estimate import Estimate, two_sided_quantile
-from ensemble_ad.statistics.ranks import as_scores
 
 MOST_ANOMALIES = 0.6
-"""A test batch of more anomalies than that is less likely than one whose normal images differ from the reference."""
+"""A larger share of anomalies is less likely than normal test images that differ from the reference."""
 SURE = 0.99
-"""Confidence of the lower bound on the share that a guard goes by."""
+"""Confidence of the lower bound on the share by which the guards judge."""
 
 
 def implausible(reference: ArrayLike, test: ArrayLike, most: float = MOST_ANOMALIES) -> bool:
     """Whether scores speak, with 99% confidence, of a larger share of anomalies than `most`.
 
-    They then see how the test set's normal images differ from the reference, and say little about anomalies.
+    Such scores see how the test set's normal images differ from the reference, and say little about anomalies.
 
     Args:
         reference: (n,) scores of normal images.
         test: (k,) scores of the unlabelled batch, higher = more anomalous.
-        most: The largest share that is believed.
+        most: the largest share that is believed.
 
     Raises:
-        DataError: NaN, empty, wrong dimensions.
+        DataError: for a NaN, an empty array, or wrong dimensions.
     """
     return estimate_share(reference, test, level=SURE).low > most
-
-
-def implied_auc(separation: Estimate, share: float) -> Estimate:
-    """The AUC that a separation A implies where a share p of the test images are anomalies: 0.5 + (A - 0.5) / p.
-
-    An estimate without labels: it holds as far as the test's normal images score like the reference ones (Menon et
-        al. 2015), and the interval covers the images drawn, not an error in p. What leaves [0, 1] is clipped and
-        the note says so.
-
-    Raises:
-        UsageError: Unless 0 < share <= 1.
-    """
-    if not 0.0 < share <= 1.0:
-        raise UsageError(f"the anomaly share lies in (0, 1], got {share}: pass for example 0.5")
-
-    raw = [0.5 + (end - 0.5) / share for end in (separation.value, separation.low, separation.high)]
-    value, low, high = (min(1.0, max(0.0, end)) for end in raw)
-    note = "an estimate without labels"
-    if not 0.0 <= raw[0] <= 1.0:
-        note += (
-            f"; clipped from {raw[0]:.3f}: no AUC explains this with {share:.1%} anomalies, so the share is larger or "
-        )
-        note += "the test's normal images differ from the reference"
-    elif raw[1] < 0.0 or raw[2] > 1.0:
-        note += "; its interval is clipped to [0, 1]"
-    return Estimate(
-        value=value,
-        low=low,
-        high=high,
-        standard_error=separation.standard_error / share,
-        level=separation.level,
-        method=f"0.5 + (A - 0.5) / p at p = {share:.3g}",
-        note=note,
-    )
 
 
 def estimate_share(reference: ArrayLike, test: ArrayLike, level: float = 0.95) -> Estimate:
     """The share p of anomalies in the test batch: 1 - min over thresholds of F_test / F_reference.
 
-    Test images are a mixture, F_T = (1 - p) F_V + p F_A, so at every threshold F_T / F_V >= 1 - p, with equality
-    where no anomaly scores that low. The plain minimum over noisy ratios overshoots, so (after Blanchard, Lee and
-    Scott 2010) thresholds need at least 10 reference images and a tenth of them below, and each ratio is charged
-    one standard error; `low` charges the uniform Dvoretzky-Kiefer-Wolfowitz-Massart margins instead and is a sound
-    lower bound on p where the test's normal images are like the reference. No upper bound is sound without labels
-    (anomalies that look normal are invisible): `high` assumes that the score puts no anomaly below the chosen
-    threshold.
+    The scores of the test images T are a mixture of those of normal images (the reference V) and of anomalies (A),
+    F_T = (1 - p) F_V + p F_A. So F_T / F_V >= 1 - p at every threshold, with equality where no anomaly scores that low.
+    The least of many noisy ratios is too small. Therefore (after Blanchard, Lee and Scott 2010) a threshold needs at
+    least 10 reference images and a tenth of them below it, and one standard error is added to each ratio.
+
+    `low` adds the uniform margins of Dvoretzky, Kiefer, Wolfowitz and Massart instead: a sound lower bound on p where
+    the test's normal images are like the reference. No upper bound is sound without labels, since anomalies that look
+    normal are invisible: `high` assumes that no anomaly scores below the chosen threshold.
 
     Args:
         reference: (n,) scores of normal images.
         test: (k,) scores of the unlabelled batch, higher = more anomalous.
-        level: Of the interval.
+        level: confidence level of the interval, in (0, 1).
 
     Raises:
-        DataError: NaN, empty, wrong dimensions.
+        DataError: for a NaN, an empty array, or wrong dimensions.
+        UsageError: unless 0 < level < 1.
     """
-    low_scores = np.sort(as_scores(reference, "reference", 1))
-    high_scores = np.sort(as_scores(test, "test", 1))
-    n, k = len(low_scores), len(high_scores)
+    sorted_reference = np.sort(as_scores(reference, "reference", 1))
+    sorted_test = np.sort(as_scores(test, "test", 1))
+    n, k = len(sorted_reference), len(sorted_test)
     z = two_sided_quantile(level)
-    thresholds = np.unique(low_scores)
-    below_reference = np.searchsorted(low_scores, thresholds, side="right")
-    below_test = np.searchsorted(high_scores, thresholds, side="right")
+    thresholds = np.unique(sorted_reference)
+    below_reference = np.searchsorted(sorted_reference, thresholds, side="right")
+    below_test = np.searchsorted(sorted_test, thresholds, side="right")
     usable = below_reference >= min(n, max(10, int(np.ceil(n / 10))))
     share_reference = below_reference[usable] / n
     # Half an image keeps the standard error above zero where no test image lies below the threshold.

@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ensemble_ad.errors import StorageError
 from ensemble_ad.files.whole import clear_errors, remove_parts, whole_file
-from ensemble_ad.layout import is_key
+from ensemble_ad.layout import checkpoint_file
 
 if TYPE_CHECKING:  # who only looks on at a study need not wait for torch
     from torch import Tensor
@@ -46,7 +45,7 @@ class Checkpoint:
     """
 
     def __init__(self, studies: Path, key: str) -> None:
-        self._path, self._key = path(studies, key), key
+        self._path, self._key = checkpoint_file(studies, key), key
         self._last = time.monotonic()
         self._wait = SECONDS_BETWEEN
 
@@ -118,17 +117,6 @@ def _checksum(tensors: "Mapping[str, Tensor]", values: str) -> str:
         digest.update(f"{name} {tuple(tensors[name].shape)} {tensors[name].dtype}".encode())
         digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def path(studies: Path, key: str) -> Path:
-    """Where the checkpoint of a member lies.
-
-    Raises:
-        StorageError: if `key` is none.
-    """
-    if not is_key(key):
-        raise StorageError(f"a member's key must look like fcn-0123456789ab, not {key!r}")
-    return studies / "checkpoints" / f"{key}.safetensors"
 
 
 def remove(path: Path) -> None:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ensemble_ad.families import Model
-from ensemble_ad.families.base import CrossFittedModel, add_noise
+from ensemble_ad.families.model import CrossFittedModel
+from ensemble_ad.families.noise import add_noise
 from ensemble_ad.training.device import computing
 from ensemble_ad.training.loop import AfterEpoch, Epoch, finish_epoch, training_on
 from ensemble_ad.training.progress import Keeper, Progress

@@ -1,4 +1,4 @@
-"""What numbers a model computes with while it is trained.
+"""Where a model computes, and with what numbers while it is trained.
 
 `bf16`: matrix products and convolutions in bfloat16, of float32 weights; losses, divergences, the statistics of
 normalisations and the optimizer stay in float32. `fp32`: float32 as IEEE has it. Scores are always computed in float32.
@@ -17,6 +17,19 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 AUTO = "auto"
 # Ampere, the first with bfloat16 in its tensor cores.
 _CAPABILITY = (8, 0)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one; `cuda:1` is one of several.
+
+    Raises:
+        UsageError: if CUDA is asked for and missing.
+    """
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError("--device cuda needs a CUDA device and torch sees none; use --device cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:

@@ -1,22 +1,17 @@
 """What judges a model after each epoch, and keeps the weights of the best."""
 
-import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ensemble_ad.data.defects import pseudo_anomalies, split_reference
-from ensemble_ad.data.images import Dataset, Images, ImageSet, give_back
-from ensemble_ad.data.preprocess import apply, cached
-from ensemble_ad.data.split import split_rows
 from ensemble_ad.families import Model, family
-from ensemble_ad.families.base import CrossFittedArchitecture
+from ensemble_ad.members.info import EpochInfo
+from ensemble_ad.members.measured import Measured, Objectives, Share, Synthetic
 from ensemble_ad.members.objectives import (
     Evidence,
     Judgement,
@@ -28,17 +23,13 @@ from ensemble_ad.members.objectives import (
     synthetic_kinds,
 )
 from ensemble_ad.statistics import SURE, estimate_share
-from ensemble_ad.training.allocator import give_back_freed_memory
 from ensemble_ad.training.checkpoint import State
-from ensemble_ad.training.cross_fitted import Folds, deal
 from ensemble_ad.training.error_vectors import LatentReference, LatentReferences, Scores, error_vectors, fit_latents
 from ensemble_ad.training.loop import DivergedError, Epoch
+from ensemble_ad.training.prepared import Prepared, PseudoImages
 from ensemble_ad.training.recipe import Recipe
 
-# An evaluation after every epoch looks at this many test images; the finished member is scored on all.
-_TEST_IMAGES_AN_EPOCH = 2000
 _LATENT_IMAGES = 2000
-_PREPROCESSED = "preprocessed"
 _LATENT_KINDS = "latent_"
 _BEST = "best."
 
@@ -48,28 +39,7 @@ Resumed = Callable[[Mapping[int, float]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PseudoImages:
-    """Held-out normal images made into pseudo-anomalies, once for all trials.
-
-    Attributes:
-        images: uint8 (j, side, side, C) a kind, as the data set has them: each recipe crops and resizes them.
-        normal_rows: int64 (r,), the rows of the reference that none was made of.
-    """
-
-    images: Mapping[str, Images]
-    normal_rows: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> "PseudoImages":
-        """Those of a data set; they depend on its images alone."""
-        images, rows = dataset.train.images, split_rows(len(dataset.train), dataset.fingerprint).reference
-        split = split_reference(len(rows), dataset.fingerprint, image_bytes=images[0].nbytes)
-        made = pseudo_anomalies(images[rows[split.turned]], seed=int(dataset.fingerprint, 16))
-        return cls(images=made, normal_rows=split.normal)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Help:
+class JudgedBy:
     """What a trial is judged by besides its own scores; each only where the objective needs it.
 
     Attributes:
@@ -81,61 +51,6 @@ class Help:
     pseudo: PseudoImages | None = None
     consensus: npt.NDArray[np.float64] | None = None
     label: npt.NDArray[np.int8] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """A data set as one recipe sees it; images are uint8 (N, H, W, C) on the device.
-
-    Attributes:
-        train: all training images, of which `rows` are trained on.
-        rows: int64 (n,).
-        reference: the held-out ones.
-        test: all test images.
-        glance: int64 (g,), the test images that are looked at after each epoch.
-        pseudo: the pseudo-anomalies, a kind.
-        folds: where the family is transductive.
-        maps: the memory maps that lie under the images on a CPU.
-    """
-
-    train: Tensor
-    rows: Tensor
-    reference: Tensor
-    test: Tensor
-    glance: Tensor
-    pseudo: Mapping[str, Tensor]
-    folds: Folds | None
-    maps: tuple[Images, ...] = ()
-
-    def give_back(self) -> None:
-        """Let go of the images that were read last: training and scoring need not hold both sets."""
-        for images in self.maps:
-            give_back(images)
-        give_back_freed_memory()
-
-    @classmethod
-    def of(
-        cls, dataset: Dataset, recipe: Recipe, studies: Path, device: torch.device, pseudo: PseudoImages | None
-    ) -> "Prepared":
-        split = split_rows(len(dataset.train), dataset.fingerprint, recipe.subset)
-        train, test = (_prepared(images, recipe, studies) for images in (dataset.train, dataset.test))
-        train_images = _to_device(train, device)
-        architecture = recipe.architecture
-        damaged = {} if pseudo is None else pseudo.images
-        prepared = cls(
-            train=train_images,
-            rows=torch.from_numpy(split.train).to(device),
-            reference=train_images[torch.from_numpy(split.reference).to(device)],
-            test=_to_device(test, device),
-            glance=torch.from_numpy(_glance(len(dataset.test), dataset.fingerprint)).to(device),
-            pseudo={kind: torch.from_numpy(apply(x, recipe.preprocess)).to(device) for kind, x in damaged.items()},
-            folds=deal(len(split.reference), len(dataset.test), architecture.folds, recipe.training.seed, device)
-            if isinstance(architecture, CrossFittedArchitecture)
-            else None,
-            maps=(train, test),
-        )
-        prepared.give_back()
-        return prepared
 
 
 class Scored(NamedTuple):
@@ -153,10 +68,10 @@ class Judge:
     goal: Objective
     recipe: Recipe
     images: Prepared
-    help: Help
+    judged_by: JudgedBy
     after_epoch: AfterEpoch | None
     resumed: Resumed | None = None
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[EpochInfo] = field(default_factory=list)
     best_epoch: int = 0
     best_value: float = float("nan")
     best_weights: dict[str, Tensor] = field(default_factory=dict)
@@ -174,8 +89,13 @@ class Judge:
         scored = self.score(model, latents, test_rows=glance, pseudo="pseudo" in self.goal.needs)
         judgement = self.goal.judge(self._evidence(scored, glance.cpu().numpy()))
         self.history.append(
-            {"epoch": epoch.number, "loss": epoch.loss, "value": judgement.value, "rate": epoch.images_per_second}
-            | ({"parts": epoch.parts} if epoch.parts > 1 else {})
+            EpochInfo(
+                number=epoch.number,
+                loss=epoch.loss,
+                value=judgement.value,
+                rate=epoch.images_per_second,
+                parts=epoch.parts,
+            )
         )
         if self.best_epoch == 0 or self.goal.better(judgement.value, self.best_value):
             self.best_epoch, self.best_value = epoch.number, judgement.value
@@ -186,13 +106,17 @@ class Judge:
 
     def state(self) -> State:
         """What it knows of the epochs so far."""
-        values = {"best_epoch": self.best_epoch, "best_value": self.best_value, "history": self.history}
+        values = {
+            "best_epoch": self.best_epoch,
+            "best_value": self.best_value,
+            "history": [epoch.to_json() for epoch in self.history],
+        }
         return State({_BEST + name: value for name, value in self.best_weights.items()}, values)
 
     def restore(self, state: State) -> None:
         """Go on from what `state` gave, and tell of the epochs before."""
         self.best_epoch, self.best_value = state.values["best_epoch"], state.values["best_value"]
-        self.history[:] = state.values["history"]
+        self.history[:] = map(EpochInfo.from_json, state.values["history"])
         device = self.images.train.device
         self.best_weights = {
             name.removeprefix(_BEST): value.to(device)
@@ -200,7 +124,7 @@ class Judge:
             if name.startswith(_BEST)
         }
         if self.resumed is not None:
-            self.resumed({int(epoch["epoch"]): epoch["value"] for epoch in self.history})
+            self.resumed({epoch.number: epoch.value for epoch in self.history})
 
     def latents(self, model: Model) -> dict[str, LatentReference]:
         """Where the bottlenecks of some training images lie."""
@@ -230,7 +154,7 @@ class Judge:
             },
         )
 
-    def finished(self, scored: Scored) -> tuple[Judgement, dict[str, Any]]:
+    def finished(self, scored: Scored) -> tuple[Judgement, Objectives]:
         """Judge all test images, by the same kinds of error as the epochs.
 
         Returns:
@@ -239,18 +163,22 @@ class Judge:
         every = self._evidence(scored, np.arange(len(self.images.test)))
         judgement = self.goal.judge(every)
         chosen = self._evidence(_only(scored, judgement.column), np.arange(len(self.images.test)))
-        values: dict[str, Any] = {}
+        column = judgement.column
+        known = Objectives()
         if chosen.test:
-            values["separation"] = _values(separation(chosen))
-            values["implausible"] = implausible_kinds(every)
-            column = judgement.column
             share = estimate_share(chosen.reference[column], chosen.test[column], level=SURE)
-            values["share"] = {"value": share.value, "low": share.low}
+            known = Objectives(
+                separation=_measured(separation(chosen)),
+                implausible=tuple(implausible_kinds(every)),
+                share=Share(value=share.value, low=share.low),
+            )
         if chosen.pseudo:
-            values["synthetic"] = {**_values(synthetic(chosen)), "kinds": synthetic_kinds(chosen, judgement.column)}
+            found = _measured(synthetic(chosen))
+            kinds = synthetic_kinds(chosen, column)
+            known = replace(known, synthetic=Synthetic(**asdict(found), kinds=kinds))
         if "rss" in scored.reference:
-            values["loss"] = _values(loss(every))
-        return judgement, values
+            known = replace(known, loss=_measured(loss(every)))
+        return judgement, known
 
     def _evidence(self, scored: Scored, test_rows: npt.NDArray[np.int64]) -> Evidence:
         for columns in (scored.reference, scored.test, *scored.pseudo.values()):
@@ -265,7 +193,7 @@ class Judge:
                 if self._judges_latents or not kind.startswith(_LATENT_KINDS)
             }
 
-        label, crowd, pseudo = self.help.label, self.help.consensus, self.help.pseudo
+        label, crowd, pseudo = self.judged_by.label, self.judged_by.consensus, self.judged_by.pseudo
         return Evidence(
             reference=judged(scored.reference),
             test=judged(scored.test) if len(test_rows) else {},
@@ -285,25 +213,5 @@ def _only(scored: Scored, column: str) -> Scored:
     )
 
 
-def _values(judgement: Judgement) -> dict[str, float]:
-    return {"value": judgement.value, "standard_error": judgement.standard_error}
-
-
-def _prepared(image_set: ImageSet, recipe: Recipe, studies: Path) -> Images:
-    if not len(image_set):
-        return np.empty((0, *recipe.preprocess.size, recipe.preprocess.channels), dtype=np.uint8)
-    return cached(image_set, recipe.preprocess, studies / _PREPROCESSED)
-
-
-def _to_device(images: Images, device: torch.device) -> Tensor:
-    with warnings.catch_warnings():
-        # The memory map is read-only, and nothing here writes to it.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(np.asarray(images)).to(device)
-
-
-def _glance(n_test: int, fingerprint: str) -> npt.NDArray[np.int64]:
-    if n_test <= _TEST_IMAGES_AN_EPOCH:
-        return np.arange(n_test)
-    drawn = np.random.default_rng(int(fingerprint, 16) + 1).choice(n_test, _TEST_IMAGES_AN_EPOCH, replace=False)
-    return np.sort(drawn)
+def _measured(judgement: Judgement) -> Measured:
+    return Measured(value=judgement.value, standard_error=judgement.standard_error)

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ensemble_ad.errors import EnsadError, UsageError
+from ensemble_ad.errors import EnsadError
 from ensemble_ad.families import Model
-from ensemble_ad.families.base import ClosedFormModel, GradientModel
+from ensemble_ad.families.model import ClosedFormModel, GradientModel
 from ensemble_ad.training.allocator import keep_freed_memory
 from ensemble_ad.training.device import float32_products
 from ensemble_ad.training.progress import Keeper, Progress
@@ -51,19 +51,6 @@ class Epoch(NamedTuple):
 
 AfterEpoch = Callable[[Epoch, Model], bool]
 """Called with the model in evaluation mode; returning False ends the training."""
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one; `cuda:1` is one of several.
-
-    Raises:
-        UsageError: if CUDA is asked for and missing.
-    """
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("--device cuda needs a CUDA device and torch sees none; use --device cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 def train(

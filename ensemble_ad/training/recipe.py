@@ -1,12 +1,15 @@
 """Everything that determines a member, and the key that is the hash of it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ensemble_ad.data.preprocess import Preprocess
-from ensemble_ad.families import Architecture, family
-from ensemble_ad.families.base import architecture_from_json, architecture_json
+from ensemble_ad.errors import UsageError
+from ensemble_ad.families import Architecture, Family, family
+from ensemble_ad.families.architecture import architecture_from_json, architecture_json
 from ensemble_ad.files.json_file import json_hash
+from ensemble_ad.members.objectives import objective
 from ensemble_ad.training.settings import TrainSettings
 
 # Raised when a change of the code changes what a recipe gives, so that older members are never taken for newer ones.
@@ -58,7 +61,7 @@ class Recipe:
         }
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Recipe":
+    def from_json(cls, value: Mapping[str, Any]) -> "Recipe":
         """The inverse of `as_json`."""
         return cls(
             data=value["data"],
@@ -77,3 +80,37 @@ class Recipe:
     def key(self) -> str:
         """The member's name: family and 12 hexadecimal digits of the recipe's hash."""
         return f"{self.family}-{json_hash(self.as_json())[:12]}"
+
+
+def check_objective(name: str, kind: Family, n_test: int) -> None:
+    """Refuse an objective that means nothing for a family, or for a data set of that many test images.
+
+    Raises:
+        UsageError: for `loss` without a reconstruction, for `synthetic` or `both` of a transductive family, and for
+            what needs test images where there are none.
+    """
+    needs = objective(name).needs
+    if n_test == 0 and kind.transductive:
+        raise UsageError(f"{kind.name} is trained on the test images, and there are none")
+    if n_test == 0 and "test" in needs:
+        raise UsageError(f"the objective {name} needs test images, and there are none; use synthetic")
+    if "reconstruction" in needs and not kind.reconstructs:
+        raise UsageError(f"the objective {name} needs a reconstruction, and {kind.name} makes none; use separation")
+    if "pseudo" in needs and kind.transductive:
+        raise UsageError(
+            f"the objective {name} says nothing of {kind.name}, which learns the test set's own anomalies; "
+            "use separation"
+        )
+
+
+def check_transductive(kind: Family, *, allowed: bool) -> None:
+    """Refuse a family that is trained on the test images unless the user allowed it.
+
+    Raises:
+        UsageError: if it is and they did not.
+    """
+    if kind.transductive and not allowed:
+        raise UsageError(
+            f"{kind.name} is trained on the unlabelled test images; if the rules of your contest or laboratory allow "
+            "that, say so with --transductive"
+        )

@@ -12,7 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ensemble_ad.families.base import GradientModel, add_noise
+from ensemble_ad.families.model import GradientModel
+from ensemble_ad.families.noise import add_noise
 from ensemble_ad.families.reconstruction import LOSSES
 from ensemble_ad.training.adamw import AdamW
 from ensemble_ad.training.device import computing

@@ -84,7 +84,7 @@ def test_all_comes_back_as_it_was_and_again_changes_nothing(exported, studies_fo
     blend = import_blend(away, exported)
     for name, content in _files(away).items():
         assert (studies_folder / name).read_bytes() == content, name
-    assert {path.parent.name for path in away.glob("members/*/*")} == set(blend.info["members"])
+    assert {path.parent.name for path in away.glob("members/*/*")} == set(blend.info.members)
     before = _files(away)
     assert import_blend(away, exported).info == blend.info
     assert _files(away) == before
@@ -156,7 +156,7 @@ def test_an_export_overwrites_nothing(run_ensad, studies, tmp_path, target):
 
 def test_a_damaged_member_is_not_exported(studies, tmp_path):
     blend = load_blend(studies, "both")
-    path = studies / "members" / blend.info["members"][0] / "weights.safetensors"
+    path = studies / "members" / blend.info.members[0] / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(StorageError, match="is damaged"):
         export_blend(studies, blend, tmp_path / "both.zip")

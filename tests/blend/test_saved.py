@@ -1,26 +1,31 @@
 """Blends on disk: names, the latest one, and what is damaged or foreign."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from ensemble_ad.blend.of_members import crossfit_share
-from ensemble_ad.blend.saved import Share, latest_blend, list_blends, load_blend, save_blend
+from ensemble_ad.blend.info import BlendInfo
+from ensemble_ad.blend.saved import latest_blend, list_blends, load_blend, save_blend
+from ensemble_ad.blend.share import crossfit_share
 from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.files.json_file import read_json, write_json
+from ensemble_ad.members.measured import Measured
+from ensemble_ad.statistics.implied import Share
 
-INFO = {
-    "data": "ab" * 16,
-    "members": ["fcn-0123456789ab"],
-    "families": ["fcn"],
-    "method": "mean",
-    "normaliser": "pooled-rank",
-    "weights": {"fcn-0123456789ab/rss": 0.75, "fcn-0123456789ab/logit": 0.25},
-    "separation": {"value": 0.6, "standard_error": 0.01},
-    "labels_used": "none",
-    "seconds": 0.5,
-}
+INFO = BlendInfo(
+    name="a",
+    data="ab" * 16,
+    members=("fcn-0123456789ab",),
+    families=("fcn",),
+    method="mean",
+    normaliser="pooled-rank",
+    weights={"fcn-0123456789ab/rss": 0.75, "fcn-0123456789ab/logit": 0.25},
+    separation=Measured(value=0.6, standard_error=0.01),
+    labels_used="none",
+    seconds=0.5,
+)
 
 
 @pytest.fixture
@@ -30,21 +35,23 @@ def scores(digits_folder):
 
 
 def test_a_blend_comes_back_as_it_was_saved(tmp_path, scores):
-    saved = save_blend(tmp_path, "a+b_1.c-2", INFO, {"test": scores})
+    saved = save_blend(tmp_path, replace(INFO, name="a+b_1.c-2"), {"test": scores})
     loaded = load_blend(tmp_path, "a+b_1.c-2")
     assert loaded == saved
-    assert {key: loaded.info[key] for key in INFO} == INFO
-    assert (loaded.data, loaded.weights) == (INFO["data"], INFO["weights"])
+    added = {"created": "", "blended": "", "identity": "", "checksum": ""}
+    assert replace(loaded.info, **added) == replace(INFO, name="a+b_1.c-2")  # type: ignore[arg-type]
+    assert all(getattr(loaded.info, name) for name in added)
+    assert (loaded.data, loaded.weights) == (INFO.data, INFO.weights)
     assert loaded.scores().dtype == np.float64
     np.testing.assert_array_equal(loaded.scores(), scores)
 
 
 def test_saving_the_same_blend_again_keeps_the_first_and_makes_it_the_latest(tmp_path, scores):
-    first = save_blend(tmp_path, "a", INFO, {"test": scores})
-    save_blend(tmp_path, "b", {**INFO, "method": "max"}, {"test": scores})
+    first = save_blend(tmp_path, INFO, {"test": scores})
+    save_blend(tmp_path, replace(INFO, name="b", method="max"), {"test": scores})
     assert latest_blend(tmp_path).name == "b"
-    again = save_blend(tmp_path, "a", {**INFO, "seconds": 9}, {"test": scores})
-    assert {**again.info, "blended": None} == {**first.info, "blended": None}
+    again = save_blend(tmp_path, replace(INFO, seconds=9), {"test": scores})
+    assert replace(again.info, blended="") == replace(first.info, blended="")
     # File times may be lost on the way to another machine.
     os.utime(tmp_path / "blends" / "b" / "blend.json")
     assert latest_blend(tmp_path).name == "a"
@@ -52,21 +59,21 @@ def test_saving_the_same_blend_again_keeps_the_first_and_makes_it_the_latest(tmp
 
 
 def test_the_same_blend_with_another_share_keeps_its_scores_and_takes_the_share(tmp_path, scores):
-    first = save_blend(tmp_path, "a", INFO, {"test": scores})
-    assert (first.share, first.transductive, first.correlation) == (None, False, {})
+    first = save_blend(tmp_path, INFO, {"test": scores})
+    assert (first.share, first.info.transductive, first.info.correlation) == (None, False, {})
     later = {"anomaly_share": 0.2, "correlation": {"fcn-0123456789ab": 0.5}, "transductive": True}
-    again = save_blend(tmp_path, "a", {**INFO, **later}, {"test": scores})
+    again = save_blend(tmp_path, replace(INFO, **later), {"test": scores})  # type: ignore[arg-type]
     assert again.share == Share(value=0.2)
-    assert again.correlation == {"fcn-0123456789ab": 0.5}
-    assert again.transductive
-    assert again.info["created"] == first.info["created"]
+    assert again.info.correlation == {"fcn-0123456789ab": 0.5}
+    assert again.info.transductive
+    assert again.info.created == first.info.created
 
 
 def test_the_users_share_goes_before_the_estimated_one(tmp_path, scores):
-    estimate = {"value": 0.3, "standard_error": 0.05}
-    guessed = save_blend(tmp_path, "a", {**INFO, "share": estimate, "anomaly_share": None}, {"test": scores})
+    estimate = Measured(value=0.3, standard_error=0.05)
+    guessed = save_blend(tmp_path, replace(INFO, share=estimate), {"test": scores})
     assert guessed.share == Share(value=0.3, standard_error=0.05, given=False)
-    told = save_blend(tmp_path, "b", {**INFO, "share": estimate, "anomaly_share": 0.5}, {"test": scores})
+    told = save_blend(tmp_path, replace(INFO, name="b", share=estimate, anomaly_share=0.5), {"test": scores})
     assert told.share == Share(value=0.5)
 
 
@@ -97,15 +104,15 @@ def test_of_a_few_images_no_share_is_estimated():
 
 @pytest.mark.parametrize("change", [{"data": "cd" * 16}, {"method": "max"}, {"weights": {"x/rss": 1.0}}], ids=str)
 def test_a_name_is_not_taken_away_from_another_blend(tmp_path, scores, change):
-    save_blend(tmp_path, "a", INFO, {"test": scores})
+    save_blend(tmp_path, INFO, {"test": scores})
     with pytest.raises(UsageError, match="the name 'a' is taken by another blend; choose another with --name"):
-        save_blend(tmp_path, "a", {**INFO, **change}, {"test": -scores})
+        save_blend(tmp_path, replace(INFO, **change), {"test": -scores})
     np.testing.assert_array_equal(load_blend(tmp_path, "a").scores(), scores)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../a", "a/b", "/tmp/a", "-a", "a b", "é", "a\n", "x" * 101])
 def test_a_name_cannot_lead_out_of_the_folder(tmp_path, scores, name):
-    for use in (load_blend, lambda folder, taken: save_blend(folder, taken, INFO, {"test": scores})):
+    for use in (load_blend, lambda folder, name: save_blend(folder, replace(INFO, name=name), {"test": scores})):
         with pytest.raises(UsageError, match=r"must be letters, digits and _ . \+ - \(100 at most\), not"):
             use(tmp_path, name)
     assert list(tmp_path.iterdir()) == []
@@ -113,7 +120,7 @@ def test_a_name_cannot_lead_out_of_the_folder(tmp_path, scores, name):
 
 def test_a_members_key_is_no_name_since_tables_hold_both(tmp_path, scores):
     with pytest.raises(UsageError, match="'fcn-0123456789ab' looks like a member's key; choose another with --name"):
-        save_blend(tmp_path, "fcn-0123456789ab", INFO, {"test": scores})
+        save_blend(tmp_path, replace(INFO, name="fcn-0123456789ab"), {"test": scores})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -121,7 +128,7 @@ def test_an_unknown_blend_is_refused_with_those_there_are(tmp_path, scores):
     with pytest.raises(UsageError, match=r"unknown blend 'c'; the blends in .* are none; run `ensad blend`"):
         load_blend(tmp_path, "c")
     for name in "ba":
-        save_blend(tmp_path, name, INFO, {"test": scores})
+        save_blend(tmp_path, replace(INFO, name=name), {"test": scores})
     with pytest.raises(UsageError, match=r"unknown blend 'c'; the blends in .* are b, a"):
         load_blend(tmp_path, "c")
 
@@ -133,7 +140,7 @@ def test_without_a_blend_there_is_no_latest(tmp_path):
 
 @pytest.mark.parametrize("position", [0.0, 0.5, 0.999])
 def test_a_flipped_byte_in_the_scores_is_noticed(tmp_path, scores, position):
-    blend = save_blend(tmp_path, "a", INFO, {"test": scores})
+    blend = save_blend(tmp_path, INFO, {"test": scores})
     content = bytearray((blend.folder / "scores.npz").read_bytes())
     content[int(position * len(content))] ^= 1
     (blend.folder / "scores.npz").write_bytes(content)
@@ -173,7 +180,7 @@ def test_a_flipped_byte_in_the_scores_is_noticed(tmp_path, scores, position):
     ],
 )
 def test_a_foreign_or_newer_blend_is_refused(tmp_path, scores, change):
-    save_blend(tmp_path, "a", INFO, {"test": scores})
+    save_blend(tmp_path, INFO, {"test": scores})
     path = tmp_path / "blends" / "a" / "blend.json"
     write_json(path, change(read_json(path)))
     with pytest.raises(

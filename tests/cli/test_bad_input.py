@@ -164,7 +164,7 @@ def test_a_preset_is_trained_at_the_size_that_the_refusal_advises(refuses, run_e
     refuses(*command, code=USAGE, said="not 20x20; resize with --size 16")
     result = run_ensad(*command, "--size", 16)
     assert result.exit_code == 0, result.stderr
-    assert load_member(Path("studies"), result.stdout.strip()).info["recipe"]["preprocess"]["size"] == [16, 16]
+    assert load_member(Path("studies"), result.stdout.strip()).info.recipe.json["preprocess"]["size"] == [16, 16]
 
 
 def test_too_few_training_images(refuses, data):
@@ -219,7 +219,7 @@ def test_a_folder_of_images_that_cannot_be_used(refuses, pictures, photos, spoil
 
 
 @pytest.mark.parametrize("colour", [None, "train/03.png", "test/03.png"])
-def test_grey_and_colour_pictures_may_mix_within_a_folder_but_sets_must_match(run_ensad, pictures, photos, colour):
+def test_grey_and_colour_may_mix_in_a_folder_but_not_between_sets(run_ensad, pictures, photos, colour):
     for path in pictures.rglob("*.png"):
         with Image.open(path) as picture:
             grey = picture.convert("L")
@@ -236,7 +236,7 @@ def test_grey_and_colour_pictures_may_mix_within_a_folder_but_sets_must_match(ru
         assert result.exit_code == 0
 
 
-def test_the_ids_of_pictures_are_their_file_names_and_the_second_read_decodes_nothing(run_ensad, pictures, monkeypatch):
+def test_a_pictures_id_is_its_name_and_a_second_read_decodes_none(run_ensad, pictures, monkeypatch):
     (pictures / "sample_submission.csv").write_text("ID,score\n" + "".join(f"{i:02}.png,0\n" for i in range(20)))
     first = run_ensad(*CHECK)
     assert first.exit_code == 0
@@ -409,7 +409,7 @@ def test_a_study_without_space_ends_with_one_line_and_keeps_its_members(run_ensa
     assert _files(studies / "members") == before
 
 
-def test_a_studies_folder_that_cannot_be_written_to_is_told_before_anything_is_trained(refuses, data, monkeypatch):
+def test_a_read_only_studies_folder_is_told_before_anything_is_trained(refuses, data, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
     refuses(
         *TUNE, code=STORAGE, said="cannot write to studies: permission denied; make it writable or name another folder"
@@ -422,7 +422,7 @@ def test_a_studies_folder_where_none_can_be_made(refuses, data):
 
 
 @pytest.mark.slow
-def test_a_member_that_finds_no_space_leaves_the_earlier_ones_and_can_be_made_later(
+def test_a_member_that_finds_no_space_leaves_the_others_and_is_made_later(
     run_ensad, data, studies, tmp_path, monkeypatch
 ):
     before = _files(studies / "members")

@@ -84,7 +84,7 @@ def _named(run_ensad, *arguments, **environment) -> str:
     return result.stderr.removeprefix("Error: the data folder ").split()[0]
 
 
-def test_a_flag_beats_an_environment_variable_beats_the_file_beats_the_default(run_ensad, tmp_path):
+def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(run_ensad, tmp_path):
     assert _named(run_ensad) == "data"
     (tmp_path / "ensad.toml").write_text('data = "file"')
     assert _named(run_ensad) == "file"

@@ -57,7 +57,7 @@ def _checks(document: dict) -> None:
 
 
 @pytest.mark.parametrize("command", RUNS)
-def test_the_document_has_the_fields_that_the_page_lists_and_stdout_nothing_else(run_ensad, data, studies, command):
+def test_stdout_holds_one_document_with_the_fields_that_the_page_lists(run_ensad, data, studies, command):
     result = run_ensad(*RUNS[command].split(), "--json")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
@@ -103,7 +103,7 @@ def test_a_blend_and_scores_that_come_in_have_theirs(run_ensad, data, studies, t
     _checks(document)
 
 
-def test_a_latent_says_where_its_picture_lies_and_how_many_elements_there_are(run_ensad, data, studies, tmp_path):
+def test_a_latent_tells_its_pictures_path_and_its_elements(run_ensad, data, studies, tmp_path):
     key = next(folder.name for folder in (studies / "members").iterdir() if folder.name.startswith("fcn"))
     document = json.loads(run_ensad("latent", "--member", key, "--image", 3, "--device", "cpu", "--json").stdout)
     assert list(document["result"]) == _documented("latent")

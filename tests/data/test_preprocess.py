@@ -11,7 +11,8 @@ from PIL import Image
 from torchvision.transforms import functional
 
 from ensemble_ad.data import preprocess as module
-from ensemble_ad.data.images import ImageSet, open_array
+from ensemble_ad.data.images import ImageSet
+from ensemble_ad.data.npy import open_array
 from ensemble_ad.data.preprocess import Preprocess, apply, cached, resize_matrix
 from ensemble_ad.errors import StorageError, UsageError
 

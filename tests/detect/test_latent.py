@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import apply
 from ensemble_ad.detect.latent import bottleneck, open_member, parse_noise, parse_scale
 from ensemble_ad.errors import UsageError
 from ensemble_ad.members.store import list_members
-from ensemble_ad.training.make_member import load_model
+from ensemble_ad.training.load import load_model
 from ensemble_ad.training.step import to_input
 
 CPU = torch.device("cpu")
@@ -33,7 +33,7 @@ def opening(request, studies_folder, dataset):
 
 def test_the_latent_decodes_to_the_members_own_reconstruction(opening, studies_folder, dataset):
     member = next(m for m in list_members(studies_folder)[0] if m.key == opening.of.key)
-    model, _ = load_model(member, CPU)
+    model, _, _ = load_model(member, CPU)
     images = dataset.test.images[:3]
     with torch.inference_mode():
         seen = to_input(torch.tensor(np.ascontiguousarray(apply(images, opening.of.preprocess))))

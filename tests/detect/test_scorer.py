@@ -100,7 +100,7 @@ def test_every_kind_of_column_comes_back(many_kinds, images):
 
 def test_a_transductive_member_scores_new_images_by_all_its_networks(many_kinds, images, run_ensad, tmp_path):
     scorer = ea.load_blend("transductive", many_kinds, device="cpu")
-    assert scorer.blend.transductive
+    assert scorer.blend.info.transductive
     assert np.isfinite(scorer.score(images)).all()
     np.save(tmp_path / "new.npy", images)
     result = run_ensad("score", "new.npy", "--blend", "transductive", "--studies", many_kinds)
@@ -290,7 +290,7 @@ def test_bad_input_gets_one_line_and_its_exit_code(run_ensad, studies, data, ima
 
 
 def test_a_member_of_other_rules_is_refused(run_ensad, studies, data):
-    key = load_blend(studies, "both").info["members"][0]
+    key = load_blend(studies, "both").info.members[0]
     path = studies / "members" / key / "member.json"
     info = read_json(path)
     write_json(path, {**info, "recipe": {**info["recipe"], "version": 1}})
@@ -300,7 +300,7 @@ def test_a_member_of_other_rules_is_refused(run_ensad, studies, data):
 
 
 def test_a_member_that_is_missing_or_damaged_is_told(run_ensad, studies, data):
-    key = load_blend(studies, "both").info["members"][0]
+    key = load_blend(studies, "both").info.members[0]
     weights = studies / "members" / key / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     result = run_ensad("score", data / "testingset.npy")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ensemble_ad.errors import UsageError
 from ensemble_ad.members.choose import of_one_data_set, parse_weights, select
+from ensemble_ad.members.info import ChosenBy, MemberInfo, RecipeInfo
 from ensemble_ad.members.store import Member
 
 
@@ -16,9 +17,10 @@ def _member(
 ) -> Member:
     key = f"{family}-{number:012x}"
     name = "labels" if labels else "separation" if direction == "maximize" else "loss"
-    objective = {"name": name, "value": value, "direction": direction, "column": "rss"}
-    recipe = {"family": family, "data": data, "labels": labels}
-    return Member(key=key, folder=Path(key), info={"recipe": recipe, "objective": objective})
+    objective = ChosenBy(name=name, value=value, direction=direction, column="rss")
+    parts = {"preprocess": {"crop": [1.0], "size": [32]}, "training": {"epochs": 1}}
+    recipe = RecipeInfo.from_json({"family": family, "data": data, "labels": labels, **parts})
+    return Member(key=key, folder=Path(key), info=MemberInfo(key=key, recipe=recipe, objective=objective, created=""))
 
 
 # The best fcn has number 0, the worst 6; the other way round for resnet, whose loss is to be small.

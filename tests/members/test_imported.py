@@ -7,7 +7,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 import ensemble_ad as ea
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.members.imported import is_imported, reference_ids
 from ensemble_ad.members.store import list_members, load_member
@@ -97,7 +97,7 @@ def test_a_blend_with_it_does_not_score_new_images_and_says_so(knn, studies, dat
     run_ensad("blend", "--members", "knn,fcn", "--name", "with_knn")
     result = run_ensad("score", data / "testingset.npy", "--blend", "with_knn")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "was imported as scores and has no model, so the blend cannot score new images" in result.stderr
+    assert "was imported as scores and has no model to score new images with" in result.stderr
     # Where it has no weight it is not needed.
     run_ensad("blend", "--members", "knn,fcn", "--weights", "0,1", "--name", "without")
     assert run_ensad("score", data / "testingset.npy", "--blend", "without").exit_code == 0

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,23 +11,27 @@ from ensemble_ad.errors import StorageError
 from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.files.whole import file_hash
 from ensemble_ad.members.data_record import DataRecord, load_data_record, save_data_record
+from ensemble_ad.members.info import ChosenBy, MemberInfo, RecipeInfo, Seconds
 from ensemble_ad.members.store import has_member, list_members, load_member, save_member
 
 KEY = "fcn-0123456789ab"
-INFO = {
-    "recipe": {
-        "family": "fcn",
-        "data": "ab" * 16,
-        "preprocess": {"crop": [0.75, 0.75], "size": [32, 32]},
-        "training": {"epochs": 1},
-        "labels": None,
-    },
-    "objective": {"name": "loss", "direction": "minimize", "value": 0.25, "column": "mean"},
-    "best_epoch": 1,
-    "parameters": 6,
-    "seconds": {"train": 1.5, "score": 0.5},
-    "created": "2026-01-02T03:04:05.000006+00:00",
-}
+INFO = MemberInfo(
+    key=KEY,
+    recipe=RecipeInfo.from_json(
+        {
+            "family": "fcn",
+            "data": "ab" * 16,
+            "preprocess": {"crop": [0.75, 0.75], "size": [32, 32]},
+            "training": {"epochs": 1},
+            "labels": None,
+        }
+    ),
+    objective=ChosenBy(name="loss", direction="minimize", value=0.25, standard_error=0.01, column="mean"),
+    best_epoch=1,
+    parameters=6,
+    seconds=Seconds(train=1.5, score=0.5),
+    created="2026-01-02T03:04:05.000006+00:00",
+)
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def member(tmp_path, vectors):
         "layer.weight": np.arange(6, dtype=np.float32).reshape(2, 3).T,
         "layer.bias": np.ones(2, dtype=np.float32),
     }
-    return save_member(tmp_path, KEY, INFO, reference=reference, test=test, weights=weights)
+    return save_member(tmp_path, INFO, reference=reference, test=test, weights=weights)
 
 
 def test_a_member_comes_back_as_it_was_saved(member, tmp_path, vectors):
@@ -148,9 +153,8 @@ def test_vectors_that_are_none_are_refused_even_if_the_checksum_fits(member, tmp
     ],
 )  # fmt: skip
 def test_a_foreign_or_newer_member_is_refused_and_does_not_hide_the_others(member, tmp_path, vectors, change, message):
-    other = save_member(
-        tmp_path, "fcn-ffffffffffff", INFO, reference=vectors[0], test=vectors[1], weights={"w": np.ones(1)}
-    )
+    info = replace(INFO, key="fcn-ffffffffffff")
+    other = save_member(tmp_path, info, reference=vectors[0], test=vectors[1], weights={"w": np.ones(1)})
     path = member.folder / "member.json"
     write_json(path, change(json.loads(path.read_text())))
     with pytest.raises(StorageError, match=f"member.json {message}"):
@@ -169,14 +173,14 @@ def test_a_key_cannot_lead_out_of_the_folder(tmp_path, key, vectors):
         with pytest.raises(StorageError, match=r"key must look like fcn-0123456789ab, not"):
             use(tmp_path, key)
     with pytest.raises(StorageError, match="key must look like"):
-        save_member(tmp_path, key, INFO, reference=vectors[0], test=vectors[1], weights={})
+        save_member(tmp_path, replace(INFO, key=key), reference=vectors[0], test=vectors[1], weights={})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_members_are_listed_oldest_first_without_unfinished_ones(tmp_path, vectors):
     for second, key in ((3, "fcn-000000000003"), (1, "fcn-000000000001"), (2, "fcn-000000000002")):
-        info = {**INFO, "created": f"2026-01-02T03:04:0{second}+00:00"}
-        save_member(tmp_path, key, info, reference=vectors[0], test=vectors[1], weights={"w": np.ones(1)})
+        info = replace(INFO, key=key, created=f"2026-01-02T03:04:0{second}+00:00")
+        save_member(tmp_path, info, reference=vectors[0], test=vectors[1], weights={"w": np.ones(1)})
     (tmp_path / "members" / ".fcn-000000000004.x.part").mkdir()
     (tmp_path / "members" / "a-file").write_text("not a folder")
     members, problems = list_members(tmp_path)

@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 from ensemble_ad.blend.saved import list_blends
 from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.members.data_record import load_data_record
+from ensemble_ad.members.info import TrialInfo
 from ensemble_ad.members.store import list_members
 from ensemble_ad.results.audit import audit_blends, audit_studies
 from ensemble_ad.results.evaluation import main_scores
@@ -34,11 +35,11 @@ def _as_one_study(members):
     return [
         replace(
             m,
-            info={
-                **m.info,
-                "trial": {"study": "all", "number": i},
-                "objective": {**m.info["objective"], "name": "separation"},
-            },
+            info=replace(
+                m.info,
+                trial=TrialInfo(study="all", number=i),
+                objective=replace(m.info.objective, name="separation"),
+            ),
         )
         for i, m in enumerate(members)
     ]
@@ -58,7 +59,7 @@ def test_a_study_is_audited_by_rank_correlation_and_regret(made):
 def test_a_study_to_minimise_chooses_the_least(made):
     members, _, label = made
     turned = [
-        replace(m, info={**m.info, "objective": {**m.info["objective"], "direction": "minimize", "value": -m.value}})
+        replace(m, info=replace(m.info, objective=replace(m.info.objective, direction="minimize", value=-m.value)))
         for m in _as_one_study(members)
     ]
     pd.testing.assert_frame_equal(audit_studies(label, turned), audit_studies(label, _as_one_study(members)))

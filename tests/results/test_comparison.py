@@ -14,15 +14,17 @@ from scipy.stats import spearmanr
 
 import ensemble_ad as ea
 from ensemble_ad.blend.of_members import blend_members
-from ensemble_ad.blend.saved import SavedBlend, Share, list_blends
+from ensemble_ad.blend.saved import SavedBlend, list_blends
 from ensemble_ad.errors import UsageError
 from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.members.choose import select
 from ensemble_ad.members.data_record import load_data_record, save_data_record
+from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.store import Member, list_members, save_member
 from ensemble_ad.results.comparison import COLUMNS, CONSTANT, INVERTED, tabulate
 from ensemble_ad.results.comparison_text import render_text
-from ensemble_ad.statistics import implied_auc, separation
+from ensemble_ad.statistics import separation
+from ensemble_ad.statistics.implied import Share
 
 
 def _changed(studies: Path, folder: str, name: str, **values: object) -> None:
@@ -38,13 +40,11 @@ def some(studies) -> tuple[list[Member], list[SavedBlend]]:
 def _as_another(studies: Path, member: Member, number: int, reference: np.ndarray, test: np.ndarray) -> Member:
     """A member like `member` whose main column is another, with the separation that `fit` would store."""
     found = separation(reference, test)
-    estimate = {"value": found.value, "standard_error": found.standard_error}
-    info = {key: value for key, value in member.info.items() if key not in ("format", "key", "columns", "checksums")}
-    column = member.main_column
+    estimate = Measured(value=found.value, standard_error=found.standard_error)
+    column, judged = member.main_column, replace(member.info.objective, value=found.value)
     return save_member(
         studies,
-        f"fcn-{number:012x}",
-        {**info, "separation": estimate, "objective": {**info["objective"], "value": found.value}},
+        replace(member.info, key=f"fcn-{number:012x}", separation=estimate, objective=judged),
         reference={column: reference.astype(np.float32)},
         test={column: test.astype(np.float32)},
         weights={"nothing": np.zeros(1, dtype=np.float32)},
@@ -60,11 +60,12 @@ def test_with_a_given_share_the_estimate_is_the_implied_auc_of_the_whole_separat
     assert set(table["share_source"]) == {"given"}
     for member in some[0]:
         reference, test = (side[:, member.columns.index(member.main_column)] for side in member.vectors())
-        expected = implied_auc(separation(reference, test), 0.8)
+        found = separation(reference, test)
+        value, low, high = (min(1.0, 0.5 + (end - 0.5) / 0.8) for end in (found.value, found.low, found.high))
         row = table.loc[member.key]
-        assert row["estimated_auc"] == pytest.approx(expected.value, abs=1e-9)
-        assert row["estimated_auc_low"] == pytest.approx(expected.low, abs=1e-6)
-        assert row["estimated_auc_high"] == pytest.approx(expected.high, abs=1e-6)
+        assert row["estimated_auc"] == pytest.approx(value, abs=1e-9)
+        assert row["estimated_auc_low"] == pytest.approx(low, abs=1e-6)
+        assert row["estimated_auc_high"] == pytest.approx(high, abs=1e-6)
 
 
 def test_labels_and_their_evaluation_do_not_change_an_estimate(run_ensad, data, studies):
@@ -127,12 +128,12 @@ def test_the_users_share_needs_no_blend(studies, some):
 
 def test_another_data_set_has_its_own_share_or_none(studies, some):
     members, blends = some
-    other = replace(members[0], key="fcn-0123456789ab", info={**members[0].info})
-    other = replace(other, info={**other.info, "recipe": {**other.info["recipe"], "data": "ab" * 16}})
+    recipe = replace(members[0].info.recipe, data="ab" * 16)
+    other = replace(members[0], key="fcn-0123456789ab", info=replace(members[0].info, recipe=recipe))
     table = tabulate(studies, [other, *members], blends, None, 0.9)
     assert pd.isna(table.loc[other.key, "estimated_share"])
     assert table.drop(other.key)["estimated_share"].eq(0.9).all()
-    theirs = replace(blends[0], name="theirs", info={**blends[0].info, "data": "ab" * 16, "anomaly_share": 0.4})
+    theirs = replace(blends[0], name="theirs", info=replace(blends[0].info, data="ab" * 16, anomaly_share=0.4))
     table = tabulate(studies, [other, *members], [theirs, *blends], None, 0.9)
     assert table.loc[[other.key, "theirs"], "estimated_share"].eq(0.4).all()
 
@@ -200,7 +201,7 @@ def test_a_constant_member_and_an_inverted_one_are_flagged_and_no_other(studies,
     inverted = _as_another(studies, members[0], 2, level, test - 0.9)
     balanced = _as_another(studies, members[0], 3, np.tile([0.0, 2.0], n // 2), np.ones(k))
     chance = _as_another(studies, members[0], 4, level, test - 0.05)
-    assert balanced.info["separation"]["value"] == constant.info["separation"]["value"] == 0.5
+    assert balanced.info.separation.value == constant.info.separation.value == 0.5
     flags = tabulate(studies, [*members, constant, inverted, balanced, chance], blends)["flag"]
     assert flags[constant.key] == CONSTANT
     assert flags[inverted.key] == INVERTED
@@ -227,7 +228,7 @@ def test_the_correlation_is_spearmans_with_the_shown_blend(run_ensad, studies, s
     table = ea.comparison(studies)
     for member in some[0]:
         found = table.loc[member.key, "correlation"]
-        if member.key in shown.info["members"]:
+        if member.key in shown.info.members:
             column = member.vectors()[1][:, member.columns.index(member.main_column)]
             assert found == pytest.approx(spearmanr(column, shown.scores()).statistic)
         else:
@@ -238,9 +239,7 @@ def test_the_correlation_is_spearmans_with_the_shown_blend(run_ensad, studies, s
 
 def test_trials_and_presets_have_columns_of_their_own(studies, some):
     members, _ = some
-    published = replace(
-        members[0], info={k: v for k, v in members[0].info.items() if k != "trial"} | {"preset": "fcn-boss"}
-    )
+    published = replace(members[0], info=replace(members[0].info, trial=None, preset="fcn-boss"))
     table = tabulate(studies, [published, *members[1:]], [])
     assert table.loc[published.key, ["source", "preset"]].tolist() == ["fcn-boss", "fcn-boss"]
     assert pd.isna(table.loc[published.key, "trial"])
@@ -329,7 +328,7 @@ def test_the_blend_ends_with_what_can_be_said_without_labels(run_ensad, studies)
 )
 def test_the_words_say_which_share_or_why_none(studies, share, said):
     blend = list_blends(studies)[0][0]
-    blend = replace(blend, info={**blend.info, "anomaly_share": None, "share": share})
+    blend = replace(blend, info=replace(blend.info, anomaly_share=None, share=share and Measured(**share)))
     assert said in blend.estimate_in_words()
 
 

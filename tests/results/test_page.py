@@ -14,7 +14,7 @@ import torch
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from ensemble_ad.blend.saved import load_blend
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import apply
 from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.members.store import list_members
@@ -56,7 +56,7 @@ def test_the_headline_is_the_blend_its_best_members_and_equal_weights(contents, 
     judged = {each.role: each for each in contents.headline.judged}
     assert contents.headline.judged[0].role == "blend"
     assert judged["blend"].value == pytest.approx(roc_auc_score(label, blend.scores()))
-    chosen = max(members.values(), key=lambda m: m.info["separation"]["value"])
+    chosen = max(members.values(), key=lambda m: m.info.separation.value)
     assert judged["chosen"].name == chosen.key
     assert judged["chosen"].value == pytest.approx(roc_auc_score(label, main[chosen.key]))
     best = max(roc_auc_score(label, column) for column in main.values())
@@ -215,7 +215,7 @@ def test_an_error_map_is_the_error_that_the_member_scored(contents, members, dig
             np.testing.assert_array_equal(shot.image, dataset.test.images[row])
             for view in shot.views:
                 member = members[view.key]
-                crop = member.info["recipe"]["preprocess"]["crop"][0]
+                crop = member.info.recipe.json["preprocess"]["crop"][0]
                 seen = apply(shot.image[None], _preprocess(member))[0]
                 assert view.error.shape == seen.shape[:2]
                 np.testing.assert_allclose(
@@ -233,7 +233,7 @@ def test_an_error_map_is_the_error_that_the_member_scored(contents, members, dig
 def _preprocess(member):
     from ensemble_ad.training.recipe import Recipe
 
-    return Recipe.from_json(member.info["recipe"]).preprocess
+    return Recipe.from_json(member.info.recipe.json).preprocess
 
 
 def _below(member, row):

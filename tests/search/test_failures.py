@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.errors import EnsadError, Interrupted, StorageError
 from ensemble_ad.search import study as course
 from ensemble_ad.search import tune

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.search import lease, workers
 from ensemble_ad.search import study as course
@@ -150,7 +150,7 @@ def test_the_trial_of_a_killed_worker_goes_on_from_its_checkpoint_under_its_own_
     assert again.params == before.params
     assert again.system_attrs["retry_history"] == [0]
     (member,) = list_members(tmp_path)[0]
-    assert again.intermediate_values.keys() == {epoch["epoch"] for epoch in member.info["history"]}
+    assert again.intermediate_values.keys() == {epoch.number for epoch in member.info.history}
     assert list((tmp_path / "checkpoints").iterdir()) == []
     assert [path.name for path in (tmp_path / "workers").iterdir()] == []
 

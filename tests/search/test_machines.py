@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy
 from distributed import Client
 
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.search import study as course

@@ -6,7 +6,7 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.errors import EnsadError, Interrupted, StorageError, UsageError
 from ensemble_ad.members.auto_objective import Circumstances
 from ensemble_ad.members.store import list_members, load_member
@@ -60,7 +60,7 @@ def test_every_finished_trial_is_a_member_and_the_best_is_the_studys(dataset, tm
     assert log.states == ["complete"] * 3
     assert len(members) == result.finished == 3
     assert result.best.value == max(m.value for m in members)
-    assert {m.info["trial"]["study"] for m in members} == {log.name}
+    assert {m.info.trial.study for m in members} == {log.name}
 
 
 def test_a_rerun_tops_up_and_a_finished_study_runs_nothing(dataset, tmp_path):
@@ -74,7 +74,7 @@ def test_a_rerun_tops_up_and_a_finished_study_runs_nothing(dataset, tmp_path):
 def test_a_resumed_study_draws_new_parameters(dataset, tmp_path):
     run(dataset, tmp_path, trials=3, epochs=1)
     run(dataset, tmp_path, trials=5, epochs=1)
-    rates = [m.info["recipe"]["training"]["weight_decay"] for m in list_members(tmp_path)[0]]
+    rates = [m.info.recipe.json["training"]["weight_decay"] for m in list_members(tmp_path)[0]]
     assert len(set(rates)) == len(rates) == 5
 
 
@@ -88,8 +88,8 @@ def test_members_outlive_their_study_and_are_found_in_the_cache(dataset, tmp_pat
     trials = optuna.load_study(study_name=log.name, storage=f"sqlite:///{tmp_path / 'studies.db'}").trials
     # The pruner compares later trials with theirs.
     for trial in trials:
-        history = load_member(tmp_path, trial.user_attrs["member"]).info["history"]
-        assert trial.intermediate_values == {epoch["epoch"]: epoch["value"] for epoch in history}
+        history = load_member(tmp_path, trial.user_attrs["member"]).info.history
+        assert trial.intermediate_values == {epoch.number: epoch.value for epoch in history}
         assert len(history) == 2
 
 
@@ -146,7 +146,7 @@ def test_ctrl_c_keeps_the_checkpoint_and_the_next_run_goes_on_from_it(dataset, t
     monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr(checkpoint, "_SHARE", 1e9)
     whole, _ = run(dataset, tmp_path / "whole", trials=1, epochs=6, prune=False)
-    last = len(whole.best.info["history"])
+    last = len(whole.best.info.history)
     seen = []
 
     class Epochs(Log):
@@ -269,8 +269,8 @@ def test_a_storage_that_fails_leaves_no_trial_running(dataset, tmp_path, monkeyp
 )
 def test_a_spread_within_the_standard_error_is_told_from_one_that_means_something(dataset, tmp_path, values, noise):
     result, _ = run(dataset, tmp_path, trials=1)
-    objective_info = {**result.best.info["objective"], "value": values[0], "standard_error": 0.01}
-    best = replace(result.best, info={**result.best.info, "objective": objective_info})
+    objective = replace(result.best.info.objective, value=values[0], standard_error=0.01)
+    best = replace(result.best, info=replace(result.best.info, objective=objective))
     assert replace(result, best=best, values=values).is_noise == noise
 
 
@@ -293,7 +293,7 @@ def test_auto_begins_with_both_where_the_reference_is_small_and_has_two_directio
     assert len(study.directions) == 2
     members = list_members(tmp_path)[0]
     told = {tuple(trial.values) for trial in study.trials}
-    assert told == {tuple(m.info["objectives"][n]["value"] for n in ("separation", "synthetic")) for m in members}
+    assert told == {(m.info.objectives.separation.value, m.info.objectives.synthetic.value) for m in members}
 
 
 def test_auto_moves_to_both_with_all_that_is_finished_and_stays_there(dataset, tmp_path, monkeypatch):
@@ -313,7 +313,7 @@ def test_auto_moves_to_both_with_all_that_is_finished_and_stays_there(dataset, t
     assert (idle.states, idle.moves, again.best.key) == ([], [("both", "a reason")], result.best.key)
     topped, log = run(dataset, tmp_path, objective="auto", trials=5, prune=False)
     assert (log.states, topped.finished) == (["complete"], 5)
-    assert {m.info["objective"]["name"] for m in list_members(tmp_path)[0]} == {"separation", "both"}
+    assert {m.info.objective.name for m in list_members(tmp_path)[0]} == {"separation", "both"}
 
 
 def test_a_trial_that_ends_while_its_study_is_moved_is_counted_once(tmp_path, monkeypatch):
@@ -358,7 +358,7 @@ def test_every_objective_runs_a_study_and_can_be_resumed(dataset, tmp_path, obje
     run(dataset, tmp_path, objective=objective, trials=2)
     result, log = run(dataset, tmp_path, objective=objective, trials=3)
     assert (len(log.states), result.finished, result.objective) == (1, 3, objective)
-    assert result.best.info["objective"]["name"] == objective
+    assert result.best.info.objective.name == objective
 
 
 def test_a_transductive_family_has_to_be_allowed(dataset, tmp_path):
@@ -367,7 +367,7 @@ def test_a_transductive_family_has_to_be_allowed(dataset, tmp_path):
     assert not (tmp_path / "studies.db").exists()
     result, log = run(dataset, tmp_path, family="contrast", max_width=8, transductive=True, objective="auto", trials=1)
     assert (result.objective, log.moves) == ("separation", [])
-    assert result.best.info["transductive"] is True
+    assert result.best.info.transductive is True
 
 
 def test_an_objective_that_does_not_suit_the_family_is_refused_before_a_study_exists(dataset, tmp_path):

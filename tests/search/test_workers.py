@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from ensemble_ad.blend.saved import list_blends
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.errors import Interrupted
 from ensemble_ad.members.store import list_members
 from ensemble_ad.search import lease
@@ -205,7 +205,7 @@ def test_two_blends_at_once_do_not_clobber_each_other(start, studies, tmp_path):
         assert len(blend.scores()) == 120
         json.loads((blend.folder / "blend.json").read_text())
     (winner,) = [blend for blend in blends if blend.name == "two"]
-    assert winner.info["terms"] == [("fcn", "resnet")[codes.index(0)]]
+    assert winner.info.terms == (("fcn", "resnet")[codes.index(0)],)
     assert [path for path in (studies / "blends").iterdir() if path.name.startswith(".")] == []
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.errors import StorageError
 from ensemble_ad.families import FAMILIES
@@ -21,12 +21,15 @@ from ensemble_ad.families.multi_encoder import MultiEncoderArchitecture
 from ensemble_ad.families.resnet import ResnetArchitecture
 from ensemble_ad.families.resnet_aux import ResnetAuxArchitecture
 from ensemble_ad.families.vae import VaeArchitecture
+from ensemble_ad.layout import checkpoint_file
 from ensemble_ad.members.objectives import Judgement
 from ensemble_ad.members.store import has_member
 from ensemble_ad.training import checkpoint
 from ensemble_ad.training.checkpoint import Checkpoint, State
+from ensemble_ad.training.judge import JudgedBy
 from ensemble_ad.training.loop import DivergedError
-from ensemble_ad.training.make_member import Help, PseudoImages, fit_member
+from ensemble_ad.training.make_member import fit_member
+from ensemble_ad.training.prepared import PseudoImages
 from ensemble_ad.training.recipe import Recipe
 from ensemble_ad.training.settings import TrainSettings
 
@@ -113,9 +116,9 @@ def test_an_interrupted_training_ends_bit_for_bit_as_one_that_was_not(dataset, t
     assert got.keys() == expected.keys()
     for name in expected:
         np.testing.assert_array_equal(got[name], expected[name], err_msg=name)
-    assert parts.info["best_epoch"] == whole.info["best_epoch"]
-    for mine, theirs in zip(parts.info["history"], whole.info["history"], strict=True):
-        assert {**mine, "rate": 0} == {**theirs, "rate": 0}
+    assert parts.info.best_epoch == whole.info.best_epoch
+    for mine, theirs in zip(parts.info.history, whole.info.history, strict=True):
+        assert replace(mine, rate=0) == replace(theirs, rate=0)
     assert list((tmp_path / "parts" / "checkpoints").iterdir()) == []
 
 
@@ -123,14 +126,16 @@ def test_the_best_epoch_and_the_patience_outlive_an_interruption(dataset, tmp_pa
     pseudo = PseudoImages.of(dataset)
     training = TrainSettings(epochs=40, batch_size=16, learning_rate=0.03)
     recipe = recipe_of(dataset, "fcn", training=training, patience=3, objective="both")
-    whole = fit_member(dataset, recipe, studies=tmp_path / "whole", device=CPU, help=Help(pseudo=pseudo))
-    n = len(whole.info["history"])
-    assert whole.info["best_epoch"] == n - 3 < 37
+    whole = fit_member(dataset, recipe, studies=tmp_path / "whole", device=CPU, judged_by=JudgedBy(pseudo=pseudo))
+    n = len(whole.info.history)
+    assert whole.info.best_epoch == n - 3 < 37
     with pytest.raises(KeyboardInterrupt):
-        fit_member(dataset, recipe, studies=tmp_path, device=CPU, help=Help(pseudo=pseudo), after_epoch=stop_in(n))
-    parts = fit_member(dataset, recipe, studies=tmp_path, device=CPU, help=Help(pseudo=pseudo))
-    assert len(parts.info["history"]) == n
-    assert (parts.info["best_epoch"], parts.value) == (whole.info["best_epoch"], whole.value)
+        fit_member(
+            dataset, recipe, studies=tmp_path, device=CPU, judged_by=JudgedBy(pseudo=pseudo), after_epoch=stop_in(n)
+        )
+    parts = fit_member(dataset, recipe, studies=tmp_path, device=CPU, judged_by=JudgedBy(pseudo=pseudo))
+    assert len(parts.info.history) == n
+    assert (parts.info.best_epoch, parts.value) == (whole.info.best_epoch, whole.value)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +180,7 @@ def test_a_checkpoint_that_cannot_be_read_is_none(tmp_path, spoil):
     state = kept.read()
     torch.testing.assert_close(state.tensors["a"], torch.arange(6.0).reshape(2, 3).T)
     assert state.values == {"epochs": 1}
-    path = checkpoint.path(tmp_path, KEY)
+    path = checkpoint_file(tmp_path, KEY)
     path.write_bytes(spoil(path.read_bytes()))
     assert kept.read() is None
 
@@ -184,7 +189,7 @@ def test_a_checkpoint_of_another_model_is_trained_anew(dataset, tmp_path, after_
     recipe, other = recipe_of(dataset, "fcn"), recipe_of(dataset, "cnn")
     with pytest.raises(KeyboardInterrupt):
         fit_member(dataset, other, studies=tmp_path, device=CPU, after_epoch=stop_in(3))
-    checkpoint.path(tmp_path, other.key).rename(checkpoint.path(tmp_path, recipe.key))
+    checkpoint_file(tmp_path, other.key).rename(checkpoint_file(tmp_path, recipe.key))
     seen = []
     fit_member(
         dataset, recipe, studies=tmp_path, device=CPU, after_epoch=lambda epoch, judgement: seen.append(epoch.number)

@@ -11,7 +11,8 @@ from sklearn.datasets import load_digits
 
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families.fcn import FcnArchitecture
-from ensemble_ad.training.loop import DivergedError, choose_device, train
+from ensemble_ad.training.device import choose_device
+from ensemble_ad.training.loop import DivergedError, train
 from ensemble_ad.training.settings import TrainSettings
 from ensemble_ad.training.step import schedule, to_input
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ensemble_ad import statistics
-from ensemble_ad.data.images import load_dataset
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.data.split import REFERENCE_LEAST, split_rows
 from ensemble_ad.errors import UsageError
@@ -30,8 +30,11 @@ from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.statistics import auc
 from ensemble_ad.training.cross_fitted import deal
 from ensemble_ad.training.error_vectors import error_vectors, fit_latents
-from ensemble_ad.training.make_member import Help, PseudoImages, check_objective, fit_member, load_model
-from ensemble_ad.training.recipe import Recipe
+from ensemble_ad.training.judge import JudgedBy
+from ensemble_ad.training.load import load_model
+from ensemble_ad.training.make_member import fit_member
+from ensemble_ad.training.prepared import PseudoImages
+from ensemble_ad.training.recipe import Recipe, check_objective
 from ensemble_ad.training.settings import TrainSettings
 
 CPU = torch.device("cpu")
@@ -113,7 +116,7 @@ def test_a_recipe_survives_json(recipe):
 def test_a_loaded_model_gives_the_cached_scores(dataset, recipe, tmp_path, family):
     recipe = replace(recipe, family=family, architecture=SMALL[family])
     member = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
-    model, latent = load_model(member, CPU)
+    model, latent, _ = load_model(member, CPU)
     images = torch.from_numpy(apply(dataset.test.images, recipe.preprocess))
     reference, test = member.vectors()
     fold = None
@@ -128,9 +131,9 @@ def test_a_crop_that_is_not_square_is_trained_on_and_loaded_by_the_command_line(
     result = run_ensad("train", "--preset", "fcn-crop", "--epochs", 2, "--batch-size", 32, "--device", "cpu")
     assert result.exit_code == 0, result.output
     member = load_member(tmp_path / "studies", result.stdout.strip())
-    recipe = Recipe.from_json(member.info["recipe"])
+    recipe = Recipe.from_json(member.info.recipe.json)
     assert recipe.preprocess == Preprocess(crop=(36 / 64, 40 / 64), size=(36, 40), channels=1)
-    model, latent = load_model(member, CPU)
+    model, latent, _ = load_model(member, CPU)
     images = load_dataset(data, image_cache=tmp_path).test.images
     scores = error_vectors(model, torch.from_numpy(apply(images, recipe.preprocess)), latent)
     _, test = member.vectors()
@@ -141,7 +144,7 @@ def test_a_crop_that_is_not_square_is_trained_on_and_loaded_by_the_command_line(
 def test_reference_images_are_held_out_and_come_in_the_splits_order(dataset, recipe, tmp_path):
     member = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
     split = split_rows(len(dataset.train), dataset.fingerprint)
-    model, latent = load_model(member, CPU)
+    model, latent, _ = load_model(member, CPU)
     held_out = apply(np.asarray(dataset.train.images[split.reference]), recipe.preprocess)
     scores = error_vectors(model, torch.from_numpy(held_out), latent)
     reference, _ = member.vectors()
@@ -167,7 +170,7 @@ def test_the_best_epoch_by_the_objective_is_kept_and_not_the_last(dataset, recip
         device=CPU,
         after_epoch=lambda epoch, judgement: seen.append(judgement.value),
     )
-    assert member.info["best_epoch"] == 1 + int(np.argmax(seen))
+    assert member.info.best_epoch == 1 + int(np.argmax(seen))
     # All 120 test images are looked at after each epoch, so the kept weights give the best value again.
     assert member.value == pytest.approx(max(seen), abs=1e-6)
 
@@ -257,18 +260,18 @@ def pseudo(dataset):
 
 
 def test_a_member_says_what_the_other_objectives_find_by_its_own_kind_of_error(dataset, recipe, tmp_path, pseudo):
-    member = fit_member(dataset, recipe, studies=tmp_path, device=CPU, help=Help(pseudo=pseudo))
+    member = fit_member(dataset, recipe, studies=tmp_path, device=CPU, judged_by=JudgedBy(pseudo=pseudo))
     reference, test = (side[:, member.columns.index(member.main_column)] for side in member.vectors())
-    found = member.info["objectives"]
-    assert found["separation"]["value"] == pytest.approx(statistics.separation(reference, test).value)
-    assert found["separation"]["value"] == pytest.approx(member.value)
-    assert found["share"]["low"] <= found["share"]["value"] == statistics.estimate_share(reference, test).value
-    assert found["synthetic"]["value"] == pytest.approx(np.mean(list(found["synthetic"]["kinds"].values())))
-    model, _ = load_model(member, CPU)
+    found = member.info.objectives
+    assert found.separation.value == pytest.approx(statistics.separation(reference, test).value)
+    assert found.separation.value == pytest.approx(member.value)
+    assert found.share.low <= found.share.value == statistics.estimate_share(reference, test).value
+    assert found.synthetic.value == pytest.approx(np.mean(list(found.synthetic.kinds.values())))
+    model, _, _ = load_model(member, CPU)
     damaged = torch.from_numpy(apply(pseudo.images["occlusion"], recipe.preprocess))
     scores = error_vectors(model, damaged)[member.main_column]
     expected = statistics.separation(reference[pseudo.normal_rows], scores).value
-    assert found["synthetic"]["kinds"]["occlusion"] == pytest.approx(expected, abs=1e-3)
+    assert found.synthetic.kinds["occlusion"] == pytest.approx(expected, abs=1e-3)
 
 
 def test_pseudo_anomalies_are_made_of_held_out_images_and_of_none_that_stays_normal(dataset, pseudo):
@@ -291,16 +294,16 @@ def test_the_best_epoch_can_be_kept_by_pseudo_anomalies(dataset, recipe, tmp_pat
         recipe,
         studies=tmp_path,
         device=CPU,
-        help=Help(pseudo=pseudo),
+        judged_by=JudgedBy(pseudo=pseudo),
         after_epoch=lambda epoch, judgement: seen.append(judgement.value),
     )
-    assert member.info["best_epoch"] == 1 + int(np.argmax(seen))
+    assert member.info.best_epoch == 1 + int(np.argmax(seen))
     assert member.value == pytest.approx(max(seen), abs=1e-6)
 
 
 def test_flips_give_an_image_and_its_mirror_the_same_score(dataset, recipe, tmp_path):
     member = fit_member(dataset, replace(recipe, flips=True), studies=tmp_path, device=CPU)
-    model, latent = load_model(member, CPU)
+    model, latent, _ = load_model(member, CPU)
     images = torch.from_numpy(apply(dataset.test.images, recipe.preprocess))
     scores = error_vectors(model, images, latent, flips=True)
     mirrored = error_vectors(model, images.flip(2), latent, flips=True)
@@ -322,7 +325,7 @@ def test_a_transductive_member_is_marked_and_other_members_are_not(dataset, reci
     plain = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
     recipe = replace(recipe, family="contrast", architecture=SMALL["contrast"])
     marked = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
-    assert (plain.info["transductive"], marked.info["transductive"]) == (False, True)
+    assert (plain.info.transductive, marked.info.transductive) == (False, True)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ensemble_ad.data.images import blocks, give_back, open_array
+from ensemble_ad.data.images import blocks, give_back
+from ensemble_ad.data.npy import open_array
 
 SIDE = 32
 

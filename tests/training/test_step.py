@@ -11,10 +11,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ensemble_ad.families import FAMILIES, family, preset
-from ensemble_ad.families.base import GradientModel
 from ensemble_ad.families.cnn import CnnArchitecture
 from ensemble_ad.families.fcn import FcnArchitecture, FcnAutoencoder
 from ensemble_ad.families.memory import MemoryArchitecture
+from ensemble_ad.families.model import GradientModel
 from ensemble_ad.families.vae import VaeArchitecture
 from ensemble_ad.training.allocator import keep_freed_memory
 from ensemble_ad.training.loop import train

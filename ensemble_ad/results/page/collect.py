@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ensemble_ad.blend import blend_scores
-from ensemble_ad.blend.alarm import crossfit_reference
+from ensemble_ad.blend.columns import reference_scores
 from ensemble_ad.blend.saved import SavedBlend, list_blends
 from ensemble_ad.errors import StorageError
 from ensemble_ad.members.data_record import load_data_record
@@ -57,7 +56,7 @@ def collect(blend: SavedBlend, sources: Sources) -> Contents:
     """
     studies = sources.studies
     record = load_data_record(studies, blend.data)
-    members = [load_member(studies, str(key)) for key in blend.info["members"]]
+    members = [load_member(studies, key) for key in blend.info.members]
     labels = find_labels(studies, record, blend.name, sources.labels, sources.data)
     found = crew.columns(blend, members)
     equal = blend_scores(found.reference, found.test, method="mean", names=found.names)
@@ -67,7 +66,7 @@ def collect(blend: SavedBlend, sources: Sources) -> Contents:
     of_data = [member for member in cached if member.data == blend.data]
     searched, missing = searches(studies, sources.storage, of_data, sources.seed)
     notes = [*broken, *missing]
-    groups = {"reference": _reference(blend, found), "test": scores["blend"]}
+    groups = {"reference": reference_scores(blend.info, found.reference, found.test), "test": scores["blend"]}
     drawn = None
     if labels.label is not None:
         groups |= {"normal": scores["blend"][labels.label == 0], "anomaly": scores["blend"][labels.label == 1]}
@@ -97,7 +96,7 @@ def collect(blend: SavedBlend, sources: Sources) -> Contents:
         histogram=histogram(groups),
         curves=drawn,
         weights=crew.weights(blend, members, found, labels.label),
-        explanation=str(blend.info.get("explanation", "")),
+        explanation=blend.info.explanation,
         correlations=crew.correlations(blend, members, found),
         searches=searched,
         gallery=shown,
@@ -129,15 +128,3 @@ def _table(
     for column in ("auc", "auc_low", "auc_high", "ties_best"):
         table[column] = judged[column].reindex(table.index).astype(table[column].dtype)
     return table.sort_values(["auc", "separation"], ascending=False, na_position="last", kind="stable")
-
-
-def _reference(blend: SavedBlend, found: crew.Columns) -> Floats:
-    """Scores of the held-out normal images by rules that were fitted without them; see `alarm.crossfit_reference`."""
-    method = str(blend.info.get("asked_method", "auto"))
-    return crossfit_reference(
-        found.reference,
-        found.test,
-        method=method,
-        weights=np.array(list(blend.weights.values())) if method == "given" else None,
-        anomaly_share=blend.info.get("anomaly_share"),
-    )

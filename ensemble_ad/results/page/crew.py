@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ensemble_ad.blend.columns import stacked, weight_by_member
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.contents import Correlations, Floats, Weight
@@ -36,16 +37,10 @@ def columns(blend: SavedBlend, members: Sequence[Member]) -> Columns:
     Raises:
         StorageError: if a member is damaged.
     """
-    vectors = {member.key: member.vectors() for member in members}
-    kinds = {member.key: member.columns for member in members}
     names = tuple(blend.weights)
-    parts = [name.partition("/") for name in names]
-    low, high = (
-        np.stack([vectors[key][side][:, kinds[key].index(kind)] for key, _, kind in parts], axis=1).astype(np.float64)
-        for side in (0, 1)
-    )
-    main = {m.key: vectors[m.key][1][:, m.columns.index(m.main_column)].astype(np.float64) for m in members}
-    return Columns(names=names, reference=low, test=high, main=main)
+    low, high = (side.astype(np.float64) for side in stacked(names, members))
+    main = stacked([f"{member.key}/{member.main_column}" for member in members], members)[1].astype(np.float64)
+    return Columns(names=names, reference=low, test=high, main=dict(zip([m.key for m in members], main.T, strict=True)))
 
 
 def weights(
@@ -73,10 +68,7 @@ def weights(
 
 def correlations(blend: SavedBlend, members: Sequence[Member], found: Columns) -> Correlations:
     """Rank correlations of the 40 heaviest members, by family and then by weight, and of the blend, which is last."""
-    weight: dict[str, float] = {}
-    for name, value in blend.weights.items():
-        key = name.partition("/")[0]
-        weight[key] = weight.get(key, 0.0) + value
+    weight = weight_by_member(blend.weights)
     heaviest: dict[str, float] = {}
     for member in members:
         heaviest[member.family] = max(heaviest.get(member.family, 0.0), weight[member.key])

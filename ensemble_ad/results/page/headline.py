@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from ensemble_ad.blend.saved import SavedBlend
+from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.contents import Floats, Headline, Judged, LabelUse
 from ensemble_ad.results.page.pictures import separation_of
@@ -21,11 +22,11 @@ def headline(
         scores: float64 (k,) of the test images: "blend", "equal", and each member's main column by its key.
         equal: the separation of the equal mean.
     """
-    separation = blend.info["separation"]
+    separation = blend.info.separation
     chosen = max(members, key=separation_of)
     judged = [
         _judge("blend", blend.name, blend, labels, scores["blend"], _pair(separation)),
-        _judge("chosen", chosen.key, blend, labels, scores[chosen.key], _pair(chosen.info.get("separation"))),
+        _judge("chosen", chosen.key, blend, labels, scores[chosen.key], _pair(chosen.info.separation)),
     ]
     hindsight = _hindsight(members, labels, scores)
     if hindsight not in (None, chosen.key):
@@ -38,14 +39,14 @@ def headline(
         ]
     return Headline(
         blend=blend.name,
-        method=str(blend.info["method"]),
-        families=tuple(str(name) for name in blend.info["families"]),
+        method=blend.info.method,
+        families=blend.info.families,
         members=len(members),
         judged=tuple(judged),
-        separation=float(separation["value"]),
-        separation_error=float(separation["standard_error"]),
+        separation=separation.value,
+        separation_error=separation.standard_error,
         estimate=blend.estimate_in_words(),
-        transductive=blend.transductive,
+        transductive=blend.info.transductive,
     )
 
 
@@ -53,8 +54,8 @@ def _column(judged: Judged) -> str:
     return "equal" if judged.role == "equal" else judged.name
 
 
-def _pair(separation: Mapping[str, float] | None) -> tuple[float, float] | None:
-    return None if separation is None else (float(separation["value"]), float(separation["standard_error"]))
+def _pair(separation: Measured | None) -> tuple[float, float] | None:
+    return None if separation is None else (separation.value, separation.standard_error)
 
 
 def _hindsight(members: Sequence[Member], labels: LabelUse, scores: Mapping[str, Floats]) -> str | None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ensemble_ad.data.images import Dataset, load_dataset
+from ensemble_ad.data.dataset import Dataset, load_dataset
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import EnsadError
+from ensemble_ad.layout import preprocessed_folder
 from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.contents import Floats, Gallery, LatentSheet, Shot, View
@@ -31,7 +32,7 @@ def find_images(data: Path, studies: Path, record: DataRecord) -> tuple[Dataset 
     why = ""
     for folder in dict.fromkeys((data, Path(record.source))):
         try:
-            dataset = load_dataset(folder, image_cache=studies / "preprocessed")
+            dataset = load_dataset(folder, image_cache=preprocessed_folder(studies))
         except EnsadError as error:
             why = why or str(error)
             continue
@@ -77,15 +78,14 @@ def representatives(members: Sequence[Member]) -> list[Member]:
     """
     chosen: dict[str, Member] = {}
     for member in sorted(members, key=lambda m: (-separation_of(m), m.key)):
-        if member.info.get("origin") is None:
+        if member.info.origin is None:
             chosen.setdefault(member.family, member)
     return list(chosen.values())
 
 
 def separation_of(member: Member) -> float:
     """Of its main column, without labels; minus infinity where it is not known."""
-    found = member.info.get("separation")
-    return float(found["value"]) if found else float("-inf")
+    return member.info.separation.value if member.info.separation else float("-inf")
 
 
 def gallery(
@@ -178,7 +178,7 @@ def latent_sheets(
 
 def _opened(members: Sequence[Member], device: str, notes: list[str]) -> Iterator[tuple[Member, "OpenMember"]]:
     from ensemble_ad.detect.latent import open_member
-    from ensemble_ad.training.loop import choose_device
+    from ensemble_ad.training.device import choose_device
 
     place = choose_device(device)
     for member in members:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemble_ad.errors import EnsadError
+from ensemble_ad.layout import studies_database
 from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.contents import Search, Slice, Trial
 
@@ -36,8 +37,8 @@ def searches(
     """
     of_study: dict[str, list[Member]] = {}
     for member in members:
-        if member.info.get("trial"):
-            of_study.setdefault(str(member.info["trial"]["study"]), []).append(member)
+        if member.info.trial:
+            of_study.setdefault(member.info.trial.study, []).append(member)
     if not of_study:
         return (), []
     stored, why = _stored(studies, url)
@@ -59,8 +60,8 @@ def searches(
 def _stored(studies: Path, url: str | None) -> tuple[Mapping[str, "optuna.Study"], str | None]:
     """The storage's studies by name, or why there are none."""
     gone = "only finished trials are shown, without pruned ones and importance"
-    if url is None and not (studies / "studies.db").exists():
-        return {}, f"the studies' database {studies / 'studies.db'} is not there: {gone}"
+    if url is None and not studies_database(studies).exists():
+        return {}, f"the studies' database {studies_database(studies)} is not there: {gone}"
     import optuna
 
     from ensemble_ad.search.storage import open_storage
@@ -110,7 +111,7 @@ def _of_study(study: "optuna.Study", members: Sequence[Member], seed: int) -> Se
 def _objectives(name: str, members: Sequence[Member], directions: int) -> tuple[str, ...]:
     if directions == 2:
         return ("separation", "synthetic")
-    return (str(members[-1].info["objective"]["name"]),) if not name.endswith(_BOTH) else ("separation",)
+    return (members[-1].info.objective.name,) if not name.endswith(_BOTH) else ("separation",)
 
 
 def _importance(study: "optuna.Study", seed: int) -> dict[str, float]:
@@ -138,23 +139,19 @@ def _importance(study: "optuna.Study", seed: int) -> dict[str, float]:
 
 def _of_members(name: str, members: Sequence[Member]) -> Search:
     """A study as far as its cached members tell."""
-    ordered = sorted(members, key=lambda member: int(member.info["trial"]["number"]))
-    first = ordered[-1].info["objective"]
+    made = [(member.info.trial, member) for member in members if member.info.trial]
+    made.sort(key=lambda pair: pair[0].number)
+    last = made[-1][1].info.objective
     trials = tuple(
-        Trial(
-            number=int(member.info["trial"]["number"]),
-            state="complete",
-            values=(member.value,),
-            parameters=dict(member.info["trial"].get("parameters", {})),
-        )
-        for member in ordered
-        if member.info["objective"]["name"] == first["name"]
+        Trial(number=trial.number, state="complete", values=(member.value,), parameters=dict(trial.parameters))
+        for trial, member in made
+        if member.info.objective.name == last.name
     )
     return Search(
-        family=ordered[0].family,
+        family=made[0][1].family,
         study=name,
-        objectives=(str(first["name"]),),
-        maximize=(first["direction"] != "minimize",),
+        objectives=(last.name,),
+        maximize=(last.direction != "minimize",),
         trials=trials,
         importance={},
         slices=_slices(trials, [], {}),

@@ -1,4 +1,4 @@
-"""Stacks of the course's convolutions: kernel 4, stride 2, padding 1, each halves or doubles height and width."""
+"""Stacks of convolutions that several families share; each convolution halves or doubles height and width."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,16 +7,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-# With more channels, oneDNN's transposed convolution is as fast or faster on maps of 4x4 and 8x8, where those stand.
+# Layers of more channels have maps of 4x4 and 8x8, where oneDNN's transposed convolution is as fast or faster.
 _MOST_FOLDED = 64
 
 
 class Doubling(nn.ConvTranspose2d):
     """`nn.ConvTranspose2d(channels_in, channels_out, 4, 2, 1)`, faster on a CPU in bfloat16 where channels are few.
 
-    There it is computed as a convolution of 2x2 to four times the channels, those of a block of 2x2 pixels, which are
-    then dealt out (Shi et al. 2016, "Is the deconvolution layer the same as a convolutional layer?", arXiv:1609.07009).
-    The sums are the same, but of numbers that oneDNN takes 16 channels at a time, however few there are.
+    There it is computed as a convolution with a kernel of 2x2 that gives four times the channels, those of a block of
+    2x2 pixels, which are then dealt out to their places (Shi et al. 2016, "Is the deconvolution layer the same as a
+    convolutional layer?", arXiv:1609.07009). The sums are the same. It is faster because oneDNN computes 16 channels at
+    a time, however few there are.
     """
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
@@ -30,19 +31,22 @@ class Doubling(nn.ConvTranspose2d):
 
     def _folded(self, maps: Tensor) -> Tensor:
         channels_in, channels = self.weight.shape[:2]
-        # Block j of a row has x[j] w[0:2] + x[j-1] w[2:4]; the axes are in, out, and (block, place in it) twice.
+        # Block j of a row is x[j] w[0:2] + x[j-1] w[2:4]. The axes are in, out, and twice (block, place in the block).
         taps = self.weight.reshape(channels_in, channels, 2, 2, 2, 2).flip(2, 4)
         weight = taps.permute(3, 5, 1, 0, 2, 4).reshape(4 * channels, channels_in, 2, 2)
         bias = None if self.bias is None else self.bias.repeat(4)
         blocks = conv2d(maps, weight, bias, padding=1)
         n, _, high, wide = blocks.shape
         rows = blocks.permute(0, 2, 3, 1).reshape(n, high, wide, 2, 2 * channels).transpose(2, 3)
-        # The outermost pixels stand for what padding takes away.
+        # The outermost pixels are those that the padding takes away.
         return rows.reshape(n, 2 * high, 2 * wide, channels)[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
 
 
 def halving(channels: Sequence[int], *, batch_norm: bool = False, activate_last: bool = True) -> nn.Sequential:
-    """Convolutions from `channels[0]` to `channels[-1]`, each with its normalisation and ReLU."""
+    """Convolutions of kernel 4, stride 2 and padding 1 from `channels[0]` to `channels[-1]`.
+
+    Batch normalisation, where it is asked for, and a ReLU follow each; the last only where `activate_last`.
+    """
     layers = nn.Sequential()
     for i, (before, after) in enumerate(pairwise(channels)):
         layers.append(nn.Conv2d(before, after, 4, 2, 1))
@@ -52,7 +56,10 @@ def halving(channels: Sequence[int], *, batch_norm: bool = False, activate_last:
 
 
 def doubling(channels: Sequence[int], *, batch_norm: bool = False) -> nn.Sequential:
-    """Transposed convolutions from `channels[0]` to the images' `channels[-1]`; the last ends in a Tanh."""
+    """The mirror image of `halving`: transposed convolutions from `channels[0]` to the images' `channels[-1]`.
+
+    Batch normalisation, where it is asked for, and a ReLU follow each but the last, which a Tanh follows.
+    """
     layers = nn.Sequential()
     for before, after in pairwise(channels[:-1]):
         layers.append(Doubling(before, after))
@@ -60,6 +67,24 @@ def doubling(channels: Sequence[int], *, batch_norm: bool = False) -> nn.Sequent
     layers.append(Doubling(channels[-2], channels[-1]))
     layers.append(nn.Tanh())
     return layers
+
+
+def pooled(channels_in: int, width: int, stages: int) -> tuple[nn.Sequential, int]:
+    """Convolutions of kernel 3 and stride 2 with normalisation and ReLU, then a mean over all places.
+
+    Args:
+        channels_in: the images' channels.
+        width: channels of the first convolution, doubled at the second and third.
+        stages: how many convolutions.
+
+    Returns:
+        The layers, from (B, channels_in, H, W) to (B, d), and d.
+    """
+    channels = [channels_in, *(width * 2 ** min(stage, 2) for stage in range(stages))]
+    layers: list[nn.Module] = []
+    for before, after in pairwise(channels):
+        layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels[-1]
 
 
 def _activate(layers: nn.Sequential, channels: int, batch_norm: bool) -> None:

@@ -1,0 +1,57 @@
+"""The columns of a saved blend, read from its members: one a member's kind of error, named `<member key>/<kind>`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ensemble_ad.blend.alarm import crossfit_reference
+from ensemble_ad.blend.info import BlendInfo
+from ensemble_ad.members.store import Member
+
+Rows = npt.NDArray[np.float32]
+
+
+def stacked(names: Sequence[str], members: Iterable[Member]) -> tuple[Rows, Rows]:
+    """Error vectors side by side.
+
+    Args:
+        names: of the columns, m of them.
+        members: all that `names` speak of.
+
+    Returns:
+        float32 (n, m) of the held-out normal images and (k, m) of the test images.
+
+    Raises:
+        StorageError: if a member is damaged.
+    """
+    known = {member.key: member for member in members}
+    parts = [name.partition("/") for name in names]
+    vectors = {key: known[key].vectors() for key in dict.fromkeys(key for key, _, _ in parts)}
+    reference, test = (
+        np.stack([vectors[key][side][:, known[key].columns.index(kind)] for key, _, kind in parts], axis=1)
+        for side in (0, 1)
+    )
+    return reference, test
+
+
+def reference_scores(
+    info: BlendInfo, reference: npt.NDArray[np.floating], test: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float64]:
+    """Scores of the held-out normal images by rules that were fitted without them; see `alarm.crossfit_reference`."""
+    return crossfit_reference(
+        reference,
+        test,
+        method=info.asked_method,
+        weights=np.array(list(info.weights.values())) if info.asked_method == "given" else None,
+        anomaly_share=info.anomaly_share,
+    )
+
+
+def weight_by_member(weights: Mapping[str, float]) -> dict[str, float]:
+    """The sum of each member's weights, by its key."""
+    total: dict[str, float] = {}
+    for name, value in weights.items():
+        key = name.partition("/")[0]
+        total[key] = total.get(key, 0.0) + value
+    return total

@@ -1,0 +1,165 @@
+"""What `blend.json` holds: a frozen record, its form on disk, and the check of a file that may be a stranger's."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+from ensemble_ad.errors import UsageError
+from ensemble_ad.files.id_table import is_text
+from ensemble_ad.files.json_file import fits, json_hash
+from ensemble_ad.layout import is_fingerprint, is_key
+from ensemble_ad.members.measured import MEASURED, Measured, UnfitError
+from ensemble_ad.statistics.implied import Share
+
+FORMAT = 1
+_NUMBER = (int, float)
+_MOST, _LONGEST = 1e300, 10_000
+_KINDS: dict[str, Any] = {
+    "name": str,
+    "data": str,
+    "families": list,
+    "members": list,
+    "method": str,
+    "weights": dict,
+    "separation": MEASURED,
+    "labels_used": str,
+    "seconds": _NUMBER,
+    "created": str,
+    "blended": str,
+    "identity": str,
+    "checksum": str,
+}
+"""What every blend's file has to hold."""
+_OPTIONAL: dict[str, Any] = {
+    "terms": list,
+    "asked_method": str,
+    "normaliser": str,
+    "explanation": str,
+    "anomaly_share": _NUMBER,
+    "share": MEASURED,
+    "correlation": dict,
+    "transductive": bool,
+}
+"""What a file of an earlier version lacks, or any may hold as null, and what else it has to be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlendInfo:
+    """What is known of a blend besides its scores and its rule: the contents of `blend.json`.
+
+    Attributes:
+        name: the blend's.
+        data: fingerprint of its data set.
+        members: the members' keys.
+        families: of its members, sorted.
+        terms: what `--members` said; None where an earlier version did not note it.
+        method: that was used in the end.
+        asked_method: that the user asked for.
+        normaliser: how scores were made comparable; None where an earlier version did not note it.
+        explanation: why these weights, in a sentence or two.
+        weights: of each column, `<member key>/<kind of error>`.
+        separation: of the blend, out of fold.
+        anomaly_share: the share of anomalies in the test set, where the user gave it.
+        share: the share that was estimated.
+        correlation: Spearman's rank correlation of its scores with each member's main column; constant members are not
+            in it.
+        transductive: whether a member of it was trained on the unlabelled test images too.
+        labels_used: which labels its members' making read, or `none`.
+        seconds: that blending took.
+        created, blended: when the blend was made first and last, in ISO 8601.
+        identity: hash of what makes two blends the same one.
+        checksum: BLAKE2b-128 of its arrays' file.
+    """
+
+    name: str
+    data: str
+    members: tuple[str, ...]
+    families: tuple[str, ...]
+    method: str
+    weights: Mapping[str, float]
+    separation: Measured
+    terms: tuple[str, ...] | None = None
+    asked_method: str = "auto"
+    normaliser: str | None = None
+    explanation: str = ""
+    anomaly_share: float | None = None
+    share: Measured | None = None
+    correlation: Mapping[str, float] = field(default_factory=dict)
+    transductive: bool = False
+    labels_used: str = "none"
+    seconds: float = 0.0
+    created: str = ""
+    blended: str = ""
+    identity: str = ""
+    checksum: str = ""
+
+    def made(self) -> Self:
+        """This blend with its `identity`: another one of the same identity is the same blend made again."""
+        what = {"data": self.data, "method": self.method, "normaliser": self.normaliser, "weights": dict(self.weights)}
+        return replace(self, identity=json_hash(what))
+
+    def made_again(self, later: Self, now: str) -> Self:
+        """This blend, made again as `later`: with what the user knew then, and what an earlier version did not note."""
+        return replace(
+            self,
+            explanation=later.explanation,
+            anomaly_share=later.anomaly_share,
+            share=later.share,
+            correlation=later.correlation,
+            transductive=later.transductive,
+            blended=now,
+        )
+
+    @property
+    def known_share(self) -> Share | None:
+        """The share of anomalies in its test set: the user's where it was given, else the estimate, else None."""
+        if self.anomaly_share is not None:
+            return Share(value=float(self.anomaly_share))
+        if self.share is None:
+            return None
+        return Share(value=float(self.share.value), standard_error=float(self.share.standard_error), given=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The contents of `blend.json`."""
+        value = {"format": FORMAT, **asdict(self)}
+        return {name: each for name, each in value.items() if each is not None or name in ("anomaly_share", "share")}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """The inverse of `to_json`, of a file of any version that wrote this format.
+
+        Raises:
+            UnfitError: if something is missing or otherwise than it has to be.
+        """
+        if not fits(value, _KINDS) or value.get("format") != FORMAT:
+            raise UnfitError("format")
+        known = {name: value[name] for name in (*_KINDS, *_OPTIONAL) if value.get(name) is not None}
+        if not all(fits(known[name], kind) for name, kind in _OPTIONAL.items() if name in known):
+            raise UnfitError("optional parts")
+        if not _is_plain(known):
+            raise UnfitError("texts and numbers to show")
+        for name in ("members", "families", "terms"):
+            known |= {name: tuple(known[name])} if name in known else {}
+        for name in ("separation", "share"):
+            known |= {name: Measured.from_json(known[name])} if name in known else {}
+        info = cls(**known)
+        try:
+            _ = info.known_share
+        except UsageError as error:
+            raise UnfitError(str(error)) from None
+        return info
+
+
+def _is_plain(value: Mapping[str, Any]) -> bool:
+    """Whether numbers are numbers, names names, and what a table shows text without control characters."""
+    numbers = (*value["weights"].values(), *value.get("correlation", {}).values())
+    names = (*value["families"], *value.get("terms", ()), *value["weights"], *value.get("correlation", {}))
+    texts = [value[name] for name in ("method", "labels_used", "created", "blended", "checksum")]
+    texts += [value.get(name, "") for name in ("asked_method", "normaliser", "explanation")]
+    return (
+        is_fingerprint(value["data"])
+        and all(fits(number, _NUMBER) and abs(number) < _MOST for number in numbers)
+        and all(isinstance(text, str) and is_text(text) and len(text) < _LONGEST for text in (*texts, *names))
+        and all(isinstance(key, str) and is_key(key) for key in value["members"])
+        and len(value["members"]) > 0
+    )

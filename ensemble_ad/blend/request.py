@@ -1,0 +1,126 @@
+"""What a blend is asked for: scores, method and options, checked before anything is fitted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ensemble_ad.blend.methods import AUTO, Method, find_method
+from ensemble_ad.errors import DataError, UsageError
+from ensemble_ad.statistics.arrays import Bools, Floats, Floats64, as_floats, as_labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What `blend_scores` is asked for.
+
+    Attributes:
+        reference, test: (n, m) and (k, m) finite scores.
+        names: (m,) names of the members.
+        asked: the method's name.
+        method: the method; None for `auto`.
+        weights: (m,) the user's weights, for the method `given`; else None.
+        anomaly_share: share of anomalies that the user gave, or None.
+        label: (k,) True for anomalies, for the method `labels`; else None.
+        seed: seed of all random choices.
+    """
+
+    reference: Floats
+    test: Floats
+    names: tuple[str, ...]
+    asked: str
+    method: Method | None
+    weights: Floats64 | None
+    anomaly_share: float | None
+    label: Bools | None
+    seed: int
+
+
+def check_request(
+    reference: ArrayLike,
+    test: ArrayLike,
+    *,
+    method: str,
+    weights: ArrayLike | None,
+    normaliser: str | None,
+    names: Sequence[str] | None,
+    anomaly_share: float | None,
+    label: ArrayLike | None,
+    seed: int,
+) -> Request:
+    """The request that the arguments of `blend_scores` make.
+
+    Raises:
+        DataError, UsageError: as for `blend_scores`.
+    """
+    low, high = _table(reference, "reference"), _table(test, "test")
+    columns = low.shape[1]
+    if columns != high.shape[1]:
+        raise DataError(
+            "reference and test have to have the same members in columns, "
+            f"got {columns} and {high.shape[1]}: score both with the same members"
+        )
+    called = _names(names, columns)
+    _check_finite(low, "reference", called)
+    _check_finite(high, "test", called)
+    given = None if weights is None else _weights(weights, columns)
+    if given is not None and method == AUTO:
+        method = "given"
+    if given is not None and method != "given":
+        raise UsageError(f"weights go with the method 'given', got {method!r}: drop the one or the other")
+    if anomaly_share is not None and not 0.0 < anomaly_share < 1.0:
+        raise UsageError(f"the anomaly share lies between 0 and 1, got {anomaly_share}: pass for example 0.5")
+    if label is not None and method != "labels":
+        raise UsageError(f"labels go with the method 'labels', got {method!r}: nothing else may see them")
+    flags = None if label is None else as_labels(label, len(high))
+    if method == AUTO and normaliser is not None:
+        raise UsageError(f"'auto' chooses its normalisers, got {normaliser!r}: name a method or drop the normaliser")
+    return Request(
+        reference=low,
+        test=high,
+        names=called,
+        asked=method,
+        method=None if method == AUTO else find_method(method, normaliser),
+        weights=given,
+        anomaly_share=anomaly_share,
+        label=flags,
+        seed=seed,
+    )
+
+
+def _table(values: ArrayLike, name: str) -> Floats:
+    array = as_floats(values, name)
+    if array.ndim != 2:
+        raise DataError(f"{name} has to be images x members, got shape {array.shape}: pass a 2-D array")
+    if array.size == 0:
+        raise DataError(f"{name} is empty, shape {array.shape}: at least one image and one member are needed")
+    return array
+
+
+def _names(names: Sequence[str] | None, columns: int) -> tuple[str, ...]:
+    called = tuple(f"member {i}" for i in range(columns)) if names is None else tuple(str(name) for name in names)
+    if len(called) != columns:
+        raise DataError(f"names has to hold one name a member, got {len(called)} for {columns} members: align them")
+    return called
+
+
+def _check_finite(table: Floats, name: str, called: tuple[str, ...]) -> None:
+    # The extremes tell it without a second table.
+    if np.isfinite(table.min()) and np.isfinite(table.max()):
+        return
+    bad = (~np.isfinite(table)).sum(axis=0)
+    column = int(np.argmax(bad > 0))
+    raise DataError(
+        f"scores have to be finite, {name} has {bad[column]} that are not in column {column} "
+        f"({called[column]}): recompute that member or leave it out"
+    )
+
+
+def _weights(weights: ArrayLike, columns: int) -> Floats64:
+    given = np.asarray(weights, dtype=np.float64)
+    if given.shape != (columns,):
+        raise DataError(f"weights have to hold one number a member, got shape {given.shape} for {columns} members")
+    if not np.isfinite(given).all() or (given < 0).any() or given.sum() <= 0:
+        raise DataError(f"weights have to be at least 0 and not all 0, got {given.tolist()[:20]}: correct them")
+    return given

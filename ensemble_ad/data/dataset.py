@@ -1,0 +1,90 @@
+"""What a study is run on: the user's training and test images, as Kaggle's two .npy files or as folders of pictures."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ensemble_ad.data.images import Images, ImageSet
+from ensemble_ad.data.npy import open_array
+from ensemble_ad.data.pictures import open_folder
+from ensemble_ad.errors import DataError
+from ensemble_ad.files.json_file import json_hash
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """The images of a study.
+
+    Attributes:
+        train: normal images to train on.
+        test: unlabelled images of the same shape; there may be none.
+    """
+
+    train: ImageSet
+    test: ImageSet
+
+    @property
+    def side(self) -> int:
+        """Height and width of every image, in pixels."""
+        return int(self.train.images.shape[1])
+
+    @property
+    def channels(self) -> int:
+        """Channels of every image, 1 or 3."""
+        return int(self.train.images.shape[3])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of both sets, another for any changed pixel; members of different fingerprints never mix."""
+        return json_hash([self.train.fingerprint, self.test.fingerprint])
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether both sets hold grey images, be they stored as grey or as three equal channels."""
+        return self.train.is_grey and self.test.is_grey
+
+
+def load_dataset(data: Path, *, image_cache: Path, test_optional: bool = False) -> Dataset:
+    """Read `data`, either `trainingset.npy` and `testingset.npy` or the folders `train/` and `test/`.
+
+    Args:
+        data: the folder.
+        image_cache: folder where decoded pictures are kept as uint8 arrays.
+        test_optional: whether a folder without test images gives a data set with none, instead of an error.
+
+    Raises:
+        DataError: if anything about the images makes them unusable; the message names file, rule and value.
+    """
+    if not data.is_dir():
+        raise DataError(
+            f"the data folder {data} does not exist; put trainingset.npy and testingset.npy there, "
+            "or name the folder that has them with --data"
+        )
+    train = _load_one(data, "trainingset.npy", "train", image_cache)
+    if test_optional and not (data / "testingset.npy").exists() and not (data / "test").exists():
+        return Dataset(train=train, test=ImageSet(images=train.images[:0], ids=(), source=data / "test"))
+    test = _load_one(data, "testingset.npy", "test", image_cache)
+    if train.images.shape[1:] != test.images.shape[1:]:
+        raise DataError(
+            f"training and test images must have one shape, but {train.source.name} has "
+            f"{_shape_text(train.images)} and {test.source.name} {_shape_text(test.images)}"
+        )
+    return Dataset(train=train, test=test)
+
+
+def _load_one(data: Path, array_name: str, folder_name: str, image_cache: Path) -> ImageSet:
+    array, folder = data / array_name, data / folder_name
+    if array.exists():
+        images = open_array(array)
+        return ImageSet(images=images, ids=tuple(map(str, range(len(images)))), source=array)
+    if folder.is_dir():
+        return open_folder(folder, image_cache)
+    raise DataError(
+        f"{data} must hold {array_name} or a folder {folder_name}/ of images, and has neither; "
+        "download the data there, or name another folder with --data"
+    )
+
+
+def _shape_text(images: Images) -> str:
+    """Shape of one image as people write it: 64x64x3."""
+    return "x".join(str(n) for n in images.shape[1:])

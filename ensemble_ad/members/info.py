@@ -1,0 +1,321 @@
+"""What `member.json` holds: a frozen record, its form on disk, and the check of a file that may be a stranger's."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from ensemble_ad.files.id_table import is_text
+from ensemble_ad.files.json_file import fits
+from ensemble_ad.layout import is_fingerprint, is_key
+from ensemble_ad.members.measured import MEASURED, Measured, Objectives, UnfitError
+
+FORMAT = 1
+_COLUMN = re.compile(r"[A-Za-z0-9_.+-]{1,100}")
+_NUMBER = (int, float)
+_MOST = 1 << 53
+_KINDS: dict[str, Any] = {
+    "recipe": {
+        "family": str,
+        "data": str,
+        "preprocess": {"crop": list, "size": list},
+        "training": {"epochs": int},
+        "labels": (str, type(None)),
+    },
+    "objective": {"name": str, "direction": str, "value": _NUMBER, "column": str},
+    "best_epoch": int,
+    "parameters": int,
+    "seconds": {"train": _NUMBER, "score": _NUMBER},
+    "columns": list,
+    "checksums": dict,
+    "created": str,
+}
+"""What every member's file has to hold."""
+_OPTIONAL: dict[str, Any] = {
+    "separation": MEASURED,
+    "trial": {"number": int, "study": str},
+    "objectives": dict,
+    "history": list,
+    "environment": dict,
+    "transductive": bool,
+    "preset": str,
+    "origin": str,
+}
+"""What a file may lack, or hold as null, and what else it has to be."""
+_EPOCH = {"epoch": int, "loss": _NUMBER, "value": _NUMBER, "rate": _NUMBER}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenBy:
+    """The objective that chose a member's epoch and kind of error.
+
+    Attributes:
+        name: the objective's.
+        direction: `maximize` or `minimize`.
+        value: the member's, in that direction.
+        standard_error: of the value; NaN where it is not known.
+        column: the kind of error that the value holds for.
+    """
+
+    name: str
+    direction: str
+    value: float
+    standard_error: float = float("nan")
+    column: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochInfo:
+    """One epoch of a training.
+
+    Attributes:
+        number: from 1.
+        loss: mean training loss.
+        value: the objective's.
+        rate: images trained a second.
+        parts: that each batch was computed in; more than 1 where memory did not suffice for a whole one.
+    """
+
+    number: int
+    loss: float
+    value: float
+    rate: float
+    parts: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values; `parts` only where there are several."""
+        values = {"epoch": self.number, "loss": self.loss, "value": self.value, "rate": self.rate}
+        return values | ({"parts": self.parts} if self.parts > 1 else {})
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`.
+
+        Raises:
+            UnfitError: if it is none.
+        """
+        if not fits(value, _EPOCH):
+            raise UnfitError("history")
+        parts = value.get("parts", 1)
+        return cls(number=value["epoch"], loss=value["loss"], value=value["value"], rate=value["rate"], parts=parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialInfo:
+    """The trial of a study that made a member: its number, and the parameters that it drew."""
+
+    study: str
+    number: int
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seconds:
+    """How long a member took to train, and to score all its images."""
+
+    train: float
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeInfo:
+    """What of a member's recipe is read without torch.
+
+    Attributes:
+        family: its name.
+        data: fingerprint of the data set.
+        version: of the recipes' rules; None of imported scores.
+        labels: hash of the labels that the objective read; None where it read none.
+        crop: the first of the crop's two fractions; None of imported scores.
+        size: height in pixels that the crop is resized to; None of imported scores.
+        epochs: the most that the training was to take.
+        seed: of the training.
+        subset: training images used; None is all.
+        flips: whether the score is the mean of an image's and its mirror image's.
+        json: the whole recipe, for `training.recipe.Recipe.from_json`.
+    """
+
+    family: str
+    data: str
+    version: int | None
+    labels: str | None
+    crop: float | None
+    size: int | None
+    epochs: int
+    seed: int | None
+    subset: int | None
+    flips: bool
+    json: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """From a whole recipe that was checked."""
+        return cls(
+            family=value["family"],
+            data=value["data"],
+            version=value.get("version"),
+            labels=value["labels"],
+            crop=value["preprocess"]["crop"][0],
+            size=value["preprocess"]["size"][0],
+            epochs=value["training"]["epochs"],
+            seed=value["training"].get("seed"),
+            subset=value.get("subset"),
+            flips=bool(value.get("flips", False)),
+            json=value,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberInfo:
+    """What is known of a member besides its error vectors and weights: the contents of `member.json`.
+
+    Attributes:
+        key: the member's name.
+        recipe: what it was made of.
+        objective: what chose its epoch and its main kind of error.
+        objectives: what all objectives say of it.
+        separation: of its main column; None where there were no test images.
+        best_epoch: the epoch whose weights were kept.
+        history: its epochs.
+        parameters: how many numbers the model has.
+        seconds: how long it took.
+        environment: versions and machine, by name.
+        created: the time in ISO 8601.
+        transductive: whether it was trained on the unlabelled test images too.
+        trial: the trial that made it.
+        preset: name of the published system that it is.
+        origin: `imported` of scores that another program made.
+        columns: names of its kinds of error, in the vectors' order.
+        checksums: BLAKE2b-128 of its other files, by name.
+    """
+
+    key: str
+    recipe: RecipeInfo
+    objective: ChosenBy
+    created: str
+    objectives: Objectives = field(default_factory=Objectives)
+    separation: Measured | None = None
+    best_epoch: int = 0
+    history: tuple[EpochInfo, ...] = ()
+    parameters: int = 0
+    seconds: Seconds = Seconds(train=0.0, score=0.0)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    transductive: bool = False
+    trial: TrialInfo | None = None
+    preset: str | None = None
+    origin: str | None = None
+    columns: tuple[str, ...] = ()
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """Where it came from, in a word or two: its trial's number, its preset, or `imported`."""
+        return f"trial {self.trial.number}" if self.trial else self.preset or self.origin or ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The contents of `member.json`."""
+        optional = {"origin": self.origin, "preset": self.preset, "trial": self.trial and asdict(self.trial)}
+        return {
+            "format": FORMAT,
+            "key": self.key,
+            "recipe": dict(self.recipe.json),
+            "transductive": self.transductive,
+            "objective": asdict(self.objective),
+            "objectives": self.objectives.to_json(),
+            "separation": self.separation and asdict(self.separation),
+            "best_epoch": self.best_epoch,
+            "history": [epoch.to_json() for epoch in self.history],
+            "parameters": self.parameters,
+            "seconds": asdict(self.seconds),
+            "environment": dict(self.environment),
+            "created": self.created,
+            **{name: value for name, value in optional.items() if value is not None},
+            "columns": list(self.columns),
+            "checksums": dict(self.checksums),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`, of a file of this format and any version that wrote it.
+
+        Raises:
+            UnfitError: if something is missing or otherwise than it has to be; its text says what.
+        """
+        lacking = _unfit(value)
+        if lacking:
+            raise UnfitError(", ".join(lacking))
+        separation, trial = value.get("separation"), value.get("trial")
+        return cls(
+            key=value["key"],
+            recipe=RecipeInfo.from_json(value["recipe"]),
+            objective=ChosenBy(**{name: value["objective"][name] for name in _chosen(value["objective"])}),
+            objectives=Objectives.from_json(value.get("objectives") or {}),
+            separation=None if separation is None else Measured.from_json(separation),
+            best_epoch=value["best_epoch"],
+            history=tuple(EpochInfo.from_json(epoch) for epoch in value.get("history") or ()),
+            parameters=value["parameters"],
+            seconds=Seconds(train=value["seconds"]["train"], score=value["seconds"]["score"]),
+            environment={str(name): str(each) for name, each in (value.get("environment") or {}).items()},
+            created=value["created"],
+            transductive=value.get("transductive") or False,
+            trial=None if trial is None else _trial(trial),
+            preset=value.get("preset"),
+            origin=value.get("origin"),
+            columns=tuple(value["columns"]),
+            checksums=value["checksums"],
+        )
+
+
+def _chosen(objective: Mapping[str, Any]) -> Sequence[str]:
+    return [name for name in ChosenBy.__dataclass_fields__ if name in objective]
+
+
+def _trial(value: Mapping[str, Any]) -> TrialInfo:
+    parameters = value.get("parameters")
+    return TrialInfo(
+        study=value["study"], number=value["number"], parameters=parameters if isinstance(parameters, dict) else {}
+    )
+
+
+def _unfit(value: Mapping[str, Any]) -> list[str]:
+    """What of a member's file is missing or otherwise than it has to be."""
+    found = [name for name, kind in _KINDS.items() if not fits(value, {name: kind})]
+    if found:
+        return found
+    found = [n for n, kind in _OPTIONAL.items() if value.get(n) is not None and not fits(value[n], kind)]
+    if found:
+        return found
+    if not is_fingerprint(value["recipe"]["data"]):
+        return ["the fingerprint of its data"]
+    if not is_key(str(value["key"])) or not _belongs_together(value):
+        return ["columns"]
+    return [] if _is_plain(value) else ["texts and numbers to show"]
+
+
+def _belongs_together(value: Mapping[str, Any]) -> bool:
+    """Whether columns are distinct names, the objective's among them, and the family the key's."""
+    columns, key = value["columns"], str(value["key"])
+    return (
+        all(isinstance(name, str) and _COLUMN.fullmatch(name) for name in columns)
+        and len(set(columns)) == len(columns)
+        and value["objective"]["column"] in columns
+        and value["recipe"]["family"] == key.rpartition("-")[0]
+    )
+
+
+def _is_plain(value: Mapping[str, Any]) -> bool:
+    """Whether what a table shows of a member is short text without control characters, and numbers or nothing."""
+    recipe, objective, trial = value["recipe"], value["objective"], value.get("trial") or {}
+    texts = (value.get("preset"), value.get("origin"), recipe["labels"], objective["name"], value["created"],
+             objective["direction"], trial.get("study"), *(value.get("environment") or {}).values())  # fmt: skip
+    crop, size = recipe["preprocess"]["crop"][:1], recipe["preprocess"]["size"][:1]
+    whole = (recipe.get("version"), recipe.get("subset"), recipe["training"].get("seed"), *size)
+    counts = [recipe["training"]["epochs"], value["best_epoch"], value["parameters"], trial.get("number", 0)]
+    counts += [count for count in whole if count is not None]
+    return (
+        all(text is None or (isinstance(text, str) and is_text(text) and len(text) < 300) for text in texts)
+        and (len(crop), len(size)) == (1, 1)
+        and fits(crop[0], (*_NUMBER, type(None)))
+        and fits(objective.get("standard_error", 0.0), _NUMBER)
+        and all(isinstance(count, int) and abs(count) <= _MOST for count in counts)
+    )

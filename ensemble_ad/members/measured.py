@@ -1,0 +1,99 @@
+"""What the objectives say of a member, as `member.json` and a trial's notes hold it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from ensemble_ad.files.json_file import fits
+
+_NUMBER = (int, float)
+MEASURED = {"value": _NUMBER, "standard_error": _NUMBER}
+"""The form of a `Measured` as JSON, for `fits`."""
+_OBJECTIVES: dict[str, Any] = {
+    "separation": MEASURED,
+    "synthetic": {**MEASURED, "kinds": dict},
+    "loss": MEASURED,
+    "share": {"value": _NUMBER, "low": _NUMBER},
+    "implausible": list,
+}
+
+
+class UnfitError(ValueError):
+    """A member's file that lacks something, or holds it otherwise than it has to be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A value with its standard error."""
+
+    value: float
+    standard_error: float
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`."""
+        return cls(value=value["value"], standard_error=value["standard_error"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthetic(Measured):
+    """The objective `synthetic`: `kinds` has the AUC of each kind of pseudo-anomaly."""
+
+    kinds: Mapping[str, float]
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`."""
+        return cls(value=value["value"], standard_error=value["standard_error"], kinds=value["kinds"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """The estimated share of anomalies among the test images, and its lower bound."""
+
+    value: float
+    low: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objectives:
+    """What the objectives say of a member, by the kind of error that its own objective chose; None where not known.
+
+    Attributes:
+        separation: A.
+        synthetic: mean AUC over the kinds of pseudo-anomaly.
+        loss: mean squared reconstruction error a pixel.
+        share: estimated share of anomalies in the test set.
+        implausible: the kinds of error that `separation` passed over.
+    """
+
+    separation: Measured | None = None
+    synthetic: Synthetic | None = None
+    loss: Measured | None = None
+    share: Share | None = None
+    implausible: tuple[str, ...] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What is known, as JSON values."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`.
+
+        Raises:
+            UnfitError: if it is none.
+        """
+        known = {name: value[name] for name in _OBJECTIVES if value.get(name) is not None}
+        if not all(fits(known[name], _OBJECTIVES[name]) for name in known):
+            raise UnfitError("objectives")
+        numbers = known["synthetic"]["kinds"].values() if "synthetic" in known else ()
+        if not all(fits(number, _NUMBER) for number in numbers):
+            raise UnfitError("objectives")
+        return cls(
+            separation=Measured.from_json(known["separation"]) if "separation" in known else None,
+            synthetic=Synthetic.from_json(known["synthetic"]) if "synthetic" in known else None,
+            loss=Measured.from_json(known["loss"]) if "loss" in known else None,
+            share=Share(value=known["share"]["value"], low=known["share"]["low"]) if "share" in known else None,
+            implausible=tuple(map(str, known["implausible"])) if "implausible" in known else None,
+        )

@@ -1,0 +1,68 @@
+"""The names of the types of arrays, and the checks that an array holds scores or labels."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ensemble_ad.errors import DataError
+
+Floats32 = NDArray[np.float32]
+Floats64 = NDArray[np.float64]
+Floats = NDArray[np.floating]
+"""Either of the two."""
+Bools = NDArray[np.bool_]
+
+
+def as_scores(values: ArrayLike, name: str, ndim: int) -> Floats:
+    """`values` as a float array of `ndim` dimensions, never empty, never NaN (infinities rank like any number).
+
+    Raises:
+        DataError: if they are none; for a NaN the message names its column.
+    """
+    array = as_floats(values, name)
+    if array.ndim != ndim:
+        want = "one number an image" if ndim == 1 else "images x columns"
+        raise DataError(f"{name} has to have {ndim} dimension(s) ({want}), got shape {array.shape}: reshape it")
+    if array.size == 0:
+        raise DataError(f"{name} is empty, shape {array.shape}: at least one image is needed")
+    if np.isnan(array.min()):  # a NaN is every minimum, and needs no second array to be found
+        bad = np.isnan(array)
+        first = np.argwhere(bad)[0]
+        where = f"row {first[0]}" if ndim == 1 else f"column {first[1]}, row {first[0]}"
+        raise DataError(f"{name} must not contain NaN, got {int(bad.sum())} (first: {where}): drop or recompute them")
+    return array
+
+
+def as_floats(values: ArrayLike, name: str) -> Floats:
+    """`values` as an array of float32 where they are that, else of float64.
+
+    Raises:
+        DataError: if they are no numbers.
+    """
+    array = np.asarray(values)
+    if array.dtype not in (np.float32, np.float64):
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{name} has to hold numbers, got dtype {array.dtype}: convert it first") from error
+    return array
+
+
+def as_labels(values: ArrayLike, length: int) -> Bools:
+    """Labels of `length` images as booleans (True = anomaly), both classes present.
+
+    Raises:
+        DataError: for a wrong shape, another length, values other than 0 and 1, or one class only.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise DataError(f"labels have to have 1 dimension, got shape {array.shape}: pass one 0 or 1 an image")
+    if len(array) != length:
+        raise DataError(f"labels and scores have to have one length, got {len(array)} and {length}: align them by id")
+    if array.dtype != bool and not np.isin(array, (0, 1)).all():
+        odd = array[~np.isin(array, (0, 1))][0]
+        raise DataError(f"labels have to be 0 (normal) or 1 (anomaly), got {odd!r}: map them first")
+    flags = array.astype(bool)
+    if flags.all() or not flags.any():
+        only = int(flags[0])
+        raise DataError(f"labels have to hold both 0 and 1, got {length} times {only}: an AUC needs both classes")
+    return flags

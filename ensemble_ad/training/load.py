@@ -1,0 +1,85 @@
+"""From a cached member back to its model: the names of its weights, and which members have a model to load."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ensemble_ad.errors import StorageError, UsageError
+from ensemble_ad.families import Model
+from ensemble_ad.members.imported import is_imported
+from ensemble_ad.members.store import Member
+from ensemble_ad.training.error_vectors import LatentReference, LatentReferences
+from ensemble_ad.training.recipe import RECIPE_VERSION, Recipe
+
+_MODEL, _LATENT = "model.", "latent."
+
+
+class LoadedModel(NamedTuple):
+    """A member's trained model.
+
+    Attributes:
+        model: in evaluation mode, on the device.
+        latents: where the bottlenecks of its training images lie.
+        recipe: what it was made of.
+    """
+
+    model: Model
+    latents: LatentReferences
+    recipe: Recipe
+
+
+def untrained(recipe: Recipe) -> Model:
+    """The untrained model of a recipe; convolutions get the channels-last layout that the images have."""
+    model = recipe.architecture.build(recipe.preprocess.shape)
+    return model.to(memory_format=torch.channels_last)
+
+
+def weights_of(model: Model, latents: Mapping[str, LatentReference]) -> dict[str, Tensor]:
+    """What a member keeps of a model: its weights, and its latents' references, by name."""
+    weights = {_MODEL + name: value for name, value in model.state_dict().items()}
+    for name, latent in latents.items():
+        weights |= {f"{_LATENT}{name}.{part}": value for part, value in vars(latent).items()}
+    return weights
+
+
+def load_model(member: Member, device: torch.device) -> LoadedModel:
+    """A member's model.
+
+    Raises:
+        UsageError: if it was imported as scores and has none, or was made by the rules of another version's recipes.
+        StorageError: if the weights are missing or damaged, or are fewer than the recipe's network has.
+    """
+    from safetensors.torch import load_file
+
+    if is_imported(member):
+        raise UsageError(
+            f"{member.key} was imported as scores and has no model to score new images with or to look into; blend "
+            "without it, or name another member"
+        )
+    version = member.info.recipe.version
+    if version != RECIPE_VERSION:
+        raise UsageError(
+            f"{member.key} was made by version {version} of the recipes, and this ensad has {RECIPE_VERSION}, which "
+            "may score otherwise; use the ensad that made it, or train and blend again"
+        )
+    recipe = Recipe.from_json(member.info.recipe.json)
+    weights = member.weights_path()
+    with torch.device("meta"):  # a stranger's recipe may ask for any amount of memory, and here nothing is allocated
+        wanted = sum(parameter.nbytes for parameter in untrained(recipe).parameters())
+    there = weights.stat().st_size
+    if wanted > there:
+        raise StorageError(
+            f"{member.folder} asks for a network of {wanted} bytes and has weights of {there}; it is damaged, remove it"
+        )
+    arrays = load_file(weights, device=str(device))
+    model = untrained(recipe)
+    model.load_state_dict({k.removeprefix(_MODEL): v for k, v in arrays.items() if k.startswith(_MODEL)})
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, value in arrays.items():
+        if key.startswith(_LATENT):
+            name, _, part = key.removeprefix(_LATENT).rpartition(".")
+            parts.setdefault(name, {})[part] = value
+    latents = {name: LatentReference(**values) for name, values in parts.items()}
+    return LoadedModel(model=model.to(device).eval(), latents=latents, recipe=recipe)

@@ -1,0 +1,121 @@
+"""A data set as one recipe sees it: cropped, resized, on the device, with its pseudo-anomalies."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ensemble_ad.data.dataset import Dataset
+from ensemble_ad.data.defects import pseudo_anomalies, split_reference
+from ensemble_ad.data.images import Images, ImageSet, give_back
+from ensemble_ad.data.preprocess import apply, cached
+from ensemble_ad.data.split import split_rows
+from ensemble_ad.families.architecture import CrossFittedArchitecture
+from ensemble_ad.layout import preprocessed_folder
+from ensemble_ad.training.allocator import give_back_freed_memory
+from ensemble_ad.training.cross_fitted import Folds, deal
+from ensemble_ad.training.recipe import Recipe
+
+# An evaluation after every epoch looks at this many test images; the finished member is scored on all.
+_TEST_IMAGES_AN_EPOCH = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoImages:
+    """Held-out normal images made into pseudo-anomalies, once for all trials.
+
+    Attributes:
+        images: uint8 (j, side, side, C) a kind, as the data set has them: each recipe crops and resizes them.
+        normal_rows: int64 (r,), the rows of the reference that none was made of.
+    """
+
+    images: Mapping[str, Images]
+    normal_rows: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "PseudoImages":
+        """Those of a data set; they depend on its images alone."""
+        images, rows = dataset.train.images, split_rows(len(dataset.train), dataset.fingerprint).reference
+        split = split_reference(len(rows), dataset.fingerprint, image_bytes=images[0].nbytes)
+        made = pseudo_anomalies(images[rows[split.damaged]], seed=int(dataset.fingerprint, 16))
+        return cls(images=made, normal_rows=split.normal)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A data set as one recipe sees it; images are uint8 (N, H, W, C) on the device.
+
+    Attributes:
+        train: all training images, of which `rows` are trained on.
+        rows: int64 (n,).
+        reference: the held-out ones.
+        test: all test images.
+        glance: int64 (g,), the test images that are looked at after each epoch.
+        pseudo: the pseudo-anomalies, a kind.
+        folds: where the family is transductive.
+        maps: the memory maps that lie under the images on a CPU.
+    """
+
+    train: Tensor
+    rows: Tensor
+    reference: Tensor
+    test: Tensor
+    glance: Tensor
+    pseudo: Mapping[str, Tensor]
+    folds: Folds | None
+    maps: tuple[Images, ...] = ()
+
+    def give_back(self) -> None:
+        """Let go of the images that were read last: training and scoring need not hold both sets."""
+        for images in self.maps:
+            give_back(images)
+        give_back_freed_memory()
+
+    @classmethod
+    def of(
+        cls, dataset: Dataset, recipe: Recipe, studies: Path, device: torch.device, pseudo: PseudoImages | None
+    ) -> "Prepared":
+        split = split_rows(len(dataset.train), dataset.fingerprint, recipe.subset)
+        train, test = (_prepared(images, recipe, studies) for images in (dataset.train, dataset.test))
+        train_images = _to_device(train, device)
+        architecture = recipe.architecture
+        damaged = {} if pseudo is None else pseudo.images
+        prepared = cls(
+            train=train_images,
+            rows=torch.from_numpy(split.train).to(device),
+            reference=train_images[torch.from_numpy(split.reference).to(device)],
+            test=_to_device(test, device),
+            glance=torch.from_numpy(_glance(len(dataset.test), dataset.fingerprint)).to(device),
+            pseudo={kind: torch.from_numpy(apply(x, recipe.preprocess)).to(device) for kind, x in damaged.items()},
+            folds=deal(len(split.reference), len(dataset.test), architecture.folds, recipe.training.seed, device)
+            if isinstance(architecture, CrossFittedArchitecture)
+            else None,
+            maps=(train, test),
+        )
+        prepared.give_back()
+        return prepared
+
+
+def _prepared(image_set: ImageSet, recipe: Recipe, studies: Path) -> Images:
+    if not len(image_set):
+        return np.empty((0, *recipe.preprocess.size, recipe.preprocess.channels), dtype=np.uint8)
+    return cached(image_set, recipe.preprocess, preprocessed_folder(studies))
+
+
+def _to_device(images: Images, device: torch.device) -> Tensor:
+    with warnings.catch_warnings():
+        # The memory map is read-only, and nothing here writes to it.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(np.asarray(images)).to(device)
+
+
+def _glance(n_test: int, fingerprint: str) -> npt.NDArray[np.int64]:
+    if n_test <= _TEST_IMAGES_AN_EPOCH:
+        return np.arange(n_test)
+    drawn = np.random.default_rng(int(fingerprint, 16) + 1).choice(n_test, _TEST_IMAGES_AN_EPOCH, replace=False)
+    return np.sort(drawn)

@@ -1,0 +1,65 @@
+"""The recipe of a published system on one's own images."""
+
+from dataclasses import replace
+
+from ensemble_ad.data.dataset import Dataset
+from ensemble_ad.data.preprocess import Preprocess
+from ensemble_ad.families import preset
+from ensemble_ad.training.device import Precision
+from ensemble_ad.training.recipe import Recipe
+from ensemble_ad.training.settings import TrainSettings
+
+
+def published_recipe(
+    name: str,
+    dataset: Dataset,
+    *,
+    seed: int,
+    precision: Precision,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    size: int | None = None,
+    subset: int | None = None,
+    flips: bool = False,
+) -> Recipe:
+    """The recipe of a preset: what was published, but for what is given here.
+
+    Its epoch is chosen by separation, which reads no labels.
+
+    Args:
+        name: the preset's.
+        dataset: the images.
+        seed: of the training.
+        precision: what to train in.
+        epochs: None for the published number.
+        batch_size: None for the published one.
+        size: side that the crop is resized to; None for the published one, or the images' own.
+        subset: training images used; None is all.
+        flips: whether the mean of the scores of an image and its mirror image is the score.
+
+    Raises:
+        UsageError: if there is no such preset, or for a number that is out of range.
+    """
+    family, published = preset(name)
+    training = TrainSettings(seed=seed, precision=precision, **published.training)
+    return Recipe(
+        data=dataset.fingerprint,
+        family=family.name,
+        architecture=published.architecture,
+        preprocess=Preprocess(
+            crop=published.crop,
+            size=(published.size or (dataset.side, dataset.side)) if size is None else (size, size),
+            channels=dataset.channels,
+            via=published.via,
+        ),
+        training=replace(
+            training,
+            epochs=training.epochs if epochs is None else epochs,
+            batch_size=training.batch_size if batch_size is None else batch_size,
+        ),
+        objective="separation",
+        labels=None,
+        subset=subset,
+        patience=None,
+        flips=flips,
+    )

@@ -1,0 +1,101 @@
+"""What `auto` promises: it is cautious, and finds what is worth finding."""
+
+import numpy as np
+import pytest
+
+from ensemble_ad.blend import Blend, blend_scores
+from ensemble_ad.statistics import auc, auc_many
+
+
+def reached(blend: Blend, label: np.ndarray) -> float:
+    return auc(label, blend.scores).value
+
+
+def test_duplicates_do_not_move_auto(members):
+    reference, test, _ = members()
+    plain = blend_scores(reference, test)
+    twice = blend_scores(np.hstack([reference, reference[:, [4, 4, 4]]]), np.hstack([test, test[:, [4, 4, 4]]]))
+    assert np.array_equal(np.argsort(plain.scores), np.argsort(twice.scores))
+    assert twice.weights[[4, 8, 9, 10]] == pytest.approx([plain.weights[4] / 4] * 4, abs=1e-9)
+
+
+def test_twenty_near_copies_do_not_outvote_a_good_member(members):
+    reference, test, label = members()
+    rng = np.random.default_rng(2)
+    noise = 0.01 * reference[:, 7].std()
+    bad = [column[:, [7]] + noise * rng.normal(size=(len(column), 20)) for column in (reference, test)]
+    crowd = np.hstack([reference[:, [5]], bad[0]]), np.hstack([test[:, [5]], bad[1]])
+    alone = auc(label, test[:, 5]).value
+    assert reached(blend_scores(*crowd), label) > alone - 0.02
+    assert reached(blend_scores(*crowd, "mean"), label) < alone - 0.2  # what `auto` has to avoid
+
+
+@pytest.mark.parametrize("share", [0.4, 0.1])
+def test_an_excellent_member_is_not_drowned(members, share):
+    # The stand-in for an out-of-fold classifier: noise that knows the label; no real detector is that good here.
+    reference, test, label = members(share)
+    rng = np.random.default_rng(3)
+    strong = rng.normal(size=len(reference)), rng.normal(size=len(test)) + 3.3 * label
+    low, high = np.column_stack([reference[:, :5], strong[0]]), np.column_stack([test[:, :5], strong[1]])
+    best = auc_many(label, high).value.max()
+    assert best > 0.97
+    assert reached(blend_scores(low, high), label) > best - 0.005
+    assert reached(blend_scores(low, high, "mean"), label) < best - 0.01
+
+
+@pytest.mark.parametrize("normal", [(0, 2, 3, 6), (1, 4, 7, 9), (3, 5, 8, 9)])
+@pytest.mark.parametrize("share", [0.4, 0.1, 0.03])
+def test_auto_is_never_much_worse_than_the_rank_mean(members, normal, share):
+    reference, test, label = members(share, normal)
+    auto, mean = (reached(blend_scores(reference, test, method), label) for method in ("auto", "mean"))
+    assert auto > mean - 0.015
+
+
+def test_without_anomalies_auto_falls_back_and_says_so(members):
+    reference, test, label = members()
+    blend = blend_scores(reference, test[label == 0])
+    assert "flat" in blend.method
+    assert "fallback" in blend.explanation
+    assert any("no separation" in line for line in blend.guards)
+
+
+@pytest.fixture(scope="module")
+def shifted_tasks():
+    """Real residuals of digits by PCA of three ranks; in the second test set every image carries an offset."""
+    from sklearn.datasets import load_digits
+    from sklearn.decomposition import PCA
+
+    digits = load_digits()
+    normal, anomalous = digits.data[digits.target < 5], digits.data[digits.target >= 5]
+    pcas = [PCA(rank, random_state=0).fit(normal[:400]) for rank in (4, 8, 16)]
+
+    def scores(images):
+        return np.stack(
+            [np.linalg.norm(images - pca.inverse_transform(pca.transform(images)), axis=1) for pca in pcas], axis=1
+        )
+
+    test = scores(np.concatenate([normal[650:850], anomalous[:100]]))
+    return scores(normal[400:650]), test, np.repeat([0, 1], [200, 100])
+
+
+def test_members_that_see_every_test_image_are_left_out_and_named(shifted_tasks):
+    reference, test, label = shifted_tasks
+    shifted = test.copy()
+    shifted[:, 1] += 30
+    blend = blend_scores(reference, shifted, names=["a", "b", "c"])
+    assert blend.weights[1] == 0
+    assert any("left out" in line and "b" in line for line in blend.guards)
+    assert not blend_scores(reference, test, names=["a", "b", "c"]).guards
+    without = blend_scores(reference[:, [0, 2]], test[:, [0, 2]])
+    assert auc(label, blend.scores).value == pytest.approx(auc(label, without.scores).value, abs=0.01)
+
+
+def test_nothing_is_learnt_where_all_members_see_every_test_image(shifted_tasks):
+    reference, test, _ = shifted_tasks
+    blend = blend_scores(reference, test + 30)
+    assert blend.method == "flat"
+    assert any("flat mean stands alone" in line for line in blend.guards)
+    assert "it is not used" in blend.explanation
+    # The user knows better: then it is learnt.
+    known = blend_scores(reference, test + 30, anomaly_share=0.999)
+    assert "linear" in known.method

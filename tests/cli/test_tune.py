@@ -1,0 +1,46 @@
+"""`ensad tune`: what is said of a study, and what it needs."""
+
+import subprocess
+import sys
+
+import pytest
+
+import ensemble_ad as ea
+
+
+@pytest.mark.slow
+def test_a_study_that_reads_labels_says_so_in_every_row_that_used_them(run_ensad, data, studies):
+    command = "tune --family fcn --trials 1 --epochs 1 --max-width 128 --labels data/labels.csv -q"
+    key = run_ensad(*command.split()).stdout.strip()
+    run_ensad("blend", "--members", key, "--name", "informed")
+    labels = ea.comparison("studies")["labels_used"]
+    assert labels[key].startswith("labels.csv:")
+    assert labels["informed"] == labels[key]
+    assert labels.drop([key, "informed"]).eq("none").all()
+
+
+@pytest.mark.slow
+def test_a_study_is_silent_too_if_asked_to(tmp_path, data, studies):
+    command = "tune --family fcn --trials 1 --epochs 1 --max-width 128 --device cpu -q"
+    code = "from ensemble_ad.cli import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", code, *command.split()], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    # Warnings are said all the same.
+    assert "warning: only 100 images could be held out, and 150 are advised: " in result.stderr
+    assert all(line.startswith("warning: ") for line in result.stderr.splitlines())
+    assert result.stdout.startswith("fcn-")
+
+
+def test_a_study_needs_no_test_images_and_the_blend_says_that_it_does(data, run_ensad):
+    (data / "testingset.npy").unlink()
+    result = run_ensad("tune", "--family", "fcn", "--trials", 2, "--epochs", 2, "--max-width", 128)
+    assert result.exit_code == 0, result.output
+    assert "judged by synthetic: there are no test images" in result.stderr
+    assert "no test images to blend" in result.stderr
+    result = run_ensad("blend", "--members", "fcn")
+    assert result.exit_code == 3
+    assert "made without test images" in result.stderr
+    result = run_ensad("compare")
+    assert result.exit_code == 0
+    assert result.stdout.count("fcn-") == 2
