@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from ensemble_ad.training.step import to_input
 def test_the_pictures_are_the_ones_that_their_titles_say(contents, label, main, studies_folder):
     score = load_blend(studies_folder, "both").scores()
     shares = np.stack([scipy.stats.rankdata(column) for column in main.values()]) / len(score)
-    wanted: dict[str, Sequence[int]] = {
+    wanted: dict[str, Iterable[int]] = {
         "most": np.argsort(-score),
         "least": np.argsort(score),
         "disputed": np.argsort(-shares.std(axis=0), kind="stable"),
