@@ -75,9 +75,14 @@ def read_sample(path: Path, ids: Sequence[str], column: str | None) -> Sample:
         UsageError: for a `column` that it does not have, or that holds the ids.
     """
     table, id_at, found = _read(path, ids)
-    sample = Sample(
-        header=table.header, rows=table.rows, ids=found, score_at=_place_of_score(path, table, id_at, column)
-    )
+    if len(found) != len(ids):
+        raise DataError(
+            f"{path} asks for {len(found)} ids, but there are scores for {len(ids)} test images; "
+            "use the test set that belongs to it"
+        )
+    check_same_ids(path, found, ids)
+    score_at = _place_of_score(path, table, id_at, column)
+    sample = Sample(header=table.header, rows=table.rows, ids=found, score_at=score_at)
     _check_cells(path, sample)
     return sample
 
