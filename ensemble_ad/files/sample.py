@@ -101,6 +101,10 @@ def sample_ids(path: Path, ids: Sequence[str]) -> list[str]:
 def _read(path: Path, ids: Sequence[str]) -> tuple[CsvTable, int, list[str]]:
     """A sample submission, the place of its ids' column, and its ids."""
     table = read_csv_table(path, _NEEDS)
+    if len(table.header) == 1:
+        raise DataError(
+            f"{path} must have the columns {_NEEDS} with commas between, but has {shown(table.header[0])} alone; mend it"
+        )
     id_at = _place_of_ids(table, ids)
     return table, id_at, column_of_ids(path, table, id_at)
 
@@ -116,8 +120,6 @@ def _place_of_ids(table: CsvTable, ids: Sequence[str]) -> int:
 def _place_of_score(path: Path, table: CsvTable, id_at: int, column: str | None) -> int:
     names = [name.strip() for name in table.header]
     others = [at for at in range(len(names)) if at != id_at]
-    if not others:
-        raise DataError(f"{path} must have the columns {_NEEDS}, but has {shown(names[0])} alone; add the score's")
     listed = ", ".join(names[at] for at in others)[:200]
     if column is not None:
         exact = [at for at in others if names[at] == column.strip()]

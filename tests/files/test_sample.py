@@ -92,7 +92,7 @@ def test_numbers_are_ids_in_whichever_column_holds_them_all(submitted):
         ("Id,p,p\na.png,0,0\nb.png,0,0\nc.png,0,0\n", "p", UsageError, "'p' is there more than once"),
         ("Id,Score,score\na.png,0,0\nb.png,0,0\nc.png,0,0\n", None, DataError, "it is not clear"),
         ("Id\na.png\nb.png\nc.png\n", None, DataError, "but has 'Id' alone"),
-        ("Id;Score\na.png;0\nb.png;0\nc.png;0\n", None, DataError, "has 'Id;Score' alone; add the score's"),
+        ("Id;Score\na.png;0\nb.png;0\nc.png;0\n", None, DataError, "has 'Id;Score' alone"),
         ("Id,Score\na.png,0\nb.png,0\n", None, DataError, "asks for 2 ids"),
         ("Id,Score\na.png,0\nb.png,0\nx.png,0\n", None, DataError, "1 missing ('c.png') and 1 unknown ('x.png')"),
         ("Id,Score\na.png,0\nb.png,0\nb.png,0\n", None, DataError, "'b.png' comes again on line 4"),

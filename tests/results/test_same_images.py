@@ -110,7 +110,7 @@ def test_the_test_images_alone_are_compared(data, studies):
     record = load_data_record(studies, load_blend(studies, "both").data)
     (data / "trainingset.npy").unlink()
     _permute(data)
-    assert "the test images have other pixels" in difference(data, studies, record, "both")
+    assert "the test images have other pixels" in str(difference(data, studies, record, "both"))
 
 
 def test_a_record_of_an_earlier_version_is_compared_as_a_whole(run_ensad, data, studies):
@@ -173,14 +173,14 @@ def test_no_file_is_read_twice(data, studies, monkeypatch):
         file.seek(-1, os.SEEK_END)
         file.write(b"\x63")
     os.utime(data / "testingset.npy", (long_ago, long_ago))
-    assert "the test images have other pixels" in difference(data, studies, record, "both")
+    assert "the test images have other pixels" in str(difference(data, studies, record, "both"))
     assert read == [200, 120, 120]
 
 
 def test_a_file_that_changed_just_now_is_not_remembered(data, studies):
     record = load_data_record(studies, load_blend(studies, "both").data)
     _permute(data)
-    assert "other pixels" in difference(data, studies, record, "both")
+    assert "other pixels" in str(difference(data, studies, record, "both"))
     known = read_json(fingerprints_file(studies)) if fingerprints_file(studies).exists() else {}
     assert str(data / "testingset.npy") not in known
 
