@@ -7,7 +7,7 @@
     evaluations/<fingerprint>.json  what `ensad evaluate` found
     checkpoints/<key>.safetensors   what an unfinished training goes on from
     workers/<worker>.lock           held by a worker for as long as it lives
-    preprocessed/                   images as uint8; safe to delete, made again when needed
+    preprocessed/                   images as uint8, and files' fingerprints; safe to delete, made again when needed
 
 A key, a name or a fingerprint may have been read from a stranger's file. Each function here checks the ones it is given
 before it makes a path of them, so that none leads out of its folder.
@@ -126,3 +126,8 @@ def studies_database(studies: Path) -> Path:
 def preprocessed_folder(studies: Path) -> Path:
     """The folder of images as uint8: decoded folders of pictures, and what crops and sizes make of them."""
     return studies / "preprocessed"
+
+
+def fingerprints_file(studies: Path) -> Path:
+    """The fingerprints of files of images that were read, so that none is computed twice."""
+    return preprocessed_folder(studies) / "fingerprints.json"

@@ -8,6 +8,7 @@ from ensemble_ad.cli._output import Say
 if TYPE_CHECKING:
     from ensemble_ad.blend.saved import SavedBlend
     from ensemble_ad.data.dataset import Dataset
+    from ensemble_ad.members.data_record import DataRecord
     from ensemble_ad.members.store import Member
 
 
@@ -17,6 +18,38 @@ def dataset(data: Path, studies: Path, *, test_optional: bool = False) -> "Datas
     from ensemble_ad.layout import preprocessed_folder
 
     return load_dataset(data, image_cache=preprocessed_folder(studies), test_optional=test_optional)
+
+
+def check_images(
+    data: Path, studies: Path, fingerprint: str, made: str, say: Say, *, anyway: bool | None = None
+) -> "DataRecord":
+    """The record of a data set, once it is sure that the images in `data`, if they are there, are still the same.
+
+    Args:
+        data: the data folder.
+        studies: the studies' folder.
+        fingerprint: the data set's.
+        made: what was made of it, for messages.
+        say: for the warning.
+        anyway: whether the user said to go on, so that there is a warning only; None where one cannot say so.
+
+    Raises:
+        DataError: if the images are others.
+    """
+    from ensemble_ad.cli._progress import busy
+    from ensemble_ad.errors import DataError
+    from ensemble_ad.members.data_record import load_data_record
+    from ensemble_ad.results.same_images import difference
+
+    record = load_data_record(studies, fingerprint)
+    with busy(say, "comparing the images"):
+        found = difference(data, studies, record, made)
+    if found is not None and not anyway:
+        going_on = "" if anyway is None else ", or pass --anyway to take the scores as they are"
+        raise DataError(f"{found}; name the folder of those with --data, or tune and blend again{going_on}")
+    if found is not None:
+        say.warn(found)
+    return record
 
 
 def members(studies: Path, say: Say) -> "list[Member]":

@@ -9,7 +9,19 @@ import click
 
 from ensemble_ad.cli._output import Say, start
 
-__all__ = ["Say", "data", "device", "labels", "output", "precision", "storage", "studies", "submissions", "verbosity"]
+__all__ = [
+    "Say",
+    "anyway",
+    "data",
+    "device",
+    "labels",
+    "output",
+    "precision",
+    "storage",
+    "studies",
+    "submissions",
+    "verbosity",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -38,6 +50,10 @@ precision = click.option(
     "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
     help="What models are trained in; auto is bf16 where the device has it. Scores are always computed in fp32.",
 )  # fmt: skip
+
+anyway = click.option(
+    "--anyway", is_flag=True, help="Go on though the images in the data folder are not those that the scores are of."
+)
 
 
 def verbosity(command: Command) -> Command:
