@@ -29,7 +29,7 @@ KEY = r"[a-z][a-z0-9_]{0,59}-[0-9a-f]{12}"
 """Pattern of a member's key: its family, and 12 digits of the hash of its recipe."""
 _BLEND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{32}")
-_WORKER = re.compile(r"[A-Za-z0-9-]+\.[0-9a-f]{12}")
+_WORKER = re.compile(r"[A-Za-z0-9-]{1,100}\.[0-9a-f]{12}")
 
 
 def is_key(name: str) -> bool:
@@ -40,6 +40,11 @@ def is_key(name: str) -> bool:
 def is_fingerprint(text: str) -> bool:
     """Whether `text` looks like a data set's fingerprint."""
     return _FINGERPRINT.fullmatch(text) is not None
+
+
+def is_worker(name: str) -> bool:
+    """Whether `name` looks like a worker's: its machine's name, and 12 random digits."""
+    return _WORKER.fullmatch(name) is not None
 
 
 def check_key(key: str) -> str:
@@ -117,7 +122,7 @@ def checkpoint_file(studies: Path, key: str) -> Path:
 
 def worker_lock(studies: Path, worker: str) -> Path:
     """The lock that a worker holds while it lives; StorageError if `worker` cannot be a worker's name."""
-    if not _WORKER.fullmatch(worker):
+    if not is_worker(worker):
         raise StorageError(f"a worker's name must look like HOST.0123456789ab, not {worker[:80]!r}")
     return studies / "workers" / f"{worker}.lock"
 

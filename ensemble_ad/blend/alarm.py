@@ -3,28 +3,26 @@
 from math import ceil
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.auto import fit_auto
 from ensemble_ad.blend.rule import total_score
 from ensemble_ad.errors import UsageError
+from ensemble_ad.statistics.arrays import Floats, Floats64
 
 _FOLDS = 5
-_ROWS = 5_000  # a side: as precise as a threshold need be, and seconds at most
-Floats = NDArray[np.float64]
-Numbers = NDArray[np.floating]
+_ROWS = 5_000  # of each side: as precise as a threshold need be, and seconds at most
 
 
 def crossfit_reference(
-    reference: Numbers,
-    test: Numbers,
+    reference: Floats,
+    test: Floats,
     *,
     method: str,
-    weights: Floats | None = None,
+    weights: Floats64 | None = None,
     anomaly_share: float | None = None,
-) -> Floats:
-    """Scores of the reference by rules that were fitted without them: what new normal images will score.
+) -> Floats64:
+    """Scores of the reference images by rules that were fitted without them: what new normal images will score.
 
     A blend that was learnt from test against reference has been shown which images are normal, and scores those very
     images too low: of 150 reference images and 10 members, their 99% quantile is exceeded by 9.5% of new normal images,
@@ -35,13 +33,13 @@ def crossfit_reference(
     Args:
         reference: (n, m) scores of held-out normal images, finite; higher = more anomalous.
         test: (k, m) of the unlabelled test images.
-        method: as for `blend_scores`.
-        weights: (m,) where the method is `given`.
-        anomaly_share: where it is known.
+        method: method of `blend_scores`.
+        weights: (m,) the weights, where the method is `given`.
+        anomaly_share: share of anomalies among the test images, where it is known.
 
     Returns:
-        float64 (n,), or of 5,000 drawn with a fixed seed where there are more. Of fewer than 10 images, which no fold
-        can do without, the whole blend's own scores.
+        float64 (n,), or the scores of 5,000 images drawn with a fixed seed where there are more. Fewer than 10 images
+        are too few for folds; they get the whole blend's scores.
     """
     if len(reference) < 2 * _FOLDS:
         return total_score(
@@ -62,7 +60,7 @@ def crossfit_reference(
     return scores
 
 
-def threshold(reference: Floats, alarm_rate: float) -> float:
+def threshold(reference: Floats64, alarm_rate: float) -> float:
     """The score that a share `alarm_rate` of new normal images exceeds, at most.
 
     The k-th smallest of n reference scores with k = ceil((n + 1) (1 - rate)), so that the chance of a new normal image

@@ -20,7 +20,7 @@ import numpy as np
 from ensemble_ad.blend import Blend
 from ensemble_ad.blend.saved import SavedBlend, load_blend
 from ensemble_ad.errors import DataError, EnsadError, StorageError, UsageError, in_one_line
-from ensemble_ad.files.archive import Archive, check_zip, open_archive
+from ensemble_ad.files.archive import Archive, open_archive
 from ensemble_ad.files.json_file import fits, read_json, write_json
 from ensemble_ad.files.output import is_stream, resolved
 from ensemble_ad.files.whole import clear_errors, file_hash, hidden_folder, whole_file, whole_folder
@@ -36,7 +36,8 @@ from ensemble_ad.layout import (
     member_folder,
     members_folder,
 )
-from ensemble_ad.members.data_record import load_data_record, save_data_record
+from ensemble_ad.members.arrived import PACKED_RECORD, check_bombs, place_record, publish_folder, publish_record
+from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import has_member, load_member
 from ensemble_ad.version import __version__
 
@@ -44,7 +45,6 @@ FORMAT = 1
 MANIFEST = "ensad-blend.json"
 # Suffix in the archive -> name in the member's folder.
 _OF_MEMBER = {Path(name).suffix: name for name in MEMBER_FILES}
-_DATA = "data.json"
 _MEMBER_FILE = re.compile(rf"({KEY})(\.json|\.npz|\.safetensors)")
 _KINDS = {"format": int, "version": str, "name": str, "files": dict}
 _FILE = {"size": int, "checksum": str}
@@ -123,10 +123,9 @@ def import_blend(studies: Path, source: Path, *, name: str | None = None, check:
         if check is not None and isinstance(probe, dict):
             _check_probe(check, source, stage, blend.name, probe)
         for key in blend.info.members:
-            _publish(member_folder(stage, key), member_folder(studies, key))
-        if not data_record_file(studies, blend.data).exists():
-            save_data_record(studies, load_data_record(stage, blend.data))
-        _publish(blend.folder, blend_folder(studies, blend.name))
+            publish_folder(member_folder(stage, key), member_folder(studies, key))
+        publish_record(stage, studies, blend.data)
+        publish_folder(blend.folder, blend_folder(studies, blend.name))
     return load_blend(studies, blend.name)
 
 
@@ -156,19 +155,11 @@ def _check_probe(check: Check, source: Path, stage: Path, name: str, probe: Mapp
         raise DataError(f"{source} holds a model that cannot score ({why}); export it again") from error
 
 
-def _publish(staged: Path, place: Path) -> None:
-    """Move a folder that was verified to its place, unless it is there already."""
-    if not place.exists():
-        with whole_folder(place) as part:
-            for file in staged.iterdir():
-                shutil.move(file, part / file.name)
-
-
 def _files_of(studies: Path, blend: SavedBlend) -> dict[str, Path]:
     """The files of an archive by their name in it, verified."""
     blend.scores()
     load_data_record(studies, blend.data)
-    files = {name: blend.folder / name for name in BLEND_FILES} | {_DATA: data_record_file(studies, blend.data)}
+    files = {name: blend.folder / name for name in BLEND_FILES} | {PACKED_RECORD: data_record_file(studies, blend.data)}
     for key in blend.info.members:
         member = load_member(studies, key)
         member.verify()
@@ -180,8 +171,8 @@ def _place(stage: Path, file: str, blend: str) -> Path:
     """Where a file of an archive lies in `stage`; the data record stays outside until its fingerprint is read."""
     if file in BLEND_FILES:
         return blend_folder(stage, blend) / file
-    if file == _DATA:
-        return stage / _DATA
+    if file == PACKED_RECORD:
+        return stage / PACKED_RECORD
     found = _MEMBER_FILE.fullmatch(file)
     assert found is not None
     return member_folder(stage, found[1]) / _OF_MEMBER[found[2]]
@@ -205,10 +196,11 @@ def _manifest(source: Path, archive: Archive) -> dict[str, Any]:
         raise DataError(f"{source}: {MANIFEST} is damaged; export the blend again")
     files: dict[str, Any] = manifest["files"]
     for name in archive.sizes.keys() | files.keys():
-        if name not in (MANIFEST, _DATA, *BLEND_FILES) and not _MEMBER_FILE.fullmatch(name):
+        if name not in (MANIFEST, PACKED_RECORD, *BLEND_FILES) and not _MEMBER_FILE.fullmatch(name):
             raise DataError(f"{source} holds {name[:200]!r}, which no exported blend has; nothing was imported")
-    lacking = ({*BLEND_FILES, _DATA} | files.keys()) - archive.sizes.keys() or archive.sizes.keys() - files - {MANIFEST}
-    if lacking or {*BLEND_FILES, _DATA} - files.keys():
+    needed = {*BLEND_FILES, PACKED_RECORD}
+    lacking = (needed | files.keys()) - archive.sizes.keys() or archive.sizes.keys() - files - {MANIFEST}
+    if lacking or needed - files.keys():
         raise DataError(f"{source} and the list in its {MANIFEST} differ ({sorted(lacking)[:3]}); export it again")
     return dict(manifest)
 
@@ -225,17 +217,12 @@ def _verified(source: Path, stage: Path, name: str) -> SavedBlend:
     """The unpacked blend, if it and its members are what later commands read."""
     try:
         blend = load_blend(stage, name)
-        record = data_record_file(stage, blend.data)
-        record.parent.mkdir()
-        (stage / _DATA).rename(record)
-        load_data_record(stage, blend.data)
+        place_record(stage, blend.data)
         keys = blend.info.members
         found = {folder.name for folder in members_folder(stage).iterdir()}
         if set(keys) != found:
             raise StorageError(f"it must hold the blend's members, but {sorted(found ^ set(keys))[:3]} differ")
-        for path in stage.rglob("*.npz"):
-            with zipfile.ZipFile(path) as inner:
-                check_zip(path, inner.infolist())
+        check_bombs(stage)
         columns = set()
         for key in keys:
             member = load_member(stage, key)

@@ -5,6 +5,7 @@ A command's module is imported when the command is called, and no module here im
 """
 
 import errno
+import sys
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
 from keyword import iskeyword
@@ -12,6 +13,7 @@ from typing import Any
 
 import click
 
+from ensemble_ad.cli import _streams
 from ensemble_ad.cli._output import documented
 from ensemble_ad.errors import EnsadError, Interrupted, StorageError
 from ensemble_ad.version import __version__
@@ -84,6 +86,19 @@ class _CleanExit(click.ClickException):
 
 class _Group(click.Group):
     """Turns the program's own errors, and Ctrl-C, into clean exits."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs.get("standalone_mode", True):
+            return super().main(*args, **kwargs)
+        _streams.prepare()
+        try:
+            try:
+                super().main(*args, **kwargs)
+            finally:
+                _streams.finish()
+        except StorageError as error:  # standard output does not take the help, or the document
+            _CleanExit(error).show()
+            sys.exit(error.exit_code)
 
     @documented
     def invoke(self, ctx: click.Context) -> Any:

@@ -5,11 +5,12 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import click
 
+from ensemble_ad.errors import StorageError
 from ensemble_ad.version import __version__
 
 FORMAT = 1
@@ -150,7 +151,8 @@ def documented(invoke: Invoke) -> Invoke:
             say = context.meta.get(_KEY) or Say(-1, as_json=asked, command=_name(place))
             if say.as_json:
                 kind = _KINDS.get(error.exit_code, "other")
-                say.close({"kind": kind, "message": error.format_message(), "exit_code": error.exit_code})
+                with suppress(StorageError):  # where stdout fails too, the first error is what is said
+                    say.close({"kind": kind, "message": error.format_message(), "exit_code": error.exit_code})
             raise
         if _KEY in context.meta and current(context).as_json:
             current(context).close()

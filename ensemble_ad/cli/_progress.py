@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _Watcher:
-    """Shows what a study tells of itself; a `search.tune.Watcher`."""
+    """Shows what a study tells of itself; a `search.watcher.Watcher`."""
 
     def __init__(self, say: Say, bar: "Progress | None") -> None:
         self._say = say

@@ -60,10 +60,11 @@ def latent(
     from ensemble_ad.data.split import split_rows
     from ensemble_ad.detect.latent import NORMAL_IMAGES, bottleneck, changed_pictures, open_member, write_sheet
     from ensemble_ad.errors import UsageError
+    from ensemble_ad.layout import is_key
     from ensemble_ad.members.store import has_member, load_member
     from ensemble_ad.training.device import choose_device
 
-    if not has_member(studies, member):
+    if not is_key(member) or not has_member(studies, member):
         raise UsageError(f"there is no member {member!r} in {studies}; `ensad compare` lists those there are")
     cached = load_member(studies, member)
     opened = open_member(cached, choose_device(device))

@@ -102,9 +102,10 @@ def tune(
     judged_by = objective_name(objective, labels)
     make_folder(studies)
 
+    from ensemble_ad.search.crew import Crew
     from ensemble_ad.search.plan import TuneSettings
     from ensemble_ad.search.tune import tune as run
-    from ensemble_ad.search.workers import Crew, tune_together
+    from ensemble_ad.search.workers import tune_together
 
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
     dataset = _folders.dataset(data, studies, test_optional=True)

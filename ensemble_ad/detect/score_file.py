@@ -1,4 +1,4 @@
-"""Scores of new images as they come, into a file or pipe: CSV or one JSON document."""
+"""Scores of new images, written as they come into a file or pipe: CSV or one JSON document."""
 
 import csv
 import json
@@ -6,18 +6,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TextIO
 
-import numpy as np
-import numpy.typing as npt
-
 from ensemble_ad.files.id_table import check_cells
+from ensemble_ad.statistics.arrays import Bools, Floats64
 
-Write = Callable[[Sequence[str], npt.NDArray[np.float64], npt.NDArray[np.bool_]], None]
+Write = Callable[[Sequence[str], Floats64, Bools], None]
 """Takes ids, float64 (n,) scores and bool (n,) alarms."""
 
 
 @contextmanager
 def write_csv(file: TextIO, about: Mapping[str, Any]) -> Iterator[Write]:
-    """The columns ID,score,alarm, a row an image; `about` is left out.
+    """The columns ID,score,alarm with a row for each image; `about` is left out.
 
     Raises:
         DataError: for an id that a spreadsheet would take for a formula; JSON takes it.
@@ -25,7 +23,7 @@ def write_csv(file: TextIO, about: Mapping[str, Any]) -> Iterator[Write]:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(("ID", "score", "alarm"))
 
-    def write(ids: Sequence[str], scores: npt.NDArray[np.float64], alarms: npt.NDArray[np.bool_]) -> None:
+    def write(ids: Sequence[str], scores: Floats64, alarms: Bools) -> None:
         check_cells(ids, "a picture, whose scores --format json would take,")
         writer.writerows(zip(ids, map(repr, scores.tolist()), map(int, alarms.tolist()), strict=True))
 
@@ -49,9 +47,9 @@ def write_json(file: TextIO, about: Mapping[str, Any]) -> Iterator[Write]:
 
 
 def by_rows(write_row: Callable[[Mapping[str, Any]], None]) -> Write:
-    """A `Write` that gives what it takes to `write_row`, an image at a time, as {"ID", "score", "alarm"}."""
+    """A `Write` that passes each image to `write_row` as {"ID", "score", "alarm"}."""
 
-    def write(ids: Sequence[str], scores: npt.NDArray[np.float64], alarms: npt.NDArray[np.bool_]) -> None:
+    def write(ids: Sequence[str], scores: Floats64, alarms: Bools) -> None:
         for name, score, alarm in zip(ids, scores.tolist(), alarms.tolist(), strict=True):
             write_row({"ID": name, "score": score, "alarm": alarm})
 

@@ -1,4 +1,4 @@
-"""Score new images with a saved blend: its members' models, its frozen normaliser and weights."""
+"""Scores of new images by a saved blend: its members' models, its frozen normaliser and weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,26 +17,25 @@ from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.data.images import Images, ImageShape
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.data.stream import BLOCK, conform
+from ensemble_ad.detect.steady import steady_error_vectors
 from ensemble_ad.errors import DataError
 from ensemble_ad.families import Model
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, load_member
+from ensemble_ad.statistics.arrays import Floats32, Floats64
 from ensemble_ad.training.device import choose_device
-from ensemble_ad.training.error_vectors import LatentReferences, error_vectors
+from ensemble_ad.training.error_vectors import LatentReferences
 from ensemble_ad.training.load import load_model
 
 ALARM_RATE = 0.01
 _NOISE = 2e-5
-_CPU_BATCH = 32
 _PROBES = 4
 _PROBE_TOLERANCE = 1e-3
-Floats = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Network:
-    """A member's trained model and the blend's columns that it gives: (position, error kind)."""
+    """A member's trained model, and the blend's columns that it gives as pairs (position, kind of error)."""
 
     model: Model
     latents: LatentReferences
@@ -57,8 +56,8 @@ class BlendScorer:
     network that had not seen the image scored it, and here the mean of all networks does.
 
     Attributes:
-        blend: what was saved.
-        rule: its frozen rule.
+        blend: the saved blend.
+        rule: the blend's frozen rule.
         shape: (side, side, channels) of the images that it takes.
     """
 
@@ -69,7 +68,7 @@ class BlendScorer:
     _members: tuple[Member, ...]
     _device: torch.device
 
-    def score(self, images: npt.ArrayLike) -> Floats:
+    def score(self, images: npt.ArrayLike) -> Floats64:
         """Anomaly scores of images.
 
         Args:
@@ -94,13 +93,13 @@ class BlendScorer:
         return np.concatenate([self._of_block(array[i : i + BLOCK]) for i in range(0, len(array), BLOCK)])
 
     @cached_property
-    def reference(self) -> Floats:
-        """float64 (n,) cross-fitted scores of the held-out normal images, sorted; see `alarm.crossfit_reference`."""
+    def reference(self) -> Floats64:
+        """float64 (n,) cross-fitted scores of the held-out normal images, sorted; see `blend.alarm`."""
         reference, test = stacked(self.rule.names, self._members)
         return np.sort(reference_scores(self.blend.info, reference, test))
 
     def threshold(self, alarm_rate: float = ALARM_RATE) -> float:
-        """The score above which an image is an alarm; see `alarm.threshold`.
+        """The score above which an image is an alarm; see `blend.alarm.threshold`.
 
         Args:
             alarm_rate: the share of new normal images that may exceed it.
@@ -110,31 +109,24 @@ class BlendScorer:
         """
         return alarm.threshold(self.reference, alarm_rate)
 
-    def _of_block(self, block: Images) -> Floats:
+    def _of_block(self, block: Images) -> Floats64:
         return self.rule.score(_snapped(self.vectors(conform(block, self.shape, "an image")), self.rule))
 
-    def vectors(self, images: Images) -> Rows:
+    def vectors(self, images: Images) -> Floats32:
         """Error vectors of uint8 `(n, *shape)`, float32 (n, m) in the order of `rule.names`.
 
         A column that the blend gives no weight is left at 0.
         """
-        # On a CPU small batches are faster, and where each has as many images, the others in it do not change a digit.
-        size = _CPU_BATCH if self._device.type == "cpu" else BLOCK
-        filled = images
-        if self._device.type == "cpu" and len(images) % size:
-            filled = np.concatenate([images, np.repeat(images[-1:], -len(images) % size, axis=0)])
         rows = np.zeros((len(images), len(self.rule.names)), dtype=np.float32)
         prepared: dict[Preprocess, torch.Tensor] = {}
         for network in self._networks:
             if network.preprocess not in prepared:
-                resized = np.ascontiguousarray(apply(filled, network.preprocess))
+                resized = np.ascontiguousarray(apply(images, network.preprocess))
                 prepared[network.preprocess] = torch.tensor(resized).to(self._device)
             applied = prepared[network.preprocess]
-            for start in range(0, len(filled), size):
-                part = applied[start : start + size]
-                found = error_vectors(network.model, part, network.latents, fold=None, flips=network.flips)
-                for position, kind in network.columns:
-                    rows[start : start + size, position] = found[kind][: len(images) - start]
+            found = steady_error_vectors(network.model, applied, network.latents, flips=network.flips)
+            for position, kind in network.columns:
+                rows[:, position] = found[kind]
         return rows
 
 
@@ -142,7 +134,7 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
     """Load a saved blend to score new images.
 
     Args:
-        name: of the blend; None is the one made last.
+        name: the blend's name; None is the blend that was made last.
         studies: the studies' folder.
         device: `auto`, `cpu` or `cuda`.
 
@@ -182,8 +174,8 @@ def _counting(rule: Blend) -> set[int]:
     return found
 
 
-def _snapped(rows: Rows, rule: Blend) -> Rows:
-    """Error vectors (n, m), those within the noise of a ranked one replaced by that one."""
+def _snapped(rows: Floats32, rule: Blend) -> Floats32:
+    """Error vectors (n, m), where an error within the noise of a ranked error is replaced by that one."""
     bases = [part.normaliser.base for part in rule.parts if part.normaliser.name != "robust-z"]
     if not bases:
         return rows
@@ -215,12 +207,12 @@ def _shape(numbers: Sequence[int]) -> ImageShape:
 
 
 def probe(scorer: BlendScorer) -> dict[str, Any]:
-    """Error vectors of a few images that are made, not taken: by them another machine knows whether it scores alike."""
+    """Error vectors of a few made-up images, by which another machine can tell whether it scores alike."""
     return {"vectors": scorer.vectors(_probe_images(scorer.shape)).astype(float).tolist()}
 
 
 def check_probe(studies: Path, name: str, wanted: Mapping[str, Any]) -> None:
-    """Whether the blend `name` gives the error vectors of `probe` here.
+    """Check that the blend `name` gives here the error vectors that `probe` gave elsewhere.
 
     Raises:
         DataError: if they differ by more than a thousandth.

@@ -6,11 +6,11 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from ensemble_ad.errors import DataError, StorageError
 from ensemble_ad.files.id_table import ID, check_cells, check_same_ids, read_id_table
 from ensemble_ad.files.whole import whole_file
+from ensemble_ad.statistics.arrays import Floats64
 
 SCORE = "score"
 
@@ -18,7 +18,7 @@ SCORE = "score"
 def write_submission(
     folder: Path,
     name: str,
-    scores: npt.NDArray[np.float64],
+    scores: Floats64,
     ids: Sequence[str],
     *,
     sample: Path | None,
@@ -28,7 +28,7 @@ def write_submission(
 
     Args:
         folder: the submissions' folder.
-        name: of the blend.
+        name: the blend's name.
         scores: float (k,), higher = more anomalous.
         ids: k ids of the test images, in the scores' order.
         sample: a sample submission, whose ids and order are kept; None gives `ids` in their order.

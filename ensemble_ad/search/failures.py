@@ -8,12 +8,10 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
+from ensemble_ad.search.notes import TrialNotes
+from ensemble_ad.search.retries import done_again, is_given_up, kills
 from ensemble_ad.search.storage import reading
 
-MOST_KILLS = 10
-"""A trial whose process was killed so often is given up: it may be what kills it, by its memory say."""
-REASON, STOPPED = "reason", "stopped"
-"""What a trial says that failed by itself, and one that something else stopped, a full disk say."""
 COLUMNS = {
     "study": "string",
     "trial": "int64",
@@ -36,9 +34,9 @@ def failures(studies: Path, url: str | None = None) -> pd.DataFrame:
     Returns:
         A row a trial, with the columns and dtypes of `COLUMNS`; `what` is
 
-        - `failed`: the training diverged, found no memory, or raised something; `reason` has it.
-        - `stopped`: something else did, such as a full disk; the next `ensad tune` does the trial again.
-        - `given up`: its process was killed `MOST_KILLS` times.
+        - `failed`: the training diverged, found no memory, or raised something; `reason` says what.
+        - `stopped`: something else stopped the trial, such as a full disk; the next `ensad tune` does it again.
+        - `given up`: its process was killed `retries.MOST_KILLS` times.
 
     Raises:
         StorageError: if the storage cannot be read.
@@ -55,29 +53,33 @@ def failures(studies: Path, url: str | None = None) -> pd.DataFrame:
 
 def _of_study(study: optuna.Study) -> Iterator[dict[str, Any]]:
     trials = study.get_trials(deepcopy=False)
-    done_again = {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
+    again = done_again(trials)
     for trial in trials:
-        found = _why(trial) if trial.state == TrialState.FAIL and trial.number not in done_again else None
+        found = _why(trial) if trial.state == TrialState.FAIL and trial.number not in again else None
         if found is None:
             continue
+        what, reason = found
         ended = trial.datetime_complete
         yield {
             "study": study.study_name,
             "trial": trial.number,
-            "what": found[0],
-            "reason": " ".join(found[1].split()),
+            "what": what,
+            "reason": " ".join(reason.split()),
             "ended": None if ended is None else ended.astimezone(),
             "parameters": ", ".join(f"{name}={value}" for name, value in sorted(trial.params.items())),
         }
 
 
 def _why(trial: FrozenTrial) -> tuple[str, str] | None:
-    if REASON in trial.user_attrs:
-        return "failed", str(trial.user_attrs[REASON])
-    if STOPPED in trial.user_attrs:
-        return "stopped", str(trial.user_attrs[STOPPED])
-    kills = len(trial.system_attrs.get("retry_history", ()))
-    return ("given up", f"its process was killed {kills + 1} times") if kills >= MOST_KILLS else None
+    """What has happened to a failed trial, and why; None where it was only interrupted."""
+    notes = TrialNotes.of(trial)
+    if notes.reason is not None:
+        return "failed", notes.reason
+    if notes.stopped is not None:
+        return "stopped", notes.stopped
+    if is_given_up(trial):
+        return "given up", f"its process was killed {kills(trial) + 1} times"
+    return None
 
 
 def render_text(table: pd.DataFrame, *, markdown: bool = False) -> str:

@@ -84,4 +84,4 @@ def _clear(folder: Path) -> None:
 
 
 def _host() -> str:
-    return _UNSAFE.sub("-", platform.node()) or "here"
+    return _UNSAFE.sub("-", platform.node())[:100] or "here"

@@ -1,4 +1,4 @@
-"""What a study is: the settings, and what they mean for a data set."""
+"""A study's settings, and what they mean for a data set."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,8 @@ from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.members.auto_objective import Circumstances
 from ensemble_ad.members.objectives import AUTO
 from ensemble_ad.search.storage import open_storage
-from ensemble_ad.search.study import Course, Moved
+from ensemble_ad.search.study import SharedStudy
+from ensemble_ad.search.watcher import MoveWatcher
 from ensemble_ad.training.device import AUTO as AUTO_PRECISION
 from ensemble_ad.training.device import choose_device, choose_precision
 from ensemble_ad.training.recipe import Recipe, check_objective, check_transductive
@@ -26,24 +27,24 @@ from ensemble_ad.training.settings import TrainSettings
 
 @dataclass(frozen=True, kw_only=True)
 class TuneSettings:
-    """What a study is.
+    """A study's settings.
 
     Attributes:
-        family: its name.
-        trials: finished trials (pruned ones too) that the study shall have in the end.
-        timeout: seconds after which no new trial starts; None for none.
+        family: the family's name.
+        trials: number of finished trials, pruned ones included, that the study shall have in the end.
+        timeout: seconds after which no new trial starts; None for no limit.
         epochs: the most that a trial trains.
-        objective: a name of `objective.OBJECTIVES`, or `auto`.
+        objective: a name of `members.objectives.OBJECTIVES`, or `auto`.
         device: auto, cpu or cuda.
-        precision: auto, or a name of `precision.PRECISIONS`.
-        seed: of the sampler and of every model.
-        subset: training images used; None is all.
+        precision: auto, or a name of `training.device.PRECISIONS`.
+        seed: the seed of the sampler and of every model.
+        subset: number of training images used; None is all.
         size: side that crops are resized to; None is the images' own.
         max_width: the widest layer tried; None is what suits the device.
-        prune: whether trials that fall behind are given up.
+        prune: whether trials that fall behind are stopped early.
         storage: an Optuna storage URL; None is SQLite in the studies' folder.
         artifacts: URL of the store that members travel through between machines; None where they share the folder.
-        labels_hash: of the labels that the objective reads; None where it reads none.
+        labels_hash: hash of the labels that the objective reads; None where it reads none.
         flips: whether a score is the mean of an image's and its mirror image's.
         transductive: whether the user agreed to training on the test images.
         anomaly_share: what the user knows of the share of anomalies in the test set, for the guards of `auto`.
@@ -118,10 +119,10 @@ class Plan:
         split = split_rows(len(dataset.train), dataset.fingerprint, settings.subset)
         self.reference_rows = len(split.reference)
 
-    def course(self, studies: Path, worker: str, watcher: Moved) -> Course:
-        """The study, begun."""
+    def open_study(self, studies: Path, worker: str, watcher: MoveWatcher) -> SharedStudy:
+        """The study, open, for a worker of that name; empty for one that only looks at it."""
         settings = self.settings
-        course = Course(
+        shared = SharedStudy(
             name=study_name(settings, self.dataset.fingerprint, self.widths, self.batch_sizes),
             start=[self._start(each) for each in self.kind.start],
             objective=settings.objective,
@@ -138,8 +139,8 @@ class Plan:
                 anomaly_share=settings.anomaly_share,
             ),
         )
-        course.begin()
-        return course
+        shared.open()
+        return shared
 
     def _start(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The family's first values, as near as this device's choices come to them."""
@@ -152,7 +153,7 @@ class Plan:
         """What a trial shall train."""
         settings, dataset = self.settings, self.dataset
         architecture = self.kind.suggest(trial, self.widths)
-        crop, training = self.kind.ranges.suggest(trial, settings.epochs, self.batch_sizes)
+        crop, training = self.kind.ranges_of(architecture).suggest(trial, settings.epochs, self.batch_sizes)
         return Recipe(
             data=dataset.fingerprint,
             family=self.kind.name,

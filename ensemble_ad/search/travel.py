@@ -18,15 +18,13 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 from ensemble_ad.errors import EnsadError, StorageError, UsageError, in_one_line
 from ensemble_ad.files.archive import check_zip
-from ensemble_ad.files.whole import clear_errors, hidden_folder, make_folder, whole_folder
-from ensemble_ad.layout import MEMBER_FILES, VECTORS, data_record_file, is_key, member_folder
-from ensemble_ad.members.data_record import load_data_record, save_data_record
+from ensemble_ad.files.whole import clear_errors, hidden_folder, make_folder
+from ensemble_ad.layout import MEMBER_FILES, data_record_file, is_key, member_folder
+from ensemble_ad.members.arrived import PACKED_RECORD, check_bombs, place_record, publish_folder, publish_record
 from ensemble_ad.members.store import Member, has_member, load_member
 
 if TYPE_CHECKING:
     from optuna.artifacts._protocol import ArtifactStore
-
-_DATA = "data.json"
 
 
 class Artifacts:
@@ -67,7 +65,7 @@ class Artifacts:
             with clear_errors(packed, "write"), zipfile.ZipFile(packed, "w") as file:
                 for name in MEMBER_FILES:
                     file.write(member.folder / name, name)
-                file.write(record, _DATA)
+                file.write(record, PACKED_RECORD)
             with _clear("write to"):
                 upload_artifact(artifact_store=self._store, file_path=str(packed), study_or_trial=trial)
 
@@ -85,46 +83,52 @@ class Artifacts:
         Args:
             backend: where the studies are kept.
             studies: the studies' folder.
-            study_names: of these studies only.
-            key: that member only.
-            tick: told of how many were fetched, and which came last.
+            study_names: the studies whose members are fetched; None is all.
+            key: the member that is fetched; None is all.
+            tick: told how many members were fetched, and which came last.
 
         Returns:
-            The keys of what was fetched, and a line about each artifact that is not what it should be.
+            The keys of the fetched members, and a line about each artifact that is not what it should be.
 
         Raises:
             StorageError: if the store does not answer, or nothing can be written.
         """
-        fetched, problems = [], []
-        for name in study_names or optuna.get_all_study_names(backend):
-            study = optuna.load_study(study_name=name, storage=backend)
-            for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
-                for meta in get_all_artifact_meta(trial, storage=backend):
-                    found = meta.filename.removesuffix(".zip")
-                    if key not in (None, found) or not is_key(found) or has_member(studies, found):
-                        continue
-                    try:
-                        self._fetch(found, meta.artifact_id, studies)
-                        fetched.append(found)
-                        tick(len(fetched), found)
-                    except ArtifactNotFound:
-                        problems.append(f"{found} was to be in the artifact store, and is not")
-                    except _NotAMember as error:
-                        problems.append(f"{found} in the artifact store is not a member: {error}")
+        fetched: list[str] = []
+        problems: list[str] = []
+        for found, artifact_id in _offered(backend, study_names or optuna.get_all_study_names(backend)):
+            if key not in (None, found) or has_member(studies, found):
+                continue
+            try:
+                self._fetch(found, artifact_id, studies)
+            except ArtifactNotFound:
+                problems.append(f"{found} was to be in the artifact store, and is not")
+            except _NotAMember as error:
+                problems.append(f"{found} in the artifact store is not a member: {error}")
+            else:
+                fetched.append(found)
+                tick(len(fetched), found)
         return fetched, problems
 
     def _fetch(self, key: str, artifact_id: str, studies: Path) -> None:
+        """Fetch a member, verify it, and move it to its place."""
         with hidden_folder(studies, "member") as stage:
             packed = stage / "packed.zip"
             with _clear("read"):
                 download_artifact(artifact_store=self._store, artifact_id=artifact_id, file_path=str(packed))
             member = _unpack(packed, key, stage)
-            record = load_data_record(stage, member.data)
-            if not data_record_file(studies, member.data).exists():
-                save_data_record(studies, record)
-            with whole_folder(member_folder(studies, key)) as folder:
-                for name in MEMBER_FILES:
-                    shutil.move(member.folder / name, folder / name)
+            publish_record(stage, studies, member.data)
+            publish_folder(member.folder, member_folder(studies, key))
+
+
+def _offered(backend: optuna.storages.BaseStorage, study_names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The keys of the members that the studies' trials have uploaded, and the ids of their artifacts."""
+    for name in study_names:
+        study = optuna.load_study(study_name=name, storage=backend)
+        for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
+            for meta in get_all_artifact_meta(trial, storage=backend):
+                key = meta.filename.removesuffix(".zip")
+                if is_key(key):
+                    yield key, meta.artifact_id
 
 
 class _NotAMember(Exception):
@@ -132,30 +136,34 @@ class _NotAMember(Exception):
 
 
 def _unpack(packed: Path, key: str, stage: Path) -> Member:
-    """Unpack into `stage`, as a studies' folder, and verify; other names than a member's are refused."""
+    """Unpack into `stage`, as a studies' folder, and verify.
+
+    Raises:
+        _NotAMember: if it is none; files of other names than a member's are refused.
+    """
     try:
         with zipfile.ZipFile(packed) as file:
-            names = [entry.filename for entry in file.infolist()]
-            if sorted(names) != sorted((*MEMBER_FILES, _DATA)):
-                raise _NotAMember(f"it holds {', '.join(map(repr, names[:5]))}")
-            check_zip(packed, file.infolist())
-            folder = member_folder(stage, key)
-            folder.mkdir(parents=True)
-            for name in names:
-                target = stage / name if name == _DATA else folder / name
-                with file.open(name) as source, target.open("wb") as out:
-                    shutil.copyfileobj(source, out)
-        with zipfile.ZipFile(folder / VECTORS) as inner:
-            check_zip(folder / VECTORS, inner.infolist())
+            _extract(packed, file, member_folder(stage, key), stage)
+        check_bombs(stage)
         member = load_member(stage, key)
-        record = data_record_file(stage, member.data)
-        record.parent.mkdir()
-        (stage / _DATA).rename(record)
-        load_data_record(stage, member.data)
+        place_record(stage, member.data)
         member.verify()
     except (EnsadError, zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError) as error:
         raise _NotAMember(in_one_line(error).replace(str(stage), "")) from error
     return member
+
+
+def _extract(packed: Path, file: zipfile.ZipFile, folder: Path, stage: Path) -> None:
+    """A member's files into `folder`, the record of its data set into `stage`."""
+    names = [entry.filename for entry in file.infolist()]
+    if sorted(names) != sorted((*MEMBER_FILES, PACKED_RECORD)):
+        raise _NotAMember(f"it holds {', '.join(map(repr, names[:5]))}")
+    check_zip(packed, file.infolist())
+    folder.mkdir(parents=True)
+    for name in names:
+        target = stage if name == PACKED_RECORD else folder
+        with file.open(name) as source, (target / name).open("wb") as out:
+            shutil.copyfileobj(source, out)
 
 
 @contextmanager

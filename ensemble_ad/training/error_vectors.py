@@ -17,6 +17,7 @@ from ensemble_ad.training.step import to_input
 # On the CPU a batch and its error maps should stay in the processor's cache.
 _CPU_BATCH, _GPU_BATCH = 64, 1024
 _NEIGHBOURS = 5
+_LATENT_IMAGES = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,12 @@ class LatentReference:
 
 LatentReferences = Mapping[str, LatentReference]
 """The latent references of a model by the encoder's name; the whole model's bottleneck has the name ""."""
+
+
+def latent_rows(rows: Tensor) -> Tensor:
+    """Of the rows of all training images, int64 (n,), the 2,000 at most that `fit_latents` needs, evenly spread."""
+    places = torch.linspace(0, len(rows) - 1, min(len(rows), _LATENT_IMAGES), device=rows.device)
+    return rows[places.long()]
 
 
 @torch.inference_mode()

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from ensemble_ad.errors import DivergedError
@@ -26,12 +25,17 @@ from ensemble_ad.members.objectives import (
 from ensemble_ad.statistics import SURE, estimate_share
 from ensemble_ad.statistics.arrays import Floats32, Floats64
 from ensemble_ad.training.checkpoint import State
-from ensemble_ad.training.error_vectors import LatentReference, LatentReferences, error_vectors, fit_latents
+from ensemble_ad.training.error_vectors import (
+    LatentReference,
+    LatentReferences,
+    error_vectors,
+    fit_latents,
+    latent_rows,
+)
 from ensemble_ad.training.loop import Epoch
 from ensemble_ad.training.prepared import Prepared, PseudoImages
 from ensemble_ad.training.recipe import Recipe
 
-_LATENT_IMAGES = 2000
 _LATENT_KINDS = "latent_"
 _BEST = "best."
 
@@ -143,11 +147,9 @@ class Judge:
             self.resumed({epoch.number: epoch.value for epoch in self.history})
 
     def latents(self, model: Model) -> dict[str, LatentReference]:
-        """The distributions of the bottlenecks of up to 2,000 training images."""
-        self.images.give_back()  # test images need not stay in memory beside the training images
-        rows = self.images.rows
-        some = torch.linspace(0, len(rows) - 1, min(len(rows), _LATENT_IMAGES), device=rows.device).long()
-        fitted = fit_latents(model, self.images.train[rows[some]], flips=self.recipe.flips)
+        """Where the bottlenecks of some training images lie."""
+        self.images.give_back()  # the test images, which need not be held beside the training images
+        fitted = fit_latents(model, self.images.train[latent_rows(self.images.rows)], flips=self.recipe.flips)
         self.images.give_back()
         return fitted
 

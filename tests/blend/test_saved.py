@@ -38,7 +38,7 @@ def test_a_blend_comes_back_as_it_was_saved(tmp_path, scores):
     loaded = load_blend(tmp_path, "a+b_1.c-2")
     assert loaded == saved
     added = {"created": "", "blended": "", "identity": "", "checksum": ""}
-    assert replace(loaded.info, **added) == replace(INFO, name="a+b_1.c-2")
+    assert replace(loaded.info, **added) == replace(INFO, name="a+b_1.c-2")  # type: ignore[arg-type]
     assert all(getattr(loaded.info, name) for name in added)
     assert (loaded.data, loaded.weights) == (INFO.data, INFO.weights)
     assert loaded.scores().dtype == np.float64
@@ -61,7 +61,7 @@ def test_the_same_blend_with_another_share_keeps_its_scores_and_takes_the_share(
     first = save_blend(tmp_path, INFO, {"test": scores})
     assert (first.share, first.info.transductive, first.info.correlation) == (None, False, {})
     later = {"anomaly_share": 0.2, "correlation": {"fcn-0123456789ab": 0.5}, "transductive": True}
-    again = save_blend(tmp_path, replace(INFO, **later), {"test": scores})
+    again = save_blend(tmp_path, replace(INFO, **later), {"test": scores})  # type: ignore[arg-type]
     assert again.share == Share(value=0.2)
     assert again.info.correlation == {"fcn-0123456789ab": 0.5}
     assert again.info.transductive

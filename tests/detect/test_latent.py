@@ -13,7 +13,7 @@ from ensemble_ad.detect.latent import bottleneck, open_member, parse_noise, pars
 from ensemble_ad.errors import UsageError
 from ensemble_ad.members.store import list_members
 from ensemble_ad.training.load import load_model
-from ensemble_ad.training.loop import to_input
+from ensemble_ad.training.step import to_input
 
 CPU = torch.device("cpu")
 
@@ -45,7 +45,7 @@ def test_the_latent_decodes_to_the_members_own_reconstruction(opening, studies_f
     np.testing.assert_array_equal(made, opening.of.reconstruct(images))
 
 
-def test_noise_is_a_mixture_from_the_image_to_a_draw_that_has_forgotten_it(opening, dataset):
+def test_noise_goes_from_the_image_to_a_draw_that_has_forgotten_it(opening, dataset):
     one, two = (opening.encode(image) for image in dataset.test.images[:2])
     torch.testing.assert_close(opening.mixed(one, 0.0), one)
     torch.testing.assert_close(opening.mixed(one, 1.0), opening.mixed(two, 1.0))

@@ -7,19 +7,28 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pandas as pd
 import pytest
 import torch
 
-from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.errors import DivergedError, EnsadError, Interrupted, StorageError
-from ensemble_ad.search import study as course
-from ensemble_ad.search import tune
+from ensemble_ad.search import retries, worker
 from ensemble_ad.search.failures import COLUMNS, failures
+from ensemble_ad.search.plan import TuneSettings
+from ensemble_ad.search.tune import tune
+from ensemble_ad.training import make_member
 
-SETTINGS = {"family": "fcn", "trials": 1, "epochs": 1, "objective": "separation", "device": "cpu", "max_width": 128}
+SETTINGS: dict[str, Any] = {
+    "family": "fcn",
+    "trials": 1,
+    "epochs": 1,
+    "objective": "separation",
+    "device": "cpu",
+    "max_width": 128,
+}
 
 
 class Log:
@@ -42,15 +51,10 @@ class Log:
         pass
 
 
-@pytest.fixture(scope="module")
-def dataset(digits_folder, tmp_path_factory):
-    return load_dataset(digits_folder, image_cache=tmp_path_factory.mktemp("images"))
-
-
 @pytest.fixture
 def run(dataset, tmp_path, monkeypatch):
     """Runs a study in which the first trials meet `errors`, one each; gives what the watcher was told."""
-    real = tune.fit_member
+    real = make_member.fit_member
 
     def call(*errors, **changes):
         left, log = list(errors), Log()
@@ -60,9 +64,9 @@ def run(dataset, tmp_path, monkeypatch):
                 raise left.pop(0)
             return real(*args, **kwargs)
 
-        monkeypatch.setattr(tune, "fit_member", fit)
-        settings = tune.TuneSettings(**{**SETTINGS, **changes})
-        tune.tune(dataset, settings, studies=tmp_path / "studies", watcher=log)
+        monkeypatch.setattr(worker, "fit_member", fit)
+        settings = TuneSettings(**{**SETTINGS, **changes})
+        tune(dataset, settings, studies=tmp_path / "studies", watcher=log)
         return log
 
     return call
@@ -79,7 +83,7 @@ ERRORS = {
 }
 
 
-def test_a_trial_that_fails_for_whatever_reason_is_recorded_and_listed_and_the_study_goes_on(run, run_ensad):
+def test_a_trial_that_fails_is_recorded_and_listed_and_the_study_goes_on(run, run_ensad):
     log = run(*ERRORS.values())
     assert log.states == ["failed"] * len(ERRORS) + ["complete"]
     table = failures(Path("studies"))
@@ -128,7 +132,7 @@ def test_a_trial_that_a_full_disk_stopped_is_listed_until_it_is_done_again(run, 
     assert (result.stdout.count("\n"), result.stderr.splitlines()[0]) == (1, "no trial has failed")
 
 
-def test_a_trial_that_was_interrupted_has_not_failed_and_one_that_kills_its_process_has(run, run_ensad, monkeypatch):
+def test_an_interrupted_trial_has_not_failed_and_one_that_kills_has(run, run_ensad, monkeypatch):
     with pytest.raises(Interrupted):
         run(KeyboardInterrupt())
     assert run_ensad("compare", "--failed").stdout.count("\n") == 1
@@ -136,8 +140,7 @@ def test_a_trial_that_was_interrupted_has_not_failed_and_one_that_kills_its_proc
     class Killed(BaseException):
         """Ends a worker as a kill does."""
 
-    monkeypatch.setattr(course, "MOST_KILLS", 1)
-    monkeypatch.setattr("ensemble_ad.search.failures.MOST_KILLS", 1)
+    monkeypatch.setattr(retries, "MOST_KILLS", 1)
     with pytest.raises(Killed):
         run(Killed())
     run()
@@ -209,7 +212,7 @@ def test_a_study_that_was_stopped_goes_on_once_the_reason_is_mended(run):
 
 def test_failures_of_other_workers_count(run, dataset, tmp_path, monkeypatch):
     # Another worker's nine failures arrive while this one is at its first trial.
-    real = tune.fit_member
+    real = make_member.fit_member
 
     class Meanwhile(ValueError):
         pass
@@ -224,10 +227,10 @@ def test_failures_of_other_workers_count(run, dataset, tmp_path, monkeypatch):
             trial = study.ask()
             trial.set_user_attr("reason", "Meanwhile: the same")
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        monkeypatch.setattr(tune, "fit_member", real)
+        monkeypatch.setattr(worker, "fit_member", real)
         raise Meanwhile("the same")
 
-    monkeypatch.setattr(tune, "fit_member", fit)
-    settings = tune.TuneSettings(**SETTINGS)
+    monkeypatch.setattr(worker, "fit_member", fit)
+    settings = TuneSettings(**SETTINGS)
     with pytest.raises(EnsadError, match="10 trials in a row failed, 10 of them with Meanwhile: the same"):
-        tune.tune(dataset, settings, studies=tmp_path / "studies", watcher=Log())
+        tune(dataset, settings, studies=tmp_path / "studies", watcher=Log())

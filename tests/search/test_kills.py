@@ -3,6 +3,7 @@
 import multiprocessing
 import random
 import time
+from typing import Any
 
 import numpy as np
 import optuna
@@ -12,9 +13,9 @@ from optuna.trial import TrialState
 
 from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.members.store import list_members, load_member
-from ensemble_ad.search import lease, workers
-from ensemble_ad.search import study as course
-from ensemble_ad.search.tune import TuneSettings
+from ensemble_ad.search import lease, retries, workers
+from ensemble_ad.search.move import FINISHED
+from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.search.workers import Task
 
 KILLS = 20
@@ -47,7 +48,14 @@ def task_in(digits_folder, tmp_path):
     fingerprint = load_dataset(digits_folder, image_cache=tmp_path / "images").fingerprint
 
     def make(studies, **changes):
-        settings = {"family": "fcn", "trials": 2, "epochs": 2, "objective": "separation", "device": "cpu", "seed": 3}
+        settings: dict[str, Any] = {
+            "family": "fcn",
+            "trials": 2,
+            "epochs": 2,
+            "objective": "separation",
+            "device": "cpu",
+            "seed": 3,
+        }
         settings |= {"max_width": 128, "size": 16} | changes
         return Task(data=digits_folder, fingerprint=fingerprint, studies=studies, settings=TuneSettings(**settings))
 
@@ -61,7 +69,7 @@ def study_in(folder):
 
 
 def finished(folder):
-    return [t for t in study_in(folder).trials if t.state in course.FINISHED]
+    return [t for t in study_in(folder).trials if t.state in FINISHED]
 
 
 def done_in(folder):
@@ -131,9 +139,7 @@ def test_a_study_that_is_killed_at_random_moments_ends_as_one_that_is_not(proces
     assert list((tmp_path / "killed").glob("checkpoints/*")) == []
 
 
-def test_the_trial_of_a_killed_worker_goes_on_from_its_checkpoint_under_its_own_parameters(
-    processes, task_in, tmp_path
-):
+def test_a_killed_workers_trial_goes_on_from_its_checkpoint(processes, task_in, tmp_path):
     task = task_in(tmp_path, trials=1, epochs=60, prune=False)
     process = processes(task)
     process.start()
@@ -163,16 +169,16 @@ def test_two_workers_do_each_trial_once_and_no_more_than_were_asked_for(processe
         process.join(120)
         assert process.exitcode == 0
     trials = study_in(tmp_path).trials
-    assert [t.state in course.FINISHED for t in trials] == [True] * 9
+    assert [t.state in FINISHED for t in trials] == [True] * 9
     assert sorted(t.user_attrs["place"] for t in trials) == list(range(9))
     assert len({t.user_attrs["key"] for t in trials}) == 9
     assert len({t.user_attrs["worker"] for t in trials}) > 1
 
 
 _MOVES_AFTER_THREE = """
-from ensemble_ad.search import study as course
-course.first_objective = lambda known: ("separation", "")
-course.guard = lambda finished, known: "a reason" if len(finished) >= 3 else ""
+from ensemble_ad.search import study
+study.first_objective = lambda known: ("separation", "")
+study.guard = lambda finished, known: "a reason" if len(finished) >= 3 else ""
 """
 
 
@@ -194,10 +200,10 @@ def test_workers_move_a_study_once_and_take_everything_along(processes, task_in,
     assert [len(before.directions), len(after.directions)] == [1, 2]
     assert before.user_attrs["moved"] == "a reason"
     assert TrialState.RUNNING not in {trial.state for study in studies for trial in study.trials}
-    done = [trial for trial in after.trials if trial.state in course.FINISHED]
+    done = [trial for trial in after.trials if trial.state in FINISHED]
     assert sorted(trial.user_attrs["place"] for trial in done) == list(range(8))
     taken = {trial.user_attrs["taken_from"] for trial in done if "taken_from" in trial.user_attrs}
-    assert taken >= {trial.number for trial in before.trials if trial.state in course.FINISHED}
+    assert taken >= {trial.number for trial in before.trials if trial.state in FINISHED}
     assert list(tmp_path.glob("checkpoints/*")) == []
 
 
@@ -217,7 +223,7 @@ def test_a_worker_takes_over_what_another_leaves_at_the_end(processes, task_in, 
 
 def test_what_kills_its_process_every_time_is_given_up(task_in, tmp_path, monkeypatch):
     task = task_in(tmp_path, trials=1, epochs=1)
-    monkeypatch.setattr(course, "MOST_KILLS", 2)
+    monkeypatch.setattr(retries, "MOST_KILLS", 2)
 
     class Killed(BaseException):
         """Ends a worker as a kill does: nothing is told to the study."""
@@ -226,7 +232,7 @@ def test_what_kills_its_process_every_time_is_given_up(task_in, tmp_path, monkey
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("ensemble_ad.search.tune.fit_member", die)
+        patch.setattr("ensemble_ad.search.worker.fit_member", die)
         for _ in range(3):
             with pytest.raises(Killed):
                 workers.work(task)

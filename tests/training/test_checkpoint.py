@@ -109,8 +109,8 @@ def test_an_interrupted_training_ends_bit_for_bit_as_one_that_was_not(dataset, t
     )
     assert trained == [4]
     assert list(before) == [1, 2, 3]
-    for got, expected in zip(parts.vectors(), whole.vectors(), strict=True):
-        np.testing.assert_array_equal(got, expected)
+    for side, wanted in zip(parts.vectors(), whole.vectors(), strict=True):
+        np.testing.assert_array_equal(side, wanted)
     got, expected = load_file(parts.weights_path()), load_file(whole.weights_path())
     assert got.keys() == expected.keys()
     for name in expected:
@@ -157,7 +157,7 @@ def test_a_quick_training_writes_no_checkpoint(dataset, tmp_path):
 
 def test_checkpoints_take_a_small_share_of_the_time(tmp_path, monkeypatch):
     now, written = [0.0], []
-    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
 
     def state():
         written.append(now[0])

@@ -12,8 +12,8 @@ def test_latent_distances_are_finite_for_a_dead_bottleneck(dataset):
     torch.manual_seed(0)
     model = FcnArchitecture(widths=(16, 6)).build((1, 32, 32)).eval()
     with torch.no_grad():
-        model.encoder[-1].weight[2] = 0.0
-        model.encoder[-1].bias[2] = 0.0
+        model.encoder[-1].weight[2] = 0.0  # type: ignore[operator]
+        model.encoder[-1].bias[2] = 0.0  # type: ignore[operator]
     images = torch.from_numpy(np.asarray(dataset.train.images[:100]))
     latent = fit_latents(model, images)
     near = error_vectors(model, images, latent)

@@ -1,0 +1,90 @@
+"""A crew: how many workers, and joblib's backend that starts them, here or on a Dask cluster."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import joblib
+import torch
+
+from ensemble_ad.errors import UsageError
+from ensemble_ad.search.plan import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crew:
+    """Who works on a study.
+
+    Attributes:
+        workers: number of workers; 0 is as many as the cluster has.
+        backend: joblib's name of what starts them: loky (processes here), dask, or another that is registered.
+        scheduler: address of the Dask scheduler.
+    """
+
+    workers: int
+    backend: str = "loky"
+    scheduler: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers < (0 if self.backend == "dask" else 1):
+            raise UsageError(f"--workers must be 1 or more, not {self.workers}")
+        if (self.backend == "dask") != (self.scheduler is not None):
+            raise UsageError("--backend dask and --scheduler tcp://HOST:8786 belong together")
+        if self.backend in ("threading", "sequential"):
+            raise UsageError(f"--backend must start processes, as loky and dask do, and {self.backend} does not")
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the workers run on this machine."""
+        return self.backend != "dask"
+
+    @contextmanager
+    def started(self) -> Iterator[int]:
+        """joblib's backend in place; gives the number of workers.
+
+        Raises:
+            UsageError: if there is no such backend, or the cluster does not answer or has no workers.
+        """
+        with self._here() if self.is_here else self._on_dask() as count:
+            yield count
+
+    @contextmanager
+    def _here(self) -> Iterator[int]:
+        threads = self.threads(self.workers)
+        options = {"inner_max_num_threads": threads} if self.backend in ("loky", "multiprocessing") else {}
+        try:
+            configured = joblib.parallel_config(self.backend, n_jobs=self.workers, **options)
+        except (ValueError, ImportError) as error:
+            raise UsageError(f"--backend {self.backend} is none that joblib knows here: {error}") from None
+        with configured:
+            yield self.workers
+
+    @contextmanager
+    def _on_dask(self) -> Iterator[int]:
+        try:
+            from distributed import Client
+        except ImportError:
+            raise UsageError("--backend dask needs Dask: pip install 'ensemble-ad[dask]'") from None
+        try:
+            client = Client(self.scheduler, timeout=30)  # type: ignore[no-untyped-call]
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--scheduler {self.scheduler} does not answer: {type(error).__name__}") from None
+        with client:
+            count = self.workers or len(client.scheduler_info(n_workers=-1)["workers"])
+            if count == 0:
+                raise UsageError(
+                    f"no Dask worker is at {self.scheduler}; start some with `dask worker {self.scheduler}`"
+                )
+            with joblib.parallel_config("dask", n_jobs=count):
+                yield count
+
+    def threads(self, count: int) -> int:
+        """How many threads each of `count` workers computes with; 0 leaves that to the worker's machine."""
+        return max(1, joblib.cpu_count() // count) if self.is_here else 0
+
+    def devices(self, plan: Plan, count: int) -> list[str]:
+        """The device of each of `count` workers: on a machine with several GPUs, these in turn."""
+        device, gpus = plan.settings.device, torch.cuda.device_count()
+        if not self.is_here or plan.device.type != "cuda" or gpus < 2:
+            return [device] * count
+        return [f"cuda:{number % gpus}" for number in range(count)]

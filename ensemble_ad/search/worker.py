@@ -1,0 +1,205 @@
+"""One worker of a study: it trains trial after trial until enough are finished."""
+
+import math
+import re
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import optuna
+from optuna.trial import TrialState
+
+from ensemble_ad.errors import DivergedError, EnsadError, StorageError, in_one_line
+from ensemble_ad.members.info import TrialInfo
+from ensemble_ad.members.objectives import Judgement
+from ensemble_ad.members.store import discard_damaged, has_member
+from ensemble_ad.search.notes import TrialNotes
+from ensemble_ad.search.plan import Plan
+from ensemble_ad.search.study import SharedStudy
+from ensemble_ad.search.travel import Artifacts
+from ensemble_ad.search.watcher import Watcher
+from ensemble_ad.training.judge import JudgedBy, OnJudged, Resumed
+from ensemble_ad.training.loop import Epoch
+from ensemble_ad.training.make_member import fit_member
+from ensemble_ad.training.prepared import PseudoImages
+from ensemble_ad.training.recipe import Recipe
+
+_FAILURES_IN_A_ROW = 10
+# Seconds between two looks at the other workers' trials, where there is none to start.
+_LEAST_WAIT, _MOST_WAIT = 0.2, 5.0
+_DIGITS = re.compile(r"\d+")
+
+
+class _Outcome(NamedTuple):
+    """How a trial has ended: see `Watcher.trial`."""
+
+    state: str
+    value: float | None = None
+    note: str = ""
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """One worker of a study.
+
+    Attributes:
+        plan: what a trial trains.
+        shared: the study, open.
+        studies: the studies' folder.
+        watcher: told of every epoch and trial.
+        label: (k,) of 0 and 1 for the test images; None where the objective needs none.
+        artifacts: where members travel; None where all machines share the folder.
+    """
+
+    plan: Plan
+    shared: SharedStudy
+    studies: Path
+    watcher: Watcher
+    label: npt.NDArray[np.int8] | None
+    artifacts: Artifacts | None
+    _pseudo: PseudoImages | None = field(default=None, init=False)
+
+    def run(self) -> None:
+        """Train trials until enough are finished or the time is up; meanwhile wait for those of other workers.
+
+        Raises:
+            Interrupted: on Ctrl-C.
+            EnsadError: if the storage fails, a trial meets what the next one would meet too, or ten in a row fail.
+        """
+        settings, shared = self.plan.settings, self.shared
+        deadline = math.inf if settings.timeout is None else time.monotonic() + settings.timeout
+        wait = _LEAST_WAIT
+        while True:
+            with shared.storage.turn():
+                late = time.monotonic() >= deadline
+                trial = shared.next_trial(0 if late else settings.trials)
+            if trial is not None:
+                with shared.storage.heartbeat(trial):
+                    self._work_on(trial)
+                wait = _LEAST_WAIT
+            elif late or shared.count().finished >= settings.trials:
+                return
+            else:
+                time.sleep(min(wait, max(0.0, deadline - time.monotonic())))
+                wait = min(2 * wait, _MOST_WAIT)
+
+    def _work_on(self, trial: optuna.Trial) -> None:
+        """Train a trial and tell Optuna and the watcher how it has ended."""
+        try:
+            outcome = self._train(trial)
+        except Exception as error:
+            outcome = self._ended_by(error, trial)
+        best = self.shared.best()
+        self.watcher.trial(
+            trial.number, outcome.state, outcome.value, None if best is None else best.value, outcome.note
+        )
+        if outcome.state == "failed":
+            self._stop_where_all_fail()
+
+    def _train(self, trial: optuna.Trial) -> _Outcome:
+        """Make a trial's member, or find it in the cache."""
+        shared = self.shared
+        recipe = self.plan.recipe(trial, shared.objective)
+        TrialNotes(key=recipe.key).write(trial)
+        if self._pseudo is None and not self.plan.kind.transductive:
+            self._pseudo = PseudoImages.of(self.plan.dataset)
+        self._fetch(recipe)
+        damaged = discard_damaged(self.studies, recipe.key)
+        was_cached = has_member(self.studies, recipe.key)
+        member = fit_member(
+            self.plan.dataset,
+            recipe,
+            studies=self.studies,
+            device=self.plan.device,
+            judged_by=JudgedBy(pseudo=self._pseudo, consensus=shared.consensus(), label=self.label),
+            after_epoch=self._reporter(trial, recipe),
+            resumed=self._catch_up(trial),
+            trial=TrialInfo(study=shared.study.study_name, number=trial.number, parameters=trial.params),
+        )
+        if was_cached:  # the pruner compares later trials with its epochs too
+            self._catch_up(trial)({epoch.number: epoch.value for epoch in member.info.history})
+        if self.artifacts is not None:
+            self.artifacts.push(trial, member, self.studies)
+        TrialNotes(member=member.key, objectives=member.info.objectives, value=member.value).write(trial)
+        shared.study.tell(trial, shared.values(member))
+        return _Outcome("cached" if was_cached else "complete", member.value, damaged or "")
+
+    def _ended_by(self, error: Exception, trial: optuna.Trial) -> _Outcome:
+        """Tell Optuna of what has ended a trial, and raise what the next trial would meet too."""
+        if isinstance(error, optuna.TrialPruned):
+            self.shared.study.tell(trial, state=TrialState.PRUNED)
+            return _Outcome("pruned")
+        if isinstance(error, optuna.exceptions.UpdateFinishedTrialError):
+            # This machine was silent for so long, asleep perhaps, that another worker has taken the trial over.
+            return _Outcome("lost")
+        if isinstance(error, StorageError | OSError):
+            # The trial is queued again, once what is wrong is mended.
+            self._fail(trial, TrialNotes(stopped=str(error)))
+            raise error
+        if isinstance(error, optuna.exceptions.OptunaError):
+            raise error
+        # Another error of ours is not about this draw of parameters, and any other kind may be.
+        ours = isinstance(error, EnsadError) and not isinstance(error, DivergedError)
+        reason = str(error) if ours else in_one_line(error, with_kind=True)
+        self._fail(trial, TrialNotes(reason=reason))
+        if ours:
+            raise error
+        return _Outcome("failed", note=reason)
+
+    def _fail(self, trial: optuna.Trial, why: TrialNotes) -> None:
+        try:
+            why.write(trial)
+            self.shared.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return  # another worker has taken it over
+
+    def _stop_where_all_fail(self) -> None:
+        reasons = self.shared.failures_in_a_row()
+        if len(reasons) < _FAILURES_IN_A_ROW:
+            return
+        # Reasons may differ by numbers alone, such as the epoch in which a loss became NaN.
+        alike = [_DIGITS.sub("#", reason) for reason in reasons]
+        common, times = Counter(alike).most_common(1)[0]
+        raise EnsadError(
+            f"stopped: {len(reasons)} trials in a row failed, {times} of them with {reasons[alike.index(common)]}; "
+            "mend that and run the same command again; `ensad compare --failed` lists them"
+        )
+
+    def _fetch(self, recipe: Recipe) -> None:
+        """Fetch what another machine has made already: this member, or all where the objective needs them."""
+        if self.artifacts is not None:
+            self.artifacts.pull(
+                self.shared.storage.backend,
+                self.studies,
+                study_names=self.shared.names(),
+                key=None if self.shared.objective == "consensus" else recipe.key,
+            )
+
+    def _reporter(self, trial: optuna.Trial, recipe: Recipe) -> OnJudged:
+        """Tells the watcher and Optuna of each epoch, and prunes; Optuna prunes no study of two directions."""
+        one_direction = self.shared.objective != "both"
+
+        def after_epoch(epoch: Epoch, judgement: Judgement) -> None:
+            self.watcher.epoch(trial.number, epoch, recipe.training.epochs, judgement)
+            if one_direction:
+                trial.report(judgement.value, epoch.number)
+                finished = epoch.number == recipe.training.epochs
+                if self.plan.settings.prune and not finished and trial.should_prune():
+                    raise optuna.TrialPruned
+
+        return after_epoch
+
+    def _catch_up(self, trial: optuna.Trial) -> Resumed:
+        """Tells Optuna of epochs that it has not seen: before a checkpoint, or of a member that was cached."""
+        one_direction = self.shared.objective != "both"
+
+        def resumed(values: Mapping[int, float]) -> None:
+            for number, value in values.items() if one_direction else ():
+                trial.report(value, number)
+
+        return resumed
