@@ -15,8 +15,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
+DATA = Path("data")
 data = click.option(
-    "--data", envvar="ENSAD_DATA", type=_FOLDER, default=Path("data"), show_default=True,
+    "--data", envvar="ENSAD_DATA", type=_FOLDER, default=DATA, show_default=True,
     help="Folder with trainingset.npy and testingset.npy, or with train/ and test/ full of images.",
 )  # fmt: skip
 studies = click.option(

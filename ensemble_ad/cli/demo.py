@@ -64,7 +64,7 @@ def demo(ctx: click.Context, out: Path, only_data: bool, say: _options.Say) -> N
     )
     say.result(data=out / "data", studies=out / "studies", submissions=out / "submissions", steps=steps)
     say("on your own data, with trainingset.npy and testingset.npy in data/:")
-    say("  ensad tune --family fcn --trials 50\n  ensad blend --members fcn,resnet\n  ensad submit")
+    say("  ensad tune --family fcn --trials 50\n  ensad blend\n  ensad submit")
     say.next(
         f"ensad report --data {data} --studies {studies}", f"ensad score {data}/testingset.npy --studies {studies}"
     )

@@ -91,4 +91,5 @@ def score(
     rate = total / (time.perf_counter() - started)
     say.result(image_count=total, alarm_count=alarms)
     say(f"{total} images, {alarms} alarms, {rate:,.0f} images/s")
-    say.next(f"ensad export {scorer.blend.name}")
+    name = scorer.blend.name
+    say.next("ensad compare" if Path(f"{name}.zip").exists() else f"ensad export {name}")

@@ -7,6 +7,8 @@ import click
 
 from ensemble_ad.cli import _completion, _options
 
+_COMPETITION = "ml2022spring-hw8"
+
 
 @click.command(short_help="Write the CSV to hand in.")
 @click.option("--blend", shell_complete=_completion.blends, help="Which blend.  [default: the latest]")
@@ -15,7 +17,7 @@ from ensemble_ad.cli import _completion, _options
     type=click.Path(dir_okay=False, path_type=Path),
     help="Sample submission whose ids and order to keep.  [default: sample_submission.csv in the data folder]",
 )
-@click.option("--competition", default="ml2022spring-hw8", show_default=True, help="For the line to paste.")
+@click.option("--competition", help="Kaggle's name of it, for the line to paste.  [default: ml2022spring-hw8 for .npy]")
 @_options.data
 @_options.studies
 @_options.submissions
@@ -23,7 +25,7 @@ from ensemble_ad.cli import _completion, _options
 def submit(
     blend: str | None,
     sample: Path | None,
-    competition: str,
+    competition: str | None,
     data: Path,
     studies: Path,
     submissions: Path,
@@ -57,8 +59,11 @@ def submit(
     make_folder(submissions)
     path = write_submission(submissions, chosen.name, chosen.scores(), record.ids, sample=sample, now=datetime.now())
     say(f"{len(record.ids)} scores of {chosen.name}, ids from {sample or 'the test images'}")
-    say("to hand it in, paste:")
-    paste = f"kaggle competitions submit -c {competition} -f {shlex.quote(str(path))} -m {shlex.quote(chosen.name)}"
-    say(f"  {paste}")
+    paste = None
+    if competition is None and record.ids == tuple(map(str, range(len(record.ids)))):  # not a folder of pictures
+        competition = _COMPETITION
+    if competition is not None:
+        paste = f"kaggle competitions submit -c {shlex.quote(competition)} -f {shlex.quote(str(path))} -m {chosen.name}"
+        say(f"to hand it in, paste:\n  {paste}")
     say.result(str(path), path=path, images=len(record.ids), blend=chosen.name, sample=sample, paste=paste)
     say.next("ensad compare")
