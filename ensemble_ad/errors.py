@@ -1,5 +1,13 @@
 """What can go wrong, in kinds that a script can tell apart by the exit code.
 
+    EnsadError                        1
+        UsageError                    2    a name, flag or value
+        DataError                     3    images, labels, scores
+        StorageError                  4    what lies on disk
+            members.store.DamagedError     a member's files, which can be set aside
+        DivergedError                 1    a training whose loss is not finite
+        Interrupted                 130    Ctrl-C
+
 A message is one line: the rule, the value that broke it, and what to do about it.
 """
 
@@ -17,7 +25,7 @@ class EnsadError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *more: object) -> None:
-        # It may quote a stranger's file, and is to be one line that every terminal and file takes.
+        # A message may quote a stranger's file, and has to be one line that every terminal and file takes.
         text = " ".join(message.split("\n")).encode("utf-8", "backslashreplace").decode()
         super().__init__(_CONTROL.sub(lambda found: repr(found[0])[1:-1], text), *more)
 
@@ -40,6 +48,10 @@ class StorageError(EnsadError):
     exit_code = 4
 
 
+class DivergedError(EnsadError):
+    """The loss or the scores of a model are not finite numbers."""
+
+
 class Interrupted(EnsadError):
     """The user pressed Ctrl-C; the message says what was kept."""
 
@@ -47,12 +59,12 @@ class Interrupted(EnsadError):
 
 
 def in_one_line(error: BaseException, most: int = 300, *, with_kind: bool = False) -> str:
-    """What an error of other code says, as a part of a message of ours: one line of at most so many characters.
+    """The text of an error that other code raised, as a part of a message of ours: one line.
 
     Args:
         error: the error.
-        most: characters of its text.
-        with_kind: whether its class is named as well, which alone is left of an error without a text.
+        most: how many characters of its text are kept.
+        with_kind: put the name of its class before the text; an error without a text is always named by its class.
     """
     text = " ".join(str(error).split())[:most]
     kind = type(error).__name__

@@ -135,7 +135,7 @@ def _unpacked(source: Path, archive: Archive, stage: Path, name: str | None) -> 
         if is_key(each):
             raise UsageError(f"{each!r} looks like a member's key; choose another with --name")
     for file, told in manifest["files"].items():
-        archive.copy(file, _place(stage, file, own_name), told)
+        archive.copy(file, _place(stage, file, own_name), size=told["size"], checksum=told["checksum"])
     if wanted != own_name:
         _rename(stage, own_name, wanted)
     return _verified(source, stage, wanted), manifest.get("probe")

@@ -30,8 +30,8 @@ class SavedBlend:
     """A blend that was made.
 
     Attributes:
-        name: its name.
-        folder: where it lies.
+        name: the blend's name.
+        folder: the folder of its files.
         info: what else is known of it.
     """
 
@@ -51,11 +51,11 @@ class SavedBlend:
 
     @property
     def share(self) -> Share | None:
-        """The share of anomalies in its test set: the user's where it was given, else the estimate, else None."""
+        """As `BlendInfo.known_share`."""
         return self.info.known_share
 
     def estimate_in_words(self) -> str:
-        """The AUC that its separation implies and the share that was used; or why none can be given."""
+        """The AUC that its separation implies, and the share of anomalies used; or why no AUC can be given."""
         share, separation = self.share, self.info.separation
         if share is None:
             return "no AUC can be estimated without labels: too few images to estimate the share of anomalies"
@@ -112,8 +112,8 @@ def save_blend(studies: Path, info: BlendInfo, arrays: Mapping[str, npt.NDArray[
 
     Args:
         studies: the studies' folder.
-        info: what is known of it; times, identity and checksum are added.
-        arrays: of its file; `test` are the scores, the rest is `Blend.state`.
+        info: what is known of the blend; times, identity and checksum are added.
+        arrays: the arrays of its file by name: `test` the scores, the others what `Blend.state` gives.
 
     Raises:
         UsageError: for a name that does not fit or is taken by another blend.
@@ -139,7 +139,7 @@ def save_blend(studies: Path, info: BlendInfo, arrays: Mapping[str, npt.NDArray[
 
 
 def _after_all(studies: Path) -> str:
-    """The time, or just after the latest blend's where a clock was set back: the last one made is what is handed in."""
+    """The time; where a clock was set back, just after the latest blend's, since the last one made is handed in."""
     times = [datetime.now(UTC)]
     for blend in list_blends(studies)[0]:
         with suppress(ValueError, TypeError, OverflowError):

@@ -14,7 +14,7 @@ from ensemble_ad.errors import DataError
 ID = "ID"
 _SHOWN = 80
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-# What spreadsheets take for a formula, and may run; a number is none.
+# Spreadsheets take this for a formula and may run it; a number is no formula.
 _FORMULA = re.compile(r"(?!\s*[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?\s*$)\s*[=+\-@|%]")
 
 
@@ -79,16 +79,16 @@ def is_formula(cell: str) -> bool:
 
 
 def is_text(cell: str) -> bool:
-    """Whether a file, a terminal and a CSV file take it: no control characters, and nothing that is not Unicode."""
+    """Whether a cell holds Unicode text without control characters, which any terminal and any file takes."""
     return _NO_TEXT.search(cell) is None
 
 
 def check_cells(cells: Iterable[str], what: str) -> None:
-    """Refuse ids that must be written as they are, and that are no text or that a spreadsheet may take for formulas.
+    """Refuse ids that cannot be written into a CSV file: no text, or what a spreadsheet may take for a formula.
 
     Args:
         cells: the ids.
-        what: they are ids of, for the message.
+        what: whose ids they are, for the message.
 
     Raises:
         DataError: naming the first.

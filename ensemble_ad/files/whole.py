@@ -16,7 +16,7 @@ _HASH_BLOCK = 1 << 24
 
 @contextmanager
 def clear_errors(path: Path, doing: str, *, but: type[OSError] | tuple[()] = ()) -> Iterator[None]:
-    """Turn what the operating system says about `path` into one line that says what to do.
+    """Turn the operating system's errors about `path` into one line that says what to do.
 
     Raises:
         StorageError: on any OSError (no space, no permission, a file where a folder should be, ...) except `but`.
@@ -52,7 +52,7 @@ def make_folder(path: Path) -> Path:
 
 @contextmanager
 def whole_file(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
-    """Give a temporary path to write to; on leaving without an error it becomes `path`, synced.
+    """Give a temporary path to write to; on leaving without an error that file is synced and becomes `path`.
 
     With `overwrite=False` an existing `path` is left alone and FileExistsError raised, also when two processes race.
     """
@@ -64,8 +64,7 @@ def whole_file(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     try:
         with clear_errors(path, "write"):
             yield part
-            with part.open("rb") as written:
-                os.fsync(written.fileno())
+            _sync(part)
             part.chmod(0o644)
             if overwrite:
                 part.replace(path)
@@ -74,6 +73,11 @@ def whole_file(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
                 _name_unless_taken(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 def _name_unless_taken(part: Path, path: Path) -> None:
@@ -90,7 +94,7 @@ def _name_unless_taken(part: Path, path: Path) -> None:
 def whole_folder(path: Path) -> Iterator[Path]:
     """As `whole_file`, for a folder: it appears at `path` with everything in it, or not at all.
 
-    If `path` exists by then (another process finished the same work), the newer copy is dropped.
+    If `path` exists by then (another process finished the same work), it stays, and this folder is dropped.
     """
     make_folder(path.parent)
     with clear_errors(path, "write"):
@@ -99,25 +103,28 @@ def whole_folder(path: Path) -> Iterator[Path]:
         with clear_errors(path, "write"):
             yield part
             for item in part.iterdir():
-                with item.open("rb") as written:
-                    os.fsync(written.fileno())
+                _sync(item)
             part.chmod(0o755)
-            try:
-                part.rename(path)
-            except OSError as error:
-                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                    raise
+            _rename_unless_taken(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def _rename_unless_taken(part: Path, path: Path) -> None:
+    try:
+        part.rename(path)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+
+
 @contextmanager
 def hidden_folder(parent: Path, name: str) -> Iterator[Path]:
-    """A folder of one's own inside `parent`, hidden from those who list it, removed in the end.
+    """A temporary folder inside `parent` whose name begins with a dot; it is removed on leaving.
 
     Args:
-        parent: made if it is not there.
-        name: what the folder's name begins with, after a dot.
+        parent: the folder around it; made if it is not there.
+        name: what the folder's name begins with, after the dot.
 
     Raises:
         StorageError: if it cannot be made.
@@ -132,7 +139,7 @@ def hidden_folder(parent: Path, name: str) -> Iterator[Path]:
 
 
 def remove_parts(path: Path) -> None:
-    """Remove what processes that were killed had half written of `path`; none may be writing it now.
+    """Remove what killed processes had half written of `path`; no process may be writing it now.
 
     Raises:
         StorageError: if one cannot be removed.
@@ -143,7 +150,7 @@ def remove_parts(path: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename what is damaged to a hidden name beside it that nothing reads, and return that name.
+    """Rename something damaged to a hidden name beside it that nothing reads, and return that name.
 
     Raises:
         StorageError: if it cannot be renamed.

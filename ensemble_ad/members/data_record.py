@@ -19,12 +19,12 @@ class DataRecord:
     """What later commands need to know of a data set.
 
     Attributes:
-        fingerprint: of the images.
-        ids: of the test images, in their order.
-        n_train: training images, held-out ones included.
-        n_reference: held-out ones.
-        shape: of an image, (side, side, channels).
-        source: the folder that it was read from.
+        fingerprint: the data set's, a hash of its images.
+        ids: the test images' ids, in their order.
+        n_train: how many training images there are, held-out ones included.
+        n_reference: how many of them are held out.
+        shape: an image's shape, (side, side, channels).
+        source: the folder that the data set was read from.
     """
 
     fingerprint: str

@@ -21,7 +21,7 @@ def synthetic_aucs(normal: npt.ArrayLike, pseudo: Mapping[str, npt.ArrayLike]) -
 
     Args:
         normal: (n,) scores of normal images, higher = more anomalous.
-        pseudo: (k,) scores of the defects, a kind.
+        pseudo: (k,) scores of the defects, by kind.
 
     Raises:
         DataError: for no kinds, NaN, no scores or wrong dimensions.
@@ -34,11 +34,11 @@ def synthetic_aucs(normal: npt.ArrayLike, pseudo: Mapping[str, npt.ArrayLike]) -
 def kept_kinds(table: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
     """The kinds that tell trials apart.
 
-    Dropped is a kind that every trial solves (all AUCs above 0.98) and one that no trial does (none is 0.55 or more,
-    which is some two standard errors above chance with 256 defects). If that drops all, all are kept.
+    A kind that every trial solves (all AUCs above 0.98) is dropped, and so is a kind that no trial solves (no AUC of
+    0.55, some two standard errors above chance with 256 defects). If that drops all kinds, all are kept.
 
     Args:
-        table: a row a trial: AUC of each kind; the same kinds in all.
+        table: a row a trial, with the AUC of each kind; all rows have the same kinds.
 
     Raises:
         DataError: for no trials or kinds, kinds that differ, or an AUC outside [0, 1].

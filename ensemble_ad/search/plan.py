@@ -153,7 +153,7 @@ class Plan:
         """What a trial shall train."""
         settings, dataset = self.settings, self.dataset
         architecture = self.kind.suggest(trial, self.widths)
-        crop, training = self.kind.ranges.suggest(trial, settings.epochs, self.batch_sizes)
+        crop, training = self.kind.ranges_of(architecture).suggest(trial, settings.epochs, self.batch_sizes)
         return Recipe(
             data=dataset.fingerprint,
             family=self.kind.name,

@@ -106,13 +106,13 @@ def test_named_members_have_parameters_of_their_own(digits):
     blend = BlendedDetector([("pca", AutoencoderDetector("pca-10")), ("knn", Knn())])
     assert blend.get_params()["knn__n_neighbors"] == 5
     blend.set_params(knn__n_neighbors=3, pca__column="ssim", method="mean")
-    assert (blend.members[1][1].n_neighbors, blend.members[0][1].column, blend.method) == (3, "ssim", "mean")
+    assert (blend.members[1][1].n_neighbors, blend.members[0][1].column, blend.method) == (3, "ssim", "mean")  # type: ignore[index]
     blend.set_params(knn=LocalOutlierFactor(novelty=True))
-    assert isinstance(blend.members[1][1], LocalOutlierFactor)
+    assert isinstance(blend.members[1][1], LocalOutlierFactor)  # type: ignore[index]
     with pytest.raises(ValueError, match="Invalid parameter 'nothing'"):
         blend.set_params(nothing=1)
     copy = clone(blend).set_params(pca__column="rss")
-    assert blend.members[0][1].column == "ssim"
+    assert blend.members[0][1].column == "ssim"  # type: ignore[index]
     assert copy.members[0][1].column == "rss"
 
 

@@ -13,7 +13,7 @@ from ensemble_ad.detect.latent import bottleneck, open_member, parse_noise, pars
 from ensemble_ad.errors import UsageError
 from ensemble_ad.members.store import list_members
 from ensemble_ad.training.load import load_model
-from ensemble_ad.training.loop import to_input
+from ensemble_ad.training.step import to_input
 
 CPU = torch.device("cpu")
 

@@ -109,7 +109,8 @@ def test_the_command_prints_both_tables_and_stores_nothing(run_ensad, data, stud
     blends = pd.read_csv(io.StringIO("blend\t" + tables[1]), sep="\t", index_col="blend")
     assert list(blends.index) == ["both"]
     assert blends.loc["both", "regret_labelled"] == pytest.approx(
-        blends.loc["both", "labelled"] - blends.loc["both", "auc"], abs=1.1e-4
+        blends.loc["both", "labelled"] - blends.loc["both", "auc"],  # type: ignore[operator]
+        abs=1.1e-4,
     )
     assert "no study has three trials of more than one AUC" in result.stderr
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -93,7 +93,7 @@ def test_evaluating_again_keeps_aucs_but_no_tie_group(tmp_path, judged, digits_f
     first, second = list(scores)[:2], list(scores)[2:]
     for names in (first, second):
         save_evaluation(tmp_path, "ab" * 16, path, evaluate_scores(label, {name: scores[name] for name in names}))
-    rows = load_evaluation(tmp_path, "ab" * 16)["rows"]
+    rows = load_evaluation(tmp_path, "ab" * 16)["rows"]  # type: ignore[index]
     assert set(rows) == set(scores)
     assert all(rows[name]["ties_best"] is None and rows[name]["auc"] > 0 for name in first)
     assert all(rows[name]["ties_best"] is not None for name in second)

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -14,13 +15,13 @@ from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import apply
 from ensemble_ad.members.store import list_members
-from ensemble_ad.training.loop import to_input
+from ensemble_ad.training.step import to_input
 
 
 def test_the_pictures_are_the_ones_that_their_titles_say(contents, label, main, studies_folder):
     score = load_blend(studies_folder, "both").scores()
     shares = np.stack([scipy.stats.rankdata(column) for column in main.values()]) / len(score)
-    wanted = {
+    wanted: dict[str, Iterable[int]] = {
         "most": np.argsort(-score),
         "least": np.argsort(score),
         "disputed": np.argsort(-shares.std(axis=0), kind="stable"),
@@ -29,7 +30,7 @@ def test_the_pictures_are_the_ones_that_their_titles_say(contents, label, main, 
     }
     assert list(contents.gallery.groups) == list(wanted)
     for group, shots in contents.gallery.groups.items():
-        assert [shot.name for shot in shots] == [str(i) for i in wanted[group][:3]], group
+        assert [shot.name for shot in shots] == [str(i) for i in list(wanted[group])[:3]], group
         for shot in shots:
             row = int(shot.name)
             assert (shot.score, shot.label) == (score[row], label[row])
