@@ -21,7 +21,7 @@ from ensemble_ad.cli import _completion, _options
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("latent.png"),
     show_default=True,
-    help="PNG to write.",
+    help="PNG to write; one that is there is replaced.",
 )
 @_options.device
 @_options.data

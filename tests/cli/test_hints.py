@@ -5,6 +5,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
@@ -98,9 +99,10 @@ def test_what_is_advised_after_a_command_runs(follow, data, studies, tmp_path, c
     follow(f"ensad {command}")
 
 
-def _named(command: str):
-    found = main
+def _named(command: str) -> click.Command:
+    found: click.Command = main
     for word in command.split()[: 2 if command.startswith("data") else 1]:
+        assert isinstance(found, click.Group)
         found = found.commands[word]
     return found
 
