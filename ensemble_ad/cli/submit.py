@@ -14,7 +14,7 @@ _COMPETITION = "ml2022spring-hw8"
 @click.option("--blend", shell_complete=_completion.blends, help="Which blend.  [default: the latest]")
 @click.option(
     "--sample",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_options.FILE,
     help="Sample submission whose ids and order to keep.  [default: sample_submission.csv in the data folder]",
 )
 @click.option("--competition", help="Kaggle's name of it, for the line to paste.  [default: ml2022spring-hw8 for .npy]")
