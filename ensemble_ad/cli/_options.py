@@ -9,10 +9,23 @@ from typing import Any, TypeVar
 
 import click
 
+from ensemble_ad.cli import _folders
 from ensemble_ad.cli._output import Say, start
 from ensemble_ad.layout import at_home
 
-__all__ = ["Say", "data", "device", "labels", "output", "precision", "storage", "studies", "submissions", "verbosity"]
+__all__ = [
+    "Say",
+    "anyway",
+    "data",
+    "device",
+    "labels",
+    "output",
+    "precision",
+    "storage",
+    "studies",
+    "submissions",
+    "verbosity",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _HOME = re.compile(r"(sqlite:///|file://)/?(~.*)")
@@ -62,6 +75,10 @@ precision = click.option(
     help="What models are trained in; auto is bf16 where the device has it. Scores are always computed in fp32.",
 )  # fmt: skip
 
+anyway = click.option(
+    "--anyway", is_flag=True, help="Go on though the images in the data folder are not those that the scores are of."
+)
+
 
 def verbosity(command: Command) -> Command:
     """Give a command -q and -v, and pass it `say`."""
@@ -70,7 +87,11 @@ def verbosity(command: Command) -> Command:
     @click.option("-v", "--verbose", count=True, help="Say more.")
     @functools.wraps(command)
     def wrapped(*args: Any, quiet: bool, verbose: int, as_json: bool = False, **kwargs: Any) -> Any:
-        return command(*args, say=start(-1 if quiet else verbose, as_json=as_json), **kwargs)
+        say = start(-1 if quiet else verbose, as_json=as_json)
+        output = kwargs.get("output") or kwargs.get("template")
+        if output is not None:
+            _folders.check_output(output, {name: value for name, value in kwargs.items() if value is not output})
+        return command(*args, say=say, **kwargs)
 
     return wrapped  # type: ignore[return-value]
 

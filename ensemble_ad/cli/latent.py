@@ -69,9 +69,8 @@ def latent(
         raise UsageError(f"there is no member {member!r} in {studies}; `ensad compare` lists those there are")
     cached = load_member(studies, member)
     opened = open_member(cached, choose_device(device))
+    _folders.check_images(data, studies, cached.data, member, say)
     dataset = _folders.dataset(data, studies)
-    if dataset.fingerprint != cached.data:
-        raise UsageError(f"{data} holds other images than {member} was made of; name its data with --data")
     image = dataset.test.ids[0] if image is None else image
     if image not in dataset.test.ids:
         raise UsageError(f"there is no test image {image!r}; ids are {dataset.test.ids[0]} to {dataset.test.ids[-1]}")
@@ -84,7 +83,7 @@ def latent(
     ]
     write_sheet(output, tiles)
     say.result(
-        str(output),
+        _folders.said(output),
         path=output,
         member=member,
         image=image,

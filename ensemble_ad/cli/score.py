@@ -74,7 +74,7 @@ def score(
     with ExitStack() as stack:
         steps = stack.enter_context(counted(say, count(images) if say.live else None))
         if output is not None:
-            part = stack.enter_context(whole_file(output))
+            part = stack.enter_context(whole_file(output, named_by_user=True))
             file = stack.enter_context(part.open("w", encoding="utf-8", newline=""))
             write = stack.enter_context(WRITERS[kind](file, about))
         elif say.as_json:

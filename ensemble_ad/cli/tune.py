@@ -95,6 +95,7 @@ def tune(
     from ensemble_ad.errors import UsageError
     from ensemble_ad.files.id_table import read_labels
     from ensemble_ad.files.whole import make_folder
+    from ensemble_ad.members.data_record import rename_images
     from ensemble_ad.search.goal import labels_hash, objective_name
 
     if trials < 1:
@@ -109,6 +110,7 @@ def tune(
 
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
     dataset = _folders.dataset(data, studies, test_optional=True)
+    rename_images(studies, dataset)
     label = None if labels is None else read_labels(labels, dataset.test.ids)
     settings = TuneSettings(
         family=family, trials=trials, timeout=timeout, epochs=epochs, objective=judged_by, device=device,

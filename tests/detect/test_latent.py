@@ -149,8 +149,9 @@ def test_other_images_than_the_members_own_are_refused(run_ensad, data, studies)
     key = next(m.key for m in list_members(studies)[0] if m.family == "fcn")
     np.save(data / "testingset.npy", np.load(data / "testingset.npy")[::-1])
     result = run_ensad("latent", "--member", key)
-    assert result.exit_code == 2
+    assert result.exit_code == 3
     assert "holds other images than" in result.stderr
+    assert "--anyway" not in result.stderr
 
 
 def test_imported_scores_and_families_without_a_decoder_are_refused(run_ensad, data, studies):

@@ -24,6 +24,7 @@ from ensemble_ad.results.page.labels import find_labels
 from ensemble_ad.results.page.making import making
 from ensemble_ad.results.page.searches import searches
 from ensemble_ad.results.page.shots import Gallery, LatentSheet
+from ensemble_ad.results.same_images import difference
 from ensemble_ad.statistics.arrays import Floats64
 
 
@@ -115,17 +116,20 @@ def _pictures(
     sources: Sources,
 ) -> tuple[Gallery | None, tuple[LatentSheet, ...], list[str]]:
     """Pictures and latents, as far as they are wanted and can be had, and a line about each that cannot."""
+    changed = difference(sources.data, sources.studies, record, "this blend")
     if not sources.pictures:
-        return None, (), []
-    dataset, why = pictures.find_images(sources.data, sources.studies, record)
+        return None, (), [] if changed is None else [f"what lies in the data folder now: {changed}"]
+    dataset, why = pictures.find_images(sources.data, sources.studies, record, changed)
     if dataset is None:
-        return None, (), [why]
+        return None, (), [f"no pictures and latents: {why}"]
     some = pictures.representatives(members)
     shown, missing = pictures.gallery(
         dataset, record, blend.scores(), found.main, labels.label, some, sources.pictures, sources.device
     )
     rows = [record.ids.index(shown.groups[end][0].name) for end in ("least", "most")]
     latents = pictures.latent_sheets(dataset, record, rows, some, sources.seed, sources.device)
+    if changed is not None:
+        missing = [*missing, f"what lies in the data folder now: {changed}"]
     return shown, latents, missing
 
 

@@ -17,6 +17,7 @@ from ensemble_ad.layout import preprocessed_folder
 from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.shots import Gallery, LatentSheet, Pixels, Shot, View
+from ensemble_ad.results.same_images import difference
 from ensemble_ad.statistics import midranks
 from ensemble_ad.statistics.arrays import Floats64
 
@@ -30,19 +31,27 @@ _BRIGHTEST = 0.995
 Label = npt.NDArray[np.int8]
 
 
-def find_images(data: Path, studies: Path, record: DataRecord) -> tuple[Dataset | None, str]:
-    """The blend's images, from the data folder or where they lay when members were made; else why there are none."""
+def find_images(
+    data: Path, studies: Path, record: DataRecord, changed: str | None
+) -> tuple[Dataset, None] | tuple[None, str]:
+    """The blend's images, from the data folder or where they lay when members were made; else why there are none.
+
+    Args:
+        data: the data folder.
+        studies: the studies' folder.
+        record: the record of the blend's images.
+        changed: how the images in the data folder differ from them; None if they do not.
+    """
     why = ""
     for folder in dict.fromkeys((data, Path(record.source))):
-        try:
-            dataset = load_dataset(folder, image_cache=preprocessed_folder(studies))
-        except EnsadError as error:
-            why = why or str(error)
-            continue
-        if dataset.fingerprint == record.fingerprint:
-            return dataset, ""
-        why = why or f"{folder} holds other images than this blend was made of"
-    return None, f"no pictures and latents: {why}"
+        found = changed if folder == data else difference(folder, studies, record, "this blend")
+        if found is None:
+            try:
+                return load_dataset(folder, image_cache=preprocessed_folder(studies)), None
+            except EnsadError as error:
+                found = str(error)
+        why = why or found
+    return None, why
 
 
 def rank_shares(score: Floats64) -> Floats64:

@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -21,10 +21,10 @@ from ensemble_ad.training.step import to_input
 def test_the_pictures_are_the_ones_that_their_titles_say(contents, label, main, studies_folder):
     score = load_blend(studies_folder, "both").scores()
     shares = np.stack([scipy.stats.rankdata(column) for column in main.values()]) / len(score)
-    wanted: dict[str, Iterable[int]] = {
-        "most": np.argsort(-score),
-        "least": np.argsort(score),
-        "disputed": np.argsort(-shares.std(axis=0), kind="stable"),
+    wanted: dict[str, Sequence[int]] = {
+        "most": np.argsort(-score).tolist(),
+        "least": np.argsort(score).tolist(),
+        "disputed": np.argsort(-shares.std(axis=0), kind="stable").tolist(),
         "false_positives": [i for i in np.argsort(-score) if label[i] == 0],
         "false_negatives": [i for i in np.argsort(score) if label[i] == 1],
     }
