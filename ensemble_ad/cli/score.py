@@ -10,7 +10,7 @@ from ensemble_ad.cli import _completion, _options
 
 
 @click.command(short_help="Score new images with a saved blend.")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=_options.PATH)
 @click.option("--blend", shell_complete=_completion.blends, help="Which blend.  [default: the latest]")
 @click.option(
     "--alarm-rate",
@@ -23,7 +23,7 @@ from ensemble_ad.cli import _completion, _options
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_options.FILE,
     help="File to write to, whole or not at all.  [default: stdout]",
 )
 @_options.device
@@ -91,4 +91,5 @@ def score(
     rate = total / (time.perf_counter() - started)
     say.result(image_count=total, alarm_count=alarms)
     say(f"{total} images, {alarms} alarms, {rate:,.0f} images/s")
-    say.next(f"ensad export {scorer.blend.name}")
+    name = scorer.blend.name
+    say.next("ensad compare" if Path(f"{name}.zip").exists() else f"ensad export {name}")
