@@ -13,6 +13,7 @@ A key, a name or a fingerprint may have been read from a stranger's file. Each f
 before it makes a path of them, so that none leads out of its folder.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from ensemble_ad.errors import StorageError, UsageError
 
 MEMBER_INFO, VECTORS, WEIGHTS = MEMBER_FILES = ("member.json", "vectors.npz", "weights.safetensors")
 BLEND_INFO, BLEND_ARRAYS = BLEND_FILES = ("blend.json", "scores.npz")
+
+_DATABASE = "studies.db"
+_FOLDERS = ("members", "blends", "data", "evaluations", "checkpoints", "workers", "preprocessed")
 
 KEY = r"[a-z][a-z0-9_]{0,59}-[0-9a-f]{12}"
 """Pattern of a member's key: its family, and 12 digits of the hash of its recipe."""
@@ -50,7 +54,7 @@ def check_key(key: str) -> str:
         StorageError: if it does not.
     """
     if not is_key(key):
-        raise StorageError(f"a member's key must look like fcn-0123456789ab, not {key!r}")
+        raise StorageError(f"a member's key must look like fcn-0123456789ab, not {key[:80]!r}")
     return key
 
 
@@ -72,7 +76,7 @@ def check_blend_name(name: str) -> str:
         UsageError: unless it is made of letters, digits and `_.+-`.
     """
     if not _BLEND_NAME.fullmatch(name):
-        raise UsageError(f"a blend's name must be letters, digits and _ . + - (100 at most), not {name!r}")
+        raise UsageError(f"a blend's name must be letters, digits and _ . + - (100 at most), not {name[:120]!r}")
     return name
 
 
@@ -101,9 +105,14 @@ def data_record_file(studies: Path, fingerprint: str) -> Path:
     return studies / "data" / f"{check_fingerprint(fingerprint)}.json"
 
 
+def evaluations_folder(studies: Path) -> Path:
+    """The folder of all evaluations."""
+    return studies / "evaluations"
+
+
 def evaluation_file(studies: Path, fingerprint: str) -> Path:
     """What was found with labels on a data set; StorageError if `fingerprint` cannot be one."""
-    return studies / "evaluations" / f"{check_fingerprint(fingerprint)}.json"
+    return evaluations_folder(studies) / f"{check_fingerprint(fingerprint)}.json"
 
 
 def checkpoint_file(studies: Path, key: str) -> Path:
@@ -120,7 +129,16 @@ def worker_lock(studies: Path, worker: str) -> Path:
 
 def studies_database(studies: Path) -> Path:
     """Optuna's SQLite database, unless a study is kept elsewhere."""
-    return studies / "studies.db"
+    return studies / _DATABASE
+
+
+def is_ours(studies: Path, path: Path) -> bool:
+    """Whether `path` leads to a file that this package keeps in the studies' folder, also through a link."""
+    place, found = Path(os.path.realpath(studies)), Path(os.path.realpath(path))
+    if place not in found.parents:
+        return False
+    first = found.relative_to(place).parts[0]
+    return first in _FOLDERS or first.lstrip(".").startswith(_DATABASE)
 
 
 def preprocessed_folder(studies: Path) -> Path:

@@ -378,7 +378,7 @@ def test_what_only_reads_works_where_nothing_can_be_written(run_ensad, data, stu
     def refuse(*arguments, **keywords):
         raise OSError(30, "Read-only file system")
 
-    for name in ("os.mkdir", "tempfile.mkstemp", "tempfile.mkdtemp", "pathlib.Path.rename"):
+    for name in ("os.mkdir", "os.open", "tempfile.mkdtemp", "pathlib.Path.rename"):
         monkeypatch.setattr(name, refuse)
     monkeypatch.setattr("os.access", lambda path, mode: mode != 2)
     assert run_ensad("compare").exit_code == 0

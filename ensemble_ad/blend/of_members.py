@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.info import BlendInfo
@@ -19,12 +18,12 @@ from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.store import DamagedError, Member
 from ensemble_ad.statistics import Estimate, rank_correlations
+from ensemble_ad.statistics.arrays import Floats32, Floats64
 
 COLUMN_CHOICES = ("main", "all")
 # The kinds of `reconstruction.ERROR_KINDS` and `error_vectors.LatentReference`, whose modules import torch; a test
 # compares them.
 _SHARED_KINDS = ("rss", "mae", "top", "gradient", "ssim", "latent_mahalanobis", "latent_knn")
-Columns = npt.NDArray[np.float32]
 
 
 def columns_of(member: Member, choice: str) -> list[str]:
@@ -126,15 +125,13 @@ def _column_names(term: Term, choice: str) -> list[str]:
     return [f"{member.key}/{kind}" for member in term.members for kind in columns_of(member, choice)]
 
 
-def _shared_out(term_weights: Sequence[float], terms: Sequence[Term], choice: str) -> npt.NDArray[np.float64]:
+def _shared_out(term_weights: Sequence[float], terms: Sequence[Term], choice: str) -> Floats64:
     """float64 (m,): a weight a column; the columns of a term share its weight equally."""
     counts = [len(_column_names(term, choice)) for term in terms]
     return np.repeat(np.divide(term_weights, counts), counts)
 
 
-def _correlations(
-    members: Sequence[Member], columns: Mapping[str, Columns], scores: npt.NDArray[np.float64]
-) -> dict[str, float]:
+def _correlations(members: Sequence[Member], columns: Mapping[str, Floats32], scores: Floats64) -> dict[str, float]:
     """Rank correlation of each member's main column with the blend's scores; a constant column has none."""
     found = rank_correlations([columns[f"{member.key}/{member.main_column}"] for member in members], scores)
     return {m.key: float(value) for m, value in zip(members, found, strict=True) if np.isfinite(value)}
@@ -149,11 +146,11 @@ def _measured(estimate: Estimate) -> Measured:
     return Measured(value=estimate.value, standard_error=estimate.standard_error)
 
 
-def _stacked(members: Sequence[Member], choice: str, rows: tuple[int, int]) -> tuple[Columns, Columns]:
+def _stacked(members: Sequence[Member], choice: str, rows: tuple[int, int]) -> tuple[Floats32, Floats32]:
     """float32 (n, m) and (k, m): the chosen columns of all members, each member read into its place in the result."""
     chosen = [[member.columns.index(kind) for kind in columns_of(member, choice)] for member in members]
     width, done = sum(map(len, chosen)), 0
-    sides: list[Columns] = []
+    sides: list[Floats32] = []
     for member, kinds in zip(members, chosen, strict=True):
         found = member.vectors()
         reference, test = found

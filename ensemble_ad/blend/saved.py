@@ -17,12 +17,11 @@ from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.files.whole import file_hash, whole_folder
 from ensemble_ad.layout import BLEND_ARRAYS, BLEND_INFO, blend_folder, blends_folder, is_key
 from ensemble_ad.members.measured import UnfitError
+from ensemble_ad.statistics.arrays import Floats64
 from ensemble_ad.statistics.implied import Share
 
 if TYPE_CHECKING:
     from ensemble_ad.blend import Blend
-
-Scores = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +70,7 @@ class SavedBlend:
             )
         return f"AUC {implied} (estimated, no labels), with {used}"
 
-    def scores(self) -> Scores:
+    def scores(self) -> Floats64:
         """float64 (k,) anomaly scores of the test images, verified.
 
         Raises:

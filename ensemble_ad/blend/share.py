@@ -3,11 +3,11 @@
 from math import sqrt
 
 import numpy as np
-import numpy.typing as npt
 
 from ensemble_ad.blend.auto import fit_auto
 from ensemble_ad.blend.rule import total_score
 from ensemble_ad.statistics import Estimate, separation_many
+from ensemble_ad.statistics.arrays import Floats, Floats64
 from ensemble_ad.statistics.estimate import two_sided_quantile
 from ensemble_ad.statistics.implied import LEVEL
 
@@ -17,14 +17,13 @@ _COLUMNS = 50
 _LEAST_ROWS = 40
 # A threshold is charged so many standard errors: at a low one the ratio is right, but few images lie below it.
 _SURE = 3.0
-Floats = npt.NDArray[np.float64]
-Sides = tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]
+Sides = tuple[Floats, Floats]
 """Scores of the reference and of the test images, a column a kind of error."""
-Curve = tuple[Floats, Floats]
+Curve = tuple[Floats64, Floats64]
 """What `_excess` gives: values and standard errors, a threshold each."""
 
 
-def crossfit_share(reference: npt.NDArray[np.floating], test: npt.NDArray[np.floating]) -> Estimate | None:
+def crossfit_share(reference: Floats, test: Floats) -> Estimate | None:
     """The share of anomalies among the test images, by the sharpest score that is still sound.
 
     Where no anomaly scores below a threshold t, F_test(t) / F_reference(t) = 1 - p (see `statistics.estimate_share`).
@@ -67,7 +66,7 @@ def crossfit_share(reference: npt.NDArray[np.floating], test: npt.NDArray[np.flo
     )
 
 
-def _scored(fitted: Sides, scored: Sides) -> tuple[Floats, Floats]:
+def _scored(fitted: Sides, scored: Sides) -> tuple[Floats64, Floats64]:
     """Scores (r,) and (s,) of the `scored` images of both sides, by the rule `auto` of the `fitted` ones."""
     low, high = fitted
     columns = np.arange(low.shape[1])
@@ -86,7 +85,7 @@ def _chosen_by(curve: Curve, other: Curve) -> tuple[float, float]:
     return float(there[best]), float(error_there[best])
 
 
-def _excess(reference: Floats, test: Floats) -> Curve:
+def _excess(reference: Floats64, test: Floats64) -> Curve:
     """1 - F_test / F_reference at 1%, 2%, ... 99% of the reference, and its standard error.
 
     The error is infinite where fewer than a tenth of the reference, or fewer than 10 of its images, lie below.

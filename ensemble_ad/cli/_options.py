@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ensemble_ad.cli import _folders
 from ensemble_ad.cli._output import Say, start
 
 __all__ = [
@@ -63,7 +64,11 @@ def verbosity(command: Command) -> Command:
     @click.option("-v", "--verbose", count=True, help="Say more.")
     @functools.wraps(command)
     def wrapped(*args: Any, quiet: bool, verbose: int, as_json: bool = False, **kwargs: Any) -> Any:
-        return command(*args, say=start(-1 if quiet else verbose, as_json=as_json), **kwargs)
+        say = start(-1 if quiet else verbose, as_json=as_json)
+        output = kwargs.get("output") or kwargs.get("template")
+        if output is not None:
+            _folders.check_output(output, {name: value for name, value in kwargs.items() if value is not output})
+        return command(*args, say=say, **kwargs)
 
     return wrapped  # type: ignore[return-value]
 

@@ -153,7 +153,7 @@ def _write(
     if output is None:
         say.result(text.removesuffix("\n"))
         return
-    with whole_file(output) as part:
+    with whole_file(output, named_by_user=True) as part:
         if kind == "parquet":
             frame().to_parquet(part)
         else:

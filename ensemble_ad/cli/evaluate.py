@@ -1,6 +1,5 @@
 """`ensad evaluate`."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,7 +75,7 @@ def evaluate(
     unsure = int(((table["auc_low"] <= 0.5) & (table["auc_high"] >= 0.5)).sum())
     say(f"{int(table['ties_best'].sum())} of {len(table)} cannot be told from the best, {unsure} not from chance")
     say("intervals and p: which images were drawn; not training again, nor having chosen among many")
-    say.next("ensad compare", "ensad audit" + (f" --labels {shlex.quote(str(labels))}" if labels else ""))
+    say.next("ensad compare", "ensad audit --labels FILE")
 
 
 def _judged(studies: Path, blend: str | None, say: _options.Say) -> "tuple[str, list[Member], list[SavedBlend]]":

@@ -85,7 +85,7 @@ def _template(path: Path, data: Path, studies: Path, say: _options.Say) -> None:
 
     count = write_template(path, _folders.dataset(data, studies))
     say(f"{count} training images are held out; train on the others, and fill in the column score")
-    say.result(str(path), template=path, images=count)
+    say.result(_folders.said(path), template=path, images=count)
     say.next(f"ensad import SCORES.csv --reference {shlex.quote(str(path))} --name NAME")
 
 

@@ -81,7 +81,7 @@ def latent(
     ]
     write_sheet(output, tiles)
     say.result(
-        str(output),
+        _folders.said(output),
         path=output,
         member=member,
         image=image,

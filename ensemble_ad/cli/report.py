@@ -72,12 +72,12 @@ def report(
     for note in page.notes:
         say.warn(note)
     path = output or Path(f"report-{chosen.name}.html")
-    with whole_file(path) as part:
+    with whole_file(path, named_by_user=True) as part:
         part.write_text(text, encoding="utf-8")
     first = page.headline.judged[0]
     size = len(text.encode())
     say.result(
-        str(path),
+        _folders.said(path),
         path=path,
         blend=chosen.name,
         bytes=size,

@@ -121,7 +121,7 @@ def _writer(stack: ExitStack, kind: str, output: Path | None, about: Mapping[str
     from ensemble_ad.files.whole import whole_file
 
     if output is not None:
-        part = stack.enter_context(whole_file(output))
+        part = stack.enter_context(whole_file(output, named_by_user=True))
         return stack.enter_context(
             WRITERS[kind](stack.enter_context(part.open("w", encoding="utf-8", newline="")), about)
         )

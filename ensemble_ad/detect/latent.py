@@ -261,7 +261,7 @@ def write_sheet(path: Path, tiles: Sequence[tuple[str, Images]]) -> None:
         scale = _TILE / max(tile.size)
         size = (round(tile.width * scale), round(tile.height * scale))
         sheet.paste(tile.resize(size, Image.Resampling.NEAREST), (left, head + _GAP))
-    with whole_file(path) as part:
+    with whole_file(path, named_by_user=True) as part:
         sheet.save(part, format="PNG", optimize=True)
 
 

@@ -5,12 +5,15 @@ import torch
 from torch import Tensor
 
 from ensemble_ad.families import Model
-from ensemble_ad.training.error_vectors import LatentReferences, Scores, error_vectors
+from ensemble_ad.statistics.arrays import Floats32
+from ensemble_ad.training.error_vectors import LatentReferences, error_vectors
 
 _CPU_BATCH = 32
 
 
-def steady_error_vectors(model: Model, images: Tensor, latents: LatentReferences, *, flips: bool) -> dict[str, Scores]:
+def steady_error_vectors(
+    model: Model, images: Tensor, latents: LatentReferences, *, flips: bool
+) -> dict[str, Floats32]:
     """As `error_vectors`, and on a CPU the same to the last digit for an image alone and in any batch.
 
     There the last digits depend on how many images a batch has, so each has as many: the last one is filled up with

@@ -16,7 +16,7 @@ MASKS: tuple[Masks, ...] = ("one", "checkerboard", "several")
 _WORST = 3
 # Of SSIM's constants (Wang et al. 2004), smaller: it only decides about blocks that are flat.
 _FLAT = 1e-4
-_TINY = 1e-12
+_TINY = 1e-14
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,8 @@ class _Inpainter(Model):
         _, height, width = shape
         blocks = HiddenBlocks.of(height, width, architecture.block, architecture.stride, architecture.masks)
         self._masks = blocks.masks
+        masked = [number for mask in blocks.masks for number in mask]
+        self._order = sorted(range(len(masked)), key=masked.__getitem__)  # of the blocks as the masks hide them
         self.register_buffer("_pixels", blocks.pixels, persistent=False)
         self.register_buffer("_hidden", blocks.hidden(height, width), persistent=False)
         # Sums of the blocks' errors, and of what they are of: the usual errors are the first by the second.
@@ -123,15 +125,13 @@ class _Inpainter(Model):
     def judged(self, images: Tensor) -> tuple[BlockErrors, Tensor]:
         """The errors of all blocks, and the mean of the predictions, (B, C, H, W)."""
         total, covered = torch.zeros_like(images), torch.zeros_like(self._hidden[0])
-        found: list[tuple[int, Tensor, Tensor]] = []
+        found: list[BlockErrors] = []
         for mask, numbers in enumerate(self._masks):
             predicted = self.predict(images, mask)
             total = total + predicted * self._hidden[mask]
             covered = covered + self._hidden[mask]
-            errors = block_errors(self.blocks(images, numbers), self.blocks(predicted, numbers))
-            found += zip(numbers, errors.square.unbind(1), errors.structure.unbind(1), strict=True)
-        found.sort(key=lambda block: block[0])
-        square, structure = (torch.stack([block[part] for block in found], 1) for part in (1, 2))
+            found.append(block_errors(self.blocks(images, numbers), self.blocks(predicted, numbers)))
+        square, structure = (torch.cat([each[part] for each in found], 1)[:, self._order] for part in (0, 1))
         return BlockErrors(square, structure), (total / covered).clamp(-1, 1)
 
     def forward(self, images: Tensor) -> Output:

@@ -103,7 +103,7 @@ def _read(path: Path, ids: Sequence[str]) -> tuple[CsvTable, int, list[str]]:
     table = read_csv_table(path, _NEEDS)
     if len(table.header) == 1:
         raise DataError(
-            f"{path} must have the columns {_NEEDS}, comma between, but has {shown(table.header[0])} alone; mend it"
+            f"{path} must have the columns {_NEEDS} with commas between, but has one, {shown(table.header[0])}"
         )
     id_at = _place_of_ids(table, ids)
     return table, id_at, column_of_ids(path, table, id_at)

@@ -3,15 +3,20 @@
 import errno
 import hashlib
 import os
+import secrets
 import shutil
+import stat
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ensemble_ad.errors import StorageError
+from ensemble_ad.files.output import is_stream, open_stream, resolved
 
 _HASH_BLOCK = 1 << 24
+_LONG_NAME = 200  # bytes; file systems allow 255, and a part's name is longer than the file's
 
 
 @contextmanager
@@ -51,28 +56,65 @@ def make_folder(path: Path) -> Path:
 
 
 @contextmanager
-def whole_file(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
+def whole_file(path: Path, *, overwrite: bool = True, named_by_user: bool = False) -> Iterator[Path]:
     """Give a temporary path to write to; on leaving without an error that file is synced and becomes `path`.
 
-    With `overwrite=False` an existing `path` is left alone and FileExistsError raised, also when two processes race.
+    Args:
+        path: the file.
+        overwrite: False leaves an existing `path` alone and raises FileExistsError, also when two processes race.
+        named_by_user: follow links, and write into what is no regular file (a device, a pipe, /dev/stdout), which is
+            never replaced. What the user did not name is replaced whatever it is, so that no link leads elsewhere.
+
+    Raises:
+        StorageError: if it cannot be written.
     """
-    make_folder(path.parent)
+    if named_by_user and is_stream(path):
+        with _poured(path) as part:
+            yield part
+        return
     with clear_errors(path, "write"):
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-    part = Path(name)
+        place = resolved(path) if named_by_user else path
+    make_folder(place.parent)
+    part = _part_of(place)
     try:
         with clear_errors(path, "write"):
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # the umask takes from that
             yield part
             _sync(part)
-            part.chmod(0o644)
             if overwrite:
-                part.replace(path)
+                _keep_mode(place, part)
+                part.replace(place)
         if not overwrite:
             with clear_errors(path, "write", but=FileExistsError):
-                _name_unless_taken(part, path)
+                _name_unless_taken(part, place)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _poured(path: Path) -> Iterator[Path]:
+    """Give a temporary file, and write what it holds in the end into `path`."""
+    with clear_errors(path, "write"), tempfile.TemporaryDirectory(prefix="ensad-") as folder:
+        part = Path(folder) / "output"
+        part.touch()
+        yield part
+        sys.stdout.flush()
+        with part.open("rb") as source, open_stream(path) as stream:
+            shutil.copyfileobj(source, stream)
+
+
+def _part_of(path: Path) -> Path:
+    """A name beside `path` that nobody has, for what is not whole yet."""
+    name = path.name if len(os.fsencode(path.name)) < _LONG_NAME else path.name[: _LONG_NAME // 4]
+    return path.parent / f".{name}.{secrets.token_hex(4)}.part"
+
+
+def _keep_mode(old: Path, new: Path) -> None:
+    """Whoever may read and write the file that is replaced may do so with the new one."""
+    with suppress(FileNotFoundError):
+        mode = old.stat(follow_symlinks=False).st_mode
+        if stat.S_ISREG(mode):
+            new.chmod(mode & 0o777)
 
 
 def _sync(path: Path) -> None:
@@ -97,14 +139,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
     If `path` exists by then (another process finished the same work), it stays, and this folder is dropped.
     """
     make_folder(path.parent)
-    with clear_errors(path, "write"):
-        part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    part = _part_of(path)
     try:
         with clear_errors(path, "write"):
+            part.mkdir()
             yield part
             for item in part.iterdir():
                 _sync(item)
-            part.chmod(0o755)
             _rename_unless_taken(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ensemble_ad.errors import UsageError
 from ensemble_ad.members.defect_aucs import synthetic_values
 from ensemble_ad.members.objectives import borda
 from ensemble_ad.members.store import Member
+from ensemble_ad.statistics.arrays import Floats64
 
 BEST_OF_A_FAMILY = 5
 _WITH_KINDS = ("synthetic", "both")
@@ -78,7 +78,7 @@ def select(members: Sequence[Member], text: str) -> list[Term]:
     return terms
 
 
-def worth(members: Sequence[Member], objective: str) -> npt.NDArray[np.float64]:
+def worth(members: Sequence[Member], objective: str) -> Floats64:
     """How good members are by an objective, compared with each other.
 
     Args:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from ensemble_ad import statistics
 from ensemble_ad.errors import DataError
 from ensemble_ad.statistics import Estimate
+from ensemble_ad.statistics.arrays import Floats64
 
 SOLVED = 0.98
 UNSOLVED = 0.55
@@ -48,7 +49,7 @@ def kept_kinds(table: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
     return tuple(names[i] for i in np.flatnonzero(tells)) or names
 
 
-def synthetic_values(table: Sequence[Mapping[str, float]]) -> npt.NDArray[np.float64]:
+def synthetic_values(table: Sequence[Mapping[str, float]]) -> Floats64:
     """Each trial's mean AUC over the kept kinds, float64 (n_trials,): higher is better.
 
     Which kinds are kept depends on all trials, so values of different calls are not comparable.
@@ -58,11 +59,11 @@ def synthetic_values(table: Sequence[Mapping[str, float]]) -> npt.NDArray[np.flo
     """
     names, aucs = _columns(table)
     kept = kept_kinds(table)
-    values: npt.NDArray[np.float64] = aucs[:, [name in kept for name in names]].mean(axis=1)
+    values: Floats64 = aucs[:, [name in kept for name in names]].mean(axis=1)
     return values
 
 
-def _columns(table: Sequence[Mapping[str, float]]) -> tuple[tuple[str, ...], npt.NDArray[np.float64]]:
+def _columns(table: Sequence[Mapping[str, float]]) -> tuple[tuple[str, ...], Floats64]:
     """Kinds, and the AUCs as float64 (trials, kinds)."""
     if not table or not table[0]:
         raise DataError("at least one trial with one kind of pseudo-anomaly is needed, got none; score some first")

@@ -1,4 +1,4 @@
-"""Scores that another program made, as a member: two CSV files in, and `--members NAME` finds them."""
+"""Floats32 that another program made, as a member: two CSV files in, and `--members NAME` finds them."""
 
 import csv
 import re
@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.data.split import split_rows
@@ -21,12 +20,12 @@ from ensemble_ad.members.info import ChosenBy, MemberInfo, RecipeInfo
 from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.store import Member, discard_damaged, save_member
 from ensemble_ad.statistics import separation
+from ensemble_ad.statistics.arrays import Floats32
 
 SCORE = "score"
 ORIGIN = "imported"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _SHOWN = 3
-Scores = npt.NDArray[np.float32]
 
 
 def is_imported(member: Member) -> bool:
@@ -58,7 +57,7 @@ def write_template(path: Path, dataset: Dataset) -> int:
     check_cells(ids, "the training set")
     try:
         with (
-            whole_file(path, overwrite=False) as part,
+            whole_file(path, overwrite=False, named_by_user=True) as part,
             part.open("w", newline="", encoding="utf-8") as file,
         ):
             csv.writer(file, lineterminator="\n").writerows([(ID, SCORE), *((name, "") for name in ids)])
@@ -108,7 +107,7 @@ def import_scores(
     return save_member(studies, info, reference={SCORE: held_out}, test={SCORE: tested}, weights={})
 
 
-def _info(dataset: Dataset, name: str, held_out: Scores, tested: Scores, labels: str | None) -> MemberInfo:
+def _info(dataset: Dataset, name: str, held_out: Floats32, tested: Floats32, labels: str | None) -> MemberInfo:
     values = json_hash([[float(x) for x in held_out], [float(x) for x in tested]])
     identity = {"data": dataset.fingerprint, "family": name, "scores": values, "labels": labels}
     judged = separation(held_out, tested)
@@ -137,7 +136,7 @@ def check_name(name: str, taken: Collection[str]) -> None:
         raise UsageError(f"--name must not be a family's, and {name} is one; choose another")
 
 
-def _scores(path: Path, wanted: Sequence[str], known: Sequence[str], what: str) -> Scores:
+def _scores(path: Path, wanted: Sequence[str], known: Sequence[str], what: str) -> Floats32:
     """The scores of `wanted` in a file, float32 in their order; the file may have all of `known`."""
     table = read_id_table(path, SCORE)
     by_id = dict(zip(table.ids, table.values, strict=True))

@@ -10,8 +10,7 @@ import numpy.typing as npt
 from ensemble_ad import statistics
 from ensemble_ad.errors import UsageError
 from ensemble_ad.members.defect_aucs import synthetic_aucs
-
-Column = npt.NDArray[np.float32]
+from ensemble_ad.statistics.arrays import Floats32, Floats64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +27,12 @@ class Evidence:
         label: (k,) of 0 and 1, where the user named labels.
     """
 
-    reference: Mapping[str, Column]
-    test: Mapping[str, Column]
+    reference: Mapping[str, Floats32]
+    test: Mapping[str, Floats32]
     pixels: int
-    pseudo: Mapping[str, Mapping[str, Column]] = field(default_factory=dict)
+    pseudo: Mapping[str, Mapping[str, Floats32]] = field(default_factory=dict)
     normal_rows: npt.NDArray[np.int64] | None = None
-    consensus: npt.NDArray[np.float64] | None = None
+    consensus: Floats64 | None = None
     label: npt.NDArray[np.int8] | None = None
 
 
@@ -168,7 +167,7 @@ def synthetic_kinds(evidence: Evidence, column: str) -> dict[str, float]:
     return {kind: estimate.value for kind, estimate in _kinds(evidence, column).items()}
 
 
-def borda(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def borda(values: npt.ArrayLike) -> Floats64:
     """Mean midrank of each row over several objectives, higher = better.
 
     Args:
@@ -177,8 +176,8 @@ def borda(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     Returns:
         float64 (n,), from 1 (last by all) to n (first by all).
     """
-    ranks: npt.NDArray[np.float64] = statistics.midranks(np.asarray(values, dtype=np.float64).T)
-    mean: npt.NDArray[np.float64] = ranks.mean(axis=0)
+    ranks: Floats64 = statistics.midranks(np.asarray(values, dtype=np.float64).T)
+    mean: Floats64 = ranks.mean(axis=0)
     return mean
 
 

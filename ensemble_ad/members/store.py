@@ -21,8 +21,7 @@ from ensemble_ad.files.whole import file_hash, remove_parts, set_aside, whole_fo
 from ensemble_ad.layout import MEMBER_INFO, VECTORS, WEIGHTS, member_folder, members_folder
 from ensemble_ad.members.info import FORMAT, MemberInfo
 from ensemble_ad.members.measured import UnfitError
-
-Scores = npt.NDArray[np.float32]
+from ensemble_ad.statistics.arrays import Floats32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +68,7 @@ class Member:
         """The error kind that its objective found best."""
         return self.info.objective.column
 
-    def vectors(self) -> tuple[Scores, Scores]:
+    def vectors(self) -> tuple[Floats32, Floats32]:
         """Its error vectors, verified.
 
         Returns:
@@ -154,8 +153,8 @@ def save_member(
     studies: Path,
     info: MemberInfo,
     *,
-    reference: Mapping[str, Scores],
-    test: Mapping[str, Scores],
+    reference: Mapping[str, Floats32],
+    test: Mapping[str, Floats32],
     weights: Mapping[str, npt.NDArray[Any]],
 ) -> Member:
     """Write a member, whole or not at all.

@@ -107,6 +107,9 @@ def open_storage(studies: Path, url: str | None) -> StudyStorage:
         file = Path(str(parsed.database))
         lock = file.with_name(f".{file.name}.lock")
         with _file_turn(lock, where):
+            if not file.exists():
+                with clear_errors(file, "write"):
+                    file.touch()  # as the umask says; SQLite's own file could not be written by others of a group
             return StudyStorage(backend=_open(parsed, where), lock=lock, where=where)
     try:
         engine = sqlalchemy.create_engine(parsed, poolclass=sqlalchemy.NullPool)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ensemble_ad.families import Model, Output
 from ensemble_ad.families.reconstruction import ERROR_KINDS
+from ensemble_ad.statistics.arrays import Floats32
 from ensemble_ad.training.device import float32_products
 from ensemble_ad.training.step import to_input
 
@@ -18,7 +18,6 @@ from ensemble_ad.training.step import to_input
 _CPU_BATCH, _GPU_BATCH = 64, 1024
 _NEIGHBOURS = 5
 _LATENT_IMAGES = 2000
-Scores = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +91,7 @@ def error_vectors(
     *,
     fold: Tensor | None = None,
     flips: bool = False,
-) -> dict[str, Scores]:
+) -> dict[str, Floats32]:
     """Score images.
 
     Args:

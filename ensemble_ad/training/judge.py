@@ -23,11 +23,11 @@ from ensemble_ad.members.objectives import (
     synthetic_kinds,
 )
 from ensemble_ad.statistics import SURE, estimate_share
+from ensemble_ad.statistics.arrays import Floats32, Floats64
 from ensemble_ad.training.checkpoint import State
 from ensemble_ad.training.error_vectors import (
     LatentReference,
     LatentReferences,
-    Scores,
     error_vectors,
     fit_latents,
     latent_rows,
@@ -56,16 +56,16 @@ class JudgedBy:
     """
 
     pseudo: PseudoImages | None = None
-    consensus: npt.NDArray[np.float64] | None = None
+    consensus: Floats64 | None = None
     label: npt.NDArray[np.int8] | None = None
 
 
 class Scored(NamedTuple):
     """A model's error vectors, float32 (N,) by kind of error; those of pseudo-anomalies by their kind first."""
 
-    reference: dict[str, Scores]
-    test: dict[str, Scores]
-    pseudo: dict[str, dict[str, Scores]]
+    reference: dict[str, Floats32]
+    test: dict[str, Floats32]
+    pseudo: dict[str, dict[str, Floats32]]
 
 
 @dataclass
@@ -204,7 +204,7 @@ class Judge:
                 if not np.isfinite(values).all():
                     raise DivergedError(f"the error vectors are not finite ({kind}); lower the learning rate")
 
-        def judged(columns: Mapping[str, Scores]) -> dict[str, Scores]:
+        def judged(columns: Mapping[str, Floats32]) -> dict[str, Floats32]:
             return {
                 kind: values
                 for kind, values in columns.items()

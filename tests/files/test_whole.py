@@ -139,7 +139,7 @@ FAULTS = pytest.mark.parametrize(
 
 
 @FAULTS
-@pytest.mark.parametrize("call", ["os.fsync", "tempfile.mkstemp", "pathlib.Path.replace"])
+@pytest.mark.parametrize("call", ["os.fsync", "os.open", "pathlib.Path.replace"])
 def test_a_fault_while_writing_a_file_keeps_the_old_one_and_says_what_to_do(
     tmp_path, monkeypatch, call, number, message
 ):
@@ -151,7 +151,7 @@ def test_a_fault_while_writing_a_file_keeps_the_old_one_and_says_what_to_do(
 
 
 @FAULTS
-@pytest.mark.parametrize("call", ["os.fsync", "tempfile.mkdtemp", "pathlib.Path.rename"])
+@pytest.mark.parametrize("call", ["os.fsync", "os.mkdir", "pathlib.Path.rename"])
 def test_a_fault_while_writing_a_folder_leaves_none_and_says_what_to_do(tmp_path, monkeypatch, call, number, message):
     monkeypatch.setattr(call, _failing(number))
     with (
@@ -204,3 +204,32 @@ def test_a_json_hash_goes_by_value_and_a_file_hash_by_content(tmp_path, monkeypa
     assert whole == file_hash(tmp_path / "b") != file_hash(tmp_path / "c")
     monkeypatch.setattr("ensemble_ad.files.whole._HASH_BLOCK", 2)
     assert file_hash(tmp_path / "a") == whole
+
+
+@pytest.fixture(params=[0o002, 0o022, 0o077], ids=oct)
+def umask(request):
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_the_umask_says_who_may_use_what_is_written(tmp_path, umask):
+    with whole_file(tmp_path / "new" / "a.txt") as part:
+        part.write_text("1")
+    with whole_folder(tmp_path / "new" / "folder") as folder:
+        (folder / "x").write_text("2")
+    found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").rglob("*")}
+    assert found == {"a.txt": 0o666 & ~umask, "folder": 0o777 & ~umask, "x": 0o666 & ~umask}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a folder to another group")
+def test_what_is_written_into_a_setgid_folder_belongs_to_its_group(tmp_path):
+    os.chown(tmp_path, -1, 65_001)
+    tmp_path.chmod(0o2775)
+    with whole_folder(tmp_path / "new" / "folder") as folder:
+        (folder / "x").write_text("1")
+    with whole_file(tmp_path / "new" / "a.txt") as part:
+        part.write_text("2")
+    for path in tmp_path.rglob("*"):
+        assert path.stat().st_gid == 65_001
+        assert not path.is_dir() or path.stat().st_mode & stat.S_ISGID
