@@ -1,6 +1,6 @@
 """From anomaly scores to alarms: a threshold that a chosen share of normal images exceeds."""
 
-from math import ceil
+from math import ceil, floor, log10
 
 import numpy as np
 
@@ -79,8 +79,8 @@ def threshold(reference: Floats64, alarm_rate: float) -> float:
     position = position_of_threshold(n, alarm_rate)
     if position > n:
         raise UsageError(
-            f"--alarm-rate must be {1 / (n + 1):.2g} or more, not {alarm_rate}: there are {n} held-out normal images, "
-            "too few to tell a rarer alarm"
+            f"--alarm-rate must be {_rounded_up(lowest_rate(n))} or more, not {alarm_rate}: there are {n} held-out "
+            "normal images, too few to tell a rarer alarm"
         )
     return float(np.partition(reference, position - 1)[position - 1])
 
@@ -89,3 +89,14 @@ def position_of_threshold(n: int, alarm_rate: float) -> int:
     """k of `threshold`, from 1; n + 1 where n images are too few."""
     # Rounded, since 100 * (1 - 0.05) must not become 95.00000000000001 and then 96.
     return ceil(round((n + 1) * (1 - alarm_rate), 9))
+
+
+def lowest_rate(n: int) -> float:
+    """The lowest alarm rate that `threshold` takes of n reference scores."""
+    return 1 / (n + 1)
+
+
+def _rounded_up(rate: float) -> str:
+    """A rate in two digits, never below what it is, so that it is taken as it is printed."""
+    unit = 10.0 ** (floor(log10(rate)) - 1)
+    return f"{ceil(round(rate / unit, 9)) * unit:.2g}"

@@ -4,7 +4,7 @@ The score of such an image means little: a model that was never shown anything d
 without an error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Self
 
@@ -108,6 +108,37 @@ class Seen:
         if not fits(value, kinds):
             raise TypeError("what training images look like is not said as it has to be")
         return cls(**{name: value[name] for name in kinds})
+
+
+class Strange:
+    """How many images are unlike all training images, by kind, and the id of the first of each; for any number."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.first: dict[str, str] = {}
+        self.total = 0
+
+    @property
+    def count(self) -> int:
+        """Number of images that are unlike all training images."""
+        return sum(self.counts.values())
+
+    def add(self, ids: Iterable[str], kinds: Sequence[str | None]) -> None:
+        """Count images, given what `Seen.unlike` gave of them."""
+        self.total += len(kinds)
+        for name, kind in zip(ids, kinds, strict=True):
+            if kind is not None:
+                self.counts[kind] = self.counts.get(kind, 0) + 1
+                self.first.setdefault(kind, name)
+
+    def in_words(self) -> str:
+        """One line about them."""
+        kinds = ", ".join(
+            f"{self.counts[kind]} {kind} ({meaning}; the first is {self.first[kind]!r})"
+            for kind, meaning in MEANINGS.items()
+            if kind in self.counts
+        )
+        return f"unlike all training images, so that a score means little: {kinds}; of {self.total} images"
 
 
 def _looks(images: Images) -> _Looks:

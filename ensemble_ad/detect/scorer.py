@@ -1,6 +1,7 @@
 """Scores of new images by a saved blend: its members' models, its frozen normaliser and weights."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from ensemble_ad.blend.columns import reference_scores, stacked
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.data.images import Images, ImageShape
 from ensemble_ad.data.preprocess import Preprocess, apply
+from ensemble_ad.data.seen import Seen, Strange
 from ensemble_ad.data.stream import BLOCK, conform
 from ensemble_ad.detect.steady import steady_error_vectors
 from ensemble_ad.errors import DataError
@@ -60,17 +62,21 @@ class BlendScorer:
         blend: the saved blend.
         rule: the blend's frozen rule.
         shape: (side, side, channels) of the images that it takes.
+        seen: what the training images look like.
     """
 
     blend: SavedBlend
     rule: Blend
     shape: ImageShape
+    seen: Seen
     _networks: tuple[_Network, ...]
     _members: tuple[Member, ...]
     _device: torch.device
 
     def score(self, images: npt.ArrayLike) -> Floats64:
         """Anomaly scores of images.
+
+        Warns of images that are unlike all training images, whose scores mean little; see `unlike`.
 
         Args:
             images: uint8 (n, side, side) or (n, side, side, C) of the size that the blend was trained on; grey ones
@@ -82,6 +88,30 @@ class BlendScorer:
         Raises:
             DataError: for another dtype, other axes, another size or colours that the blend does not know.
         """
+        array = self._checked(images)
+        strange = Strange()
+        strange.add(map(str, range(len(array))), self._unlike(array))
+        if strange.count:
+            warnings.warn(strange.in_words(), stacklevel=2)
+        return self._score(array)
+
+    def unlike(self, images: npt.ArrayLike) -> list[str | None]:
+        """By what each image is unlike all training images, in a word of `data.seen.MEANINGS`; None if by nothing.
+
+        Args:
+            images: as for `score`.
+
+        Raises:
+            DataError: as `score`.
+        """
+        return self._unlike(self._checked(images))
+
+    def score_and_compare(self, images: npt.ArrayLike) -> tuple[Floats64, list[str | None]]:
+        """What `score` gives, without its warning, and what `unlike` gives."""
+        array = self._checked(images)
+        return self._score(array), self._unlike(array)
+
+    def _checked(self, images: npt.ArrayLike) -> Images:
         array = np.asarray(images)
         axes = array.shape[1:]
         if array.dtype != np.uint8 or not (len(axes) == 2 or (len(axes) == 3 and axes[2] in (1, 3))) or axes[1] <= 3:
@@ -89,9 +119,18 @@ class BlendScorer:
                 f"images must be uint8 of the axes (n, side, side) or (n, side, side, 1 or 3), not {array.dtype} of "
                 f"shape {array.shape}; of one image pass image[None]"
             )
-        if not len(array):
+        return array
+
+    def _score(self, images: Images) -> Floats64:
+        if not len(images):
             return np.empty(0)
-        return np.concatenate([self._of_block(array[i : i + BLOCK]) for i in range(0, len(array), BLOCK)])
+        return np.concatenate([self._of_block(block) for block in _blocks(images)])
+
+    def _unlike(self, images: Images) -> list[str | None]:
+        found: list[str | None] = []
+        for block in _blocks(images):
+            found += self.seen.unlike(conform(block, self.shape, "an image"))
+        return found
 
     @cached_property
     def reference(self) -> Floats64:
@@ -99,16 +138,31 @@ class BlendScorer:
         reference, test = stacked(self.rule.names, self._members)
         return np.sort(reference_scores(self.blend.info, reference, test))
 
-    def threshold(self, alarm_rate: float = ALARM_RATE) -> float:
+    @property
+    def usual_rate(self) -> float:
+        """The alarm rate where none is given: 0.01, or the lowest that so few held-out normal images carry."""
+        return max(ALARM_RATE, alarm.lowest_rate(len(self.reference)))
+
+    def threshold(self, alarm_rate: float | None = None) -> float:
         """The score above which an image is an alarm; see `blend.alarm.threshold`.
 
         Args:
-            alarm_rate: the share of new normal images that may exceed it.
+            alarm_rate: the share of new normal images that may exceed it; None is 0.01, or where so few images are held
+                out that they carry no such rate, the lowest that they carry, with a warning.
 
         Raises:
             UsageError: for a rate outside (0, 1), or too low for the number of held-out images.
         """
-        return alarm.threshold(self.reference, alarm_rate)
+        if alarm_rate is None and self.usual_rate > ALARM_RATE:
+            warnings.warn(self.about_usual_rate(), stacklevel=2)
+        return alarm.threshold(self.reference, self.usual_rate if alarm_rate is None else alarm_rate)
+
+    def about_usual_rate(self) -> str:
+        """Why the usual alarm rate is not 0.01, where it is not."""
+        return (
+            f"{len(self.reference)} held-out normal images carry no alarm rate of {ALARM_RATE:g}; taken is the lowest "
+            f"that they carry, {self.usual_rate:.3g}"
+        )
 
     def _of_block(self, block: Images) -> Floats64:
         return self.rule.score(_snapped(self.vectors(conform(block, self.shape, "an image")), self.rule))
@@ -156,10 +210,13 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
         columns = tuple((i, kind) for i, (key, _, kind) in enumerate(names) if key == member.key and i in counting)
         if columns:
             networks.append(_network(member, columns, place))
+    record = load_data_record(studies, blend.data)
+    coloured = record.shape[2] > 1 and any(network.preprocess.channels > 1 for network in networks)
     return BlendScorer(
         blend=blend,
         rule=rule,
-        shape=_shape(load_data_record(studies, blend.data).shape),
+        shape=_shape(record.shape),
+        seen=record.seen or Seen.unknown(coloured=coloured),
         _networks=tuple(networks),
         _members=members,
         _device=place,
@@ -200,6 +257,10 @@ def _network(member: Member, columns: tuple[tuple[int, str], ...], device: torch
         flips=loaded.recipe.flips,
         columns=columns,
     )
+
+
+def _blocks(images: Images) -> Iterator[Images]:
+    return (images[start : start + BLOCK] for start in range(0, len(images), BLOCK))
 
 
 def _shape(numbers: Sequence[int]) -> ImageShape:

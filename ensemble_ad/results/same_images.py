@@ -5,6 +5,7 @@ ones in another order, they would give wrong numbers without a word.
 """
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from ensemble_ad.data.dataset import TEST, TRAIN, open_images
@@ -29,21 +30,28 @@ def difference(data: Path, studies: Path, record: DataRecord, made: str) -> str 
         studies: the studies' folder.
         record: the record of the images that `made` was made of.
         made: a blend or a member, for the words.
+
+    Raises:
+        StorageError: if pictures have to be decoded and there is no place that takes them.
     """
-    with tempfile.TemporaryDirectory(prefix="ensad-", ignore_cleanup_errors=True) as spare:
+    with ExitStack() as stack:
         try:
-            train, test = (_open(data, names, studies, Path(spare)) for names in (TRAIN, TEST))
+            train, test = (_open(data, names, studies, stack) for names in (TRAIN, TEST))
             why = _by_looks(train, test, record) or _by_pixels(train, test, studies, record)
         except DataError as error:
             why = f"they cannot be read ({error})"
     return None if why is None else f"{data} holds other images than {made} was made of: {why}"
 
 
-def _open(data: Path, names: tuple[str, str], studies: Path, spare: Path) -> ImageSet | None:
+def _open(data: Path, names: tuple[str, str], studies: Path, stack: ExitStack) -> ImageSet | None:
     try:
         return open_images(data, names, preprocessed_folder(studies))
-    except StorageError:  # pictures are decoded into the studies' folder, and this one cannot be written to
-        return open_images(data, names, spare)
+    except StorageError as error:  # pictures are decoded into the studies' folder, and this one cannot be written to
+        try:
+            spare = stack.enter_context(tempfile.TemporaryDirectory(prefix="ensad-", ignore_cleanup_errors=True))
+        except OSError:
+            raise error from None
+        return open_images(data, names, Path(spare))
 
 
 def _by_looks(train: ImageSet | None, test: ImageSet | None, record: DataRecord) -> str | None:

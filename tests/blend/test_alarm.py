@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ensemble_ad as ea
-from ensemble_ad.blend.alarm import crossfit_reference, threshold
+from ensemble_ad.blend.alarm import crossfit_reference, lowest_rate, threshold
 from ensemble_ad.errors import UsageError
 
 
@@ -49,3 +49,13 @@ def test_of_few_images_the_reference_scores_are_the_blends_own():
     reference, test = rng.normal(size=(9, 2)), rng.normal(size=(9, 2))
     wanted = ea.blend_scores(reference, test, method="mean").score(reference)
     np.testing.assert_array_equal(crossfit_reference(reference, test, method="mean"), wanted)
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 10, 30, 98, 99, 100, 101, 150, 1234, 100_000])
+def test_the_rate_that_the_error_names_is_taken(n):
+    reference = np.arange(float(n))
+    with pytest.raises(UsageError) as refused:
+        threshold(reference, 1e-9)
+    named = float(str(refused.value).split(" must be ")[1].split(" or more")[0])
+    assert lowest_rate(n) <= named < 1.1 * lowest_rate(n) + 1e-9
+    assert threshold(reference, named) == threshold(reference, lowest_rate(n)) == n - 1

@@ -87,13 +87,136 @@ def test_bad_input_gets_one_line_and_its_exit_code(run_ensad, studies, data, ima
         (("empty", "-o", "out.csv"), 3, "empty must hold images"),
         (("data/testingset.npy", "--blend", "none"), 2, "unknown blend 'none'"),
         (("data/testingset.npy", "--alarm-rate", "2"), 2, "--alarm-rate must lie between 0 and 1"),
-        (("data/testingset.npy", "--alarm-rate", "0.001"), 2, "--alarm-rate must be 0.0099 or more"),
+        (("data/testingset.npy", "--alarm-rate", "0.001"), 2, "--alarm-rate must be 0.01 or more"),
         ((), 2, "Missing argument"),
     ):
         result = run_ensad("score", *arguments)
         assert (result.exit_code, result.stdout) == (code, ""), result.output
         assert said in result.stderr.splitlines()[-1]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+# What cannot be scored, and what is strange
+
+
+@pytest.fixture
+def camera(tmp_path, photos):
+    """A folder of 20 JPEGs, of which the eighth is cut off and the ninth is larger."""
+    (tmp_path / "camera").mkdir()
+    for row, image in enumerate(photos(20, 32, 1)):
+        Image.fromarray(image[..., 0]).save(tmp_path / "camera" / f"{row:02}.jpg")
+    path = tmp_path / "camera" / "07.jpg"
+    path.write_bytes(path.read_bytes()[:-200])
+    Image.fromarray(photos(1, 40, 1)[0, ..., 0]).save(tmp_path / "camera" / "08.jpg")
+    return tmp_path / "camera"
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_bad_picture_costs_its_own_score_and_no_other(run_ensad, studies, camera):
+    result = run_ensad("score", "camera")
+    good = [f"{row:02}.jpg" for row in range(20) if row not in (7, 8)]
+    assert result.exit_code == 3
+    assert [row["ID"] for row in _rows(result.stdout)] == good
+    said = result.stderr.splitlines()
+    assert sum("camera/07.jpg cannot be read as an image" in line for line in said) == 2  # and in the error
+    assert sum("camera/08.jpg must be 32x32 pixels" in line for line in said) == 1
+    assert said[-1].startswith("Error: 2 of 20 could not be scored, the first: camera/07.jpg cannot be read")
+    result = run_ensad("score", "camera", "--format", "json", "-o", "out.json")
+    assert result.exit_code == 3
+    assert [image["ID"] for image in json.loads((camera.parent / "out.json").read_text())["images"]] == good
+    found = json.loads(run_ensad("score", "camera", "--json", "-q").stdout)
+    assert [image["ID"] for image in found["result"]["images"]] == good
+    assert [each["ID"] for each in found["result"]["failed"]] == ["07.jpg", "08.jpg"]
+    assert (found["ok"], found["error"]["exit_code"], found["result"]["failed_count"]) == (False, 3, 2)
+
+
+def test_strict_stops_at_the_first_and_writes_no_file(run_ensad, studies, camera):
+    result = run_ensad("score", "camera", "--strict", "-o", "out.csv")
+    assert result.exit_code == 3
+    assert result.stderr.splitlines()[-1].startswith("Error: camera/07.jpg cannot be read as an image")
+    assert not (camera.parent / "out.csv").exists()
+    assert run_ensad("score", "none.npy", "camera", "--strict").stdout == ""
+
+
+def test_a_bad_source_costs_no_other_source(run_ensad, studies, images, tmp_path):
+    np.save(tmp_path / "good.npy", images[:2])
+    np.save(tmp_path / "small.npy", images[:2, :16, :16])
+    mixed = np.repeat(images[:3], 3, axis=3)
+    mixed[1, 0, 0] = (1, 2, 3)
+    np.save(tmp_path / "mixed.npy", mixed)
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "good.npy").read_bytes()[:-9])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    sources = ("small.npy", "cut.npy", "empty", "broken.png", "none.png", "good.npy", "mixed.npy")
+    result = run_ensad("score", *sources)
+    assert result.exit_code == 3
+    assert [row["ID"] for row in _rows(result.stdout)] == ["good.npy:0", "good.npy:1", "mixed.npy:0", "mixed.npy:2"]
+    for said in (
+        "small.npy must be 32x32", "cut.npy is cut off or damaged", "empty must hold images",
+        "broken.png cannot be read", "the images none.png do not exist", "image mixed.npy:1 has colours",
+    ):  # fmt: skip
+        assert f"warning: {said}" in result.stderr
+    assert "Error: 6 of 10 could not be scored" in result.stderr
+
+
+def test_a_name_that_no_csv_file_may_hold_costs_its_own_score(run_ensad, studies, images, tmp_path):
+    (tmp_path / "new").mkdir()
+    for name in ("=1+1.png", "a.png"):
+        Image.fromarray(images[0, ..., 0]).save(tmp_path / "new" / name)
+    result = run_ensad("score", "new")
+    assert (result.exit_code, [row["ID"] for row in _rows(result.stdout)]) == (3, ["a.png"])
+    assert "'=1+1.png'; rename it" in result.stderr
+    result = run_ensad("score", "new", "--format", "json")
+    assert (result.exit_code, len(json.loads(result.stdout)["images"])) == (0, 2)
+
+
+def test_of_many_bad_pictures_twenty_are_named(run_ensad, studies, images, tmp_path):
+    (tmp_path / "new").mkdir()
+    for row in range(130):
+        (tmp_path / "new" / f"{row:03}.png").write_bytes(b"no picture")
+    result = run_ensad("score", "new")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "Error: none of 130 could be scored" in result.stderr
+    Image.fromarray(images[0, ..., 0]).save(tmp_path / "new" / "a.png")
+    result = run_ensad("score", "new", "-q")
+    assert result.stderr.count("cannot be read as an image") == 21
+    assert "warning: 110 more could not be scored" in result.stderr
+    found = json.loads(run_ensad("score", "new", "-q", "--json").stdout)["result"]
+    assert (len(found["failed"]), found["failed_count"], found["image_count"]) == (100, 130, 1)
+
+
+def test_strange_images_are_told_and_marked(run_ensad, studies, images, tmp_path):
+    strange = images[:6].copy()
+    strange[1], strange[4] = 0, 255
+    np.save(tmp_path / "new.npy", strange)
+    result = run_ensad("score", "new.npy", "-q")
+    assert result.exit_code == 0
+    assert set(_rows(result.stdout)[1]) == {"ID", "score", "alarm"}
+    assert "2 constant (one value everywhere; the first is '1'); of 6 images" in result.stderr
+    rows = json.loads(run_ensad("score", "new.npy", "--format", "json").stdout)["images"]
+    assert [row.get("unlike") for row in rows] == [None, "constant", None, None, "constant", None]
+    assert json.loads(run_ensad("score", "new.npy", "--json").stdout)["result"]["unlike"] == {"constant": 2}
+    assert "unlike" not in run_ensad("score", "data/testingset.npy").stderr
+
+
+def test_a_grey_picture_is_strange_to_a_blend_of_colours(run_ensad, photos, tmp_path):
+    (tmp_path / "data").mkdir()
+    images = photos(300, 32, 3)
+    for name, some in (("trainingset.npy", images[:60]), ("testingset.npy", images[60:])):
+        np.save(tmp_path / "data" / name, some)
+    assert run_ensad("train", "--preset", "pca-10").exit_code == 0
+    assert run_ensad("blend", "--name", "colours").exit_code == 0
+    Image.fromarray(images[250][..., 0]).save(tmp_path / "grey.png")
+    Image.fromarray(images[251]).save(tmp_path / "colours.png")
+    result = run_ensad("score", "grey.png", "colours.png")
+    assert result.exit_code == 0
+    assert "1 grey (no colours, and all training images have colours; the first is 'grey.png')" in result.stderr
+    # Of 60 training images 30 are held out, which carry no alarm rate of 0.01.
+    assert "warning: 30 held-out normal images carry no alarm rate of 0.01; taken is the lowest" in result.stderr
+    assert json.loads(run_ensad("score", "grey.png", "--json", "-q").stdout)["result"]["alarm_rate"] == 1 / 31
+    result = run_ensad("score", "grey.png", "--alarm-rate", 0.01)
+    assert (result.exit_code, "--alarm-rate must be 0.033 or more" in result.stderr) == (2, True)
+    assert run_ensad("score", "grey.png", "--alarm-rate", 0.033).exit_code == 0
 
 
 def test_a_member_of_other_rules_is_refused(run_ensad, studies, data):

@@ -1,17 +1,22 @@
 """New images get the scores that the blend gives: alone, in a batch, in bounded memory."""
 
+import dataclasses
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ensemble_ad as ea
+from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.data.stream import stream
 from ensemble_ad.detect.scorer import _snapped
-from ensemble_ad.errors import DataError
+from ensemble_ad.errors import DataError, UsageError
+from ensemble_ad.files.json_file import read_json, write_json
+from ensemble_ad.layout import data_record_file
 from ensemble_ad.members.store import load_member
 
 SHAPE = (32, 32, 1)
@@ -98,6 +103,7 @@ def test_a_transductive_member_scores_new_images_by_all_its_networks(many_kinds,
     assert "a member was trained on the test images" in result.stderr
 
 
+@pytest.mark.filterwarnings("ignore:unlike all training images")
 @pytest.mark.parametrize("n", [1, 31, 32, 33])
 def test_one_image_and_a_batch_agree(scorer, images, n):
     # The second were not among the images that the blend was made of.
@@ -164,10 +170,50 @@ def test_blocks_hold_no_more_than_they_shall(images, tmp_path):
     np.testing.assert_array_equal(together, images)
 
 
+def test_images_unlike_all_training_images_get_a_warning(scorer, images):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scorer.score(images)
+    strange = images[:5].copy()
+    strange[2:4] = 0
+    with pytest.warns(
+        UserWarning, match=r"2 constant \(one value everywhere; the first is '2'\); of 5 images"
+    ) as caught:
+        scores = scorer.score(strange)
+    assert caught[0].filename == __file__
+    np.testing.assert_array_equal(scores[:2], scorer.score(images[:2]))
+    assert scorer.unlike(strange) == [None, None, "constant", "constant", None]
+
+
+def test_a_blend_of_an_earlier_version_knows_only_colours_and_blanks(studies, images):
+    path = data_record_file(studies, load_blend(studies, "both").data)
+    value = read_json(path)
+    write_json(path, {name: value[name] for name in value if name != "seen"})
+    scorer = ea.load_blend("both", studies, device="cpu")
+    assert scorer.unlike(images) == [None] * len(images)
+    assert scorer.unlike(255 - images) == [None] * len(images)
+    assert scorer.unlike(images[:1] * 0) == ["constant"]
+
+
+def test_the_usual_alarm_rate_is_as_low_as_the_held_out_images_carry(scorer):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert scorer.threshold() == scorer.threshold(0.01)
+    few = dataclasses.replace(scorer)
+    vars(few)["reference"] = scorer.reference[:30]
+    assert few.usual_rate == 1 / 31
+    with pytest.warns(UserWarning, match="30 held-out normal images carry no alarm rate of 0.01; .* 0.0323"):
+        assert few.threshold() == scorer.reference[29]
+    with pytest.raises(UsageError, match=r"--alarm-rate must be 0\.033 or more, not 0\.032"):
+        few.threshold(0.032)
+    assert few.threshold(0.033) == scorer.reference[29]  # as the error says
+
+
 _MEASURE = """
 import resource, sys
 from pathlib import Path
 import ensemble_ad as ea
+from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.data.stream import stream
 
 scorer = ea.load_blend("wide", sys.argv[1], device="cpu")
