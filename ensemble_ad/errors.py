@@ -13,6 +13,9 @@ A message is one line: the rule, the value that broke it, and what to do about i
 
 import re
 
+FIRST_STUDY = "ensad tune --family fcn --trials 50"
+"""The command that an error advises where nothing was trained yet: a study that every data set takes."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ensemble_ad.blend.info import BlendInfo
-from ensemble_ad.errors import EnsadError, StorageError, UsageError, in_one_line
+from ensemble_ad.errors import FIRST_STUDY, EnsadError, StorageError, UsageError, in_one_line
 from ensemble_ad.files.arrays import read_arrays
 from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.files.whole import file_hash, whole_folder
-from ensemble_ad.layout import BLEND_ARRAYS, BLEND_INFO, blend_folder, blends_folder, is_key
+from ensemble_ad.layout import BLEND_ARRAYS, BLEND_INFO, blend_folder, blends_folder, is_key, members_folder
 from ensemble_ad.members.measured import UnfitError
 from ensemble_ad.statistics.arrays import Floats64
 from ensemble_ad.statistics.implied import Share
@@ -155,7 +155,7 @@ def load_blend(studies: Path, name: str) -> SavedBlend:
     """
     folder = blend_folder(studies, name)
     if not folder.is_dir():
-        known = ", ".join(blend.name for blend in list_blends(studies)[0]) or "none; run `ensad blend`"
+        known = ", ".join(blend.name for blend in list_blends(studies)[0]) or f"none; {_how_to_begin(studies)}"
         raise UsageError(f"unknown blend {name!r}; the blends in {studies} are {known}")
     path = folder / BLEND_INFO
     value = read_json(path)
@@ -193,5 +193,11 @@ def latest_blend(studies: Path) -> SavedBlend:
     if problems:
         raise StorageError(f"{problems[0]}, or name a blend with --blend")
     if not blends:
-        raise UsageError(f"there is no blend in {studies}; run `ensad blend --members fcn,resnet` first")
+        raise UsageError(f"there is no blend in {studies}; {_how_to_begin(studies)} first")
     return blends[-1]
+
+
+def _how_to_begin(studies: Path) -> str:
+    """What has to be run before there can be a blend."""
+    has_members = any(is_key(folder.name) for folder in members_folder(studies).glob("*"))
+    return f"run `{'ensad blend' if has_members else FIRST_STUDY}`"

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from ensemble_ad.cli import _streams
-from ensemble_ad.cli._output import documented
+from ensemble_ad.cli._output import completed, documented
 from ensemble_ad.errors import EnsadError, Interrupted, StorageError
 from ensemble_ad.version import __version__
 
@@ -79,8 +79,8 @@ class _Commands(MutableMapping[str, click.Command]):
 class _CleanExit(click.ClickException):
     """An EnsadError on its way out: one line on stderr and its exit code."""
 
-    def __init__(self, error: EnsadError) -> None:
-        super().__init__(str(error))
+    def __init__(self, error: EnsadError, message: str | None = None) -> None:
+        super().__init__(message or str(error))
         self.exit_code = error.exit_code  # type: ignore[misc]
 
 
@@ -107,7 +107,7 @@ class _Group(click.Group):
                 ctx.default_map = self._defaults()
             return super().invoke(ctx)
         except EnsadError as error:
-            raise _CleanExit(error) from error
+            raise _CleanExit(error, completed(ctx, str(error))) from error
         except OSError as error:
             if error.errno == errno.EPIPE:  # click ends quietly when a pipe is closed, as by `head`
                 raise
@@ -162,7 +162,7 @@ def main() -> None:
     \b
       ensad demo                              the whole job on bundled images, in two minutes
       ensad tune --family fcn --trials 50     tune a family on data/trainingset.npy
-      ensad blend --members fcn,resnet        blend the best members
+      ensad blend                             blend the best members
       ensad submit                            write the CSV to hand in
 
     Settings come from flags, then ENSAD_* environment variables, then ensad.toml in this folder.

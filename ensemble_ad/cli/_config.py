@@ -4,7 +4,6 @@ click sees to flags, environment and defaults; this module turns `ensad.toml` in
 top of the file hold for every command that has such an option, keys in a table `[tune]` for that command.
 """
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from ensemble_ad.errors import UsageError
 FILE = Path("ensad.toml")
 # At the top of the file these would hold for a study too, and a study sees labels only where they are set for it.
 _ONLY_IN_TABLES = {"labels"}
-_SECRET = {"storage", "artifacts"}
+SECRET = {"storage", "artifacts"}
+"""Options whose value may hold a password."""
 
 
 def read_defaults(path: Path, options: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -28,6 +28,8 @@ def read_defaults(path: Path, options: Mapping[str, Mapping[str, str]]) -> dict[
     Raises:
         UsageError: if it is not TOML, or names a command or option that does not exist.
     """
+    import tomllib
+
     if not path.exists():
         return {}
     try:
@@ -69,7 +71,7 @@ def _text(path: Path, key: str, value: Any) -> str:
     """A value as it would be typed, for click to read and refuse as it does a flag's."""
     if not isinstance(value, str | int | float):
         # The value of a storage's URL may hold a password.
-        told = "what it is" if key in _SECRET else repr(value)[:80]
+        told = "what it is" if key in SECRET else repr(value)[:80]
         raise UsageError(f"{path} must set {_shown(key)} to text, a number or true/false, not {told}")
     return str(value)
 

@@ -1,11 +1,12 @@
 """What lies in the folders that a command is given: the images, the members, the blend that is meant."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble_ad.cli._output import Say
+from ensemble_ad.errors import FIRST_STUDY
 
 if TYPE_CHECKING:
     from ensemble_ad.blend.saved import SavedBlend
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 
 _OF_DATA = ("trainingset.npy", "testingset.npy", "train", "test", "sample_submission.csv", "labels.csv")
+
+DATA = Path("data")
+"""The data folder where none is named."""
 
 
 def dataset(data: Path, studies: Path, *, test_optional: bool = False) -> "Dataset":
@@ -70,7 +74,7 @@ def members(studies: Path, say: Say) -> "list[Member]":
     for problem in problems:
         say.warn(problem)
     if not found:
-        raise UsageError(f"there is no member in {studies}; run `ensad tune --family fcn --trials 50` first")
+        raise UsageError(f"there is no member in {studies}; run `{FIRST_STUDY}` first")
     return found
 
 
@@ -134,3 +138,27 @@ def _evaluated_labels(studies: Path) -> Iterator[Path]:
             value = read_json(path)
             if fits(value, {"path": str}):
                 yield Path(value["path"])
+
+
+def record(studies: Path, fingerprint: str) -> "DataRecord | None":
+    """The record of a data set; None where it cannot be read, for who only hints by it."""
+    from ensemble_ad.errors import StorageError
+    from ensemble_ad.members.data_record import load_data_record
+
+    with suppress(StorageError):
+        return load_data_record(studies, fingerprint)
+    return None
+
+
+def data_of(studies: Path, fingerprint: str) -> dict[str, str]:
+    """For a hint: where a data set was read from, as it was named then; nothing if that is gone, or the default."""
+    known = record(studies, fingerprint)
+    if known is None or not Path(known.source).is_dir() or Path(known.source).resolve() == DATA.resolve():
+        return {}
+    return {"data": known.source}
+
+
+def blending(studies: Path, cached: "Sequence[Member]") -> str:
+    """What to run where there are these members and no blend: one, or the study that it needs."""
+    known = record(studies, cached[-1].data) if cached else None
+    return "ensad blend" if known is not None and known.ids else FIRST_STUDY

@@ -29,7 +29,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 data = click.option(
-    "--data", envvar="ENSAD_DATA", type=_FOLDER, default=Path("data"), show_default=True,
+    "--data", envvar="ENSAD_DATA", type=_FOLDER, default=_folders.DATA, show_default=True,
     help="Folder with trainingset.npy and testingset.npy, or with train/ and test/ full of images.",
 )  # fmt: skip
 studies = click.option(

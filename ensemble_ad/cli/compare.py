@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ensemble_ad.cli import _completion, _options
+from ensemble_ad.errors import FIRST_STUDY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +80,7 @@ def compare(
         _failed(kind, output, studies, storage, say)
         return
     from ensemble_ad.blend.saved import list_blends, load_blend
+    from ensemble_ad.cli import _folders
     from ensemble_ad.members.store import list_members
     from ensemble_ad.results.comparison import as_frame, table_rows
 
@@ -97,16 +99,18 @@ def compare(
             "training images"
         )
     if not rows:
-        say(f"nothing was tried yet in {studies}; run `ensad tune --family fcn --trials 50`")
+        say(f"nothing was tried yet in {studies}; run `{FIRST_STUDY}`")
     in_terminal = output is None and sys.stdout.isatty()
     _write(lambda: as_frame(rows), kind, output, lambda markdown: _text(rows, markdown, in_terminal), say)
     if not rows:
-        say.next("ensad tune --family fcn --trials 50")
+        say.next(FIRST_STUDY)
     elif not blends:
-        say.next("ensad blend")
+        say.next(_folders.blending(studies, members))
     else:
         unjudged = all(row["auc"] is None for row in rows)
-        say.next("ensad report", "ensad submit", *(["ensad evaluate --labels FILE"] if unjudged else []))
+        # Beside a damaged blend, which may be the latest, no command takes one that is not named.
+        places = _folders.data_of(studies, blends[-1].data) | ({"blend": blends[-1].name} if broken_blends else {})
+        say.next("ensad report", "ensad submit", *(["ensad evaluate --labels FILE"] if unjudged else []), **places)
 
 
 def _text(rows: "list[Row]", markdown: bool, in_terminal: bool) -> str:

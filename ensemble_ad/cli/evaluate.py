@@ -1,5 +1,6 @@
 """`ensad evaluate`."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,8 @@ def evaluate(
     from ensemble_ad.files.id_table import read_labels
     from ensemble_ad.results.evaluation import evaluate_scores, main_scores, save_evaluation
 
-    fingerprint, members, blends = _judged(studies, blend, say)
+    cached = _folders.members(studies, say)
+    fingerprint, members, blends = _judged(cached, studies, blend, say)
     made = blends[-1].name if blends else members[-1].key
     record = _folders.check_images(data, studies, fingerprint, made, say, anyway=anyway)
     path = labels or data / "labels.csv"
@@ -75,15 +77,17 @@ def evaluate(
     unsure = int(((table["auc_low"] <= 0.5) & (table["auc_high"] >= 0.5)).sum())
     say(f"{int(table['ties_best'].sum())} of {len(table)} cannot be told from the best, {unsure} not from chance")
     say("intervals and p: which images were drawn; not training again, nor having chosen among many")
-    say.next("ensad compare", "ensad audit --labels FILE")
+    # The audit is of the data set that was worked on last.
+    audit = [f"ensad audit --labels {shlex.quote(str(path))}"] if cached[-1].data == fingerprint else []
+    say.next("ensad compare", *audit)
 
 
-def _judged(studies: Path, blend: str | None, say: _options.Say) -> "tuple[str, list[Member], list[SavedBlend]]":
+def _judged(
+    members: "list[Member]", studies: Path, blend: str | None, say: _options.Say
+) -> "tuple[str, list[Member], list[SavedBlend]]":
     """What is judged: a data set's fingerprint, its members, and its blends; of one blend that and its members."""
     from ensemble_ad.blend.saved import list_blends, load_blend
-    from ensemble_ad.cli import _folders
 
-    members = _folders.members(studies, say)
     if blend is not None:
         one = load_blend(studies, blend)
         return one.data, [m for m in members if m.data == one.data and m.key in one.info.members], [one]

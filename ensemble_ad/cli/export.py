@@ -41,4 +41,4 @@ def export(name: str | None, output: Path | None, studies: Path, say: _options.S
     with busy(say, f"writing {blend.name}"):
         path = export_blend(studies, blend, output or Path(f"{blend.name}.zip"), probe=probed)
     say.result(_folders.said(path), path=path, blend=blend.name, scores_new_images=probed is not None)
-    say.next(f"ensad import {shlex.quote(path.name)}", where="on the other machine")
+    say.next(f"ensad import {shlex.quote(str(path))}", where="on the other machine")

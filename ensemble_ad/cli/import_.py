@@ -75,7 +75,7 @@ def import_(
         )
         say(f"separation {member.value:.4f}")
         say.result(member.key, key=member.key, separation=member.info.separation and vars(member.info.separation))
-        say.next(f"ensad blend --members {name},fcn")
+        say.next("ensad blend")
 
 
 def _template(path: Path, data: Path, studies: Path, say: _options.Say) -> None:

@@ -11,7 +11,7 @@ from ensemble_ad.cli import _completion, _options
 @click.option(
     "--member", required=True, shell_complete=_completion.keys, help="Key of the member; `ensad compare` lists them."
 )
-@click.option("--image", default="0", show_default=True, help="ID of a test image.")
+@click.option("--image", help="ID of a test image.  [default: the first one's]")
 @click.option("--scale", help="Elements of the latent and a factor each, as in 0:3,2:5.")
 @click.option("--noise", default="0.2,0.5,0.8", show_default=True, help="Shares of noise to mix in, of 0 to 1.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise.")
@@ -21,7 +21,7 @@ from ensemble_ad.cli import _completion, _options
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("latent.png"),
     show_default=True,
-    help="PNG to write.",
+    help="PNG to write; one that is there is replaced.",
 )
 @_options.device
 @_options.data
@@ -29,7 +29,7 @@ from ensemble_ad.cli import _completion, _options
 @_options.output
 def latent(
     member: str,
-    image: str,
+    image: str | None,
     scale: str | None,
     noise: str,
     seed: int,
@@ -56,6 +56,7 @@ def latent(
     factors = None if scale is None else parse_scale(scale)
     shares = parse_noise(noise)
 
+    from ensemble_ad.blend.saved import list_blends
     from ensemble_ad.cli import _folders
     from ensemble_ad.data.split import split_rows
     from ensemble_ad.detect.latent import NORMAL_IMAGES, bottleneck, changed_pictures, open_member, write_sheet
@@ -70,6 +71,7 @@ def latent(
     opened = open_member(cached, choose_device(device))
     _folders.check_images(data, studies, cached.data, member, say)
     dataset = _folders.dataset(data, studies)
+    image = dataset.test.ids[0] if image is None else image
     if image not in dataset.test.ids:
         raise UsageError(f"there is no test image {image!r}; ids are {dataset.test.ids[0]} to {dataset.test.ids[-1]}")
     held_out = split_rows(len(dataset.train), dataset.fingerprint).reference[:NORMAL_IMAGES]
@@ -89,4 +91,4 @@ def latent(
         pictures=[" ".join(caption.split()) for caption, _ in tiles],
     )
     say(f"{member} has the latent elements 0 to {opening.elements - 1}")
-    say.next("ensad report")
+    say.next("ensad report" if list_blends(studies)[0] else _folders.blending(studies, [cached]))

@@ -22,7 +22,9 @@ def pull(storage: str, artifacts: str, studies: Path, say: _options.Say) -> None
     Example:
       ensad pull --storage postgresql://user@host/ensad --artifacts s3://bucket
     """
+    from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import counted
+    from ensemble_ad.members.store import list_members
     from ensemble_ad.search.storage import open_storage
     from ensemble_ad.search.travel import Artifacts
 
@@ -33,4 +35,4 @@ def pull(storage: str, artifacts: str, studies: Path, say: _options.Say) -> None
         say.warn(problem)
     say(f"{len(fetched)} members fetched")
     say.result("\n".join(fetched) or None, members=fetched, problems=problems)
-    say.next("ensad blend", "ensad compare")
+    say.next(_folders.blending(studies, list_members(studies)[0]), "ensad compare")

@@ -110,7 +110,8 @@ def score(
     say(f"{total} images, {alarms} alarms, {total / (time.perf_counter() - started):,.0f} images/s")
     if skipped.count:
         raise skipped.error(total)
-    say.next(f"ensad export {scorer.blend.name}")
+    name = scorer.blend.name
+    say.next("ensad compare" if Path(f"{name}.zip").exists() else f"ensad export {name}")
 
 
 def _writer(stack: ExitStack, kind: str, output: Path | None, about: Mapping[str, Any], say: _options.Say) -> "Write":

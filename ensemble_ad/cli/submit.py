@@ -1,12 +1,13 @@
 """`ensad submit`."""
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from ensemble_ad.cli import _completion, _options
+
+_COMPETITION = "ml2022spring-hw8"
 
 
 @click.command(short_help="Write the CSV to hand in.")
@@ -17,7 +18,7 @@ from ensemble_ad.cli import _completion, _options
     help="Sample submission whose columns, ids and order to keep.  [default: sample_submission.csv in the data folder]",
 )
 @click.option("--column", help="Name of the score's column, where the sample submission does not make it clear.")
-@click.option("--competition", default="ml2022spring-hw8", show_default=True, help="For the line to paste.")
+@click.option("--competition", help="Kaggle's name of it, for the line to paste.  [default: ml2022spring-hw8 for .npy]")
 @_options.anyway
 @_options.data
 @_options.studies
@@ -27,7 +28,7 @@ def submit(
     blend: str | None,
     sample: Path | None,
     column: str | None,
-    competition: str,
+    competition: str | None,
     anyway: bool,
     data: Path,
     studies: Path,
@@ -66,14 +67,10 @@ def submit(
     )
     say(f"{len(record.ids)} scores of {chosen.name}, ids from {sample or 'the test images'}")
     paste = None
-    if _is_for_kaggle(record.ids):
-        paste = f"kaggle competitions submit -c {competition} -f {shlex.quote(str(path))} -m {shlex.quote(chosen.name)}"
+    if competition is None and record.ids == tuple(map(str, range(len(record.ids)))):  # not a folder of pictures
+        competition = _COMPETITION
+    if competition is not None:
+        paste = f"kaggle competitions submit -c {shlex.quote(competition)} -f {shlex.quote(str(path))} -m {chosen.name}"
         say(f"to hand it in, paste:\n  {paste}")
     say.result(str(path), path=path, images=len(record.ids), blend=chosen.name, sample=sample, paste=paste)
     say.next("ensad compare")
-
-
-def _is_for_kaggle(ids: Sequence[str]) -> bool:
-    """Whether the user named a competition, or the images are numbered, as Kaggle's are and pictures in folders not."""
-    named = click.get_current_context().get_parameter_source("competition") != click.core.ParameterSource.DEFAULT
-    return named or all(name == str(row) for row, name in enumerate(ids))

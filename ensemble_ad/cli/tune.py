@@ -126,12 +126,12 @@ def tune(
     _tell(result, say)
     if result.best is None:
         say.warn("no trial was completed; raise --trials or --timeout")
-        say.next(f"ensad tune --family {family} --trials {trials + 10}")
+        say.again("timeout", trials=trials if result.finished < trials else result.finished + 10)
     elif len(dataset.test):
         say.next(f"ensad blend --members {family}")
     else:
         say("there are no test images to blend scores of: put them into testingset.npy or test/ and tune again")
-        say.next("ensad data check")
+        say.next("ensad compare")
     say.result(None if result.best is None else result.best.key)
 
 

@@ -66,8 +66,8 @@ def select(members: Sequence[Member], text: str) -> list[Term]:
         else:
             known = ", ".join(f"{family} ({len(some)})" for family, some in sorted(families.items()))
             raise UsageError(
-                f"no member or family {name!r} is cached for this data; there are {known or 'none'}; "
-                f"run `ensad tune --family {name if name.isidentifier() else 'fcn'}` or see `ensad compare`"
+                f"no member or family {name!r} is cached for this data; there are {known or 'none'}; name some of "
+                "these, see `ensad compare`, or make others with `ensad tune --family FAMILY`"
             )
     seen: set[str] = set()
     for term in terms:

@@ -99,7 +99,7 @@ def test_a_members_key_is_no_name_since_tables_hold_both(tmp_path, scores):
 
 
 def test_an_unknown_blend_is_refused_with_those_there_are(tmp_path, scores):
-    with pytest.raises(UsageError, match=r"unknown blend 'c'; the blends in .* are none; run `ensad blend`"):
+    with pytest.raises(UsageError, match=r"unknown blend 'c'; the blends in .* are none; run `ensad tune --family fcn"):
         load_blend(tmp_path, "c")
     for name in "ba":
         save_blend(tmp_path, replace(INFO, name=name), {"test": scores})
@@ -108,7 +108,10 @@ def test_an_unknown_blend_is_refused_with_those_there_are(tmp_path, scores):
 
 
 def test_without_a_blend_there_is_no_latest(tmp_path):
-    with pytest.raises(UsageError, match=r"there is no blend in .*; run `ensad blend --members fcn,resnet` first"):
+    with pytest.raises(UsageError, match=r"there is no blend in .*; run `ensad tune --family fcn --trials 50` first"):
+        latest_blend(tmp_path)
+    (tmp_path / "members" / "fcn-0123456789ab").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"there is no blend in .*; run `ensad blend` first"):
         latest_blend(tmp_path)
 
 

@@ -331,7 +331,7 @@ def test_names_and_numbers_that_do_not_exist(refuses, data, studies, arguments, 
     [
         (("blend",), "there is no member in studies; run `ensad tune --family fcn --trials 50` first"),
         (("evaluate",), "there is no member in studies; run `ensad tune"),
-        (("submit",), "there is no blend in studies; run `ensad blend --members fcn,resnet` first"),
+        (("submit",), "there is no blend in studies; run `ensad tune --family fcn --trials 50` first"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
