@@ -32,6 +32,14 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 _WORKER = re.compile(r"[A-Za-z0-9-]{1,100}\.[0-9a-f]{12}")
 
 
+def at_home(path: str | Path) -> Path:
+    """`path` with `~` as the user's home folder, as a shell reads it; settings and Python's callers reach no shell."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no user of that name
+        return Path(path)
+
+
 def is_key(name: str) -> bool:
     """Whether `name` looks like a member's key."""
     return re.fullmatch(KEY, name) is not None

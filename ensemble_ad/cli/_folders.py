@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble_ad.cli._output import Say
+from ensemble_ad.cli._options import DATA, Say
 from ensemble_ad.errors import FIRST_STUDY
 
 if TYPE_CHECKING:
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 
 _OF_DATA = ("trainingset.npy", "testingset.npy", "train", "test", "sample_submission.csv", "labels.csv")
-
-DATA = Path("data")
-"""The data folder where none is named."""
 
 
 def dataset(data: Path, studies: Path, *, test_optional: bool = False) -> "Dataset":
@@ -85,6 +82,30 @@ def blend(studies: Path, name: str | None) -> "SavedBlend":
     return latest_blend(studies) if name is None else load_blend(studies, name)
 
 
+def record(studies: Path, fingerprint: str) -> "DataRecord | None":
+    """The record of a data set; None where it cannot be read, for who only hints by it."""
+    from ensemble_ad.errors import StorageError
+    from ensemble_ad.members.data_record import load_data_record
+
+    with suppress(StorageError):
+        return load_data_record(studies, fingerprint)
+    return None
+
+
+def data_of(studies: Path, fingerprint: str) -> dict[str, str]:
+    """For a hint: where a data set was read from, as it was named then; nothing if that is gone, or the default."""
+    known = record(studies, fingerprint)
+    if known is None or not Path(known.source).is_dir() or Path(known.source).resolve() == DATA.resolve():
+        return {}
+    return {"data": known.source}
+
+
+def blending(studies: Path, cached: "Sequence[Member]") -> str:
+    """What to run where there are these members and no blend: one, or the study that it needs."""
+    known = record(studies, cached[-1].data) if cached else None
+    return "ensad blend" if known is not None and known.ids else FIRST_STUDY
+
+
 def said(output: Path) -> str | None:
     """What stdout gets of an output: its path; nothing of a device or pipe, which may be stdout itself."""
     from ensemble_ad.files.output import is_stream
@@ -138,27 +159,3 @@ def _evaluated_labels(studies: Path) -> Iterator[Path]:
             value = read_json(path)
             if fits(value, {"path": str}):
                 yield Path(value["path"])
-
-
-def record(studies: Path, fingerprint: str) -> "DataRecord | None":
-    """The record of a data set; None where it cannot be read, for who only hints by it."""
-    from ensemble_ad.errors import StorageError
-    from ensemble_ad.members.data_record import load_data_record
-
-    with suppress(StorageError):
-        return load_data_record(studies, fingerprint)
-    return None
-
-
-def data_of(studies: Path, fingerprint: str) -> dict[str, str]:
-    """For a hint: where a data set was read from, as it was named then; nothing if that is gone, or the default."""
-    known = record(studies, fingerprint)
-    if known is None or not Path(known.source).is_dir() or Path(known.source).resolve() == DATA.resolve():
-        return {}
-    return {"data": known.source}
-
-
-def blending(studies: Path, cached: "Sequence[Member]") -> str:
-    """What to run where there are these members and no blend: one, or the study that it needs."""
-    known = record(studies, cached[-1].data) if cached else None
-    return "ensad blend" if known is not None and known.ids else FIRST_STUDY

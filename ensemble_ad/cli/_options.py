@@ -1,6 +1,8 @@
 """Options that several commands have."""
 
 import functools
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,6 +11,7 @@ import click
 
 from ensemble_ad.cli import _folders
 from ensemble_ad.cli._output import Say, start
+from ensemble_ad.layout import at_home
 
 __all__ = [
     "Say",
@@ -25,27 +28,47 @@ __all__ = [
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_HOME = re.compile(r"(sqlite:///|file://)/?(~.*)")
 
+
+class _Path(click.Path):
+    """A path; `~` is the home folder also where no shell has seen it: in `--data=~/x`, a variable, or ensad.toml."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail("it is empty; leave the option out, or name a path", param, ctx)
+        return super().convert(at_home(value), param, ctx)
+
+
+class _Url(click.ParamType[str]):
+    """A URL; `~` at the beginning of its path is the home folder."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        found = _HOME.fullmatch(value)
+        return value if found is None else found[1] + str(at_home(found[2]))
+
+
+FOLDER = _Path(file_okay=False, path_type=Path)
+FILE = _Path(dir_okay=False, path_type=Path)
+PATH = _Path(path_type=Path)
+URL = _Url()
+DATA = Path("data")
 data = click.option(
-    "--data", envvar="ENSAD_DATA", type=_FOLDER, default=_folders.DATA, show_default=True,
+    "--data", type=FOLDER, default=DATA, show_default=True,
     help="Folder with trainingset.npy and testingset.npy, or with train/ and test/ full of images.",
 )  # fmt: skip
 studies = click.option(
-    "--studies", envvar="ENSAD_STUDIES", type=_FOLDER, default=Path("studies"), show_default=True,
+    "--studies", type=FOLDER, default=Path("studies"), show_default=True,
     help="Folder of studies, members and blends.",
 )  # fmt: skip
 submissions = click.option(
-    "--submissions", envvar="ENSAD_SUBMISSIONS", type=_FOLDER, default=Path("submissions"), show_default=True,
+    "--submissions", type=FOLDER, default=Path("submissions"), show_default=True,
     help="Folder of submissions.",
 )  # fmt: skip
-labels = click.option(
-    "--labels", envvar="ENSAD_LABELS", type=_FILE, help="CSV file with the columns ID,label; 1 = anomaly."
-)
-storage = click.option(
-    "--storage", envvar="ENSAD_STORAGE", help="Optuna storage URL.  [default: SQLite in the studies' folder]"
-)
+labels = click.option("--labels", type=FILE, help="CSV file with the columns ID,label; 1 = anomaly.")
+storage = click.option("--storage", type=URL, help="Optuna storage URL.  [default: SQLite in the studies' folder]")
 device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 precision = click.option(
     "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,

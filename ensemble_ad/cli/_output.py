@@ -3,20 +3,21 @@
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import click
 
 from ensemble_ad.cli._hints import Hints
-from ensemble_ad.errors import StorageError
+from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.version import __version__
 
 FORMAT = 1
 """The document's format; it rises when a field changes its meaning or goes, not when one is added."""
 
 _KEY = "ensemble_ad.say"
+_NOTES = "ensemble_ad.notes"
 _KINDS = {2: "usage", 3: "data", 4: "storage", 130: "interrupted"}
 Invoke = TypeVar("Invoke", bound=Callable[..., Any])
 
@@ -126,7 +127,27 @@ def start(level: int, *, as_json: bool) -> Say:
     context = click.get_current_context()
     say = Say(level, as_json=as_json, command=_name(context), hints=Hints(context))
     context.meta[_KEY] = say
+    for warning in context.meta.pop(_NOTES, ()):
+        say.warn(warning)
+    _refuse_empty(context)
     return say
+
+
+def note(context: click.Context, warnings: Iterable[str]) -> None:
+    """Have the command that is going to run begin with these warnings."""
+    context.meta[_NOTES] = warnings
+
+
+def _refuse_empty(context: click.Context) -> None:
+    """A value that is empty is a script's variable without one, and would mean the default, or everything.
+
+    Raises:
+        UsageError: if a value is.
+    """
+    for param in context.command.params:
+        if context.params.get(param.name or "") == "":
+            shown = max(param.opts, key=len) if isinstance(param, click.Option) else param.human_readable_name
+            raise UsageError(f"{shown} is empty; leave it out, or give it a value")
 
 
 def completed(context: click.Context, text: str) -> str:
@@ -158,7 +179,7 @@ def documented(invoke: Invoke) -> Invoke:
             value = invoke(group, context)
         except click.ClickException as error:
             place = getattr(error, "ctx", None) or context
-            say = context.meta.get(_KEY) or Say(-1, as_json=asked, command=_name(place))
+            say = context.meta.get(_KEY) or Say(-1, as_json=asked or _asks_for_json(place), command=_name(place))
             if say.as_json:
                 kind = _KINDS.get(error.exit_code, "other")
                 with suppress(StorageError):  # where stdout fails too, the first error is what is said
@@ -169,6 +190,16 @@ def documented(invoke: Invoke) -> Invoke:
         return value
 
     return wrapped  # type: ignore[return-value]
+
+
+def _asks_for_json(place: click.Context) -> bool:
+    """Whether a variable or ensad.toml asks for JSON, of a command that could not be parsed."""
+    option = next((param for param in place.command.params if param.name == "as_json"), None)
+    if option is None:
+        return False
+    with suppress(click.UsageError):
+        return bool(option.type_cast_value(place, option.consume_value(place, {})[0]))
+    return False
 
 
 def _name(context: click.Context) -> str:

@@ -34,11 +34,11 @@ _FORMATS = ("text", "csv", "json", "parquet", "markdown")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_options.FILE,
     help="File to write to.  [default: stdout]",
 )
 @click.option("--failed", is_flag=True, help="The trials that failed instead, with the reason of each.")
-@click.option("--storage", envvar="ENSAD_STORAGE",
+@click.option("--storage", type=_options.URL,
               help="For --failed: Optuna storage URL.  [default: SQLite in the studies' folder]")  # fmt: skip
 @_options.studies
 @_options.output

@@ -78,8 +78,8 @@ def evaluate(
     say(f"{int(table['ties_best'].sum())} of {len(table)} cannot be told from the best, {unsure} not from chance")
     say("intervals and p: which images were drawn; not training again, nor having chosen among many")
     # The audit is of the data set that was worked on last.
-    audit = [f"ensad audit --labels {shlex.quote(str(path))}"] if cached[-1].data == fingerprint else []
-    say.next("ensad compare", *audit)
+    audit = ["ensad audit" + (f" --labels {shlex.quote(str(labels))}" if labels else "")]
+    say.next("ensad compare", *(audit if cached[-1].data == fingerprint else ()))
 
 
 def _judged(

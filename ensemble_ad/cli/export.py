@@ -10,9 +10,7 @@ from ensemble_ad.cli import _completion, _options
 
 @click.command(short_help="Write a blend as one file for another machine.")
 @click.argument("name", required=False, shell_complete=_completion.blends)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="A zip, or a folder to make.  [default: NAME.zip]"
-)
+@click.option("-o", "--output", type=_options.PATH, help="A zip, or a folder to make.  [default: NAME.zip]")
 @_options.studies
 @_options.output
 def export(name: str | None, output: Path | None, studies: Path, say: _options.Say) -> None:

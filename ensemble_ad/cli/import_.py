@@ -7,14 +7,14 @@ import click
 
 from ensemble_ad.cli import _options
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
-
 
 @click.command("import", short_help="Load an exported blend, or another detector's scores.")
-@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.argument("source", required=False, type=_options.PATH)
 @click.option("--name", help="Name of the scores' member, for --members; of a blend, a name instead of its own.")
-@click.option("--reference", type=_FILE, help="For scores: CSV file ID,score of the held-out training images.")
-@click.option("--template", type=_FILE, help="Write the ids of the held-out training images to this CSV file and stop.")
+@click.option("--reference", type=_options.FILE, help="For scores: CSV file ID,score of the held-out training images.")
+@click.option(
+    "--template", type=_options.FILE, help="Write the ids of the held-out training images to this CSV file and stop."
+)
 @click.option(
     "--labels-used",
     default="unknown",

@@ -18,7 +18,7 @@ from ensemble_ad.cli import _completion, _options
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_options.FILE,
     default=Path("latent.png"),
     show_default=True,
     help="PNG to write; one that is there is replaced.",

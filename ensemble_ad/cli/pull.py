@@ -8,8 +8,8 @@ from ensemble_ad.cli import _options
 
 
 @click.command(short_help="Fetch the members that other machines have made.")
-@click.option("--storage", envvar="ENSAD_STORAGE", required=True, help="Optuna storage URL of the studies.")
-@click.option("--artifacts", envvar="ENSAD_ARTIFACTS", required=True, help="Where members travel: file:///FOLDER or "
+@click.option("--storage", type=_options.URL, required=True, help="Optuna storage URL of the studies.")
+@click.option("--artifacts", type=_options.URL, required=True, help="Where members travel: file:///FOLDER or "
               "s3://BUCKET.")  # fmt: skip
 @_options.studies
 @_options.output

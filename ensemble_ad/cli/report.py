@@ -13,7 +13,7 @@ from ensemble_ad.cli import _completion, _options
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_options.FILE,
     help="HTML file to write; one that is there is replaced.  [default: report-BLEND.html]",
 )
 @_options.labels

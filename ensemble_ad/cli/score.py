@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Score new images with a saved blend.")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=_options.PATH)
 @click.option("--blend", shell_complete=_completion.blends, help="Which blend.  [default: the latest]")
 @click.option(
     "--alarm-rate",
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_options.FILE,
     help="File to write to, whole or not at all.  [default: stdout]",
 )
 @click.option("--strict", is_flag=True, help="Stop at the first image that cannot be scored, and write no file.")

@@ -1,6 +1,7 @@
 """`ensad submit`."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -14,7 +15,7 @@ _COMPETITION = "ml2022spring-hw8"
 @click.option("--blend", shell_complete=_completion.blends, help="Which blend.  [default: the latest]")
 @click.option(
     "--sample",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_options.FILE,
     help="Sample submission whose columns, ids and order to keep.  [default: sample_submission.csv in the data folder]",
 )
 @click.option("--column", help="Name of the score's column, where the sample submission does not make it clear.")
@@ -67,10 +68,15 @@ def submit(
     )
     say(f"{len(record.ids)} scores of {chosen.name}, ids from {sample or 'the test images'}")
     paste = None
-    if competition is None and record.ids == tuple(map(str, range(len(record.ids)))):  # not a folder of pictures
+    if competition is None and _are_numbered(record.ids):
         competition = _COMPETITION
     if competition is not None:
         paste = f"kaggle competitions submit -c {shlex.quote(competition)} -f {shlex.quote(str(path))} -m {chosen.name}"
         say(f"to hand it in, paste:\n  {paste}")
     say.result(str(path), path=path, images=len(record.ids), blend=chosen.name, sample=sample, paste=paste)
     say.next("ensad compare")
+
+
+def _are_numbered(ids: Sequence[str]) -> bool:
+    """Whether the images are numbered, as Kaggle's are and pictures in folders are not."""
+    return all(name == str(row) for row, name in enumerate(ids))

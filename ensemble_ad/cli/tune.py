@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--objective", shell_complete=_completion.objectives,
               help="What a trial is judged by: auto, separation, synthetic, both, consensus, loss or labels.  "
               "[default: auto]")  # fmt: skip
-@click.option("--labels", type=click.Path(dir_okay=False, path_type=Path),
+@click.option("--labels", type=_options.FILE,
               help="CSV file with the columns ID,label, 1 = anomaly, to judge trials by.")  # fmt: skip
 @click.option("--anomaly-share", type=float, help="What you know of the share of anomalies in the test set.")
 @click.option("--transductive", is_flag=True, help="Allow a family that is trained on the unlabelled test images.")
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
               help="What joblib starts workers with: loky (here), dask, or another that is registered.")  # fmt: skip
 @click.option("--scheduler", help="Address of a Dask scheduler, tcp://HOST:8786, for --backend dask.")
 @_options.storage
-@click.option("--artifacts", envvar="ENSAD_ARTIFACTS",
+@click.option("--artifacts", type=_options.URL,
               help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`.")  # fmt: skip
 @_options.data
 @_options.studies

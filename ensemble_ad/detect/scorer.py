@@ -22,6 +22,7 @@ from ensemble_ad.data.stream import BLOCK, conform
 from ensemble_ad.detect.steady import steady_error_vectors
 from ensemble_ad.errors import DataError
 from ensemble_ad.families import Model
+from ensemble_ad.layout import at_home
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, load_member
 from ensemble_ad.statistics.arrays import Floats32, Floats64
@@ -197,7 +198,7 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
             rules, or there is no such device.
         StorageError: if the blend or a member is missing or damaged.
     """
-    studies = Path(studies)
+    studies = at_home(studies)
     blend = saved_blend.latest_blend(studies) if name is None else saved_blend.load_blend(studies, name)
     rule = blend.rule()
     place = choose_device(device)

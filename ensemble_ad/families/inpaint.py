@@ -375,8 +375,16 @@ FAMILY = Family(
     suggest=suggest,
     start=(
         _GAUSS,
-        {**_NETWORK, "predictor": "conv", "block": 0.25, "masks": "checkerboard", "width": 256, "batch_size": 128},
         {**_NETWORK, "predictor": "mlp", "width": 768, "layers": 2, "batch_size": 256},
+        {
+            **_NETWORK,
+            "predictor": "conv",
+            "block": 0.25,
+            "masks": "checkerboard",
+            "width": 256,
+            "batch_size": 64,
+            "learning_rate": 1e-3,
+        },
     ),
     presets={
         "inpaint-gauss": Preset(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ensemble_ad.blend.columns import weight_by_member
 from ensemble_ad.blend.saved import SavedBlend, list_blends
 from ensemble_ad.errors import StorageError
+from ensemble_ad.layout import at_home
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, list_members
 from ensemble_ad.results.evaluation import load_evaluation
@@ -90,7 +91,7 @@ def comparison(
         UsageError: unless 0 < anomaly_share <= 1.
         StorageError: if an evaluation is damaged. Damaged members and blends are left out.
     """
-    studies = Path(studies)
+    studies = at_home(studies)
     return tabulate(studies, list_members(studies)[0], list_blends(studies)[0], blend, anomaly_share)
 
 
