@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble_ad.cli._options import DATA, Say
+from ensemble_ad.cli._output import Say
 from ensemble_ad.errors import FIRST_STUDY
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ensemble_ad.members.store import Member
 
 
+DATA = Path("data")
+"""The data folder where none is named."""
 _OF_DATA = ("trainingset.npy", "testingset.npy", "train", "test", "sample_submission.csv", "labels.csv")
 
 

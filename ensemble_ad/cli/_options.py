@@ -54,9 +54,8 @@ FOLDER = _Path(file_okay=False, path_type=Path)
 FILE = _Path(dir_okay=False, path_type=Path)
 PATH = _Path(path_type=Path)
 URL = _Url()
-DATA = Path("data")
 data = click.option(
-    "--data", type=FOLDER, default=DATA, show_default=True,
+    "--data", type=FOLDER, default=_folders.DATA, show_default=True,
     help="Folder with trainingset.npy and testingset.npy, or with train/ and test/ full of images.",
 )  # fmt: skip
 studies = click.option(
