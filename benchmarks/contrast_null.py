@@ -5,16 +5,16 @@
 The labels choose the test set: its normal images alone. Prints the cross-fitted separation after each epoch.
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import torch
+from _record import parser
 
 from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.data.split import split_rows
+from ensemble_ad.families import Model
 from ensemble_ad.families.contrast import ContrastArchitecture
+from ensemble_ad.families.model import CrossFittedModel
 from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.statistics import separation
 from ensemble_ad.training.cross_fitted import deal, train
@@ -28,10 +28,7 @@ SETTINGS = TrainSettings(epochs=4, batch_size=128, learning_rate=2e-3, weight_de
 
 def main() -> None:
     """Read the command line, train, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("data", "labels", "images"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    arguments = parser.parse_args()
+    arguments = parser(__doc__, "data", "labels", "images").parse_args()
     dataset = load_dataset(arguments.data, image_cache=arguments.images)
     label = read_labels(arguments.labels, dataset.test.ids)
     split = split_rows(len(dataset.train), dataset.fingerprint)
@@ -42,13 +39,13 @@ def main() -> None:
     architecture = ContrastArchitecture()
     folds = deal(len(held_out), len(test), architecture.folds, SETTINGS.seed, torch.device("cpu"))
 
-    def after_epoch(epoch: Epoch, model: torch.nn.Module) -> bool:
+    def after_epoch(epoch: Epoch, model: Model) -> bool:
         low = error_vectors(model, held_out, fold=folds.reference)["logit"]
         high = error_vectors(model, test, fold=folds.test)["logit"]
         print(f"epoch {epoch.number}: loss {epoch.loss:.3f}, separation {separation(low, high)}", flush=True)
         return True
 
-    def build() -> torch.nn.Module:
+    def build() -> CrossFittedModel:
         return architecture.build((1, SIZE, SIZE)).to(memory_format=torch.channels_last)
 
     train(build, normal, torch.from_numpy(split.train), test, folds, SETTINGS, after_epoch)

@@ -6,14 +6,13 @@ In bfloat16, with the allocator as training sets it: forward and backward of one
 same layer of torch in turns; a step of `cnn-sample` with either; and standard normal draws for a batch of images.
 """
 
-import argparse
-import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
+from typing import Any
 
 import torch
-from _record import RESULTS, machine_name, spread, write
+from _record import head, line, parser, record, shown
+from _turns import ratios, spread, timed
 from torch import Tensor, nn
 
 from ensemble_ad.families import preset
@@ -42,75 +41,54 @@ def unfolded(model: nn.Module) -> nn.Module:
 
 
 def passes(layer: nn.Module, maps: Tensor) -> None:
+    """Forward and backward of a layer."""
     with torch.autocast("cpu", torch.bfloat16):
         output = torch.relu(layer(maps))
-    output.backward(output.detach())
+    output.backward(output.detach())  # type: ignore[no-untyped-call]
     layer.zero_grad()
 
 
 def step(model: nn.Module, images: Tensor) -> None:
+    """Forward and backward of a model, without the optimizer."""
     with torch.autocast("cpu", torch.bfloat16):
         output = model(images).reconstruction
-    nn.functional.mse_loss(output.float(), images).backward()
+    nn.functional.mse_loss(output.float(), images).backward()  # type: ignore[no-untyped-call]
     model.zero_grad()
 
 
-def in_turns(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Milliseconds of each repeat."""
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for way in ways.values():
-        way()
-    for _ in range(repeats):
-        for name, way in ways.items():
-            started = time.perf_counter()
-            way()
-            taken[name].append(1000 * (time.perf_counter() - started))
-    return taken
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--out", type=Path, default=RESULTS / f"convolution-{machine_name()}.json")
-    given = parser.parse_args()
+def compared() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+    """What is called before, and what is called after, by what it is."""
     images = torch.rand(BATCH, 64, 64, 3).permute(0, 3, 1, 2)
-    ways: dict[str, dict[str, Callable[[], object]]] = {}
+    found: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {}
     for channels_in, channels_out, side in LAYERS:
         maps = torch.rand(BATCH, side, side, channels_in).permute(0, 3, 1, 2).bfloat16().requires_grad_()
         folded = Doubling(channels_in, channels_out)
         before, after = (layer.to(memory_format=torch.channels_last) for layer in (plain(folded), folded))
-        ways[f"{channels_in} to {channels_out} channels, {side} x {side}"] = {
-            "before": lambda layer=before, maps=maps: passes(layer, maps),
-            "after": lambda layer=after, maps=maps: passes(layer, maps),
-        }
+        what = f"{channels_in} to {channels_out} channels, {side} x {side}"
+        found[what] = partial(passes, before, maps), partial(passes, after, maps)
     architecture = preset("cnn-sample")[1].architecture
     models = unfolded(architecture.build((3, 64, 64))), architecture.build((3, 64, 64))
     before, after = (model.to(memory_format=torch.channels_last) for model in models)
-    ways["step of cnn-sample, without the optimizer"] = {
-        "before": lambda: step(before, images),
-        "after": lambda: step(after, images),
-    }
-    ways["noise for 256 images of 64x64x3"] = {
-        "before": lambda: torch.randn_like(images),
-        "after": lambda: standard_normal(images),
-    }
-    rows = []
-    print("| what | before | after | times as fast |\n|---|---|---|---|")
+    found["step of cnn-sample, without the optimizer"] = partial(step, before, images), partial(step, after, images)
+    found["noise for 256 images of 64x64x3"] = partial(torch.randn_like, images), partial(standard_normal, images)
+    return found
+
+
+def main() -> None:
+    """Measure, print, write."""
+    given = parser(__doc__, repeats=9, out=True).parse_args()
+    rows: list[dict[str, Any]] = []
+    print(head("what", "before", "after", "times as fast"))
     with keep_freed_memory():
-        for name, two in ways.items():
-            taken = in_turns(two, given.repeats)
-            ratio = [a / b for a, b in zip(taken["before"], taken["after"], strict=True)]
-            rows.append(
-                {"what": name, "milliseconds": {k: spread(v) for k, v in taken.items()}, "times": spread(ratio)}
-            )
-            before_ms, after_ms = (statistics.median(taken[k]) for k in ("before", "after"))
-            print(
-                f"| {name} | {before_ms:.1f} ms | {after_ms:.1f} ms | "
-                f"{statistics.median(ratio):.2f} ({min(ratio):.2f} to {max(ratio):.2f}) |",
-                flush=True,
-            )
-    write(given.out, rows, command="python benchmarks/convolution.py", threads_of_torch=torch.get_num_threads())
-    print(f"written to {given.out}")
+        for what, (before, after) in compared().items():
+            costs = timed({"before": before, "after": after}, given.repeats)
+            taken = {way: [1000 * each.wall for each in some] for way, some in costs.items()}
+            milliseconds = {way: spread(some) for way, some in taken.items()}
+            times = spread(ratios(taken["before"], taken["after"]))
+            rows.append({"what": what, "milliseconds": milliseconds, "times": times})
+            medians = (f"{each['median']:.1f} ms" for each in milliseconds.values())
+            print(line(what, *medians, shown(times, ".2f")), flush=True)
+    record("convolution", given.out, rows, threads_of_torch=torch.get_num_threads())
 
 
 if __name__ == "__main__":

@@ -9,17 +9,15 @@ the other seeds. Both skip what is cached and go on with a training that was kil
 of error are chosen by separation. `table` prints Markdown and writes JSON; it alone reads labels.
 """
 
-from __future__ import annotations
-
-import argparse
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import _record
 import numpy as np
 import numpy.typing as npt
 import torch
+from _members import blind_recipe, known
+from _record import head, line, over_seeds, parser, write
 
 from ensemble_ad.data.dataset import Dataset, load_dataset
 from ensemble_ad.data.preprocess import Preprocess
@@ -27,9 +25,9 @@ from ensemble_ad.families import FAMILIES, preset
 from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.members.store import Member, has_member, list_members, load_member
 from ensemble_ad.statistics import auc
-from ensemble_ad.training.loop import TrainSettings
 from ensemble_ad.training.make_member import fit_member
 from ensemble_ad.training.recipe import Recipe
+from ensemble_ad.training.settings import TrainSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +74,8 @@ PLAN = {
     "contrast-small": Cut(epochs=2, batch=128),
 }
 THIN = 3
+MEASURED = ("AUC, mean ± sd over the seeds", "median seed [95%]", "kind", "by rss")
+END = ("kept epochs", "images/s")
 # Others' measurements on the same test images, where there are any.
 OTHERS = {
     "cnn-sample": "0.698, 0.631 (3, 20 epochs)",
@@ -92,36 +92,35 @@ OTHERS = {
 
 def main() -> None:
     """Read the command line and do the step that it names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=["presets", "searched", "table"])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--runs", type=Path, required=True, help="where the members go")
-    parser.add_argument("--studies", type=Path, help="where the families' studies are")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", nargs="+", help="presets or families")
-    parser.add_argument("--labels", type=Path)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--trained-at", help="the commit that the members are of, for the JSON")
-    arguments = parser.parse_args()
-    dataset = load_dataset(arguments.data, image_cache=arguments.runs / "preprocessed")
-    if arguments.step == "presets":
-        for seed in arguments.seeds:
-            for name in arguments.only or PLAN:
+    arguments = parser(__doc__, "data")
+    arguments.add_argument("step", choices=["presets", "searched", "table"])
+    arguments.add_argument("--runs", type=Path, required=True, help="where the members go")
+    arguments.add_argument("--studies", type=Path, help="where the families' studies are")
+    arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    arguments.add_argument("--only", nargs="+", help="presets or families")
+    arguments.add_argument("--labels", type=Path)
+    arguments.add_argument("--json", type=Path)
+    arguments.add_argument("--trained-at", help="the commit that the members are of, for the JSON")
+    given = arguments.parse_args()
+    dataset = load_dataset(given.data, image_cache=given.runs / "preprocessed")
+    if given.step == "presets":
+        for seed in given.seeds:
+            for name in given.only or PLAN:
                 data = thinned(dataset) if PLAN[name].thin else dataset
-                _train(data, preset_recipe(data, name, seed), arguments.runs, name)
-    elif arguments.step == "searched":
-        for seed in arguments.seeds:
-            for family, (best, _) in chosen(arguments.studies).items():
-                if seed != 0 and family in (arguments.only or FAMILIES):
-                    _train(dataset, reseeded(best, seed), arguments.runs, family)
+                _train(data, preset_recipe(data, name, seed), given.runs, name)
+    elif given.step == "searched":
+        for seed in given.seeds:
+            for family, (best, _) in chosen(given.studies).items():
+                if seed != 0 and family in (given.only or FAMILIES):
+                    _train(dataset, reseeded(best, seed), given.runs, family)
     else:
-        label = read_labels(arguments.labels, dataset.test.ids)
-        found = tables(dataset, label, arguments.runs, arguments.studies, arguments.seeds)
-        if arguments.json is not None:
+        label = read_labels(given.labels, dataset.test.ids)
+        found = tables(dataset, label, given.runs, given.studies, given.seeds)
+        if given.json is not None:
             rows = [
                 {"table": table, "name": name, **row} for table, some in found.items() for name, row in some.items()
             ]
-            _record.write(arguments.json, rows, trained_at=arguments.trained_at, seeds=arguments.seeds)
+            write(given.json, rows, trained_at=given.trained_at, seeds=given.seeds)
 
 
 def thinned(dataset: Dataset) -> Dataset:
@@ -137,19 +136,8 @@ def preset_recipe(dataset: Dataset, name: str, seed: int) -> Recipe:
     family, published = preset(name)
     cut = PLAN[name]
     training = replace(TrainSettings(seed=seed, **published.training), epochs=cut.epochs, batch_size=cut.batch)
-    return Recipe(
-        data=dataset.fingerprint,
-        family=family.name,
-        architecture=published.architecture,
-        preprocess=Preprocess(
-            crop=published.crop, size=published.size or (dataset.side,) * 2, channels=dataset.channels
-        ),
-        training=training,
-        objective="separation",
-        labels=None,
-        subset=cut.images,
-        patience=None,
-    )
+    preprocess = Preprocess(crop=published.crop, size=published.size or (dataset.side,) * 2, channels=dataset.channels)
+    return blind_recipe(dataset, family.name, published.architecture, preprocess, training, cut.images)
 
 
 def chosen(studies: Path) -> dict[str, tuple[Member, list[Member]]]:
@@ -159,7 +147,7 @@ def chosen(studies: Path) -> dict[str, tuple[Member, list[Member]]]:
         if member.info.trial:
             trials.setdefault(member.family, []).append(member)
     return {
-        family: (max(trials[family], key=lambda m: m.info.objectives.separation.value), trials[family])
+        family: (max(trials[family], key=lambda m: known(m.info.objectives.separation)), trials[family])
         for family in FAMILIES
         if family in trials
     }
@@ -204,23 +192,18 @@ def tables(
             for name, members in families.items()
         },
     }
-    head = "AUC, mean ± sd over the seeds | median seed [95%] | kind | by rss"
-    tail = "kept epochs | images/s"
-    print(f"| preset | epochs, batch, images | {head} | others' | {tail} | parameters |\n|{'---|' * 10}")
+    print(head("preset", "epochs, batch, images", *MEASURED, "others'", *END, "parameters"))
     for name, row in _by_auc(rows["presets"]):
         cut = PLAN[name]
-        given = (
-            f"{cut.epochs}, {cut.batch}, {'all' if cut.images is None else f'{cut.images:,}'}{'*' if cut.thin else ''}"
-        )
-        print(
-            f"| {name} | {given} | {_measured(row)} | {OTHERS.get(name, '-')} | {_end(row)} | {row['parameters']:,} |"
-        )
-    print(f"\n| family | trials | chosen | crop, size | {head} | seed 0; best by labels | {tail} |\n|{'---|' * 11}")
+        images = ("all" if cut.images is None else f"{cut.images:,}") + ("*" if cut.thin else "")
+        trained = f"{cut.epochs}, {cut.batch}, {images}"
+        print(line(name, trained, *_measured(row), OTHERS.get(name, "-"), *_end(row), f"{row['parameters']:,}"))
+    print()
+    print(head("family", "trials", "chosen", "crop, size", *MEASURED, "seed 0; best by labels", *END))
     for name, row in _by_auc(rows["searched"]):
         where = f"{row['crop'][0]:g}, {row['size'][0]}"
         regret = f"{row['runs'][0]['auc']:.3f}; {row['best_trial_by_labels']:.3f}"
-        given = f"{row['completed_trials']} | {row['key']} | {where}"
-        print(f"| {name} | {given} | {_measured(row)} | {regret} | {_end(row)} |")
+        print(line(name, row["completed_trials"], row["key"], where, *_measured(row), regret, *_end(row)))
     return rows
 
 
@@ -249,16 +232,16 @@ def _row(members: list[Member], label: npt.NDArray[np.int8]) -> dict[str, Any]:
 def _run(member: Member, label: npt.NDArray[np.int8]) -> dict[str, Any]:
     test = member.vectors()[1]
     label = label if len(test) == len(label) else label[::THIN]
-    by_kind = {kind: auc(label, test[:, i]).value for i, kind in enumerate(member.columns)}
-    found = auc(label, test[:, member.columns.index(member.main_column)])
+    by_kind = {kind: auc(label, test[:, i]) for i, kind in enumerate(member.columns)}
+    found = by_kind[member.main_column]
     return {
         "key": member.key,
         "seed": member.info.recipe.json["training"]["seed"],
         "kind": member.main_column,
-        "separation": member.info.objectives.separation.value,
+        "separation": known(member.info.objectives.separation),
         "auc": found.value,
         "interval": [found.low, found.high],
-        "auc_by_kind": by_kind,
+        "auc_by_kind": {kind: each.value for kind, each in by_kind.items()},
         "kept_epoch": member.info.best_epoch,
         "epochs": len(member.info.history),
         "seconds": asdict(member.info.seconds),
@@ -270,30 +253,25 @@ def _by_auc(rows: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]
     return sorted(rows.items(), key=lambda item: -item[1]["mean"])
 
 
-def _measured(row: dict[str, Any]) -> str:
+def _measured(row: dict[str, Any]) -> list[str]:
     runs = row["runs"]
     middle = next(run for run in runs if run["seed"] == row["median_seed"])
     rss = [run["auc_by_kind"]["rss"] for run in runs if "rss" in run["auc_by_kind"]]
-    return " | ".join(
-        [
-            _spread([run["auc"] for run in runs]),
-            f"{middle['auc']:.3f} [{middle['interval'][0]:.3f}, {middle['interval'][1]:.3f}]",
-            ", ".join(dict.fromkeys(run["kind"] for run in runs)),
-            _spread(rss) if rss else "-",
-        ]
-    )
+    return [
+        _over_seeds([run["auc"] for run in runs]),
+        f"{middle['auc']:.3f} [{middle['interval'][0]:.3f}, {middle['interval'][1]:.3f}]",
+        ", ".join(dict.fromkeys(run["kind"] for run in runs)),
+        _over_seeds(rss) if rss else "-",
+    ]
 
 
-def _spread(values: list[float]) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.3f} (1 seed)"
-    few = "" if len(values) == 3 else f" ({len(values)} seeds)"
-    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}{few}"
+def _over_seeds(values: list[float]) -> str:
+    few = "" if len(values) == 3 else f" ({len(values)} seed{'s' if len(values) > 1 else ''})"
+    return over_seeds(values, ".3f") + few
 
 
-def _end(row: dict[str, Any]) -> str:
-    kept = ", ".join(str(run["kept_epoch"]) for run in row["runs"])
-    return f"{kept} | {row['images_per_second']:,.0f}"
+def _end(row: dict[str, Any]) -> list[str]:
+    return [", ".join(str(run["kept_epoch"]) for run in row["runs"]), f"{row['images_per_second']:,.0f}"]
 
 
 if __name__ == "__main__":

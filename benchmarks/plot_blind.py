@@ -1,7 +1,7 @@
 """The picture of docs/without-labels.md, from what benchmarks/blind.py wrote.
 
 pip install matplotlib
-python benchmarks/plot_blind.py benchmarks/blind.json docs/without-labels.svg
+python benchmarks/plot_blind.py benchmarks/results/blind.json docs/without-labels.svg
 """
 
 import json

@@ -9,15 +9,15 @@ trial with batches and gradients of its own (vmap of grad), which only trials of
 share. What counts is images/s over all trials. `ensad` does what wins: see train.md.
 """
 
-import argparse
-import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
-from _record import machine_name, spread, write
+from _record import head, line, parser, record, shown
+from _turns import cost, in_turns, ratios, spread
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
@@ -30,37 +30,44 @@ from ensemble_ad.training.step import to_input
 SHAPE = (3, 64, 64)
 
 
-def images_on(device: str, n: int) -> Tensor:
-    return torch.randint(0, 256, (n, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).to(
-        device
-    )
+class Work(NamedTuple):
+    """What a trial trains: a preset, on that many images."""
+
+    preset: str
+    images: int
+    batch_size: int
+    epochs: int
+    device: str
+
+    def drawn(self) -> Tensor:
+        """The images, uint8 (n, 64, 64, 3), on the device."""
+        numbers = torch.Generator().manual_seed(0)
+        return torch.randint(0, 256, (self.images, 64, 64, 3), dtype=torch.uint8, generator=numbers).to(self.device)
 
 
-def train_one(name: str, seed: int, n: int, batch_size: int, epochs: int, device: str, threads: int) -> float:
-    """Seconds of a trial's training."""
-    if threads:
-        torch.set_num_threads(threads)
-    images = images_on(device, n)
-    settings = TrainSettings(
-        epochs=epochs, batch_size=batch_size, seed=seed, precision=choose_precision("auto", images.device)
-    )
+def train_one(work: Work, seed: int, threads: int) -> float:
+    """Seconds of a trial's training by that many threads."""
+    torch.set_num_threads(threads)
+    images = work.drawn()
+    precision = choose_precision("auto", images.device)
+    settings = TrainSettings(epochs=work.epochs, batch_size=work.batch_size, seed=seed, precision=precision)
     started = time.perf_counter()
     train(
-        lambda: preset(name)[1].architecture.build(SHAPE).to(memory_format=torch.channels_last),
+        lambda: preset(work.preset)[1].architecture.build(SHAPE).to(memory_format=torch.channels_last),
         images,
-        torch.arange(n, device=device),
+        torch.arange(work.images, device=work.device),
         settings,
     )
     return time.perf_counter() - started
 
 
-def stacked(name: str, trials: int, n: int, batch_size: int, epochs: int, device: str) -> float:
+def stacked(work: Work, trials: int) -> float:
     """Seconds of all trials as one model."""
-    images = images_on(device, n)
+    images = work.drawn()
     models = []
     for seed in range(trials):
         torch.manual_seed(seed)
-        models.append(preset(name)[1].architecture.build(SHAPE).to(device))
+        models.append(preset(work.preset)[1].architecture.build(SHAPE).to(work.device))
     base = models[0]
     started = time.perf_counter()
     weights, buffers = stack_module_state(models)
@@ -69,65 +76,55 @@ def stacked(name: str, trials: int, n: int, batch_size: int, epochs: int, device
     def loss(weight: dict[str, Tensor], buffer: dict[str, Tensor], batch: Tensor) -> Tensor:
         with torch.autocast(batch.device.type, torch.bfloat16):
             output = functional_call(base, (weight, buffer), (batch,))
-        return (output.reconstruction.float() - batch).square().mean()
+        squares: Tensor = (output.reconstruction.float() - batch).square()
+        return squares.mean()
 
     step = vmap(grad_and_value(loss), randomness="different")
-    for _ in range(epochs):
-        orders = torch.stack([torch.randperm(n, device=device) for _ in range(trials)])
-        for first in range(0, n - batch_size + 1, batch_size):
-            rows = orders[:, first : first + batch_size]
-            batch = to_input(images[rows.flatten()]).unflatten(0, rows.shape)
+    for _ in range(work.epochs):
+        orders = torch.stack([torch.randperm(work.images, device=work.device) for _ in range(trials)])
+        for first in range(0, work.images - work.batch_size + 1, work.batch_size):
+            rows = orders[:, first : first + work.batch_size]
+            batch = to_input(images[rows.flatten()]).unflatten(0, rows.shape)  # type: ignore[no-untyped-call]
             gradients, _ = step({k: v.detach() for k, v in weights.items()}, buffers, batch)
             for key, weight in weights.items():
                 weight.grad = gradients[key]
             optimizer.step()
-    if device == "cuda":
+    if work.device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - started
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--preset", default="cnn-sample")
-    parser.add_argument("--trials", type=int, default=4)
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--images", type=int, default=2048)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    name, device = given.preset, given.device
-    rest = (given.images, given.batch_size, given.epochs, device)
-    threads = torch.get_num_threads()
-    seconds: dict[str, list[float]] = {"sequence": [], "processes": [], "stacked": []}
+    """Measure, print, write."""
+    arguments = parser(__doc__, device=True, repeats=3, out=True)
+    arguments.add_argument("--preset", default="cnn-sample")
+    arguments.add_argument("--trials", type=int, default=4)
+    arguments.add_argument("--processes", type=int, default=2)
+    arguments.add_argument("--images", type=int, default=2048)
+    arguments.add_argument("--batch-size", type=int, default=128)
+    arguments.add_argument("--epochs", type=int, default=3)
+    given = arguments.parse_args()
+    work = Work(given.preset, given.images, given.batch_size, given.epochs, given.device)
+    seeds, threads = range(given.trials), torch.get_num_threads()
     with ProcessPoolExecutor(given.processes, mp_context=get_context("spawn")) as pool:
-        share = max(1, threads // given.processes)
+        one = partial(train_one, threads=max(1, threads // given.processes))
         # Imports are not what is compared.
-        list(pool.map(train_one, *zip(*[(name, 0, 256, 128, 1, device, share)] * given.processes, strict=True)))
-        for _ in range(given.repeats):
-            seconds["sequence"].append(sum(train_one(name, seed, *rest, 0) for seed in range(given.trials)))
-            started = time.perf_counter()
-            jobs = [(name, seed, *rest, share) for seed in range(given.trials)]
-            list(pool.map(train_one, *zip(*jobs, strict=True)))
-            seconds["processes"].append(time.perf_counter() - started)
-            seconds["stacked"].append(stacked(name, given.trials, *rest))
+        list(pool.map(partial(one, work._replace(images=256, batch_size=128, epochs=1)), [0] * given.processes))
+        ways = {
+            "sequence": lambda: sum(train_one(work, seed, threads) for seed in seeds),
+            "processes": lambda: cost(lambda: list(pool.map(partial(one, work), seeds))).wall,
+            "stacked": lambda: stacked(work, given.trials),
+        }
+        seconds = in_turns(ways, given.repeats)
     images = given.trials * given.epochs * (given.images // given.batch_size * given.batch_size)
-    rows = []
-    print("| way | images/s of all trials (least to most) | ratio to sequence |\n|---|---|---|")
+    rows: list[dict[str, Any]] = []
+    print(head("way", "images/s of all trials (least to most)", "ratio to sequence"))
     for way, times in seconds.items():
-        ratios = [a / b for a, b in zip(seconds["sequence"], times, strict=True)]
-        rate = spread([images / each for each in times])
-        rows.append({"way": way, "images_per_second": rate, "ratio_to_sequence": spread(ratios)})
-        print(
-            f"| {way} | {rate['median']:,.0f} ({rate['least']:,.0f} to {rate['largest']:,.0f}) | "
-            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |"
-        )
-    out = given.out or Path(__file__).with_name("results") / f"several-{machine_name()}.json"
+        rate, ratio = spread([images / each for each in times]), spread(ratios(seconds["sequence"], times))
+        rows.append({"way": way, "images_per_second": rate, "ratio_to_sequence": ratio})
+        print(line(way, shown(rate, ",.0f"), shown(ratio, ".2f")))
     settings = {key: value for key, value in vars(given).items() if key != "out"}
-    write(out, rows, command="python benchmarks/several.py", threads_of_torch=threads, **settings)
-    print(f"written to {out}")
+    record("several", given.out, rows, threads_of_torch=threads, **settings)
 
 
 if __name__ == "__main__":

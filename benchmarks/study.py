@@ -9,22 +9,25 @@ trained again). With --images the training set is that many draws of the given i
 are read at the end, for what pruning costs in AUC.
 """
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from _record import machine_name, write
-from train import load_images
+from _images import drawn
+from _members import auc_of
+from _record import head, line, parser, record
+from _turns import turns
 
-from ensemble_ad import auc
 from ensemble_ad.data.dataset import Dataset, load_dataset
-from ensemble_ad.files import id_table
+from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.search.plan import TuneSettings
-from ensemble_ad.search.tune import TuneResult, tune
+from ensemble_ad.search.tune import tune
+
+Row = dict[str, Any]
 
 
 class Clock:
@@ -52,78 +55,79 @@ class Clock:
 def enlarged(data: Path, folder: Path, n: int) -> Path:
     """A data folder with `n` training images drawn from those of `data`."""
     folder.mkdir()
-    images, held_out = load_images(data, n)
+    images, held_out = drawn(data, n)
     np.save(folder / "trainingset.npy", np.concatenate([held_out, images])[:n])
     (folder / "testingset.npy").symlink_to((data / "testingset.npy").absolute())
     return folder
 
 
-def run(dataset: Dataset, settings: TuneSettings, studies: Path) -> tuple[TuneResult, Clock, float]:
+def row(dataset: Dataset, settings: TuneSettings, studies: Path, cache: str, label: npt.NDArray[np.int8]) -> Row:
+    """Run a study; what it took and what it found."""
     clock = Clock()
     result = tune(dataset, settings, studies=studies, watcher=clock)
-    return result, clock, time.perf_counter() - clock.started
+    wall, best = time.perf_counter() - clock.started, result.best
+    assert best is not None, "no trial of the study is complete"
+    return {
+        "seed": settings.seed,
+        "prune": settings.prune,
+        "cache": cache,
+        "wall_seconds": round(wall, 2),
+        "trials_an_hour": round(3600 * result.finished / wall),
+        "epochs_trained": clock.epochs,
+        "epochs_saved": round(result.saved, 4),
+        "best_separation": best.value,
+        "auc_of_best": auc_of(best, best.main_column, label).value,
+        "curve": clock.curve,
+    }
+
+
+TABLE = head(
+    "seed", "pruning", "cache", "wall", "trials an hour", "epochs trained", "saved", "best separation", "its AUC"
+)
+
+
+def printed(row: Row) -> str:
+    """A row of the table."""
+    return line(
+        row["seed"], "on" if row["prune"] else "off", row["cache"], f"{row['wall_seconds']:.1f} s",
+        f"{row['trials_an_hour']:,}", row["epochs_trained"], f"{row['epochs_saved']:.0%}",
+        f"{row['best_separation']:.4f}", f"{row['auc_of_best']:.4f}",
+    )  # fmt: skip
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--labels", type=Path, required=True)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--family", default="fcn")
-    parser.add_argument("--trials", type=int, default=12)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--max-width", type=int, default=512)
-    parser.add_argument("--subset", type=int)
-    parser.add_argument("--images", type=int)
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    rows = []
-    print(
-        "| seed | pruning | cache | wall | trials an hour | epochs trained | saved | best separation | its AUC |\n"
-        "|---|---|---|---|---|---|---|---|---|"
-    )
+    """Run the studies, print, write."""
+    arguments = parser(__doc__, "data", "labels", device=True, out=True)
+    arguments.add_argument("--family", default="fcn")
+    arguments.add_argument("--trials", type=int, default=12)
+    arguments.add_argument("--epochs", type=int, default=10)
+    arguments.add_argument("--size", type=int, default=32)
+    arguments.add_argument("--max-width", type=int, default=512)
+    arguments.add_argument("--subset", type=int)
+    arguments.add_argument("--images", type=int)
+    arguments.add_argument("--seeds", default="0,1,2")
+    given = arguments.parse_args()
+    seeds = [int(seed) for seed in given.seeds.split(",")]
+    rows: list[Row] = []
+    print(TABLE)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = given.data if given.images is None else enlarged(given.data, folder / "data", given.images)
         dataset = load_dataset(data, image_cache=folder / "images")
-        label = id_table.read_labels(given.labels, dataset.test.ids)
-        for seed in map(int, given.seeds.split(",")):
-            for prune in (True, False) if seed % 2 == 0 else (False, True):
-                studies = folder / f"{seed}-{prune}"
-                for cache in ("empty", "full"):
-                    (studies / "studies.db").unlink(missing_ok=True)
-                    settings = TuneSettings(
-                        family=given.family, trials=given.trials, epochs=given.epochs, objective="separation",
-                        device=given.device, seed=seed, subset=given.subset, size=given.size,
-                        max_width=given.max_width, prune=prune,
-                    )  # fmt: skip
-                    result, clock, wall = run(dataset, settings, studies)
-                    best = result.best
-                    column = best.vectors()[1][:, best.columns.index(best.main_column)]
-                    row = {
-                        "seed": seed,
-                        "prune": prune,
-                        "cache": cache,
-                        "wall_seconds": round(wall, 2),
-                        "trials_an_hour": round(3600 * result.finished / wall),
-                        "epochs_trained": clock.epochs,
-                        "epochs_saved": round(result.saved, 4),
-                        "best_separation": best.value,
-                        "auc_of_best": auc(label, column).value,
-                        "curve": clock.curve,
-                    }
-                    rows.append(row)
-                    print(
-                        f"| {seed} | {'on' if prune else 'off'} | {cache} | {wall:.1f} s | {row['trials_an_hour']:,} | "
-                        f"{clock.epochs} | {result.saved:.0%} | {best.value:.4f} | {row['auc_of_best']:.4f} |",
-                        flush=True,
-                    )
-    out = given.out or Path(__file__).with_name("results") / f"study-{machine_name()}.json"
-    settings_record = {key: value for key, value in vars(given).items() if key not in ("data", "labels", "out")}
-    write(out, rows, command="python benchmarks/study.py", threads_of_torch=torch.get_num_threads(), **settings_record)
-    print(f"written to {out}")
+        label = read_labels(given.labels, dataset.test.ids)
+        for repeat, prune in turns((True, False), len(seeds)):
+            settings = TuneSettings(
+                family=given.family, trials=given.trials, epochs=given.epochs, objective="separation",
+                device=given.device, seed=seeds[repeat], subset=given.subset, size=given.size,
+                max_width=given.max_width, prune=prune,
+            )  # fmt: skip
+            studies = folder / f"{settings.seed}-{prune}"
+            for cache in ("empty", "full"):
+                (studies / "studies.db").unlink(missing_ok=True)
+                rows.append(row(dataset, settings, studies, cache, label))
+                print(printed(rows[-1]), flush=True)
+    options = {key: value for key, value in vars(given).items() if key not in ("data", "labels", "out")}
+    record("study", given.out, rows, threads_of_torch=torch.get_num_threads(), **options)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,20 @@
 """What can go wrong, in kinds that a script can tell apart by the exit code.
 
+    EnsadError                        1
+        UsageError                    2    a name, flag or value
+        DataError                     3    images, labels, scores
+        StorageError                  4    what lies on disk
+            members.store.DamagedError     a member's files, which can be set aside
+        DivergedError                 1    a training whose loss is not finite
+        Interrupted                 130    Ctrl-C
+
 A message is one line: the rule, the value that broke it, and what to do about it.
 """
 
 import re
+
+FIRST_STUDY = "ensad tune --family fcn --trials 50"
+"""The command that an error advises where nothing was trained yet: a study that every data set takes."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -35,6 +46,10 @@ class StorageError(EnsadError):
     exit_code = 4
 
 
+class DivergedError(EnsadError):
+    """The loss or the scores of a model are not finite numbers."""
+
+
 class Interrupted(EnsadError):
     """The user pressed Ctrl-C; the message says what was kept."""
 
@@ -48,12 +63,12 @@ def printable(text: str) -> str:
 
 
 def in_one_line(error: BaseException, most: int = 300, *, with_kind: bool = False) -> str:
-    """What an error of other code says, as a part of a message of ours: one line of at most so many characters.
+    """The text of an error that other code raised, as a part of a message of ours: one line.
 
     Args:
         error: the error.
-        most: characters of its text.
-        with_kind: whether its class is named as well, which alone is left of an error without a text.
+        most: how many characters of its text are kept.
+        with_kind: put the name of its class before the text; an error without a text is always named by its class.
     """
     text = " ".join(str(error).split())[:most]
     kind = type(error).__name__

@@ -7,12 +7,13 @@
     evaluations/<fingerprint>.json  what `ensad evaluate` found
     checkpoints/<key>.safetensors   what an unfinished training goes on from
     workers/<worker>.lock           held by a worker for as long as it lives
-    preprocessed/                   images as uint8; safe to delete, made again when needed
+    preprocessed/                   images as uint8, and files' fingerprints; safe to delete, made again when needed
 
 A key, a name or a fingerprint may have been read from a stranger's file. Each function here checks the ones it is given
 before it makes a path of them, so that none leads out of its folder.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -21,11 +22,22 @@ from ensemble_ad.errors import StorageError, UsageError
 MEMBER_INFO, VECTORS, WEIGHTS = MEMBER_FILES = ("member.json", "vectors.npz", "weights.safetensors")
 BLEND_INFO, BLEND_ARRAYS = BLEND_FILES = ("blend.json", "scores.npz")
 
+_DATABASE = "studies.db"
+_FOLDERS = ("members", "blends", "data", "evaluations", "checkpoints", "workers", "preprocessed")
+
 KEY = r"[a-z][a-z0-9_]{0,59}-[0-9a-f]{12}"
 """Pattern of a member's key: its family, and 12 digits of the hash of its recipe."""
 _BLEND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 _WORKER = re.compile(r"[A-Za-z0-9-]{1,100}\.[0-9a-f]{12}")
+
+
+def at_home(path: str | Path) -> Path:
+    """`path` with `~` as the user's home folder, as a shell reads it; settings and Python's callers reach no shell."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no user of that name
+        return Path(path)
 
 
 def is_key(name: str) -> bool:
@@ -50,7 +62,7 @@ def check_key(key: str) -> str:
         StorageError: if it does not.
     """
     if not is_key(key):
-        raise StorageError(f"a member's key must look like fcn-0123456789ab, not {key!r}")
+        raise StorageError(f"a member's key must look like fcn-0123456789ab, not {key[:80]!r}")
     return key
 
 
@@ -72,7 +84,7 @@ def check_blend_name(name: str) -> str:
         UsageError: unless it is made of letters, digits and `_.+-`.
     """
     if not _BLEND_NAME.fullmatch(name):
-        raise UsageError(f"a blend's name must be letters, digits and _ . + - (100 at most), not {name!r}")
+        raise UsageError(f"a blend's name must be letters, digits and _ . + - (100 at most), not {name[:120]!r}")
     return name
 
 
@@ -101,9 +113,14 @@ def data_record_file(studies: Path, fingerprint: str) -> Path:
     return studies / "data" / f"{check_fingerprint(fingerprint)}.json"
 
 
+def evaluations_folder(studies: Path) -> Path:
+    """The folder of all evaluations."""
+    return studies / "evaluations"
+
+
 def evaluation_file(studies: Path, fingerprint: str) -> Path:
     """What was found with labels on a data set; StorageError if `fingerprint` cannot be one."""
-    return studies / "evaluations" / f"{check_fingerprint(fingerprint)}.json"
+    return evaluations_folder(studies) / f"{check_fingerprint(fingerprint)}.json"
 
 
 def checkpoint_file(studies: Path, key: str) -> Path:
@@ -120,9 +137,23 @@ def worker_lock(studies: Path, worker: str) -> Path:
 
 def studies_database(studies: Path) -> Path:
     """Optuna's SQLite database, unless a study is kept elsewhere."""
-    return studies / "studies.db"
+    return studies / _DATABASE
+
+
+def is_ours(studies: Path, path: Path) -> bool:
+    """Whether `path` leads to a file that this package keeps in the studies' folder, also through a link."""
+    place, found = Path(os.path.realpath(studies)), Path(os.path.realpath(path))
+    if place not in found.parents:
+        return False
+    first = found.relative_to(place).parts[0]
+    return first in _FOLDERS or first.lstrip(".").startswith(_DATABASE)
 
 
 def preprocessed_folder(studies: Path) -> Path:
     """The folder of images as uint8: decoded folders of pictures, and what crops and sizes make of them."""
     return studies / "preprocessed"
+
+
+def fingerprints_file(studies: Path) -> Path:
+    """The fingerprints of files of images that were read, so that none is computed twice."""
+    return preprocessed_folder(studies) / "fingerprints.json"

@@ -46,7 +46,7 @@ class _Reader(HTMLParser):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-E", "-c", ROOT / "docs"]
+    command: list[str | Path] = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-E", "-c", ROOT / "docs"]
     done = subprocess.run(
         [*command, "-d", folder / "doctrees", ROOT, folder / "html"], capture_output=True, text=True, check=False
     )

@@ -47,7 +47,7 @@ def flip(path: Path) -> None:
 
 def forge(folder: Path, **arrays: np.ndarray) -> None:
     """Other error vectors under a checksum that fits."""
-    np.savez(folder / "vectors.npz", **arrays)
+    np.savez(folder / "vectors.npz", **arrays)  # type: ignore[arg-type]
     sign(folder)
 
 
@@ -282,7 +282,7 @@ def two_workers(digits_folder, tmp_path):
     settings = TuneSettings(family="fcn", trials=5, epochs=1, objective="separation", device="cpu", max_width=128)
     plan, studies = Plan(dataset, settings), tmp_path / "studies"
     with lease.lease(studies) as one, lease.lease(studies) as two:
-        first, second = (plan.open_study(studies, worker, None) for worker in (one, two))
+        first, second = (plan.open_study(studies, worker, None) for worker in (one, two))  # type: ignore[arg-type]
         with first.storage.turn():
             trial = first.next_trial(5)
         yield first, second, trial, studies
@@ -378,7 +378,7 @@ def test_what_only_reads_works_where_nothing_can_be_written(run_ensad, data, stu
     def refuse(*arguments, **keywords):
         raise OSError(30, "Read-only file system")
 
-    for name in ("os.mkdir", "tempfile.mkstemp", "tempfile.mkdtemp", "pathlib.Path.rename"):
+    for name in ("os.mkdir", "os.open", "tempfile.mkdtemp", "pathlib.Path.rename"):
         monkeypatch.setattr(name, refuse)
     monkeypatch.setattr("os.access", lambda path, mode: mode != 2)
     assert run_ensad("compare").exit_code == 0
@@ -418,6 +418,7 @@ def test_an_error_travels_from_a_worker_and_is_one_line_that_a_terminal_takes(st
     member = list_members(studies)[0][0]
     error = DamagedError("is\ndamaged \x1b[2J \ud800", key=member.key, folder=member.folder)
     back = pickle.loads(pickle.dumps(error))
+    assert isinstance(back, DamagedError)
     assert isinstance(back, StorageError)
     assert str(back) == str(error) == "is damaged \\x1b[2J \\ud800"
     assert (back.key, back.folder) == (member.key, member.folder)

@@ -199,7 +199,7 @@ def test_sample_submissions(tmp_path, content):
 # JSON
 
 
-def sound_json(source: Path, studies: Path, path: Path) -> object:
+def sound_json(source: Path, studies: Path, path: Path) -> dict[str, object]:
     """What a file was before anything was done to it."""
     return read_json(source / path.relative_to(studies))
 
@@ -546,7 +546,7 @@ def test_storage_urls(tmp_path, url):
 # What the fuzzing found, before it was mended
 
 
-FOUND = {
+FOUND: dict[str, tuple[str, dict[str, object]]] = {
     "a trial that is a number": ("members/*/member.json", {"trial": 1}),
     "a weight that is none": ("blends/both/blend.json", {"weights": {"fcn-0123456789ab/rss": None}}),
     "a share of nothing": ("blends/both/blend.json", {"share": {}}),

@@ -95,9 +95,9 @@ def installed(tmp_path_factory) -> Path:
 def _checked(installed: Path, folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     (folder / "script.py").write_text(text)
     # The project's own settings are strict, and the cache that `make types` has filled spares half a minute.
-    command = [sys.executable, "-m", "mypy", "--config-file", ROOT / "pyproject.toml", "--python-executable", installed]
+    command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml")]
     return subprocess.run(
-        [*command, "--cache-dir", ROOT / ".mypy_cache", "script.py"],
+        [*command, "--python-executable", installed, "--cache-dir", ROOT / ".mypy_cache", "script.py"],
         cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": "", "MYPYPATH": ""},
     )  # fmt: skip
 
@@ -130,7 +130,7 @@ def _hints(thing: object) -> dict[str, object]:
     return typing.get_type_hints(thing, localns={"pd": pd})  # which is imported for types only
 
 
-def _signatures(name: str, thing: object) -> Iterator[tuple[str, object]]:
+def _signatures(name: str, thing: object) -> Iterator[tuple[str, dict[str, object]]]:
     """Annotations of a function, or of a class' public methods, properties and attributes, those of its bases too."""
     if inspect.isclass(thing):
         yield name, {key: kind for key, kind in _hints(thing).items() if not key.startswith("_")}

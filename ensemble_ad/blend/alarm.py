@@ -1,30 +1,28 @@
 """From anomaly scores to alarms: a threshold that a chosen share of normal images exceeds."""
 
-from math import ceil
+from math import ceil, floor, log10
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.auto import fit_auto
 from ensemble_ad.blend.rule import total_score
 from ensemble_ad.errors import UsageError
+from ensemble_ad.statistics.arrays import Floats, Floats64
 
 _FOLDS = 5
-_ROWS = 5_000  # a side: as precise as a threshold need be, and seconds at most
-Floats = NDArray[np.float64]
-Numbers = NDArray[np.floating]
+_ROWS = 5_000  # of each side: as precise as a threshold need be, and seconds at most
 
 
 def crossfit_reference(
-    reference: Numbers,
-    test: Numbers,
+    reference: Floats,
+    test: Floats,
     *,
     method: str,
-    weights: Floats | None = None,
+    weights: Floats64 | None = None,
     anomaly_share: float | None = None,
-) -> Floats:
-    """Scores of the reference by rules that were fitted without them: what new normal images will score.
+) -> Floats64:
+    """Scores of the reference images by rules that were fitted without them: what new normal images will score.
 
     A blend that was learnt from test against reference has been shown which images are normal, and scores those very
     images too low: of 150 reference images and 10 members, their 99% quantile is exceeded by 9.5% of new normal images,
@@ -35,13 +33,13 @@ def crossfit_reference(
     Args:
         reference: (n, m) scores of held-out normal images, finite; higher = more anomalous.
         test: (k, m) of the unlabelled test images.
-        method: as for `blend_scores`.
-        weights: (m,) where the method is `given`.
-        anomaly_share: where it is known.
+        method: method of `blend_scores`.
+        weights: (m,) the weights, where the method is `given`.
+        anomaly_share: share of anomalies among the test images, where it is known.
 
     Returns:
-        float64 (n,), or of 5,000 drawn with a fixed seed where there are more. Of fewer than 10 images, which no fold
-        can do without, the whole blend's own scores.
+        float64 (n,), or the scores of 5,000 images drawn with a fixed seed where there are more. Fewer than 10 images
+        are too few for folds; they get the whole blend's scores.
     """
     if len(reference) < 2 * _FOLDS:
         return total_score(
@@ -62,7 +60,7 @@ def crossfit_reference(
     return scores
 
 
-def threshold(reference: Floats, alarm_rate: float) -> float:
+def threshold(reference: Floats64, alarm_rate: float) -> float:
     """The score that a share `alarm_rate` of new normal images exceeds, at most.
 
     The k-th smallest of n reference scores with k = ceil((n + 1) (1 - rate)), so that the chance of a new normal image
@@ -81,8 +79,8 @@ def threshold(reference: Floats, alarm_rate: float) -> float:
     position = position_of_threshold(n, alarm_rate)
     if position > n:
         raise UsageError(
-            f"--alarm-rate must be {1 / (n + 1):.2g} or more, not {alarm_rate}: there are {n} held-out normal images, "
-            "too few to tell a rarer alarm"
+            f"--alarm-rate must be {_rounded_up(lowest_rate(n))} or more, not {alarm_rate}: there are {n} held-out "
+            "normal images, too few to tell a rarer alarm"
         )
     return float(np.partition(reference, position - 1)[position - 1])
 
@@ -91,3 +89,14 @@ def position_of_threshold(n: int, alarm_rate: float) -> int:
     """k of `threshold`, from 1; n + 1 where n images are too few."""
     # Rounded, since 100 * (1 - 0.05) must not become 95.00000000000001 and then 96.
     return ceil(round((n + 1) * (1 - alarm_rate), 9))
+
+
+def lowest_rate(n: int) -> float:
+    """The lowest alarm rate that `threshold` takes of n reference scores."""
+    return 1 / (n + 1)
+
+
+def _rounded_up(rate: float) -> str:
+    """A rate in two digits, never below what it is, so that it is taken as it is printed."""
+    unit = 10.0 ** (floor(log10(rate)) - 1)
+    return f"{ceil(round(rate / unit, 9)) * unit:.2g}"

@@ -1,23 +1,21 @@
-"""The columns of a saved blend, read from its members: one a member's kind of error, named `<member key>/<kind>`."""
+"""The columns of a saved blend, read from its members: a member's kinds of error, each named `<member key>/<kind>`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from ensemble_ad.blend.alarm import crossfit_reference
 from ensemble_ad.blend.info import BlendInfo
 from ensemble_ad.members.store import Member
+from ensemble_ad.statistics.arrays import Floats, Floats32, Floats64
 
-Rows = npt.NDArray[np.float32]
 
-
-def stacked(names: Sequence[str], members: Iterable[Member]) -> tuple[Rows, Rows]:
+def stacked(names: Sequence[str], members: Iterable[Member]) -> tuple[Floats32, Floats32]:
     """Error vectors side by side.
 
     Args:
-        names: of the columns, m of them.
-        members: all that `names` speak of.
+        names: the names of m columns.
+        members: the members that `names` speak of, and maybe others.
 
     Returns:
         float32 (n, m) of the held-out normal images and (k, m) of the test images.
@@ -35,9 +33,7 @@ def stacked(names: Sequence[str], members: Iterable[Member]) -> tuple[Rows, Rows
     return reference, test
 
 
-def reference_scores(
-    info: BlendInfo, reference: npt.NDArray[np.floating], test: npt.NDArray[np.floating]
-) -> npt.NDArray[np.float64]:
+def reference_scores(info: BlendInfo, reference: Floats, test: Floats) -> Floats64:
     """Scores of the held-out normal images by rules that were fitted without them; see `alarm.crossfit_reference`."""
     return crossfit_reference(
         reference,

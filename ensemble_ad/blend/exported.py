@@ -22,7 +22,8 @@ from ensemble_ad.blend.saved import SavedBlend, load_blend
 from ensemble_ad.errors import DataError, EnsadError, StorageError, UsageError, in_one_line
 from ensemble_ad.files.archive import Archive, open_archive
 from ensemble_ad.files.json_file import fits, read_json, write_json
-from ensemble_ad.files.whole import file_hash, hidden_folder, whole_file, whole_folder
+from ensemble_ad.files.output import is_stream, resolved
+from ensemble_ad.files.whole import clear_errors, file_hash, hidden_folder, whole_file, whole_folder
 from ensemble_ad.layout import (
     BLEND_FILES,
     BLEND_INFO,
@@ -59,7 +60,8 @@ def export_blend(studies: Path, blend: SavedBlend, target: Path, *, probe: Mappi
     Args:
         studies: the studies' folder.
         blend: of it.
-        target: a name that ends in .zip, or a folder's; must not exist.
+        target: a name that ends in .zip, or a folder's; nothing may be there yet but a device or a pipe, which gets
+            the zip.
         probe: what `import_blend` shall hand to its `check`; JSON values.
 
     Returns:
@@ -70,7 +72,7 @@ def export_blend(studies: Path, blend: SavedBlend, target: Path, *, probe: Mappi
         StorageError: if a file is missing or damaged, or `target` cannot be written.
     """
     taken = UsageError(f"{target} exists already; name another with -o")
-    if target.exists():
+    if target.exists() and not is_stream(target):
         raise taken
     files = _files_of(studies, blend)
     manifest = {
@@ -81,14 +83,16 @@ def export_blend(studies: Path, blend: SavedBlend, target: Path, *, probe: Mappi
         "probe": probe,
     }
     text = json.dumps(manifest, indent=1, allow_nan=False) + "\n"
-    if target.suffix != ".zip":
-        with whole_folder(target) as part:
+    if target.suffix != ".zip" and not is_stream(target):
+        with clear_errors(target, "write"):
+            place = resolved(target)
+        with whole_folder(place) as part:
             for name, path in files.items():
                 shutil.copyfile(path, part / name)
             (part / MANIFEST).write_text(text, encoding="utf-8")
         return target
     try:
-        with whole_file(target, overwrite=False) as part, zipfile.ZipFile(part, "w") as opened:
+        with whole_file(target, overwrite=False, named_by_user=True) as part, zipfile.ZipFile(part, "w") as opened:
             opened.writestr(MANIFEST, text)
             for name, path in files.items():
                 opened.write(path, name)
@@ -135,7 +139,7 @@ def _unpacked(source: Path, archive: Archive, stage: Path, name: str | None) -> 
         if is_key(each):
             raise UsageError(f"{each!r} looks like a member's key; choose another with --name")
     for file, told in manifest["files"].items():
-        archive.copy(file, _place(stage, file, own_name), told)
+        archive.copy(file, _place(stage, file, own_name), size=told["size"], checksum=told["checksum"])
     if wanted != own_name:
         _rename(stage, own_name, wanted)
     return _verified(source, stage, wanted), manifest.get("probe")

@@ -51,21 +51,21 @@ class BlendInfo:
         name: the blend's.
         data: fingerprint of its data set.
         members: the members' keys.
-        families: of its members, sorted.
+        families: its members' families, sorted.
         terms: what `--members` said; None where an earlier version did not note it.
-        method: that was used in the end.
-        asked_method: that the user asked for.
+        method: the method that was used in the end.
+        asked_method: the method that the user asked for.
         normaliser: how scores were made comparable; None where an earlier version did not note it.
         explanation: why these weights, in a sentence or two.
-        weights: of each column, `<member key>/<kind of error>`.
-        separation: of the blend, out of fold.
+        weights: the weight of each column, `<member key>/<kind of error>`.
+        separation: the blend's separation, out of fold.
         anomaly_share: the share of anomalies in the test set, where the user gave it.
-        share: the share that was estimated.
-        correlation: Spearman's rank correlation of its scores with each member's main column; constant members are not
-            in it.
-        transductive: whether a member of it was trained on the unlabelled test images too.
-        labels_used: which labels its members' making read, or `none`.
-        seconds: that blending took.
+        share: the estimated share of anomalies.
+        correlation: Spearman's rank correlation of its scores with each member's main column, by the member's key;
+            constant columns have none.
+        transductive: whether one of its members was trained on the unlabelled test images too.
+        labels_used: which labels were read when its members were made, or `none`.
+        seconds: how long blending took.
         created, blended: when the blend was made first and last, in ISO 8601.
         identity: hash of what makes two blends the same one.
         checksum: BLAKE2b-128 of its arrays' file.

@@ -1,12 +1,11 @@
 """From cached members to a saved blend: choose columns, stack them, weight them, keep the result."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.info import BlendInfo
@@ -19,18 +18,19 @@ from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.store import DamagedError, Member
 from ensemble_ad.statistics import Estimate, rank_correlations
+from ensemble_ad.statistics.arrays import Floats32, Floats64
 
 COLUMN_CHOICES = ("main", "all")
-# Those of `reconstruction.ERROR_KINDS` and `score.LatentReference`, which import torch; a test holds them together.
+# The kinds of `reconstruction.ERROR_KINDS` and `error_vectors.LatentReference`, whose modules import torch; a test
+# compares them.
 _SHARED_KINDS = ("rss", "mae", "top", "gradient", "ssim", "latent_mahalanobis", "latent_knn")
-Columns = npt.NDArray[np.float32]
 
 
 def columns_of(member: Member, choice: str) -> list[str]:
     """Which of a member's error kinds enter a blend.
 
-    `main` is the kind that its objective found best and whatever its family adds of its own (a classifier's logit);
-    `all` is every kind.
+    `main` is the kind that its objective found best and those that only its family has (a classifier's logit); `all` is
+    every kind.
 
     Raises:
         UsageError: for another choice.
@@ -68,40 +68,30 @@ def blend_members(
         terms: what `--members` stood for; all of one data set.
         method: a name of `blend.METHODS`, or `auto`.
         columns: `main` or `all`.
-        term_weights: one a term, shared equally among its columns; instead of a method.
-        anomaly_share: what the user knows of the share of anomalies in the test set.
-        name: of the blend; None makes one of the terms and a hash.
-        seed: of methods that draw.
+        term_weights: a weight a term, shared equally among its columns; they take the place of a method.
+        anomaly_share: the share of anomalies in the test set, where the user knows it.
+        name: the blend's name; None makes one of the terms and a hash.
+        seed: the seed of methods that draw.
 
     Raises:
         StorageError: if a member is damaged or the blend cannot be written.
         UsageError: for a name that is taken, or an unknown method.
     """
     started = time.perf_counter()
-    names: list[str] = []
-    weights: list[float] = []
-    rows = _rows(studies, terms[0].members[0])
-    for i, term in enumerate(terms):
-        of_term = [f"{member.key}/{kind}" for member in term.members for kind in columns_of(member, columns)]
-        names += of_term
-        if term_weights is not None:
-            weights += [term_weights[i] / len(of_term)] * len(of_term)
-    reference_columns, test_columns = _stacked([member for term in terms for member in term.members], columns, rows)
+    members = [member for term in terms for member in term.members]
+    names = [name for term in terms for name in _column_names(term, columns)]
+    reference, test = _stacked(members, columns, _rows(studies, members[0]))
+    asked_method = method if term_weights is None else "given"
     made = blend_scores(
-        reference_columns,
-        test_columns,
-        method="given" if term_weights is not None else method,
-        weights=np.array(weights) if term_weights is not None else None,
+        reference,
+        test,
+        method=asked_method,
+        weights=None if term_weights is None else _shared_out(term_weights, terms, columns),
         names=names,
         anomaly_share=anomaly_share,
         seed=seed,
     )
-    members = [member for term in terms for member in term.members]
-    share = crossfit_share(reference_columns, test_columns)
-    place = {name: position for position, name in enumerate(names)}
-    main = [place[f"{member.key}/{member.main_column}"] for member in members]
-    found = rank_correlations([test_columns[:, column] for column in main], made.scores)
-    correlation = {member.key: float(value) for member, value in zip(members, found, strict=True)}
+    share = crossfit_share(reference, test)
     info = BlendInfo(
         name=name or "",
         data=members[0].data,
@@ -109,34 +99,58 @@ def blend_members(
         families=tuple(sorted({member.family for member in members})),
         terms=tuple(term.text for term in terms),
         method=made.method,
-        asked_method="given" if term_weights is not None else method,
+        asked_method=asked_method,
         normaliser=made.normaliser,
         explanation=made.explanation,
         weights={column: float(weight) for column, weight in zip(names, made.weights, strict=True)},
         separation=_measured(made.separation),
         anomaly_share=anomaly_share,
         share=None if share is None else _measured(share),
-        correlation={key: value for key, value in correlation.items() if np.isfinite(value)},
+        correlation=_correlations(members, dict(zip(names, test.T, strict=True)), made.scores),
         transductive=any(member.info.transductive for member in members),
-        labels_used=", ".join(sorted({m.info.recipe.labels or "" for m in members} - {""})) or "none",
+        labels_used=_labels_of(members),
         seconds=round(time.perf_counter() - started, 3),
     )
     if name is None:
-        digest = json_hash([info.data, info.method, info.normaliser, dict(info.weights)])[:6]
-        info = replace(info, name=f"{'+'.join(term.text.replace(':', '') for term in terms)[:80]}-{digest}")
+        info = replace(info, name=_name_of(info, terms))
     state = {key: np.asarray(value) for key, value in made.state().items()}
     return save_blend(studies, info, {"test": state.pop("scores"), **state})
+
+
+def _labels_of(members: Sequence[Member]) -> str:
+    return ", ".join(sorted({member.info.recipe.labels or "" for member in members} - {""})) or "none"
+
+
+def _column_names(term: Term, choice: str) -> list[str]:
+    return [f"{member.key}/{kind}" for member in term.members for kind in columns_of(member, choice)]
+
+
+def _shared_out(term_weights: Sequence[float], terms: Sequence[Term], choice: str) -> Floats64:
+    """float64 (m,): a weight a column; the columns of a term share its weight equally."""
+    counts = [len(_column_names(term, choice)) for term in terms]
+    return np.repeat(np.divide(term_weights, counts), counts)
+
+
+def _correlations(members: Sequence[Member], columns: Mapping[str, Floats32], scores: Floats64) -> dict[str, float]:
+    """Rank correlation of each member's main column with the blend's scores; a constant column has none."""
+    found = rank_correlations([columns[f"{member.key}/{member.main_column}"] for member in members], scores)
+    return {m.key: float(value) for m, value in zip(members, found, strict=True) if np.isfinite(value)}
+
+
+def _name_of(info: BlendInfo, terms: Sequence[Term]) -> str:
+    digest = json_hash([info.data, info.method, info.normaliser, dict(info.weights)])[:6]
+    return f"{'+'.join(term.text.replace(':', '') for term in terms)[:80]}-{digest}"
 
 
 def _measured(estimate: Estimate) -> Measured:
     return Measured(value=estimate.value, standard_error=estimate.standard_error)
 
 
-def _stacked(members: Sequence[Member], choice: str, rows: tuple[int, int]) -> tuple[Columns, Columns]:
-    """float32 (n, m) and (k, m) of the chosen kinds of all members; read one by one into the one place they have."""
+def _stacked(members: Sequence[Member], choice: str, rows: tuple[int, int]) -> tuple[Floats32, Floats32]:
+    """float32 (n, m) and (k, m): the chosen columns of all members, each member read into its place in the result."""
     chosen = [[member.columns.index(kind) for kind in columns_of(member, choice)] for member in members]
     width, done = sum(map(len, chosen)), 0
-    sides: list[Columns] = []
+    sides: list[Floats32] = []
     for member, kinds in zip(members, chosen, strict=True):
         found = member.vectors()
         reference, test = found
@@ -160,7 +174,7 @@ def _stacked(members: Sequence[Member], choice: str, rows: tuple[int, int]) -> t
 
 
 def _rows(studies: Path, member: Member) -> tuple[int, int]:
-    """Held-out and test images of a member's data set: by its record, or by the member where that cannot be read."""
+    """How many held-out and test images a member's data set has: its record says, or else the member itself."""
     try:
         record = load_data_record(studies, member.data)
     except StorageError:

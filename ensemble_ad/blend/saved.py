@@ -11,18 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ensemble_ad.blend.info import BlendInfo
-from ensemble_ad.errors import EnsadError, StorageError, UsageError, in_one_line
+from ensemble_ad.errors import FIRST_STUDY, EnsadError, StorageError, UsageError, in_one_line
 from ensemble_ad.files.arrays import read_arrays
 from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.files.whole import file_hash, whole_folder
-from ensemble_ad.layout import BLEND_ARRAYS, BLEND_INFO, blend_folder, blends_folder, is_key
+from ensemble_ad.layout import BLEND_ARRAYS, BLEND_INFO, blend_folder, blends_folder, is_key, members_folder
 from ensemble_ad.members.measured import UnfitError
+from ensemble_ad.statistics.arrays import Floats64
 from ensemble_ad.statistics.implied import Share
 
 if TYPE_CHECKING:
     from ensemble_ad.blend import Blend
-
-Scores = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +29,8 @@ class SavedBlend:
     """A blend that was made.
 
     Attributes:
-        name: its name.
-        folder: where it lies.
+        name: the blend's name.
+        folder: the folder of its files.
         info: what else is known of it.
     """
 
@@ -51,11 +50,11 @@ class SavedBlend:
 
     @property
     def share(self) -> Share | None:
-        """The share of anomalies in its test set: the user's where it was given, else the estimate, else None."""
+        """As `BlendInfo.known_share`."""
         return self.info.known_share
 
     def estimate_in_words(self) -> str:
-        """The AUC that its separation implies and the share that was used; or why none can be given."""
+        """The AUC that its separation implies, and the share of anomalies used; or why no AUC can be given."""
         share, separation = self.share, self.info.separation
         if share is None:
             return "no AUC can be estimated without labels: too few images to estimate the share of anomalies"
@@ -71,7 +70,7 @@ class SavedBlend:
             )
         return f"AUC {implied} (estimated, no labels), with {used}"
 
-    def scores(self) -> Scores:
+    def scores(self) -> Floats64:
         """float64 (k,) anomaly scores of the test images, verified.
 
         Raises:
@@ -112,8 +111,8 @@ def save_blend(studies: Path, info: BlendInfo, arrays: Mapping[str, npt.NDArray[
 
     Args:
         studies: the studies' folder.
-        info: what is known of it; times, identity and checksum are added.
-        arrays: of its file; `test` are the scores, the rest is `Blend.state`.
+        info: what is known of the blend; times, identity and checksum are added.
+        arrays: the arrays of its file by name: `test` the scores, the others what `Blend.state` gives.
 
     Raises:
         UsageError: for a name that does not fit or is taken by another blend.
@@ -139,7 +138,7 @@ def save_blend(studies: Path, info: BlendInfo, arrays: Mapping[str, npt.NDArray[
 
 
 def _after_all(studies: Path) -> str:
-    """The time, or just after the latest blend's where a clock was set back: the last one made is what is handed in."""
+    """The time; where a clock was set back, just after the latest blend's, since the last one made is handed in."""
     times = [datetime.now(UTC)]
     for blend in list_blends(studies)[0]:
         with suppress(ValueError, TypeError, OverflowError):
@@ -156,7 +155,7 @@ def load_blend(studies: Path, name: str) -> SavedBlend:
     """
     folder = blend_folder(studies, name)
     if not folder.is_dir():
-        known = ", ".join(blend.name for blend in list_blends(studies)[0]) or "none; run `ensad blend`"
+        known = ", ".join(blend.name for blend in list_blends(studies)[0]) or f"none; {_how_to_begin(studies)}"
         raise UsageError(f"unknown blend {name!r}; the blends in {studies} are {known}")
     path = folder / BLEND_INFO
     value = read_json(path)
@@ -194,5 +193,11 @@ def latest_blend(studies: Path) -> SavedBlend:
     if problems:
         raise StorageError(f"{problems[0]}, or name a blend with --blend")
     if not blends:
-        raise UsageError(f"there is no blend in {studies}; run `ensad blend --members fcn,resnet` first")
+        raise UsageError(f"there is no blend in {studies}; {_how_to_begin(studies)} first")
     return blends[-1]
+
+
+def _how_to_begin(studies: Path) -> str:
+    """What has to be run before there can be a blend."""
+    has_members = any(is_key(folder.name) for folder in members_folder(studies).glob("*"))
+    return f"run `{'ensad blend' if has_members else FIRST_STUDY}`"

@@ -3,32 +3,36 @@
 from math import sqrt
 
 import numpy as np
-import numpy.typing as npt
 
 from ensemble_ad.blend.auto import fit_auto
 from ensemble_ad.blend.rule import total_score
 from ensemble_ad.statistics import Estimate, separation_many
+from ensemble_ad.statistics.arrays import Floats, Floats64
 from ensemble_ad.statistics.estimate import two_sided_quantile
 from ensemble_ad.statistics.implied import LEVEL
 
-# Of the cross-fitted share: what makes it sharp, and still takes less than a second.
-_SHARE_ROWS = 5_000
-_SHARE_COLUMNS = 50
-_SHARE_LEAST_ROWS = 40
-_SHARE_SURE = 3.0  # standard errors that a threshold is charged: a low one is right, but sees few images
-Floats = npt.NDArray[np.float64]
+# So many rows and columns make the estimate sharp, and still take less than a second.
+_ROWS = 5_000
+_COLUMNS = 50
+_LEAST_ROWS = 40
+# A threshold is charged so many standard errors: at a low one the ratio is right, but few images lie below it.
+_SURE = 3.0
+Sides = tuple[Floats, Floats]
+"""Scores of the reference and of the test images, a column a kind of error."""
+Curve = tuple[Floats64, Floats64]
+"""What `_excess` gives: values and standard errors, a threshold each."""
 
 
-def crossfit_share(reference: npt.NDArray[np.floating], test: npt.NDArray[np.floating]) -> Estimate | None:
-    """The share of anomalies among the test images, without labels, by the sharpest score that is still sound.
+def crossfit_share(reference: Floats, test: Floats) -> Estimate | None:
+    """The share of anomalies among the test images, by the sharpest score that is still sound.
 
     Where no anomaly scores below a threshold t, F_test(t) / F_reference(t) = 1 - p (see `statistics.estimate_share`).
     A score that was fitted to tell test from reference sees a difference in the very images that it was fitted on,
-    anomalies or not, and a single member or a flat mean finds fewer of them. So the rule `auto` is fitted on one half
-    of both sides and scores the other, and the other way round. The threshold is chosen on one half's scores, in
-    shares of the reference below it and where 1 - F_test / F_reference less three standard errors is largest, and the
-    ratio is read off the other half's: the least of many noisy ratios is too small, one that was chosen elsewhere is
-    not. The method of the blend plays no part, so blends of the same members tell the same share.
+    anomalies or not, and a single member or a flat mean finds fewer anomalies. So the rule `auto` is fitted on one half
+    of both sides and scores the other half, and the other way round. The threshold is chosen on one half's scores,
+    among shares of the reference that lie below it, where 1 - F_test / F_reference less three standard errors is
+    largest; the ratio is read off the other half's scores, since the least of many noisy ratios is too small and one
+    that was chosen elsewhere is not. The blend's method plays no part: blends of the same members tell the same share.
 
     Args:
         reference: (n, m) scores of held-out normal images, finite; higher = more anomalous.
@@ -37,29 +41,17 @@ def crossfit_share(reference: npt.NDArray[np.floating], test: npt.NDArray[np.flo
     Returns:
         The mean of both halves, not below 0; None where a side has fewer than 40 images. Its standard error is that of
         one ratio, since the choice of rule and threshold takes away what averaging two brings, or half their difference
-        where that is larger. Anomalies that score as normal images do are
-        not in it, and a test set whose normal images differ from the reference is. Of more than 5,000 images a side,
-        and 50 columns, as many are used: images drawn with a fixed seed, columns by separation within the fitted half.
+        where that is larger. Anomalies that score as normal images do are not counted, and a test set whose normal
+        images differ from the reference counts them. Of more than 5,000 images a side, and of more than 50 columns, as
+        many are used: images drawn with a fixed seed, columns by their separation within the fitted half.
     """
-    if min(len(reference), len(test)) < _SHARE_LEAST_ROWS:
+    if min(len(reference), len(test)) < _LEAST_ROWS:
         return None
     rng = np.random.default_rng(0)
-    halves = [np.array_split(rng.permutation(len(side))[:_SHARE_ROWS], 2) for side in (reference, test)]
-    curves = []
-    for fitted, scored in ((0, 1), (1, 0)):
-        low, high = reference[halves[0][fitted]], test[halves[1][fitted]]
-        some = np.arange(low.shape[1])
-        if len(some) > _SHARE_COLUMNS:
-            order = np.argsort(-separation_many(low, high).value, kind="stable")
-            some = np.sort(order[:_SHARE_COLUMNS])
-        rule = fit_auto(low[:, some], high[:, some])
-        base = total_score(rule.parts, reference[np.ix_(halves[0][scored], some)])
-        curves.append(_excess(base, total_score(rule.parts, test[np.ix_(halves[1][scored], some)])))
-    found = []
-    for (here, error_here), (there, error_there) in (curves, curves[::-1]):
-        chosen = int(np.argmax(np.where(np.isfinite(error_there), here - _SHARE_SURE * error_here, -np.inf)))
-        found.append((float(there[chosen]), float(error_there[chosen])))
-    (one, one_error), (two, two_error) = found
+    halves = [np.array_split(rng.permutation(len(side))[:_ROWS], 2) for side in (reference, test)]
+    sides = [(reference[halves[0][half]], test[halves[1][half]]) for half in (0, 1)]
+    curves = [_excess(*_scored(sides[fitted], sides[1 - fitted])) for fitted in (0, 1)]
+    (one, one_error), (two, two_error) = _chosen_by(curves[0], curves[1]), _chosen_by(curves[1], curves[0])
     value = min(1.0, max(0.0, (one + two) / 2))
     error = max(sqrt((one_error**2 + two_error**2) / 2), abs(one - two) / 2)
     half = two_sided_quantile(LEVEL) * error
@@ -74,10 +66,29 @@ def crossfit_share(reference: npt.NDArray[np.floating], test: npt.NDArray[np.flo
     )
 
 
-def _excess(reference: Floats, test: Floats) -> tuple[Floats, Floats]:
+def _scored(fitted: Sides, scored: Sides) -> tuple[Floats64, Floats64]:
+    """Scores (r,) and (s,) of the `scored` images of both sides, by the rule `auto` of the `fitted` ones."""
+    low, high = fitted
+    columns = np.arange(low.shape[1])
+    if len(columns) > _COLUMNS:
+        order = np.argsort(-separation_many(low, high).value, kind="stable")
+        columns = np.sort(order[:_COLUMNS])
+    rule = fit_auto(low[:, columns], high[:, columns])
+    reference, test = (total_score(rule.parts, side[:, columns]) for side in scored)
+    return reference, test
+
+
+def _chosen_by(curve: Curve, other: Curve) -> tuple[float, float]:
+    """The excess and its standard error of `other`, at the threshold where `curve` says that the excess is largest."""
+    (here, error_here), (there, error_there) = curve, other
+    best = int(np.argmax(np.where(np.isfinite(error_there), here - _SURE * error_here, -np.inf)))
+    return float(there[best]), float(error_there[best])
+
+
+def _excess(reference: Floats64, test: Floats64) -> Curve:
     """1 - F_test / F_reference at 1%, 2%, ... 99% of the reference, and its standard error.
 
-    Infinite where fewer than a tenth of the reference, or 10 of it, lie below.
+    The error is infinite where fewer than a tenth of the reference, or fewer than 10 of its images, lie below.
     """
     n, k = len(reference), len(test)
     thresholds = np.quantile(reference, np.arange(1, 100) / 100)

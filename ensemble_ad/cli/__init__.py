@@ -5,6 +5,7 @@ A command's module is imported when the command is called, and no module here im
 """
 
 import errno
+import sys
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
 from keyword import iskeyword
@@ -12,7 +13,17 @@ from typing import Any
 
 import click
 
-from ensemble_ad.cli._output import documented
+from ensemble_ad.cli import _streams
+from ensemble_ad.cli._config import (
+    FILE,
+    give_variables,
+    has_variables,
+    keys,
+    read_defaults,
+    unknown_variables,
+    with_origin,
+)
+from ensemble_ad.cli._output import completed, documented, note
 from ensemble_ad.errors import EnsadError, Interrupted, StorageError
 from ensemble_ad.version import __version__
 
@@ -53,7 +64,9 @@ class _Commands(MutableMapping[str, click.Command]):
             if name not in COMMANDS:
                 raise KeyError(name)
             place = f"{name}_" if iskeyword(name) else name
-            self._loaded[name] = getattr(import_module(f"ensemble_ad.cli.{place}"), place)
+            command = getattr(import_module(f"ensemble_ad.cli.{place}"), place)
+            give_variables(name, command)
+            self._loaded[name] = command
         return self._loaded[name]
 
     def __setitem__(self, name: str, command: click.Command) -> None:
@@ -77,28 +90,44 @@ class _Commands(MutableMapping[str, click.Command]):
 class _CleanExit(click.ClickException):
     """An EnsadError on its way out: one line on stderr and its exit code."""
 
-    def __init__(self, error: EnsadError) -> None:
-        super().__init__(str(error))
+    def __init__(self, error: EnsadError, message: str | None = None) -> None:
+        super().__init__(message or str(error))
         self.exit_code = error.exit_code  # type: ignore[misc]
 
 
 class _Group(click.Group):
     """Turns the program's own errors, and Ctrl-C, into clean exits."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs.get("standalone_mode", True):
+            return super().main(*args, **kwargs)
+        _streams.prepare()
+        try:
+            try:
+                super().main(*args, **kwargs)
+            finally:
+                _streams.finish()
+        except StorageError as error:  # standard output does not take the help, or the document
+            _CleanExit(error).show()
+            sys.exit(error.exit_code)
+
     @documented
     def invoke(self, ctx: click.Context) -> Any:
         try:
             if ctx.parent is None:  # the demo runs commands inside its own, and they are to be what it shows
                 ctx.default_map = self._defaults()
+                note(ctx, unknown_variables(self._options()) if has_variables() else ())
             return super().invoke(ctx)
+        except click.BadParameter as error:
+            raise with_origin(error) from error
         except EnsadError as error:
-            raise _CleanExit(error) from error
+            raise _CleanExit(error, completed(ctx, str(error))) from error
         except OSError as error:
             if error.errno == errno.EPIPE:  # click ends quietly when a pipe is closed, as by `head`
                 raise
-            raise _CleanExit(
-                StorageError(f"cannot use {error.filename}: {error.strerror}; look at that path")
-            ) from error
+            what = "a file" if error.filename is None else error.filename
+            why = error.strerror or str(error)
+            raise _CleanExit(StorageError(f"cannot use {what}: {why}; look at that path")) from error
         except KeyboardInterrupt:
             raise _CleanExit(Interrupted("interrupted")) from None
 
@@ -111,8 +140,6 @@ class _Group(click.Group):
             formatter.write_dl(rows)
 
     def _defaults(self) -> dict[str, Any]:
-        from ensemble_ad.cli._config import FILE, read_defaults
-
         # Only a file that is there has to be held against the options of all commands.
         return read_defaults(FILE, self._options()) if FILE.exists() else {}
 
@@ -121,18 +148,7 @@ class _Group(click.Group):
         for name, command in self.commands.items():
             inner = command.commands if isinstance(command, click.Group) else None
             commands |= {name: command} if inner is None else {f"{name} {n}": c for n, c in inner.items()}
-        return {name: _keys(command) for name, command in commands.items()}
-
-
-def _keys(command: click.Command) -> dict[str, str]:
-    """A command's options: the parameter's name by its key, such as `max-width` of `--max-width`."""
-    return {
-        flag.removeprefix("--"): param.name
-        for param in command.params
-        if isinstance(param, click.Option) and param.name
-        for flag in param.opts
-        if flag.startswith("--")
-    }
+        return {name: keys(command) for name, command in commands.items()}
 
 
 @click.group(
@@ -147,10 +163,11 @@ def main() -> None:
     \b
       ensad demo                              the whole job on bundled images, in two minutes
       ensad tune --family fcn --trials 50     tune a family on data/trainingset.npy
-      ensad blend --members fcn,resnet        blend the best members
+      ensad blend                             blend the best members
       ensad submit                            write the CSV to hand in
 
-    Settings come from flags, then ENSAD_* environment variables, then ensad.toml in this folder.
+    Settings come from flags, then environment variables (ENSAD_STUDIES, ENSAD_TUNE_TRIALS, ...), then ensad.toml
+    in this folder.
     With --json a command prints one JSON document, also of an error.
     Exit codes: 0 done, 2 wrong usage, 3 unusable data, 4 storage trouble, 130 interrupted, 1 anything else.
     """

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ensemble_ad.cli._config import FILE
+from ensemble_ad.layout import at_home
 
 if TYPE_CHECKING:
     import ast
@@ -77,8 +78,8 @@ def _folders(context: click.Context, kind: str) -> list[str]:
     if source == click.core.ParameterSource.DEFAULT and FILE.exists():
         # The command itself says what is wrong with the file.
         with contextlib.suppress(tomllib.TOMLDecodeError, UnicodeDecodeError, OSError):
-            studies = tomllib.loads(FILE.read_text(encoding="utf-8")).get("studies", studies)
-    place = Path(str(studies or "studies")) / kind
+            studies = tomllib.loads(FILE.read_text(encoding="utf-8-sig")).get("studies", studies)
+    place = at_home(str(studies or "studies")) / kind
     if not place.is_dir():
         return []
     return sorted(path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -1,20 +1,93 @@
 """Where settings come from: a flag, an environment variable, `ensad.toml` in the working folder, then a default.
 
-click sees to flags, environment and defaults; this module turns `ensad.toml` into click's map of defaults. Keys at the
-top of the file hold for every command that has such an option, keys in a table `[tune]` for that command.
+click sees to flags and defaults. Here options get the names of their variables, and `ensad.toml` becomes click's map of
+defaults. In both, an option's key is its flag: `max-width` of `--max-width`. A key at the top of the file, and the
+variable ENSAD_MAX_WIDTH, hold for every command that has such an option; a key in the table `[tune]`, and
+ENSAD_TUNE_MAX_WIDTH, for that command alone.
 """
 
-import tomllib
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import click
+from click.core import ParameterSource
 
 from ensemble_ad.errors import UsageError
 
 FILE = Path("ensad.toml")
+_PREFIX = "ENSAD_"
 # At the top of the file these would hold for a study too, and a study sees labels only where they are set for it.
 _ONLY_IN_TABLES = {"labels"}
-_SECRET = {"storage", "artifacts"}
+SECRET = {"storage", "artifacts"}
+"""Options whose value may hold a password."""
+
+
+def keys(command: click.Command) -> dict[str, str]:
+    """A command's options: the parameter's name by its key, such as `max-width` of `--max-width`."""
+    return {key: param.name for key, param in _options(command) if param.name}
+
+
+def give_variables(name: str, command: click.Command) -> None:
+    """Have the options of a command, or of those in a group, read from the environment."""
+    if isinstance(command, click.Group):
+        for inner, each in command.commands.items():
+            give_variables(f"{name} {inner}", each)
+        return
+    for key, option in _options(command):
+        option.envvar = _variables(name, key)
+
+
+def has_variables() -> bool:
+    """Whether the environment has a variable that looks like one of ours."""
+    return any(variable.startswith(_PREFIX) for variable in os.environ)
+
+
+def unknown_variables(options: Mapping[str, Collection[str]]) -> Iterator[str]:
+    """A line about each variable that looks like one of ours and that no option reads.
+
+    Args:
+        options: by command, the keys of its options.
+    """
+    known = {variable for name, of_name in options.items() for key in of_name for variable in _variables(name, key)}
+    for variable in sorted(os.environ):
+        if variable.startswith(_PREFIX) and variable not in known:
+            from difflib import get_close_matches
+
+            names = sorted(name.removeprefix(_PREFIX) for name in known)
+            near = get_close_matches(variable.removeprefix(_PREFIX), names, n=1)
+            advice = f"did you mean {_PREFIX}{near[0]}?" if near else "unset it"
+            yield f"no option reads {variable}; {advice}"
+
+
+def with_origin(error: click.BadParameter) -> click.BadParameter:
+    """The error about a value, with where the value was set if that was not on the command line."""
+    name = None if error.param is None else error.param.name
+    source = error.ctx.get_parameter_source(name) if error.ctx and name else None
+    place = None
+    if source == ParameterSource.DEFAULT_MAP:
+        place = str(FILE)
+    elif source == ParameterSource.ENVIRONMENT and error.param is not None:
+        place = next(variable for variable in error.param.envvar or () if os.environ.get(variable))
+    if place is None:
+        return error
+    message = f"{error.message.rstrip('.')} (set by {place})."
+    return click.BadParameter(message, error.ctx, error.param, error.param_hint)
+
+
+def _variables(command: str, key: str) -> list[str]:
+    """The variables of an option; the first that is set, and not empty, counts."""
+    names = (f"{command} {key}", key)
+    alone, for_all = (f"{_PREFIX}{name}".upper().replace("-", "_").replace(" ", "_") for name in names)
+    return [alone] if command == "tune" and key in _ONLY_IN_TABLES else [alone, for_all]
+
+
+def _options(command: click.Command) -> Iterator[tuple[str, click.Option]]:
+    """The options of a command by key."""
+    for param in command.params:
+        if isinstance(param, click.Option):
+            yield from ((flag.removeprefix("--"), param) for flag in param.opts if flag.startswith("--"))
 
 
 def read_defaults(path: Path, options: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -28,10 +101,12 @@ def read_defaults(path: Path, options: Mapping[str, Mapping[str, str]]) -> dict[
     Raises:
         UsageError: if it is not TOML, or names a command or option that does not exist.
     """
+    import tomllib
+
     if not path.exists():
         return {}
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError, OSError) as error:  # a number of 5,000 digits is a ValueError too
         raise UsageError(f"{path} must be TOML: {str(error)[:300]}") from error
     everywhere = {key: value for key, value in content.items() if not isinstance(value, dict)}
@@ -69,7 +144,7 @@ def _text(path: Path, key: str, value: Any) -> str:
     """A value as it would be typed, for click to read and refuse as it does a flag's."""
     if not isinstance(value, str | int | float):
         # The value of a storage's URL may hold a password.
-        told = "what it is" if key in _SECRET else repr(value)[:80]
+        told = "what it is" if key in SECRET else repr(value)[:80]
         raise UsageError(f"{path} must set {_shown(key)} to text, a number or true/false, not {told}")
     return str(value)
 

@@ -1,14 +1,23 @@
 """What lies in the folders that a command is given: the images, the members, the blend that is meant."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ensemble_ad.cli._output import Say
+from ensemble_ad.errors import FIRST_STUDY
 
 if TYPE_CHECKING:
     from ensemble_ad.blend.saved import SavedBlend
     from ensemble_ad.data.dataset import Dataset
+    from ensemble_ad.members.data_record import DataRecord
     from ensemble_ad.members.store import Member
+
+
+DATA = Path("data")
+"""The data folder where none is named."""
+_OF_DATA = ("trainingset.npy", "testingset.npy", "train", "test", "sample_submission.csv", "labels.csv")
 
 
 def dataset(data: Path, studies: Path, *, test_optional: bool = False) -> "Dataset":
@@ -17,6 +26,38 @@ def dataset(data: Path, studies: Path, *, test_optional: bool = False) -> "Datas
     from ensemble_ad.layout import preprocessed_folder
 
     return load_dataset(data, image_cache=preprocessed_folder(studies), test_optional=test_optional)
+
+
+def check_images(
+    data: Path, studies: Path, fingerprint: str, made: str, say: Say, *, anyway: bool | None = None
+) -> "DataRecord":
+    """The record of a data set, once it is sure that the images in `data`, if they are there, are still the same.
+
+    Args:
+        data: the data folder.
+        studies: the studies' folder.
+        fingerprint: the data set's.
+        made: what was made of it, for messages.
+        say: for the warning.
+        anyway: whether the user said to go on, so that there is a warning only; None where one cannot say so.
+
+    Raises:
+        DataError: if the images are others.
+    """
+    from ensemble_ad.cli._progress import busy
+    from ensemble_ad.errors import DataError
+    from ensemble_ad.members.data_record import load_data_record
+    from ensemble_ad.results.same_images import difference
+
+    record = load_data_record(studies, fingerprint)
+    with busy(say, "comparing the images"):
+        found = difference(data, studies, record, made)
+    if found is not None and not anyway:
+        going_on = "" if anyway is None else ", or pass --anyway to take the scores as they are"
+        raise DataError(f"{found}; name the folder of those with --data, or tune and blend again{going_on}")
+    if found is not None:
+        say.warn(found)
+    return record
 
 
 def members(studies: Path, say: Say) -> "list[Member]":
@@ -32,7 +73,7 @@ def members(studies: Path, say: Say) -> "list[Member]":
     for problem in problems:
         say.warn(problem)
     if not found:
-        raise UsageError(f"there is no member in {studies}; run `ensad tune --family fcn --trials 50` first")
+        raise UsageError(f"there is no member in {studies}; run `{FIRST_STUDY}` first")
     return found
 
 
@@ -41,3 +82,82 @@ def blend(studies: Path, name: str | None) -> "SavedBlend":
     from ensemble_ad.blend.saved import latest_blend, load_blend
 
     return latest_blend(studies) if name is None else load_blend(studies, name)
+
+
+def record(studies: Path, fingerprint: str) -> "DataRecord | None":
+    """The record of a data set; None where it cannot be read, for who only hints by it."""
+    from ensemble_ad.errors import StorageError
+    from ensemble_ad.members.data_record import load_data_record
+
+    with suppress(StorageError):
+        return load_data_record(studies, fingerprint)
+    return None
+
+
+def data_of(studies: Path, fingerprint: str) -> dict[str, str]:
+    """For a hint: where a data set was read from, as it was named then; nothing if that is gone, or the default."""
+    known = record(studies, fingerprint)
+    if known is None or not Path(known.source).is_dir() or Path(known.source).resolve() == DATA.resolve():
+        return {}
+    return {"data": known.source}
+
+
+def blending(studies: Path, cached: "Sequence[Member]") -> str:
+    """What to run where there are these members and no blend: one, or the study that it needs."""
+    known = record(studies, cached[-1].data) if cached else None
+    return "ensad blend" if known is not None and known.ids else FIRST_STUDY
+
+
+def said(output: Path) -> str | None:
+    """What stdout gets of an output: its path; nothing of a device or pipe, which may be stdout itself."""
+    from ensemble_ad.files.output import is_stream
+
+    return None if is_stream(output) else str(output)
+
+
+def check_output(output: Path, given: Mapping[str, Any]) -> None:
+    """Refuse an output that the command reads.
+
+    Args:
+        output: the file that the user named.
+        given: the command's other parameters by name; paths among them are what it reads.
+
+    Raises:
+        UsageError: naming the output.
+    """
+    from ensemble_ad.errors import UsageError
+    from ensemble_ad.files.output import check_output as check
+    from ensemble_ad.layout import is_ours
+
+    check(output, _inputs(given))
+    if "studies" in given and is_ours(given["studies"], output):
+        raise UsageError(f"{output} belongs to the studies, and would be written over; name another file")
+
+
+def _inputs(given: Mapping[str, Any]) -> Iterator[Path]:
+    """The files and folders of pictures that a command reads, there or not."""
+    yield Path("ensad.toml")
+    for name, value in given.items():
+        paths = [path for path in (value if isinstance(value, tuple) else (value,)) if isinstance(path, Path)]
+        if name == "data":
+            yield from (value / part for part in _OF_DATA)
+        elif name == "studies":
+            yield from _evaluated_labels(value)
+        else:
+            yield from paths
+    url = given.get("storage") or ""
+    if url.startswith("sqlite:///"):
+        yield Path(url.removeprefix("sqlite:///"))
+
+
+def _evaluated_labels(studies: Path) -> Iterator[Path]:
+    """Files of labels that `ensad evaluate` read, and that a report reads again."""
+    from ensemble_ad.errors import StorageError
+    from ensemble_ad.files.json_file import fits, read_json
+    from ensemble_ad.layout import evaluations_folder
+
+    for path in evaluations_folder(studies).glob("*.json"):
+        with suppress(StorageError):
+            value = read_json(path)
+            if fits(value, {"path": str}):
+                yield Path(value["path"])

@@ -1,43 +1,82 @@
 """Options that several commands have."""
 
 import functools
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from ensemble_ad.cli import _folders
 from ensemble_ad.cli._output import Say, start
+from ensemble_ad.layout import at_home
 
-__all__ = ["Say", "data", "device", "labels", "output", "precision", "storage", "studies", "submissions", "verbosity"]
+__all__ = [
+    "Say",
+    "anyway",
+    "data",
+    "device",
+    "labels",
+    "output",
+    "precision",
+    "storage",
+    "studies",
+    "submissions",
+    "verbosity",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_HOME = re.compile(r"(sqlite:///|file://)/?(~.*)")
 
+
+class _Path(click.Path):
+    """A path; `~` is the home folder also where no shell has seen it: in `--data=~/x`, a variable, or ensad.toml."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail("it is empty; leave the option out, or name a path", param, ctx)
+        return super().convert(at_home(value), param, ctx)
+
+
+class _Url(click.ParamType[str]):
+    """A URL; `~` at the beginning of its path is the home folder."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        found = _HOME.fullmatch(value)
+        return value if found is None else found[1] + str(at_home(found[2]))
+
+
+FOLDER = _Path(file_okay=False, path_type=Path)
+FILE = _Path(dir_okay=False, path_type=Path)
+PATH = _Path(path_type=Path)
+URL = _Url()
 data = click.option(
-    "--data", envvar="ENSAD_DATA", type=_FOLDER, default=Path("data"), show_default=True,
+    "--data", type=FOLDER, default=_folders.DATA, show_default=True,
     help="Folder with trainingset.npy and testingset.npy, or with train/ and test/ full of images.",
 )  # fmt: skip
 studies = click.option(
-    "--studies", envvar="ENSAD_STUDIES", type=_FOLDER, default=Path("studies"), show_default=True,
+    "--studies", type=FOLDER, default=Path("studies"), show_default=True,
     help="Folder of studies, members and blends.",
 )  # fmt: skip
 submissions = click.option(
-    "--submissions", envvar="ENSAD_SUBMISSIONS", type=_FOLDER, default=Path("submissions"), show_default=True,
+    "--submissions", type=FOLDER, default=Path("submissions"), show_default=True,
     help="Folder of submissions.",
 )  # fmt: skip
-labels = click.option(
-    "--labels", envvar="ENSAD_LABELS", type=_FILE, help="CSV file with the columns ID,label; 1 = anomaly."
-)
-storage = click.option(
-    "--storage", envvar="ENSAD_STORAGE", help="Optuna storage URL.  [default: SQLite in the studies' folder]"
-)
+labels = click.option("--labels", type=FILE, help="CSV file with the columns ID,label; 1 = anomaly.")
+storage = click.option("--storage", type=URL, help="Optuna storage URL.  [default: SQLite in the studies' folder]")
 device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 precision = click.option(
     "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
     help="What models are trained in; auto is bf16 where the device has it. Scores are always computed in fp32.",
 )  # fmt: skip
+
+anyway = click.option(
+    "--anyway", is_flag=True, help="Go on though the images in the data folder are not those that the scores are of."
+)
 
 
 def verbosity(command: Command) -> Command:
@@ -47,7 +86,11 @@ def verbosity(command: Command) -> Command:
     @click.option("-v", "--verbose", count=True, help="Say more.")
     @functools.wraps(command)
     def wrapped(*args: Any, quiet: bool, verbose: int, as_json: bool = False, **kwargs: Any) -> Any:
-        return command(*args, say=start(-1 if quiet else verbose, as_json=as_json), **kwargs)
+        say = start(-1 if quiet else verbose, as_json=as_json)
+        output = kwargs.get("output") or kwargs.get("template")
+        if output is not None:
+            _folders.check_output(output, {name: value for name, value in kwargs.items() if value is not output})
+        return command(*args, say=say, **kwargs)
 
     return wrapped  # type: ignore[return-value]
 

@@ -2,20 +2,22 @@
 
 import functools
 import json
-import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import click
 
+from ensemble_ad.cli._hints import Hints
+from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.version import __version__
 
 FORMAT = 1
 """The document's format; it rises when a field changes its meaning or goes, not when one is added."""
 
 _KEY = "ensemble_ad.say"
+_NOTES = "ensemble_ad.notes"
 _KINDS = {2: "usage", 3: "data", 4: "storage", 130: "interrupted"}
 Invoke = TypeVar("Invoke", bound=Callable[..., Any])
 
@@ -23,10 +25,11 @@ Invoke = TypeVar("Invoke", bound=Callable[..., Any])
 class Say:
     """Human text goes to stderr: nothing with -q, more with -v. The result goes to stdout, as text or as JSON."""
 
-    def __init__(self, level: int, *, as_json: bool = False, command: str = "") -> None:
+    def __init__(self, level: int, *, as_json: bool = False, command: str = "", hints: Hints | None = None) -> None:
         self.level = level
         self.as_json = as_json
         self.command = command
+        self.hints = hints
         self.fields: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.following: list[str] = []
@@ -35,7 +38,7 @@ class Say:
     def __call__(self, text: str = "") -> None:
         """Say what most want to read."""
         if self.level >= 0:
-            click.echo(text, err=True)
+            click.echo(self.completed(text), err=True)
 
     def detail(self, text: str) -> None:
         """Say what is only for -v."""
@@ -44,16 +47,31 @@ class Say:
 
     def warn(self, text: str) -> None:
         """Say what even -q wants to read."""
+        text = self.completed(text)
         self.warnings.append(text)
         click.echo(f"warning: {text}", err=True)
 
-    def next(self, *commands: str, where: str = "") -> None:
-        """Hint at what to run next: one command, or several to choose from; capitals stand for what is to be filled in.
+    def next(self, *commands: str, where: str = "", **places: str) -> None:
+        """Hint at what to run next, one command or several to choose from.
 
-        The folders that were given on this command's line go along, unless `where` names another place.
+        Args:
+            commands: as they are typed; `Hints.completed` adds the user's own options.
+            where: another place that they are for, where the folders of this one mean nothing.
+            places: what else is known; see `Hints.completed`.
         """
-        self.following = [command if where else self._with_folders(command) for command in commands]
+        self.following = [
+            command if where or self.hints is None else self.hints.completed(command, **places) for command in commands
+        ]
         self(f"next{where and ', ' + where}: {', or '.join(self.following)}")
+
+    def again(self, *without: str, **changed: object) -> None:
+        """Hint at running the same command again; see `Hints.again`."""
+        assert self.hints is not None
+        self.next(self.hints.again(*without, **changed))
+
+    def completed(self, text: str) -> str:
+        """`text` with the user's own options in the commands that it names."""
+        return text if self.hints is None else self.hints.in_text(text)
 
     def result(self, text: str | None = None, **fields: Any) -> None:
         """Give a part of the result.
@@ -95,17 +113,6 @@ class Say:
         else:
             click.echo(json.dumps({**self._head(), "result": plain(self.fields), **rest}, indent=1, allow_nan=False))
 
-    def _with_folders(self, command: str) -> str:
-        context = click.get_current_context()
-        root = context.find_root()
-        assert isinstance(root.command, click.Group)
-        following = root.command.get_command(root, command.split()[1])
-        known = {param.name for param in following.params} if following else set()
-        for name in ("data", "studies"):
-            if name in known and context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
-                command += f" --{name} {shlex.quote(str(context.params[name]))}"
-        return command
-
     def _head(self) -> dict[str, Any]:
         return {"format": FORMAT, "version": __version__, "command": self.command}
 
@@ -118,9 +125,34 @@ class Say:
 def start(level: int, *, as_json: bool) -> Say:
     """The `Say` of the command that is running now."""
     context = click.get_current_context()
-    say = Say(level, as_json=as_json, command=_name(context))
+    say = Say(level, as_json=as_json, command=_name(context), hints=Hints(context))
     context.meta[_KEY] = say
+    for warning in context.meta.pop(_NOTES, ()):
+        say.warn(warning)
+    _refuse_empty(context)
     return say
+
+
+def note(context: click.Context, warnings: Iterable[str]) -> None:
+    """Have the command that is going to run begin with these warnings."""
+    context.meta[_NOTES] = warnings
+
+
+def _refuse_empty(context: click.Context) -> None:
+    """A value that is empty is a script's variable without one, and would mean the default, or everything.
+
+    Raises:
+        UsageError: if a value is.
+    """
+    for param in context.command.params:
+        if context.params.get(param.name or "") == "":
+            shown = max(param.opts, key=len) if isinstance(param, click.Option) else param.human_readable_name
+            raise UsageError(f"{shown} is empty; leave it out, or give it a value")
+
+
+def completed(context: click.Context, text: str) -> str:
+    """What an error of the command that was started last says, with the user's own options in its hints."""
+    return current(context).completed(text) if _KEY in context.meta else text
 
 
 def current(context: click.Context) -> Say:
@@ -147,16 +179,27 @@ def documented(invoke: Invoke) -> Invoke:
             value = invoke(group, context)
         except click.ClickException as error:
             place = getattr(error, "ctx", None) or context
-            say = context.meta.get(_KEY) or Say(-1, as_json=asked, command=_name(place))
+            say = context.meta.get(_KEY) or Say(-1, as_json=asked or _asks_for_json(place), command=_name(place))
             if say.as_json:
                 kind = _KINDS.get(error.exit_code, "other")
-                say.close({"kind": kind, "message": error.format_message(), "exit_code": error.exit_code})
+                with suppress(StorageError):  # where stdout fails too, the first error is what is said
+                    say.close({"kind": kind, "message": error.format_message(), "exit_code": error.exit_code})
             raise
         if _KEY in context.meta and current(context).as_json:
             current(context).close()
         return value
 
     return wrapped  # type: ignore[return-value]
+
+
+def _asks_for_json(place: click.Context) -> bool:
+    """Whether a variable or ensad.toml asks for JSON, of a command that could not be parsed."""
+    option = next((param for param in place.command.params if param.name == "as_json"), None)
+    if option is None:
+        return False
+    with suppress(click.UsageError):
+        return bool(option.type_cast_value(place, option.consume_value(place, {})[0]))
+    return False
 
 
 def _name(context: click.Context) -> str:

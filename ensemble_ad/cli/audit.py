@@ -9,10 +9,11 @@ from ensemble_ad.cli import _options
 
 @click.command(short_help="How well the choices without labels did.")
 @_options.labels
+@_options.anyway
 @_options.data
 @_options.studies
 @_options.output
-def audit(labels: Path | None, data: Path, studies: Path, say: _options.Say) -> None:
+def audit(labels: Path | None, anyway: bool, data: Path, studies: Path, say: _options.Say) -> None:
     """Hold the choices that were made without labels against labels, after the fact.
 
     For each study of three or more completed trials: the rank correlation of objective and AUC, and the AUC that the
@@ -31,15 +32,15 @@ def audit(labels: Path | None, data: Path, studies: Path, say: _options.Say) -> 
     from ensemble_ad.cli._table import print_table
     from ensemble_ad.files.id_table import read_labels
     from ensemble_ad.members.choose import of_one_data_set
-    from ensemble_ad.members.data_record import load_data_record
     from ensemble_ad.results.audit import audit_blends, audit_studies
 
     members, _ = of_one_data_set(_folders.members(studies, say), None)
     blends, problems = list_blends(studies)
     for problem in problems:
         say.warn(problem)
+    record = _folders.check_images(data, studies, members[0].data, members[-1].key, say, anyway=anyway)
     path = labels or data / "labels.csv"
-    label = read_labels(path, load_data_record(studies, members[0].data).ids)
+    label = read_labels(path, record.ids)
     of_data = [b for b in blends if b.data == members[0].data]
     with busy(say, "holding the choices against the labels"):
         of_studies = audit_studies(label, members)

@@ -72,6 +72,7 @@ def blend(
 
     \b
     Example:
+      ensad blend
       ensad blend --members fcn,resnet
       ensad blend --members fcn:3,resnet:all --method mean --name flat
       ensad blend --members fcn,resnet --weights 2,1
@@ -98,8 +99,9 @@ def blend(
                 seed=seed,
             )
 
-    _tell(_of_sound_members(usable, members, make, say), say)
-    say.next("ensad submit", "ensad evaluate --labels FILE")
+    made = _of_sound_members(usable, members, make, say)
+    _tell(made, say)
+    say.next("ensad submit", "ensad evaluate --labels FILE", **_folders.data_of(studies, made.data))
 
 
 def _of_sound_members(

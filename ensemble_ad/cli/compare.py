@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ensemble_ad.cli import _completion, _options
+from ensemble_ad.errors import FIRST_STUDY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,11 +34,11 @@ _FORMATS = ("text", "csv", "json", "parquet", "markdown")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_options.FILE,
     help="File to write to.  [default: stdout]",
 )
 @click.option("--failed", is_flag=True, help="The trials that failed instead, with the reason of each.")
-@click.option("--storage", envvar="ENSAD_STORAGE",
+@click.option("--storage", type=_options.URL,
               help="For --failed: Optuna storage URL.  [default: SQLite in the studies' folder]")  # fmt: skip
 @_options.studies
 @_options.output
@@ -79,6 +80,7 @@ def compare(
         _failed(kind, output, studies, storage, say)
         return
     from ensemble_ad.blend.saved import list_blends, load_blend
+    from ensemble_ad.cli import _folders
     from ensemble_ad.members.store import list_members
     from ensemble_ad.results.comparison import as_frame, table_rows
 
@@ -97,16 +99,18 @@ def compare(
             "training images"
         )
     if not rows:
-        say(f"nothing was tried yet in {studies}; run `ensad tune --family fcn --trials 50`")
+        say(f"nothing was tried yet in {studies}; run `{FIRST_STUDY}`")
     in_terminal = output is None and sys.stdout.isatty()
     _write(lambda: as_frame(rows), kind, output, lambda markdown: _text(rows, markdown, in_terminal), say)
     if not rows:
-        say.next("ensad tune --family fcn --trials 50")
+        say.next(FIRST_STUDY)
     elif not blends:
-        say.next("ensad blend")
+        say.next(_folders.blending(studies, members))
     else:
         unjudged = all(row["auc"] is None for row in rows)
-        say.next("ensad report", "ensad submit", *(["ensad evaluate --labels FILE"] if unjudged else []))
+        # Beside a damaged blend, which may be the latest, no command takes one that is not named.
+        places = _folders.data_of(studies, blends[-1].data) | ({"blend": blends[-1].name} if broken_blends else {})
+        say.next("ensad report", "ensad submit", *(["ensad evaluate --labels FILE"] if unjudged else []), **places)
 
 
 def _text(rows: "list[Row]", markdown: bool, in_terminal: bool) -> str:
@@ -153,7 +157,7 @@ def _write(
     if output is None:
         say.result(text.removesuffix("\n"))
         return
-    with whole_file(output) as part:
+    with whole_file(output, named_by_user=True) as part:
         if kind == "parquet":
             frame().to_parquet(part)
         else:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from ensemble_ad.cli import _options
+from ensemble_ad.errors import FIRST_STUDY
 
 
 @click.command(short_help="Start Optuna's dashboard on the studies.")
@@ -29,7 +30,7 @@ def dashboard(storage: str | None, host: str, port: int, studies: Path, say: _op
     if find_spec("optuna_dashboard") is None:
         raise UsageError("ensad dashboard needs optuna-dashboard: pip install 'ensemble-ad[dashboard]'")
     if storage is None and not studies_database(studies).exists():
-        raise UsageError(f"there is no study in {studies}; run `ensad tune --family fcn --trials 50` first")
+        raise UsageError(f"there is no study in {studies}; run `{FIRST_STUDY}` first")
     from optuna_dashboard import run_server
 
     from ensemble_ad.search.storage import open_storage

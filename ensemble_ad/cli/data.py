@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from ensemble_ad.cli import _options
+from ensemble_ad.errors import FIRST_STUDY
 
 
 @click.group(short_help="Look at the data.")
@@ -44,4 +45,4 @@ def check(data: Path, studies: Path, say: _options.Say) -> None:
     errors = sum(finding.level == "error" for finding in findings)
     if errors:
         raise DataError(f"{errors} of these would make a study worthless; mend the data first")
-    say.next("ensad tune --family fcn --trials 50")
+    say.next(FIRST_STUDY)

@@ -11,7 +11,7 @@ from ensemble_ad.cli import _options
 
 
 @click.command(short_help="The whole job on bundled images, in two minutes.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("ensad-demo"), show_default=True,
+@click.option("--out", type=_options.FOLDER, default=Path("ensad-demo"), show_default=True,
               help="Folder for its data, studies and submissions.")  # fmt: skip
 @click.option("--only-data", is_flag=True, help="Write the images and stop.")
 @_options.output
@@ -20,7 +20,8 @@ def demo(ctx: click.Context, out: Path, only_data: bool, say: _options.Say) -> N
     """Tune, blend, evaluate and submit on scikit-learn's handwritten digits, offline, on two cores.
 
     The digits 0 to 4 are normal, 5 to 9 are the anomalies. What runs are the same commands that you would type; each is
-    shown before it runs. A rerun goes on where the last one ended, and finds its members in the cache.
+    shown before it runs. A rerun goes on where the last one ended, and finds its members in the cache. Data and studies
+    of your own are never touched: a folder that holds any is refused.
 
     \b
     Example:
@@ -36,6 +37,8 @@ def demo(ctx: click.Context, out: Path, only_data: bool, say: _options.Say) -> N
 
     started = time.perf_counter()
     data, studies, submissions = (shlex.quote(str(out / name)) for name in ("data", "studies", "submissions"))
+    if not only_data:
+        _check_studies(out / "studies")
     write_digits(make_folder(out / "data"))
     say(f"{data}: scikit-learn's handwritten digits; {min(NORMAL_DIGITS)} to {max(NORMAL_DIGITS)} are normal")
     if only_data:
@@ -64,10 +67,26 @@ def demo(ctx: click.Context, out: Path, only_data: bool, say: _options.Say) -> N
     )
     say.result(data=out / "data", studies=out / "studies", submissions=out / "submissions", steps=steps)
     say("on your own data, with trainingset.npy and testingset.npy in data/:")
-    say("  ensad tune --family fcn --trials 50\n  ensad blend --members fcn,resnet\n  ensad submit")
+    say("  ensad tune --family fcn --trials 50\n  ensad blend\n  ensad submit")
     say.next(
         f"ensad report --data {data} --studies {studies}", f"ensad score {data}/testingset.npy --studies {studies}"
     )
+
+
+def _check_studies(studies: Path) -> None:
+    """Refuse a folder of studies of the user's own: the demo's blend would be the latest there.
+
+    Raises:
+        UsageError: if there is a member or a blend of other images.
+    """
+    from ensemble_ad.blend.saved import list_blends
+    from ensemble_ad.data.digits import read_digits
+    from ensemble_ad.errors import UsageError
+    from ensemble_ad.members.store import list_members
+
+    found = {member.data for member in list_members(studies)[0]} | {blend.data for blend in list_blends(studies)[0]}
+    if found and found != {read_digits().fingerprint}:
+        raise UsageError(f"{studies} holds members of other images than the demo's; name another folder with --out")
 
 
 def _run(line: str, ctx: click.Context, say: _options.Say) -> dict[str, Any]:

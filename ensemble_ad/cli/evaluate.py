@@ -1,5 +1,6 @@
 """`ensad evaluate`."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Resamples of a stratified bootstrap, for a second interval; 1000 is usual, 0 is none.",
 )
+@_options.anyway
 @_options.data
 @_options.studies
 @_options.output
 def evaluate(
-    labels: Path | None, blend: str | None, bootstrap: int, data: Path, studies: Path, say: _options.Say
+    labels: Path | None, blend: str | None, bootstrap: int, anyway: bool, data: Path, studies: Path, say: _options.Say
 ) -> None:
     """Judge blends and members by AUC, with DeLong's interval and a paired test against the best.
 
@@ -49,14 +51,17 @@ def evaluate(
       ensad evaluate --labels labels.csv
       ensad evaluate --labels labels.csv --blend fcn+resnet-1a2b3c --bootstrap 1000
     """
+    from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import busy
     from ensemble_ad.files.id_table import read_labels
-    from ensemble_ad.members.data_record import load_data_record
     from ensemble_ad.results.evaluation import evaluate_scores, main_scores, save_evaluation
 
-    fingerprint, members, blends = _judged(studies, blend, say)
+    cached = _folders.members(studies, say)
+    fingerprint, members, blends = _judged(cached, studies, blend, say)
+    made = blends[-1].name if blends else members[-1].key
+    record = _folders.check_images(data, studies, fingerprint, made, say, anyway=anyway)
     path = labels or data / "labels.csv"
-    label = read_labels(path, load_data_record(studies, fingerprint).ids)
+    label = read_labels(path, record.ids)
     sound = _sound(members, say)
     transductive = {m.key for m in sound if m.info.transductive} | {b.name for b in blends if b.info.transductive}
     scores = main_scores(sound, blends)
@@ -72,15 +77,17 @@ def evaluate(
     unsure = int(((table["auc_low"] <= 0.5) & (table["auc_high"] >= 0.5)).sum())
     say(f"{int(table['ties_best'].sum())} of {len(table)} cannot be told from the best, {unsure} not from chance")
     say("intervals and p: which images were drawn; not training again, nor having chosen among many")
-    say.next("ensad compare", "ensad audit --labels FILE")
+    # The audit is of the data set that was worked on last.
+    audit = ["ensad audit" + (f" --labels {shlex.quote(str(labels))}" if labels else "")]
+    say.next("ensad compare", *(audit if cached[-1].data == fingerprint else ()))
 
 
-def _judged(studies: Path, blend: str | None, say: _options.Say) -> "tuple[str, list[Member], list[SavedBlend]]":
+def _judged(
+    members: "list[Member]", studies: Path, blend: str | None, say: _options.Say
+) -> "tuple[str, list[Member], list[SavedBlend]]":
     """What is judged: a data set's fingerprint, its members, and its blends; of one blend that and its members."""
     from ensemble_ad.blend.saved import list_blends, load_blend
-    from ensemble_ad.cli import _folders
 
-    members = _folders.members(studies, say)
     if blend is not None:
         one = load_blend(studies, blend)
         return one.data, [m for m in members if m.data == one.data and m.key in one.info.members], [one]

@@ -10,9 +10,7 @@ from ensemble_ad.cli import _completion, _options
 
 @click.command(short_help="Write a blend as one file for another machine.")
 @click.argument("name", required=False, shell_complete=_completion.blends)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="A zip, or a folder to make.  [default: NAME.zip]"
-)
+@click.option("-o", "--output", type=_options.PATH, help="A zip, or a folder to make.  [default: NAME.zip]")
 @_options.studies
 @_options.output
 def export(name: str | None, output: Path | None, studies: Path, say: _options.Say) -> None:
@@ -40,5 +38,5 @@ def export(name: str | None, output: Path | None, studies: Path, say: _options.S
         say.warn(f"this blend cannot score new images, here or elsewhere: {error}")
     with busy(say, f"writing {blend.name}"):
         path = export_blend(studies, blend, output or Path(f"{blend.name}.zip"), probe=probed)
-    say.result(str(path), path=path, blend=blend.name, scores_new_images=probed is not None)
-    say.next(f"ensad import {shlex.quote(path.name)}", where="on the other machine")
+    say.result(_folders.said(path), path=path, blend=blend.name, scores_new_images=probed is not None)
+    say.next(f"ensad import {shlex.quote(str(path))}", where="on the other machine")

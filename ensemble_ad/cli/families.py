@@ -3,6 +3,7 @@
 import click
 
 from ensemble_ad.cli import _options
+from ensemble_ad.errors import FIRST_STUDY
 
 
 @click.command(short_help="List families, presets, their sources and search spaces.")
@@ -33,4 +34,4 @@ def families(say: _options.Say) -> None:
     say.result("every study that does not say otherwise searches besides:")
     for name, values in common.items():
         say.result(f"    {name}: {values}")
-    say.next("ensad tune --family fcn --trials 50", "ensad train --preset fcn-boss")
+    say.next(FIRST_STUDY, "ensad train --preset fcn-boss")

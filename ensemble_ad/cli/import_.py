@@ -7,14 +7,14 @@ import click
 
 from ensemble_ad.cli import _options
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
-
 
 @click.command("import", short_help="Load an exported blend, or another detector's scores.")
-@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.argument("source", required=False, type=_options.PATH)
 @click.option("--name", help="Name of the scores' member, for --members; of a blend, a name instead of its own.")
-@click.option("--reference", type=_FILE, help="For scores: CSV file ID,score of the held-out training images.")
-@click.option("--template", type=_FILE, help="Write the ids of the held-out training images to this CSV file and stop.")
+@click.option("--reference", type=_options.FILE, help="For scores: CSV file ID,score of the held-out training images.")
+@click.option(
+    "--template", type=_options.FILE, help="Write the ids of the held-out training images to this CSV file and stop."
+)
 @click.option(
     "--labels-used",
     default="unknown",
@@ -75,7 +75,7 @@ def import_(
         )
         say(f"separation {member.value:.4f}")
         say.result(member.key, key=member.key, separation=member.info.separation and vars(member.info.separation))
-        say.next(f"ensad blend --members {name},fcn")
+        say.next("ensad blend")
 
 
 def _template(path: Path, data: Path, studies: Path, say: _options.Say) -> None:
@@ -85,7 +85,7 @@ def _template(path: Path, data: Path, studies: Path, say: _options.Say) -> None:
 
     count = write_template(path, _folders.dataset(data, studies))
     say(f"{count} training images are held out; train on the others, and fill in the column score")
-    say.result(str(path), template=path, images=count)
+    say.result(_folders.said(path), template=path, images=count)
     say.next(f"ensad import SCORES.csv --reference {shlex.quote(str(path))} --name NAME")
 
 

@@ -11,17 +11,17 @@ from ensemble_ad.cli import _completion, _options
 @click.option(
     "--member", required=True, shell_complete=_completion.keys, help="Key of the member; `ensad compare` lists them."
 )
-@click.option("--image", default="0", show_default=True, help="ID of a test image.")
+@click.option("--image", help="ID of a test image.  [default: the first one's]")
 @click.option("--scale", help="Elements of the latent and a factor each, as in 0:3,2:5.")
 @click.option("--noise", default="0.2,0.5,0.8", show_default=True, help="Shares of noise to mix in, of 0 to 1.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise.")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_options.FILE,
     default=Path("latent.png"),
     show_default=True,
-    help="PNG to write.",
+    help="PNG to write; one that is there is replaced.",
 )
 @_options.device
 @_options.data
@@ -29,7 +29,7 @@ from ensemble_ad.cli import _completion, _options
 @_options.output
 def latent(
     member: str,
-    image: str,
+    image: str | None,
     scale: str | None,
     noise: str,
     seed: int,
@@ -56,20 +56,22 @@ def latent(
     factors = None if scale is None else parse_scale(scale)
     shares = parse_noise(noise)
 
+    from ensemble_ad.blend.saved import list_blends
     from ensemble_ad.cli import _folders
     from ensemble_ad.data.split import split_rows
     from ensemble_ad.detect.latent import NORMAL_IMAGES, bottleneck, changed_pictures, open_member, write_sheet
     from ensemble_ad.errors import UsageError
+    from ensemble_ad.layout import is_key
     from ensemble_ad.members.store import has_member, load_member
     from ensemble_ad.training.device import choose_device
 
-    if not has_member(studies, member):
+    if not is_key(member) or not has_member(studies, member):
         raise UsageError(f"there is no member {member!r} in {studies}; `ensad compare` lists those there are")
     cached = load_member(studies, member)
     opened = open_member(cached, choose_device(device))
+    _folders.check_images(data, studies, cached.data, member, say)
     dataset = _folders.dataset(data, studies)
-    if dataset.fingerprint != cached.data:
-        raise UsageError(f"{data} holds other images than {member} was made of; name its data with --data")
+    image = dataset.test.ids[0] if image is None else image
     if image not in dataset.test.ids:
         raise UsageError(f"there is no test image {image!r}; ids are {dataset.test.ids[0]} to {dataset.test.ids[-1]}")
     held_out = split_rows(len(dataset.train), dataset.fingerprint).reference[:NORMAL_IMAGES]
@@ -81,7 +83,7 @@ def latent(
     ]
     write_sheet(output, tiles)
     say.result(
-        str(output),
+        _folders.said(output),
         path=output,
         member=member,
         image=image,
@@ -89,4 +91,4 @@ def latent(
         pictures=[" ".join(caption.split()) for caption, _ in tiles],
     )
     say(f"{member} has the latent elements 0 to {opening.elements - 1}")
-    say.next("ensad report")
+    say.next("ensad report" if list_blends(studies)[0] else _folders.blending(studies, [cached]))

@@ -8,8 +8,8 @@ from ensemble_ad.cli import _options
 
 
 @click.command(short_help="Fetch the members that other machines have made.")
-@click.option("--storage", envvar="ENSAD_STORAGE", required=True, help="Optuna storage URL of the studies.")
-@click.option("--artifacts", envvar="ENSAD_ARTIFACTS", required=True, help="Where members travel: file:///FOLDER or "
+@click.option("--storage", type=_options.URL, required=True, help="Optuna storage URL of the studies.")
+@click.option("--artifacts", type=_options.URL, required=True, help="Where members travel: file:///FOLDER or "
               "s3://BUCKET.")  # fmt: skip
 @_options.studies
 @_options.output
@@ -22,8 +22,10 @@ def pull(storage: str, artifacts: str, studies: Path, say: _options.Say) -> None
     Example:
       ensad pull --storage postgresql://user@host/ensad --artifacts s3://bucket
     """
+    from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import counted
     from ensemble_ad.errors import StorageError
+    from ensemble_ad.members.store import list_members
     from ensemble_ad.search.artifacts import Artifacts
     from ensemble_ad.search.storage import reading
     from ensemble_ad.search.travel import pull as fetch
@@ -46,7 +48,7 @@ def pull(storage: str, artifacts: str, studies: Path, say: _options.Say) -> None
         )
     say(f"{len(fetched)} members fetched")
     say.result("\n".join(fetched) or None, members=fetched, problems=problems, unsent=unsent)
-    say.next("ensad blend", "ensad compare")
+    say.next(_folders.blending(studies, list_members(studies)[0]), "ensad compare")
     if problems:
         raise StorageError(
             f"{len(problems)} members could not be fetched, and the warnings say why; run the command again when they "

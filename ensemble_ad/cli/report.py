@@ -12,7 +12,7 @@ from ensemble_ad.cli import _completion, _options
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_options.FILE,
     help="HTML file to write; one that is there is replaced.  [default: report-BLEND.html]",
 )
 @_options.labels
@@ -72,12 +72,12 @@ def report(
     for note in page.notes:
         say.warn(note)
     path = output or Path(f"report-{chosen.name}.html")
-    with whole_file(path) as part:
+    with whole_file(path, named_by_user=True) as part:
         part.write_text(text, encoding="utf-8")
     first = page.headline.judged[0]
     size = len(text.encode())
     say.result(
-        str(path),
+        _folders.said(path),
         path=path,
         blend=chosen.name,
         bytes=size,

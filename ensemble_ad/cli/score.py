@@ -1,40 +1,47 @@
 """`ensad score`."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ensemble_ad.cli import _completion, _options
 
+if TYPE_CHECKING:
+    from ensemble_ad.data.seen import Strange
+    from ensemble_ad.detect.score_file import Write
+    from ensemble_ad.detect.skipped import Skipped
+
 
 @click.command(short_help="Score new images with a saved blend.")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=_options.PATH)
 @click.option("--blend", shell_complete=_completion.blends, help="Which blend.  [default: the latest]")
 @click.option(
     "--alarm-rate",
     type=float,
-    default=0.01,
-    show_default=True,
-    help="Share of normal images that may raise an alarm; sets the threshold.",
+    help="Share of normal images that may raise an alarm; sets the threshold.  [default: 0.01, or the lowest that few "
+    "held-out images carry]",
 )
 @click.option("--format", "kind", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_options.FILE,
     help="File to write to, whole or not at all.  [default: stdout]",
 )
+@click.option("--strict", is_flag=True, help="Stop at the first image that cannot be scored, and write no file.")
 @_options.device
 @_options.studies
 @_options.output
 def score(
     images: tuple[Path, ...],
     blend: str | None,
-    alarm_rate: float,
+    alarm_rate: float | None,
     kind: str,
     output: Path | None,
+    strict: bool,
     device: str,
     studies: Path,
     say: _options.Say,
@@ -46,6 +53,10 @@ def score(
     thousand at a time. Ranks are frozen, so an image gets one score alone and in any batch. The threshold comes from
     the held-out normal images, by rules that were fitted without them.
 
+    An image that cannot be read is named and left out; the others are scored, and the exit code is 3. A warning says
+    how many images are unlike all training images: constant, far darker, grey instead of coloured. Their scores mean
+    little, and --format json marks them.
+
     \b
     Example:
       ensad score new.npy > scores.csv
@@ -56,39 +67,76 @@ def score(
     import time
 
     from ensemble_ad.cli._progress import busy, counted
+    from ensemble_ad.data.seen import Strange
     from ensemble_ad.data.stream import check_sources, count, stream
-    from ensemble_ad.detect.score_file import WRITERS, by_rows
-    from ensemble_ad.detect.scorer import load_blend
-    from ensemble_ad.files.whole import whole_file
+    from ensemble_ad.detect.scorer import ALARM_RATE, load_blend
+    from ensemble_ad.detect.skipped import Skipped
 
     with busy(say, "loading the models"):
         scorer = load_blend(blend, studies, device=device)
-        threshold = scorer.threshold(alarm_rate)
-    check_sources(images, scorer.shape)
-    say(f"{scorer.blend.name}: alarm above {threshold:.4f}, which {alarm_rate:g} of normal images exceed")
+        rate = scorer.usual_rate if alarm_rate is None else alarm_rate
+        threshold = scorer.threshold(rate)
+    if alarm_rate is None and rate > ALARM_RATE:
+        say.warn(scorer.about_usual_rate())
+    say(f"{scorer.blend.name}: alarm above {threshold:.4f}, which {rate:.3g} of normal images exceed")
     if scorer.blend.info.transductive:
         say("a member was trained on the test images: those score otherwise here than in the blend; new ones are fine")
-    about: dict[str, Any] = {"blend": scorer.blend.name, "alarm_rate": alarm_rate, "threshold": threshold}
+    about: dict[str, Any] = {"blend": scorer.blend.name, "alarm_rate": rate, "threshold": threshold}
     say.result(**about, output=output)
     started, total, alarms = time.perf_counter(), 0, 0
+    skipped, strange = Skipped(), Strange()
+    if strict:
+        check_sources(images, scorer.shape)
+    blocks = stream(images, scorer.shape, skip=None if strict else skipped)
+    if not strict and kind == "csv" and (output is not None or not say.as_json):
+        blocks = skipped.writable(blocks)
     with ExitStack() as stack:
         steps = stack.enter_context(counted(say, count(images) if say.live else None))
-        if output is not None:
-            part = stack.enter_context(whole_file(output))
-            file = stack.enter_context(part.open("w", encoding="utf-8", newline=""))
-            write = stack.enter_context(WRITERS[kind](file, about))
-        elif say.as_json:
-            write = by_rows(stack.enter_context(say.listed("images")))
-        else:
-            write = stack.enter_context(WRITERS[kind](sys.stdout, about))
-        for block in stream(images, scorer.shape):
-            scores = scorer.score(block.images)
-            write(block.ids, scores, scores > threshold)
+        write: Write | None = None
+        for block in blocks:
+            write = write or _writer(stack, kind, output, about, say)  # nothing is written before there is a score
+            scores, unlike = scorer.score_and_compare(block.images)
+            write(block.ids, scores, scores > threshold, unlike)
+            strange.add(block.ids, unlike)
             total, alarms = total + len(scores), alarms + int((scores > threshold).sum())
-            rate = total / (time.perf_counter() - started)
-            steps.done(total, f"{alarms} alarms {rate:,.0f} images/s")
+            for line in skipped.news():
+                say.warn(line)
+            speed = total / (time.perf_counter() - started)
+            steps.done(total, f"{alarms} alarms {speed:,.0f} images/s")
     sys.stdout.flush()
-    rate = total / (time.perf_counter() - started)
-    say.result(image_count=total, alarm_count=alarms)
-    say(f"{total} images, {alarms} alarms, {rate:,.0f} images/s")
-    say.next(f"ensad export {scorer.blend.name}")
+    say.result(image_count=total, alarm_count=alarms, unlike=strange.counts, failed=skipped.first)
+    say.result(failed_count=skipped.count)
+    _tell(total, skipped, strange, say)
+    say(f"{total} images, {alarms} alarms, {total / (time.perf_counter() - started):,.0f} images/s")
+    if skipped.count:
+        raise skipped.error(total)
+    name = scorer.blend.name
+    say.next("ensad compare" if Path(f"{name}.zip").exists() else f"ensad export {name}")
+
+
+def _writer(stack: ExitStack, kind: str, output: Path | None, about: Mapping[str, Any], say: _options.Say) -> "Write":
+    """What writes scores to where they go, until `stack` is closed."""
+    import sys
+
+    from ensemble_ad.detect.score_file import WRITERS, by_rows
+    from ensemble_ad.files.whole import whole_file
+
+    if output is not None:
+        part = stack.enter_context(whole_file(output, named_by_user=True))
+        return stack.enter_context(
+            WRITERS[kind](stack.enter_context(part.open("w", encoding="utf-8", newline="")), about)
+        )
+    if say.as_json:
+        return by_rows(stack.enter_context(say.listed("images")))
+    return stack.enter_context(WRITERS[kind](sys.stdout, about))
+
+
+def _tell(total: int, skipped: "Skipped", strange: "Strange", say: _options.Say) -> None:
+    """Say which images could not be scored, and which are unlike all training images."""
+    if total or skipped.count > 1:  # of a single one, the error says all
+        for line in skipped.news():
+            say.warn(line)
+    if skipped.untold and total:
+        say.warn(f"{skipped.untold} more could not be scored")
+    if strange.count:
+        say.warn(strange.in_words())

@@ -1,21 +1,26 @@
 """`ensad submit`."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from ensemble_ad.cli import _completion, _options
 
+_COMPETITION = "ml2022spring-hw8"
+
 
 @click.command(short_help="Write the CSV to hand in.")
 @click.option("--blend", shell_complete=_completion.blends, help="Which blend.  [default: the latest]")
 @click.option(
     "--sample",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Sample submission whose ids and order to keep.  [default: sample_submission.csv in the data folder]",
+    type=_options.FILE,
+    help="Sample submission whose columns, ids and order to keep.  [default: sample_submission.csv in the data folder]",
 )
-@click.option("--competition", default="ml2022spring-hw8", show_default=True, help="For the line to paste.")
+@click.option("--column", help="Name of the score's column, where the sample submission does not make it clear.")
+@click.option("--competition", help="Kaggle's name of it, for the line to paste.  [default: ml2022spring-hw8 for .npy]")
+@_options.anyway
 @_options.data
 @_options.studies
 @_options.submissions
@@ -23,42 +28,55 @@ from ensemble_ad.cli import _completion, _options
 def submit(
     blend: str | None,
     sample: Path | None,
-    competition: str,
+    column: str | None,
+    competition: str | None,
+    anyway: bool,
     data: Path,
     studies: Path,
     submissions: Path,
     say: _options.Say,
 ) -> None:
-    """Write submissions/<time>-<blend>.csv with the columns ID,score; higher = more anomalous.
+    """Write submissions/<time>-<blend>.csv; higher = more anomalous.
 
-    Never overwrites. Refuses NaN, a constant score, a wrong count and ids that the sample submission does not have.
-    The path is printed on stdout.
+    The sample submission decides the columns, their names and order, the ids and their order; without one the columns
+    are ID,score. Never overwrites. Refuses NaN, a constant score, a wrong count, ids that the sample submission does
+    not have, and images in the data folder other than those that the blend was made of. The path is printed on stdout.
 
     \b
     Example:
       ensad submit
       ensad submit --blend fcn+resnet-1a2b3c --sample data/sample_submission.csv
+      ensad submit --sample sample.csv --column Predicted
     """
     from datetime import datetime
 
     from ensemble_ad.cli import _folders
     from ensemble_ad.errors import DataError
     from ensemble_ad.files.whole import make_folder
-    from ensemble_ad.members.data_record import load_data_record
     from ensemble_ad.results.submission import write_submission
 
     chosen = _folders.blend(studies, blend)
-    record = load_data_record(studies, chosen.data)
+    record = _folders.check_images(data, studies, chosen.data, chosen.name, say, anyway=anyway)
     if sample is None:
         default = data / "sample_submission.csv"
         sample = default if default.exists() else None
     elif not sample.exists():
         raise DataError(f"the sample submission {sample} does not exist; name another, or leave --sample out")
     make_folder(submissions)
-    path = write_submission(submissions, chosen.name, chosen.scores(), record.ids, sample=sample, now=datetime.now())
+    path = write_submission(
+        submissions, chosen.name, chosen.scores(), record.ids, sample=sample, now=datetime.now(), column=column
+    )
     say(f"{len(record.ids)} scores of {chosen.name}, ids from {sample or 'the test images'}")
-    say("to hand it in, paste:")
-    paste = f"kaggle competitions submit -c {competition} -f {shlex.quote(str(path))} -m {shlex.quote(chosen.name)}"
-    say(f"  {paste}")
+    paste = None
+    if competition is None and _are_numbered(record.ids):
+        competition = _COMPETITION
+    if competition is not None:
+        paste = f"kaggle competitions submit -c {shlex.quote(competition)} -f {shlex.quote(str(path))} -m {chosen.name}"
+        say(f"to hand it in, paste:\n  {paste}")
     say.result(str(path), path=path, images=len(record.ids), blend=chosen.name, sample=sample, paste=paste)
     say.next("ensad compare")
+
+
+def _are_numbered(ids: Sequence[str]) -> bool:
+    """Whether the images are numbered, as Kaggle's are and pictures in folders are not."""
+    return all(name == str(row) for row, name in enumerate(ids))

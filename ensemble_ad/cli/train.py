@@ -55,6 +55,7 @@ def train(
     from ensemble_ad.cli._progress import training
     from ensemble_ad.families import preset as look_up
     from ensemble_ad.files.whole import make_folder
+    from ensemble_ad.members.data_record import rename_images
     from ensemble_ad.members.store import discard_damaged
     from ensemble_ad.training.device import choose_device, choose_precision
     from ensemble_ad.training.judge import JudgedBy
@@ -67,6 +68,7 @@ def train(
     check_transductive(family, allowed=transductive)
     make_folder(studies)
     dataset = _folders.dataset(data, studies)
+    rename_images(studies, dataset)
     place = choose_device(device)
     recipe = published_recipe(
         preset, dataset, seed=seed, precision=choose_precision(precision, place), epochs=epochs, batch_size=batch_size,

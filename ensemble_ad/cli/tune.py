@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--objective", shell_complete=_completion.objectives,
               help="What a trial is judged by: auto, separation, synthetic, both, consensus, loss or labels.  "
               "[default: auto]")  # fmt: skip
-@click.option("--labels", type=click.Path(dir_okay=False, path_type=Path),
+@click.option("--labels", type=_options.FILE,
               help="CSV file with the columns ID,label, 1 = anomaly, to judge trials by.")  # fmt: skip
 @click.option("--anomaly-share", type=float, help="What you know of the share of anomalies in the test set.")
 @click.option("--transductive", is_flag=True, help="Allow a family that is trained on the unlabelled test images.")
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
               help="What joblib starts workers with: loky (here), dask, or another that is registered.")  # fmt: skip
 @click.option("--scheduler", help="Address of a Dask scheduler, tcp://HOST:8786, for --backend dask.")
 @_options.storage
-@click.option("--artifacts", envvar="ENSAD_ARTIFACTS",
+@click.option("--artifacts", type=_options.URL,
               help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`.")  # fmt: skip
 @_options.data
 @_options.studies
@@ -93,6 +93,7 @@ def tune(
     from ensemble_ad.errors import UsageError
     from ensemble_ad.files.id_table import read_labels
     from ensemble_ad.files.whole import make_folder
+    from ensemble_ad.members.data_record import rename_images
     from ensemble_ad.search.goal import labels_hash, objective_name
     from ensemble_ad.search.signals import like_ctrl_c
 
@@ -109,6 +110,7 @@ def tune(
 
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
     dataset = _folders.dataset(data, studies, test_optional=True)
+    rename_images(studies, dataset)
     label = None if labels is None else read_labels(labels, dataset.test.ids)
     settings = TuneSettings(
         family=family, trials=trials, timeout=timeout, epochs=epochs, objective=judged_by, device=device,
@@ -124,12 +126,12 @@ def tune(
     _tell(result, say)
     if result.best is None:
         say.warn("no trial was completed; raise --trials or --timeout")
-        say.next(f"ensad tune --family {family} --trials {trials + 10}")
+        say.again("timeout", trials=trials if result.finished < trials else result.finished + 10)
     elif len(dataset.test):
         say.next(f"ensad blend --members {family}")
     else:
         say("there are no test images to blend scores of: put them into testingset.npy or test/ and tune again")
-        say.next("ensad data check")
+        say.next("ensad compare")
     say.result(None if result.best is None else result.best.key)
 
 

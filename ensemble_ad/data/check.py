@@ -10,7 +10,8 @@ from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.data.images import ImageSet, blocks
 from ensemble_ad.data.split import REFERENCE_LEAST, TRAIN_LEAST
 from ensemble_ad.errors import DataError
-from ensemble_ad.files.id_table import check_same_ids, read_id_table, read_labels
+from ensemble_ad.files.id_table import read_labels
+from ensemble_ad.files.sample import sample_ids
 
 # Where a larger share of the test images are training images too, models have seen too much of the test set.
 _LEAK = 0.01
@@ -115,8 +116,7 @@ def _check_files(dataset: Dataset, folder: Path) -> list[Finding]:
     sample, labels = folder / "sample_submission.csv", folder / "labels.csv"
     if sample.exists():
         try:
-            ids = read_id_table(sample, "score").ids
-            check_same_ids(sample, ids, dataset.test.ids)
+            ids = sample_ids(sample, dataset.test.ids)
             findings.append(
                 Finding(text=f"{sample.name}: {len(ids)} ids, {ids[0]} to {ids[-1]}, all of them test images")
             )

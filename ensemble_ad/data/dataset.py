@@ -10,6 +10,9 @@ from ensemble_ad.data.pictures import open_folder
 from ensemble_ad.errors import DataError
 from ensemble_ad.files.json_file import json_hash
 
+TRAIN, TEST = ("trainingset.npy", "train"), ("testingset.npy", "test")
+"""Names of the file or else the folder that holds the training images, and the test images."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
@@ -60,10 +63,10 @@ def load_dataset(data: Path, *, image_cache: Path, test_optional: bool = False) 
             f"the data folder {data} does not exist; put trainingset.npy and testingset.npy there, "
             "or name the folder that has them with --data"
         )
-    train = _load_one(data, "trainingset.npy", "train", image_cache)
-    if test_optional and not (data / "testingset.npy").exists() and not (data / "test").exists():
+    train = _load_one(data, TRAIN, image_cache)
+    if test_optional and not any((data / name).exists() for name in TEST):
         return Dataset(train=train, test=ImageSet(images=train.images[:0], ids=(), source=data / "test"))
-    test = _load_one(data, "testingset.npy", "test", image_cache)
+    test = _load_one(data, TEST, image_cache)
     if train.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
             f"training and test images must have one shape, but {train.source.name} has "
@@ -72,17 +75,32 @@ def load_dataset(data: Path, *, image_cache: Path, test_optional: bool = False) 
     return Dataset(train=train, test=test)
 
 
-def _load_one(data: Path, array_name: str, folder_name: str, image_cache: Path) -> ImageSet:
-    array, folder = data / array_name, data / folder_name
+def open_images(data: Path, names: tuple[str, str], image_cache: Path) -> ImageSet | None:
+    """One of the two sets in `data`, of the first of `names` that is there; None where neither is.
+
+    Args:
+        data: the folder.
+        names: `TRAIN` or `TEST`.
+        image_cache: folder where decoded pictures are kept as uint8 arrays.
+
+    Raises:
+        DataError: if the images cannot be used.
+    """
+    array, folder = (data / name for name in names)
     if array.exists():
         images = open_array(array)
         return ImageSet(images=images, ids=tuple(map(str, range(len(images)))), source=array)
-    if folder.is_dir():
-        return open_folder(folder, image_cache)
-    raise DataError(
-        f"{data} must hold {array_name} or a folder {folder_name}/ of images, and has neither; "
-        "download the data there, or name another folder with --data"
-    )
+    return open_folder(folder, image_cache) if folder.is_dir() else None
+
+
+def _load_one(data: Path, names: tuple[str, str], image_cache: Path) -> ImageSet:
+    found = open_images(data, names, image_cache)
+    if found is None:
+        raise DataError(
+            f"{data} must hold {names[0]} or a folder {names[1]}/ of images, and has neither; "
+            "download the data there, or name another folder with --data"
+        )
+    return found
 
 
 def _shape_text(images: Images) -> str:

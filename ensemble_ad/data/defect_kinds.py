@@ -10,6 +10,7 @@ from scipy import fft, ndimage
 
 from ensemble_ad.data.images import CHANNELS, Images
 from ensemble_ad.errors import DataError
+from ensemble_ad.statistics.arrays import Floats32
 
 LEAST_SIDE = 8
 # A patch's share of the image's area, and its height / width: Li et al. 2021.
@@ -20,7 +21,6 @@ _NOTICEABLE = 0.3
 _DRAWS = 8
 
 Kind = Callable[[Images, Generator], Images]
-Float32s = npt.NDArray[np.float32]
 
 
 def cut_paste(images: Images, rng: Generator) -> Images:
@@ -194,7 +194,7 @@ def checked_square(images: Images) -> Images:
 class _Patch(NamedTuple):
     top: int
     left: int
-    content: Float32s
+    content: Floats32
 
 
 def _patched(images: Images, draw: Callable[[int], _Patch]) -> Images:
@@ -233,13 +233,13 @@ def _place(side: int, height: int, width: int, rng: Generator) -> tuple[int, int
     return int(rng.integers(0, side - height + 1)), int(rng.integers(0, side - width + 1))
 
 
-def _ramp(length: int, fade: float) -> Float32s:
+def _ramp(length: int, fade: float) -> Floats32:
     """float32 (length,), rising from both ends to 1 over `fade` pixels."""
     inside = np.minimum(np.arange(length), np.arange(length)[::-1]) + 1
     return np.minimum(inside / fade, 1).astype(np.float32)
 
 
-def _smooth(planes: Float32s, sigma: npt.NDArray[np.float64]) -> Float32s:
+def _smooth(planes: Floats32, sigma: npt.NDArray[np.float64]) -> Floats32:
     """Each of (n, side, side, C) smoothed with a Gaussian of its own sigma (n,), in pixels, mirrored outside.
 
     It is done in the cosine basis, where smoothing by a Gaussian of any width is a product (the heat equation without
@@ -249,7 +249,7 @@ def _smooth(planes: Float32s, sigma: npt.NDArray[np.float64]) -> Float32s:
     falls = np.exp(-0.5 * np.square(np.pi * np.arange(side) / side * sigma[:, None])).astype(np.float32)
     waves = fft.dctn(planes, axes=(1, 2))
     waves *= falls[:, :, None, None] * falls[:, None, :, None]
-    smoothed: Float32s = fft.idctn(waves, axes=(1, 2), overwrite_x=True)
+    smoothed: Floats32 = fft.idctn(waves, axes=(1, 2), overwrite_x=True)
     return smoothed
 
 
@@ -268,7 +268,7 @@ def _sampled(images: Images, coordinates: Iterable[npt.NDArray[np.floating]]) ->
     return result
 
 
-def _each(values: npt.NDArray[np.float64]) -> Float32s:
+def _each(values: npt.NDArray[np.float64]) -> Floats32:
     """One number an image (n,), in the axes of the images."""
     return values.astype(np.float32)[:, None, None, None]
 

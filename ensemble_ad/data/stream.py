@@ -1,6 +1,9 @@
 """Images to score, one or a million: .npy files, folders and single pictures, read a block at a time."""
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +29,10 @@ class Block(NamedTuple):
     images: Images
 
 
+Skip = Callable[[str, DataError], None]
+"""Told of each source or image that is left out: its name or id, and why."""
+
+
 def check_sources(sources: Sequence[Path], shape: ImageShape) -> None:
     """Check what can be checked without reading the images.
 
@@ -35,26 +42,35 @@ def check_sources(sources: Sequence[Path], shape: ImageShape) -> None:
     if not sources:
         raise DataError("at least one .npy file, folder or picture of images to score is needed; name one")
     for source in sources:
-        if source.is_dir():
-            continue
-        if not source.is_file():
-            raise DataError(f"the images {source} do not exist; name a .npy file, a folder or a picture")
-        if source.suffix == ".npy":
-            conform(open_array(source)[:1], shape, str(source))
+        _check(source, shape)
+
+
+def _check(source: Path, shape: ImageShape) -> None:
+    if source.is_dir():
+        return
+    if not source.is_file():
+        raise DataError(f"the images {source} do not exist; name a .npy file, a folder or a picture")
+    if source.suffix == ".npy":
+        conform(open_array(source)[:1], shape, str(source))
 
 
 def count(sources: Sequence[Path]) -> int:
-    """How many images `stream` gives if all can be read."""
+    """How many images `stream` gives if all can be read; a file that cannot be read counts none."""
     found = 0
     for source in sources:
         if source.is_dir():
             found += sum(1 for _ in pictures_below(source))
+        elif source.suffix == ".npy":
+            with contextlib.suppress(DataError):
+                found += len(open_array(source))
         else:
-            found += len(open_array(source)) if source.suffix == ".npy" else 1
+            found += 1
     return found
 
 
-def stream(sources: Sequence[Path], shape: ImageShape, *, block: int = BLOCK) -> Iterator[Block]:
+def stream(
+    sources: Sequence[Path], shape: ImageShape, *, block: int = BLOCK, skip: Skip | None = None
+) -> Iterator[Block]:
     """Read images, never more than `block` of them at a time.
 
     The id of an image in a .npy file is its row, that of an image in a folder its path inside the folder, that of a
@@ -65,21 +81,29 @@ def stream(sources: Sequence[Path], shape: ImageShape, *, block: int = BLOCK) ->
         sources: .npy files of uint8 (N, side, side[, C]), folders of pictures, pictures in any of Pillow's formats.
         shape: the shape of every image; see `conform`.
         block: images in a block; the last block of a source may hold fewer.
+        skip: told of what cannot be read or has another shape, which is then left out; None raises instead.
 
     Raises:
-        DataError: for an image that cannot be read or has another shape, once it is reached, and for a folder without
-            pictures.
+        DataError: without `skip`, for an image that cannot be read or has another shape, once it is reached, and for a
+            folder without pictures.
     """
-    check_sources(sources, shape)
+    if skip is None:
+        check_sources(sources, shape)
     alone = len(sources) == 1
     for source in sources:
-        if source.is_file() and source.suffix == ".npy":
-            yield from _of_array(source, shape, block, "" if alone else f"{source}:")
-        elif source.is_file():
-            name = source.name if alone else str(source)
-            yield Block([name], conform(read_picture(source)[None], shape, str(source)))
-        else:
-            yield from _of_folder(source, shape, block, "" if alone else f"{source}/")
+        try:
+            _check(source, shape)
+            if source.is_dir():
+                yield from _of_folder(source, shape, block, "" if alone else f"{source}/", skip)
+            elif source.suffix == ".npy":
+                yield from _of_array(source, shape, block, "" if alone else f"{source}:", skip)
+            else:
+                name = source.name if alone else str(source)
+                yield Block([name], conform(read_picture(source)[None], shape, str(source)))
+        except DataError as error:
+            if skip is None:
+                raise
+            skip(str(source), error)
 
 
 def conform(images: Images, shape: ImageShape, name: str) -> Images:
@@ -112,27 +136,49 @@ def conform(images: Images, shape: ImageShape, name: str) -> Images:
     return images[..., :1]
 
 
-def _of_array(source: Path, shape: ImageShape, block: int, prefix: str) -> Iterator[Block]:
+def _of_array(source: Path, shape: ImageShape, block: int, prefix: str, skip: Skip | None) -> Iterator[Block]:
     total = len(open_array(source))
     for start in range(0, total, block):
         # The file is mapped anew each time: what was read of a map that stays open counts as this process's memory.
         part = np.array(open_array(source)[start : start + block])
         ids = [f"{prefix}{row}" for row in range(start, start + len(part))]
-        yield Block(ids, conform(part, shape, str(source)))
+        try:
+            conforming = conform(part, shape, str(source))
+        except DataError:
+            if skip is None:
+                raise
+            readers = {name: partial(conform, part[i : i + 1], shape, f"image {name}") for i, name in enumerate(ids)}
+            yield from _read(readers.items(), block, skip)
+        else:
+            yield Block(ids, conforming)
 
 
-def _of_folder(source: Path, shape: ImageShape, block: int, prefix: str) -> Iterator[Block]:
+def _of_folder(source: Path, shape: ImageShape, block: int, prefix: str, skip: Skip | None) -> Iterator[Block]:
+    def read(path: Path) -> Images:
+        return conform(read_picture(path)[None], shape, str(path))
+
+    paths = pictures_below(source)
+    first = next(paths, None)
+    if first is None:
+        raise no_pictures(source)
+    named = ((prefix + path.relative_to(source).as_posix(), partial(read, path)) for path in chain([first], paths))
+    yield from _read(named, block, skip)
+
+
+def _read(readers: Iterable[tuple[str, Callable[[], Images]]], block: int, skip: Skip | None) -> Iterator[Block]:
+    """Blocks of what `readers`, each with the id of its image, give; without `skip` the first error ends it."""
     ids: list[str] = []
     images: list[Images] = []
-    found = False
-    for path in pictures_below(source):
-        found = True
-        ids.append(prefix + path.relative_to(source).as_posix())
-        images.append(conform(read_picture(path)[None], shape, str(path)))
+    for name, read in readers:
+        try:
+            images.append(read())
+            ids.append(name)
+        except DataError as error:
+            if skip is None:
+                raise
+            skip(name, error)
         if len(ids) == block:
             yield Block(ids, np.concatenate(images))
             ids, images = [], []
-    if not found:
-        raise no_pictures(source)
     if ids:
         yield Block(ids, np.concatenate(images))

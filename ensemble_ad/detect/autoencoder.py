@@ -19,18 +19,22 @@ from sklearn.utils.validation import check_is_fitted
 from ensemble_ad.blend.alarm import position_of_threshold
 from ensemble_ad.data.images import Images
 from ensemble_ad.data.preprocess import Preprocess, apply
+from ensemble_ad.data.stream import BLOCK
 from ensemble_ad.detect.rows import Layout, checked
+from ensemble_ad.detect.steady import steady_error_vectors
 from ensemble_ad.errors import EnsadError
 from ensemble_ad.families import FAMILIES, Architecture, Family, Model, family, preset
+from ensemble_ad.statistics.arrays import Floats64
 from ensemble_ad.training.device import AUTO, choose_device, choose_precision
-from ensemble_ad.training.error_vectors import LatentReference, LatentReferences, error_vectors, fit_latents
+from ensemble_ad.training.error_vectors import (
+    LatentReference,
+    LatentReferences,
+    error_vectors,
+    fit_latents,
+    latent_rows,
+)
 from ensemble_ad.training.loop import train
 from ensemble_ad.training.settings import TrainSettings
-
-_BATCH = 32
-_LATENT_IMAGES = 2000
-Floats = npt.NDArray[np.float64]
-
 
 if TYPE_CHECKING:
 
@@ -49,19 +53,19 @@ else:
 
 
 class NormalTrained(_Estimator, ABC):
-    """What detectors share that are fitted to normal images: all but `fit` and `anomaly_score`."""
+    """What detectors that are fitted to normal images have in common: all but `fit` and `anomaly_score`."""
 
     offset_: float
 
     @abstractmethod
-    def anomaly_score(self, X: npt.ArrayLike) -> Floats:
+    def anomaly_score(self, X: npt.ArrayLike) -> Floats64:
         """float64 (n,), higher = more anomalous."""
 
-    def score_samples(self, X: npt.ArrayLike) -> Floats:
+    def score_samples(self, X: npt.ArrayLike) -> Floats64:
         """The negative of `anomaly_score`, float64 (n,): lower = more anomalous."""
         return -self.anomaly_score(X)
 
-    def decision_function(self, X: npt.ArrayLike) -> Floats:
+    def decision_function(self, X: npt.ArrayLike) -> Floats64:
         """`score_samples(X) - offset_`, float64 (n,): below 0 = anomaly."""
         return self.score_samples(X) - self.offset_
 
@@ -85,10 +89,10 @@ class AutoencoderDetector(NormalTrained):
     Args:
         family: a family, with the settings that its studies try first, or a preset, with the published ones;
             `ensad families` lists both. Not one that is trained on test images.
-        epochs: passes over the images; None is the preset's, or 20.
-        training: further settings by name, those of `train_settings.TrainSettings`: batch_size, loss, ...
-        architecture: the family's hyperparameters in the place of its own, an `Architecture`.
-        crop: share of the side that a centred crop keeps, in (0, 1]; None is the family's.
+        epochs: passes over the images; None is the preset's number, or 20.
+        training: further settings by name, those of `training.settings.TrainSettings`: batch_size, loss, ...
+        architecture: an `Architecture` of the family, instead of the default one.
+        crop: share of the side that a centred crop keeps, in (0, 1]; None is the family's share.
         column: the kind of error that is the score: rss, mae, top, gradient, ssim, latent_mahalanobis, latent_knn or
             one of the family's own; `auto` is rss, and latent_mahalanobis of a family that does not reconstruct.
         flips: score an image by the mean of it and its mirror image.
@@ -102,7 +106,7 @@ class AutoencoderDetector(NormalTrained):
         offset_: negative of the threshold of `anomaly_score`.
         model_: the trained model.
         column_: the kind of error in use.
-        n_features_in_: numbers an image.
+        n_features_in_: how many numbers an image has.
 
     Raises:
         ValueError: in `fit`, for settings or images that cannot be used.
@@ -176,7 +180,7 @@ class AutoencoderDetector(NormalTrained):
 
         model = train(build, prepared, trained, settings).eval()
         column = ("rss" if kind.reconstructs else "latent_mahalanobis") if self.column == "auto" else self.column
-        some = trained[torch.linspace(0, len(rows) - 1, min(len(rows), _LATENT_IMAGES), device=device).long()]
+        some = latent_rows(trained)
         latents = fit_latents(model, prepared[some], flips=self.flips) if column.startswith("latent_") else {}
         found = error_vectors(model, prepared[some[:1]], latents, flips=self.flips)
         if column not in found:
@@ -186,7 +190,7 @@ class AutoencoderDetector(NormalTrained):
         self.offset_ = offset(self._errors(images[held_out]), self.alarm_rate)
         return self
 
-    def anomaly_score(self, X: npt.ArrayLike) -> Floats:
+    def anomaly_score(self, X: npt.ArrayLike) -> Floats64:
         """The reconstruction error, or what `column` says, float64 (n,): higher = more anomalous.
 
         Raises:
@@ -195,17 +199,13 @@ class AutoencoderDetector(NormalTrained):
         check_is_fitted(self)
         return self._errors(self.layout_.images(checked(self, X, reset=False)))
 
-    def _errors(self, images: Images) -> Floats:
+    def _errors(self, images: Images) -> Floats64:
         device = choose_device(self.device)
         model, latents = self.model_.to(device), _moved(self.latents_, device)
         scores = []
-        # On a CPU the last digits depend on how many images a batch has, so there every batch has as many.
-        batch = _BATCH if device.type == "cpu" else len(images)
-        for start in range(0, len(images), batch):
-            part = images[start : start + batch]
-            filled = np.concatenate([part, np.repeat(part[-1:], batch - len(part), axis=0)])
-            found = error_vectors(model, _to_device(filled, self.preprocess_, device), latents, flips=self.flips)
-            scores.append(found[self.column_][: len(part)])
+        for start in range(0, len(images), BLOCK):
+            prepared = _to_device(images[start : start + BLOCK], self.preprocess_, device)
+            scores.append(steady_error_vectors(model, prepared, latents, flips=self.flips)[self.column_])
         return np.concatenate(scores).astype(np.float64)
 
     def __getstate__(self) -> dict[str, object]:
@@ -253,8 +253,8 @@ def hold_out(n: int, share: float, seed: int) -> tuple[npt.NDArray[np.int64], np
     return np.sort(order[:held_out]), np.sort(order[held_out:])
 
 
-def offset(reference: Floats, alarm_rate: float) -> float:
-    """The negative of the anomaly score that `alarm_rate` of the reference exceed; see `alarm.threshold`.
+def offset(reference: Floats64, alarm_rate: float) -> float:
+    """The negative of the anomaly score that `alarm_rate` of the reference exceeds; see `blend.alarm.threshold`.
 
     Raises:
         ValueError: for a rate outside (0, 1).
@@ -283,7 +283,7 @@ def _moved(latents: LatentReferences, device: torch.device) -> dict[str, LatentR
 
 
 class _Start:
-    """A `Sampler` that gives the values a study tries first, and of what these leave open the first or lowest."""
+    """A `Sampler` that gives the values that a study tries first; for others the first choice or the lowest value."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values

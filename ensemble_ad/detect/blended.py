@@ -15,11 +15,11 @@ from ensemble_ad.blend.alarm import crossfit_reference
 from ensemble_ad.detect.autoencoder import AutoencoderDetector, NormalTrained, hold_out, offset
 from ensemble_ad.detect.rows import as_rows, checked
 from ensemble_ad.errors import EnsadError
+from ensemble_ad.statistics.arrays import Floats64
 
-# What needs no test images, and what it is when `auto` has none.
+# The methods that need no test images, and the one that `auto` is without them.
 _UNLEARNT = ("mean", "median", "max", "top", "tail-mean")
 _WITHOUT_TEST = "tail-mean"
-Floats = npt.NDArray[np.float64]
 
 
 class BlendedDetector(NormalTrained):
@@ -39,13 +39,14 @@ class BlendedDetector(NormalTrained):
         method: `auto` or another method of `blend_scores` that needs neither weights nor labels.
         alarm_rate: share of normal images that `predict` may call anomalies.
         holdout: share of X that is not trained on, in (0, 0.5].
-        random_state: seed of the split, None for another one each time, or a `RandomState`. Members have their own.
+        random_state: seed of the split, None for another one each time, or a `RandomState`. Members have seeds of their
+            own.
 
     Attributes:
         members_: the fitted members as pairs (name, detector).
         blend_: the `Blend`: weights, explanation, separation.
         offset_: negative of the threshold of `anomaly_score`.
-        n_features_in_: numbers an image.
+        n_features_in_: how many numbers an image has.
 
     Raises:
         ValueError: in `fit`, for members, settings or images that cannot be used.
@@ -147,7 +148,7 @@ class BlendedDetector(NormalTrained):
         self.offset_ = offset(crossfit_reference(reference, test, method=method), self.alarm_rate)
         return self
 
-    def anomaly_score(self, X: npt.ArrayLike) -> Floats:
+    def anomaly_score(self, X: npt.ArrayLike) -> Floats64:
         """The blend's score, float64 (n,): higher = more anomalous.
 
         Raises:
@@ -156,12 +157,12 @@ class BlendedDetector(NormalTrained):
         check_is_fitted(self)
         return self.blend_.score(self._columns(checked(self, X, reset=False)))
 
-    def _columns(self, array: npt.NDArray[Any]) -> Floats:
+    def _columns(self, array: npt.NDArray[Any]) -> Floats64:
         return np.stack([_scores(member, array) for _, member in self.members_], axis=1)
 
 
 def _named(members: Sequence[Any]) -> list[tuple[str, Any]]:
-    """Pairs of a name and a detector; names that were not given are those of the families or classes, numbered."""
+    """Pairs of a name and a detector; a member without a name gets its family's or class's, with a number if taken."""
     if isinstance(members, str) or not isinstance(members, Sequence):
         raise ValueError(f"members must be a list of families' names and detectors, not {members!r}")
     named: list[tuple[str, Any]] = []
@@ -188,7 +189,7 @@ def _is_pair(member: object) -> TypeGuard[tuple[str, Any]]:
 
 
 def _judge_of(detector: Any) -> Callable[[Any], Any] | None:
-    """What gives its scores, higher = more anomalous; None of what is no detector."""
+    """The function that gives a detector's scores, higher = more anomalous; None for what is no detector."""
     if hasattr(detector, "anomaly_score"):
         found: Callable[[Any], Any] = detector.anomaly_score
         return found
@@ -227,7 +228,7 @@ def _fitted(name: str, detector: Any, array: npt.NDArray[Any]) -> Any:
     return own
 
 
-def _scores(detector: Any, array: npt.NDArray[Any]) -> Floats:
+def _scores(detector: Any, array: npt.NDArray[Any]) -> Floats64:
     judge = _judge_of(detector)
     assert judge is not None
     return np.asarray(judge(_input_of(detector, array)), dtype=np.float64).reshape(-1)

@@ -37,7 +37,7 @@ class OpenMember:
     """A member with its model loaded, for looking at what it does to images.
 
     Attributes:
-        key: the member's.
+        key: the member's key.
         model: in evaluation mode.
         preprocess: the crop and size that it was trained on.
         device: where the model is.
@@ -54,7 +54,7 @@ class OpenMember:
 
     @torch.inference_mode()
     def reconstruct(self, images: Images) -> Images | None:
-        """The reconstructions of uint8 (n, side, side, C), uint8 (n, h, w, c); None of a family that makes none."""
+        """Reconstructions, uint8 (n, h, w, c), of uint8 (n, side, side, C); None if the family does not reconstruct."""
         parts = []
         for start in range(0, len(images), _BATCH):
             found = self.model(self._input(images[start : start + _BATCH])).reconstruction
@@ -83,8 +83,8 @@ class Bottleneck:
     """The bottleneck of an open member, and what it holds of normal images.
 
     Attributes:
-        of: the member.
-        mean, deviation: float (1, ...) of the bottlenecks of normal images, element by element.
+        of: the open member.
+        mean, deviation: float (1, ...) mean and standard deviation of each element over normal images.
     """
 
     of: OpenMember
@@ -93,7 +93,7 @@ class Bottleneck:
 
     @property
     def elements(self) -> int:
-        """How many elements it has."""
+        """How many elements the bottleneck has."""
         return self.mean.numel()
 
     @torch.inference_mode()
@@ -107,7 +107,7 @@ class Bottleneck:
         return np.concatenate([_as_images(self._decoder.decode(part)) for part in torch.split(latent, _BATCH)])
 
     def scaled(self, latent: Tensor, factors: Mapping[int, float]) -> Tensor:
-        """`latent` (1, ...) with the element of each key times its factor.
+        """`latent` (1, ...) with each element that `factors` names multiplied by its factor.
 
         Raises:
             UsageError: for an element that it does not have.
@@ -137,7 +137,7 @@ class Bottleneck:
         return (1 - share) * latent + share * (self.mean + self.deviation * drawn)
 
     def telling(self, latent: Tensor, count: int) -> list[int]:
-        """The elements whose doubling changes what is decoded of `latent` (1, ...) most, the most telling first.
+        """The elements of `latent` (1, ...) whose doubling changes most what is decoded, the most telling first.
 
         Of a bottleneck of more than 64 elements, the 64 farthest from 0 are tried.
         """
@@ -240,8 +240,8 @@ def write_sheet(path: Path, tiles: Sequence[tuple[str, Images]]) -> None:
     """Write pictures side by side, each under its caption, as one PNG.
 
     Args:
-        path: the file.
-        tiles: caption and uint8 (h, w, 1 or 3) each.
+        path: the file to write.
+        tiles: pairs of a caption and a picture, uint8 (h, w, 1 or 3).
 
     Raises:
         StorageError: if it cannot be written.
@@ -261,7 +261,7 @@ def write_sheet(path: Path, tiles: Sequence[tuple[str, Images]]) -> None:
         scale = _TILE / max(tile.size)
         size = (round(tile.width * scale), round(tile.height * scale))
         sheet.paste(tile.resize(size, Image.Resampling.NEAREST), (left, head + _GAP))
-    with whole_file(path) as part:
+    with whole_file(path, named_by_user=True) as part:
         sheet.save(part, format="PNG", optimize=True)
 
 

@@ -17,7 +17,7 @@ def checked(estimator: Any, X: npt.ArrayLike, *, reset: bool) -> npt.NDArray[Any
     """X as a finite array of numbers, and `n_features_in_` set or compared, as every scikit-learn estimator does.
 
     Args:
-        estimator: whose input it is.
+        estimator: the estimator that was given X.
         X: (n, pixels), (n, H, W) or (n, H, W, C), at least two of them to fit.
         reset: set `n_features_in_`; else compare with it.
 
@@ -57,7 +57,7 @@ class Layout:
     """How numbers become images.
 
     Attributes:
-        side: of the square images.
+        side: side of the square images, in pixels.
         channels: 1 or 3.
         low, high: the values that become 0 and 255.
         bytes: whether it was fitted to uint8, which stays as it is.

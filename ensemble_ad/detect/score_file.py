@@ -1,23 +1,34 @@
-"""Scores of new images as they come, into a file or pipe: CSV or one JSON document."""
+"""Scores of new images, written as they come into a file or pipe: CSV or one JSON document."""
 
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, TextIO
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, Protocol, TextIO
 
 from ensemble_ad.files.id_table import check_cells
+from ensemble_ad.statistics.arrays import Bools, Floats64
 
-Write = Callable[[Sequence[str], npt.NDArray[np.float64], npt.NDArray[np.bool_]], None]
-"""Takes ids, float64 (n,) scores and bool (n,) alarms."""
+
+class Write(Protocol):
+    """Writes some images that were scored."""
+
+    def __call__(
+        self, ids: Sequence[str], scores: Floats64, alarms: Bools, unlike: Sequence[str | None] | None = None
+    ) -> None:
+        """Write n images.
+
+        Args:
+            ids: their ids.
+            scores: float64 (n,), higher = more anomalous.
+            alarms: bool (n,), whether a score is above the threshold.
+            unlike: by what each image is unlike all training images, as in `data.seen.MEANINGS`; None if by nothing.
+        """
 
 
 @contextmanager
 def write_csv(file: TextIO, about: Mapping[str, Any]) -> Iterator[Write]:
-    """The columns ID,score,alarm, a row an image; `about` is left out.
+    """The columns ID,score,alarm with a row for each image; `about` and `unlike` are left out.
 
     Raises:
         DataError: for an id that a spreadsheet would take for a formula; JSON takes it.
@@ -25,7 +36,7 @@ def write_csv(file: TextIO, about: Mapping[str, Any]) -> Iterator[Write]:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(("ID", "score", "alarm"))
 
-    def write(ids: Sequence[str], scores: npt.NDArray[np.float64], alarms: npt.NDArray[np.bool_]) -> None:
+    def write(ids: Sequence[str], scores: Floats64, alarms: Bools, unlike: Sequence[str | None] | None = None) -> None:
         check_cells(ids, "a picture, whose scores --format json would take,")
         writer.writerows(zip(ids, map(repr, scores.tolist()), map(int, alarms.tolist()), strict=True))
 
@@ -34,7 +45,7 @@ def write_csv(file: TextIO, about: Mapping[str, Any]) -> Iterator[Write]:
 
 @contextmanager
 def write_json(file: TextIO, about: Mapping[str, Any]) -> Iterator[Write]:
-    """An object of `about` and `images`, a list of {"ID", "score", "alarm"}; it is closed only when all went well."""
+    """An object of `about` and `images`, a list of what `by_rows` gives; it is closed only when all went well."""
     head = json.dumps(dict(about), allow_nan=False)
     file.write(head[:-1] + (", " if about else "") + '"images": [')
     separator = "\n"
@@ -49,11 +60,12 @@ def write_json(file: TextIO, about: Mapping[str, Any]) -> Iterator[Write]:
 
 
 def by_rows(write_row: Callable[[Mapping[str, Any]], None]) -> Write:
-    """A `Write` that gives what it takes to `write_row`, an image at a time, as {"ID", "score", "alarm"}."""
+    """A `Write` that passes each image to `write_row` as {"ID", "score", "alarm"}, and "unlike" where there is such."""
 
-    def write(ids: Sequence[str], scores: npt.NDArray[np.float64], alarms: npt.NDArray[np.bool_]) -> None:
-        for name, score, alarm in zip(ids, scores.tolist(), alarms.tolist(), strict=True):
-            write_row({"ID": name, "score": score, "alarm": alarm})
+    def write(ids: Sequence[str], scores: Floats64, alarms: Bools, unlike: Sequence[str | None] | None = None) -> None:
+        kinds = unlike or [None] * len(ids)
+        for name, score, alarm, kind in zip(ids, scores.tolist(), alarms.tolist(), kinds, strict=True):
+            write_row({"ID": name, "score": score, "alarm": alarm} | ({} if kind is None else {"unlike": kind}))
 
     return write
 

@@ -1,6 +1,7 @@
-"""Score new images with a saved blend: its members' models, its frozen normaliser and weights."""
+"""Scores of new images by a saved blend: its members' models, its frozen normaliser and weights."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,27 +17,28 @@ from ensemble_ad.blend.columns import reference_scores, stacked
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.data.images import Images, ImageShape
 from ensemble_ad.data.preprocess import Preprocess, apply
+from ensemble_ad.data.seen import Seen, Strange
 from ensemble_ad.data.stream import BLOCK, conform
+from ensemble_ad.detect.steady import steady_error_vectors
 from ensemble_ad.errors import DataError
 from ensemble_ad.families import Model
+from ensemble_ad.layout import at_home
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, load_member
+from ensemble_ad.statistics.arrays import Floats32, Floats64
 from ensemble_ad.training.device import choose_device
-from ensemble_ad.training.error_vectors import LatentReferences, error_vectors
+from ensemble_ad.training.error_vectors import LatentReferences
 from ensemble_ad.training.load import load_model
 
 ALARM_RATE = 0.01
 _NOISE = 2e-5
-_CPU_BATCH = 32
 _PROBES = 4
 _PROBE_TOLERANCE = 1e-3
-Floats = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Network:
-    """A member's trained model and the blend's columns that it gives: (position, error kind)."""
+    """A member's trained model, and the blend's columns that it gives as pairs (position, kind of error)."""
 
     model: Model
     latents: LatentReferences
@@ -57,20 +59,24 @@ class BlendScorer:
     network that had not seen the image scored it, and here the mean of all networks does.
 
     Attributes:
-        blend: what was saved.
-        rule: its frozen rule.
+        blend: the saved blend.
+        rule: the blend's frozen rule.
         shape: (side, side, channels) of the images that it takes.
+        seen: what the training images look like.
     """
 
     blend: SavedBlend
     rule: Blend
     shape: ImageShape
+    seen: Seen
     _networks: tuple[_Network, ...]
     _members: tuple[Member, ...]
     _device: torch.device
 
-    def score(self, images: npt.ArrayLike) -> Floats:
+    def score(self, images: npt.ArrayLike) -> Floats64:
         """Anomaly scores of images.
+
+        Warns of images that are unlike all training images, whose scores mean little; see `unlike`.
 
         Args:
             images: uint8 (n, side, side) or (n, side, side, C) of the size that the blend was trained on; grey ones
@@ -82,6 +88,30 @@ class BlendScorer:
         Raises:
             DataError: for another dtype, other axes, another size or colours that the blend does not know.
         """
+        array = self._checked(images)
+        strange = Strange()
+        strange.add(map(str, range(len(array))), self._unlike(array))
+        if strange.count:
+            warnings.warn(strange.in_words(), stacklevel=2)
+        return self._score(array)
+
+    def unlike(self, images: npt.ArrayLike) -> list[str | None]:
+        """By what each image is unlike all training images, in a word of `data.seen.MEANINGS`; None if by nothing.
+
+        Args:
+            images: as for `score`.
+
+        Raises:
+            DataError: as `score`.
+        """
+        return self._unlike(self._checked(images))
+
+    def score_and_compare(self, images: npt.ArrayLike) -> tuple[Floats64, list[str | None]]:
+        """What `score` gives, without its warning, and what `unlike` gives."""
+        array = self._checked(images)
+        return self._score(array), self._unlike(array)
+
+    def _checked(self, images: npt.ArrayLike) -> Images:
         array = np.asarray(images)
         axes = array.shape[1:]
         if array.dtype != np.uint8 or not (len(axes) == 2 or (len(axes) == 3 and axes[2] in (1, 3))) or axes[1] <= 3:
@@ -89,52 +119,69 @@ class BlendScorer:
                 f"images must be uint8 of the axes (n, side, side) or (n, side, side, 1 or 3), not {array.dtype} of "
                 f"shape {array.shape}; of one image pass image[None]"
             )
-        if not len(array):
+        return array
+
+    def _score(self, images: Images) -> Floats64:
+        if not len(images):
             return np.empty(0)
-        return np.concatenate([self._of_block(array[i : i + BLOCK]) for i in range(0, len(array), BLOCK)])
+        return np.concatenate([self._of_block(block) for block in _blocks(images)])
+
+    def _unlike(self, images: Images) -> list[str | None]:
+        found: list[str | None] = []
+        for block in _blocks(images):
+            found += self.seen.unlike(conform(block, self.shape, "an image"))
+        return found
 
     @cached_property
-    def reference(self) -> Floats:
-        """float64 (n,) cross-fitted scores of the held-out normal images, sorted; see `alarm.crossfit_reference`."""
+    def reference(self) -> Floats64:
+        """float64 (n,) cross-fitted scores of the held-out normal images, sorted; see `blend.alarm`."""
         reference, test = stacked(self.rule.names, self._members)
         return np.sort(reference_scores(self.blend.info, reference, test))
 
-    def threshold(self, alarm_rate: float = ALARM_RATE) -> float:
-        """The score above which an image is an alarm; see `alarm.threshold`.
+    @property
+    def usual_rate(self) -> float:
+        """The alarm rate where none is given: 0.01, or the lowest that so few held-out normal images carry."""
+        return max(ALARM_RATE, alarm.lowest_rate(len(self.reference)))
+
+    def threshold(self, alarm_rate: float | None = None) -> float:
+        """The score above which an image is an alarm; see `blend.alarm.threshold`.
 
         Args:
-            alarm_rate: the share of new normal images that may exceed it.
+            alarm_rate: the share of new normal images that may exceed it; None is 0.01, or where so few images are held
+                out that they carry no such rate, the lowest that they carry, with a warning.
 
         Raises:
             UsageError: for a rate outside (0, 1), or too low for the number of held-out images.
         """
-        return alarm.threshold(self.reference, alarm_rate)
+        if alarm_rate is None and self.usual_rate > ALARM_RATE:
+            warnings.warn(self.about_usual_rate(), stacklevel=2)
+        return alarm.threshold(self.reference, self.usual_rate if alarm_rate is None else alarm_rate)
 
-    def _of_block(self, block: Images) -> Floats:
+    def about_usual_rate(self) -> str:
+        """Why the usual alarm rate is not 0.01, where it is not."""
+        return (
+            f"{len(self.reference)} held-out normal images carry no alarm rate of {ALARM_RATE:g}; taken is the lowest "
+            f"that they carry, {self.usual_rate:.3g}"
+        )
+
+    def _of_block(self, block: Images) -> Floats64:
         return self.rule.score(_snapped(self.vectors(conform(block, self.shape, "an image")), self.rule))
 
-    def vectors(self, images: Images) -> Rows:
+    def vectors(self, images: Images) -> Floats32:
         """Error vectors of uint8 `(n, *shape)`, float32 (n, m) in the order of `rule.names`.
 
         A column that the blend gives no weight is left at 0.
         """
-        # On a CPU small batches are faster, and where each has as many images, the others in it do not change a digit.
-        size = _CPU_BATCH if self._device.type == "cpu" else BLOCK
-        filled = images
-        if self._device.type == "cpu" and len(images) % size:
-            filled = np.concatenate([images, np.repeat(images[-1:], -len(images) % size, axis=0)])
         rows = np.zeros((len(images), len(self.rule.names)), dtype=np.float32)
         prepared: dict[Preprocess, torch.Tensor] = {}
         for network in self._networks:
             if network.preprocess not in prepared:
-                resized = np.ascontiguousarray(apply(filled, network.preprocess))
+                resized = np.ascontiguousarray(apply(images, network.preprocess))
                 prepared[network.preprocess] = torch.tensor(resized).to(self._device)
             applied = prepared[network.preprocess]
-            for start in range(0, len(filled), size):
-                part = applied[start : start + size]
-                found = error_vectors(network.model, part, network.latents, fold=None, flips=network.flips)
-                for position, kind in network.columns:
-                    rows[start : start + size, position] = found[kind][: len(images) - start]
+            found = steady_error_vectors(network.model, applied, network.latents, flips=network.flips)
+            for position, kind in network.columns:
+                rows[:, position] = found[kind]
         return rows
 
 
@@ -142,7 +189,7 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
     """Load a saved blend to score new images.
 
     Args:
-        name: of the blend; None is the one made last.
+        name: the blend's name; None is the blend that was made last.
         studies: the studies' folder.
         device: `auto`, `cpu` or `cuda`.
 
@@ -151,7 +198,7 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
             rules, or there is no such device.
         StorageError: if the blend or a member is missing or damaged.
     """
-    studies = Path(studies)
+    studies = at_home(studies)
     blend = saved_blend.latest_blend(studies) if name is None else saved_blend.load_blend(studies, name)
     rule = blend.rule()
     place = choose_device(device)
@@ -163,10 +210,13 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
         columns = tuple((i, kind) for i, (key, _, kind) in enumerate(names) if key == member.key and i in counting)
         if columns:
             networks.append(_network(member, columns, place))
+    record = load_data_record(studies, blend.data)
+    coloured = record.shape[2] > 1 and any(network.preprocess.channels > 1 for network in networks)
     return BlendScorer(
         blend=blend,
         rule=rule,
-        shape=_shape(load_data_record(studies, blend.data).shape),
+        shape=_shape(record.shape),
+        seen=record.seen or Seen.unknown(coloured=coloured),
         _networks=tuple(networks),
         _members=members,
         _device=place,
@@ -182,8 +232,8 @@ def _counting(rule: Blend) -> set[int]:
     return found
 
 
-def _snapped(rows: Rows, rule: Blend) -> Rows:
-    """Error vectors (n, m), those within the noise of a ranked one replaced by that one."""
+def _snapped(rows: Floats32, rule: Blend) -> Floats32:
+    """Error vectors (n, m), where an error within the noise of a ranked error is replaced by that one."""
     bases = [part.normaliser.base for part in rule.parts if part.normaliser.name != "robust-z"]
     if not bases:
         return rows
@@ -209,18 +259,22 @@ def _network(member: Member, columns: tuple[tuple[int, str], ...], device: torch
     )
 
 
+def _blocks(images: Images) -> Iterator[Images]:
+    return (images[start : start + BLOCK] for start in range(0, len(images), BLOCK))
+
+
 def _shape(numbers: Sequence[int]) -> ImageShape:
     height, width, channels = numbers
     return (height, width, channels)
 
 
 def probe(scorer: BlendScorer) -> dict[str, Any]:
-    """Error vectors of a few images that are made, not taken: by them another machine knows whether it scores alike."""
+    """Error vectors of a few made-up images, by which another machine can tell whether it scores alike."""
     return {"vectors": scorer.vectors(_probe_images(scorer.shape)).astype(float).tolist()}
 
 
 def check_probe(studies: Path, name: str, wanted: Mapping[str, Any]) -> None:
-    """Whether the blend `name` gives the error vectors of `probe` here.
+    """Check that the blend `name` gives here the error vectors that `probe` gave elsewhere.
 
     Raises:
         DataError: if they differ by more than a thousandth.

@@ -6,6 +6,7 @@ from ensemble_ad.families import (
     contrast,
     cutpaste,
     fcn,
+    inpaint,
     memory,
     mesdnet,
     multi_encoder,
@@ -33,6 +34,7 @@ FAMILIES: dict[str, Family] = {
         memory.FAMILY,
         pca.FAMILY,
         cutpaste.FAMILY,
+        inpaint.FAMILY,
         contrast.FAMILY,
     )
 }

@@ -52,6 +52,7 @@ class Family:
         widths: the widths that a study tries with a GPU, ascending.
         cpu_width: the largest width that a study without a GPU tries unless it is told otherwise.
         ranges: what a study searches besides the architecture.
+        own_ranges: the same of single architectures, where it differs from one to another.
         reconstructs: whether the models reconstruct; those that do not have no loss to choose and no error kinds.
         transductive: whether the models are trained on the unlabelled test images too.
     """
@@ -66,8 +67,13 @@ class Family:
     widths: tuple[int, ...]
     cpu_width: int
     ranges: SearchRanges = USUAL_RANGES
+    own_ranges: Callable[[Architecture], SearchRanges] | None = None
     reconstructs: bool = True
     transductive: bool = False
+
+    def ranges_of(self, architecture: Architecture) -> SearchRanges:
+        """What a study searches besides that architecture."""
+        return self.ranges if self.own_ranges is None else self.own_ranges(architecture)
 
     def widths_up_to(self, most: int) -> tuple[int, ...]:
         """The widths to try, none above `most`.

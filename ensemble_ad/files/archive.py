@@ -1,4 +1,4 @@
-"""A zip or folder of plain files from elsewhere: what is in it, read no further than it says that there is."""
+"""A zip or folder of plain files that may be a stranger's: no file is read beyond the size that is told of it."""
 
 import stat
 import struct
@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from ensemble_ad.errors import DataError, EnsadError, in_one_line
 from ensemble_ad.files.whole import clear_errors, file_hash
@@ -19,7 +19,12 @@ _BLOCK = 1 << 20
 
 
 class Archive:
-    """An opened zip or folder: its files by name, which are plain files, and their sizes."""
+    """An opened zip or folder of plain files.
+
+    Attributes:
+        path: the zip or folder.
+        sizes: bytes of each file by its name.
+    """
 
     def __init__(self, path: Path, sizes: Mapping[str, int], open_file: Callable[[str], IO[bytes]]) -> None:
         self.path = path
@@ -27,29 +32,33 @@ class Archive:
         self._open = open_file
 
     def read(self, name: str, most: int) -> bytes:
-        """The content of a small file."""
+        """The content of a file of at most `most` bytes."""
         with _reading(self.path), self._open(name) as file:
             content = file.read(most + 1)
         if len(content) > most:
             raise DataError(f"{self.path} holds {name} of more than {most} bytes")
         return content
 
-    def copy(self, name: str, target: Path, told: Mapping[str, Any]) -> None:
-        """Write a file to `target`, no more than the `size` told of it, and verify its checksum."""
+    def copy(self, name: str, target: Path, *, size: int, checksum: str) -> None:
+        """Write a file to `target`, no more than `size` bytes of it, and verify its checksum.
+
+        Raises:
+            DataError: if the file has another size or checksum, or cannot be read.
+            StorageError: if `target` cannot be written.
+        """
         target.parent.mkdir(parents=True, exist_ok=True)
-        left = int(told["size"])
-        with _reading(self.path), self._open(name) as file:
-            with clear_errors(target, "write"), target.open("wb") as out:
-                while left > 0:
-                    with _reading(self.path):
-                        block = file.read(min(_BLOCK, left))
-                    if not block:
-                        break
-                    out.write(block)
-                    left -= len(block)
-            more = file.read(1)
-        if left or more or file_hash(target) != told["checksum"]:
+        with clear_errors(target, "write"), target.open("wb") as out:
+            for block in self._blocks(name, size + 1):
+                out.write(block)
+        if target.stat().st_size != size or file_hash(target) != checksum:
             raise DataError(f"{self.path} is damaged: {name} is not what its checksum says; export it again")
+
+    def _blocks(self, name: str, most: int) -> Iterator[bytes]:
+        """The first `most` bytes of a file, block by block."""
+        with _reading(self.path), self._open(name) as file:
+            while most > 0 and (block := file.read(min(_BLOCK, most))):
+                most -= len(block)
+                yield block
 
 
 @contextmanager

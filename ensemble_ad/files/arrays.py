@@ -18,31 +18,32 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Read all arrays of an .npz.
 
-    numpy alone would allocate what a header claims, be it 1e12 elements, before it finds that they are not there.
+    Headers are checked first: numpy alone allocates what a header claims, be it 1e12 elements, before it reads them.
 
     Returns:
         Arrays of numbers or text by name.
 
     Raises:
-        StorageError: if the file is missing, is none, would unpack to much more than it is, or an array is of objects
-            or not of the size that its header says.
+        StorageError: if the file is missing or no .npz, would unpack to much more than its size, or holds an array of
+            objects or of another size than its header says.
     """
     try:
         with path.open("rb") as opened, zipfile.ZipFile(opened) as file:
             check_zip(path, file.infolist())
-            arrays = {}
-            for entry in file.infolist():
-                with file.open(entry) as array:
-                    _check_header(array, entry.file_size)
-                with file.open(entry) as array:
-                    name = entry.filename.removesuffix(".npy")
-                    arrays[name] = np.lib.format.read_array(array, allow_pickle=False)
-            return arrays
+            return {entry.filename.removesuffix(".npy"): _read(file, entry) for entry in file.infolist()}
     except FileNotFoundError:
         raise StorageError(f"cannot read {path}: No such file or directory; look at that path") from None
     except Exception as error:  # zlib's, the tokenizer's and the parser's too
         why = in_one_line(error, 200)
         raise StorageError(f"{path} is not a file of arrays: {why}") from error
+
+
+def _read(file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    with file.open(entry) as array:
+        _check_header(array, entry.file_size)
+    with file.open(entry) as array:
+        read: npt.NDArray[Any] = np.lib.format.read_array(array, allow_pickle=False)
+    return read
 
 
 def _check_header(file: IO[bytes], size: int) -> None:

@@ -14,7 +14,7 @@ from ensemble_ad.errors import DataError
 ID = "ID"
 _SHOWN = 80
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-# What spreadsheets take for a formula, and may run; a number is none.
+# Spreadsheets take this for a formula and may run it; a number is no formula.
 _FORMULA = re.compile(r"(?!\s*[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?\s*$)\s*[=+\-@|%]")
 
 
@@ -25,43 +25,92 @@ class IdTable(NamedTuple):
     values: list[str]
 
 
-def read_id_table(path: Path, value: str) -> IdTable:
-    """Read the columns `ID` and `value` (in any case) of a CSV file.
+class CsvTable(NamedTuple):
+    """A CSV file's cells as text, as they stand there.
+
+    Attributes:
+        header: the names of the columns.
+        rows: one list for each row, as long as the header; at least one.
+        lines: the line on which each row stands, for messages.
+    """
+
+    header: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+
+
+def read_csv_table(path: Path, needs: str) -> CsvTable:
+    """Read a CSV file with a header.
+
+    Args:
+        path: the file.
+        needs: which columns it must have, for messages.
 
     Raises:
-        DataError: if the file is missing, is not CSV, lacks a column, is empty or repeats an id.
+        DataError: if the file is missing, is not CSV, is empty, or has a row of another length than its header.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file, strict=True))
+            every = list(csv.reader(file, strict=True))
     except FileNotFoundError:
         raise DataError(f"the file {path} does not exist; name another") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} must be a CSV file with the columns {ID},{value}: {error}") from error
-    header = [name.strip().lower() for name in rows[0]] if rows else []
-    if ID.lower() not in header or value.lower() not in header:
-        raise DataError(
-            f"{path} must have the columns {ID},{value}, but starts with {','.join(rows[0])[:80]!r}"
-            if rows
-            else f"{path} must have the columns {ID},{value}, but is empty"
-        )
-    id_at, value_at = header.index(ID.lower()), header.index(value.lower())
-    ids, values = [], []
-    seen: set[str] = set()
-    for number, row in enumerate(rows[1:], start=2):
-        if not row:
-            continue
-        if len(row) != len(header):
+        raise DataError(f"{path} must be a CSV file with the columns {needs}: {error}") from error
+    if not every:
+        raise DataError(f"{path} must have the columns {needs}, but is empty")
+    header = every[0]
+    if not header:
+        raise DataError(f"{path} must have the columns {needs}, but starts with ''")
+    rows, lines = [], []
+    for number, row in enumerate(every[1:], start=2):
+        if row and len(row) != len(header):
             raise DataError(f"{path} line {number} must have {len(header)} cells, but has {len(row)}")
-        name = row[id_at].strip()
+        if row:
+            rows.append(row)
+            lines.append(number)
+    if not rows:
+        raise DataError(f"{path} must have a row an image, but has none")
+    return CsvTable(header, rows, lines)
+
+
+def column_of_ids(path: Path, table: CsvTable, at: int) -> list[str]:
+    """The ids in a column of a table, without spaces around them.
+
+    Raises:
+        DataError: if an id comes again.
+    """
+    ids, seen = [], set[str]()
+    for row, number in zip(table.rows, table.lines, strict=True):
+        name = row[at].strip()
         if name in seen:
             raise DataError(f"{path} must name each id once, but {shown(name)} comes again on line {number}")
         seen.add(name)
         ids.append(name)
-        values.append(row[value_at].strip())
-    if not ids:
-        raise DataError(f"{path} must have a row an image, but has none")
-    return IdTable(ids, values)
+    return ids
+
+
+def read_id_table(path: Path, value: str) -> IdTable:
+    """Read the columns `ID` and `value` (in any case) of a CSV file.
+
+    Raises:
+        DataError: if the file is missing, is not CSV, lacks one of the columns, has one of them twice, is empty or
+            repeats an id.
+    """
+    needs = f"{ID},{value}"
+    table = read_csv_table(path, needs)
+    header = [name.strip().lower() for name in table.header]
+    places = []
+    for name in (ID, value):
+        if name.lower() not in header:
+            raise DataError(f"{path} must have the columns {needs}, but starts with {','.join(table.header)[:80]!r}")
+        if header.count(name.lower()) > 1:
+            raise DataError(
+                f"{path} must have the columns {needs} once each, but has {name} {header.count(name.lower())} times; "
+                "remove or rename the others"
+            )
+        places.append(header.index(name.lower()))
+    ids = column_of_ids(path, table, places[0])
+    return IdTable(ids, [row[places[1]].strip() for row in table.rows])
 
 
 def shown(cell: str) -> str:
@@ -79,16 +128,16 @@ def is_formula(cell: str) -> bool:
 
 
 def is_text(cell: str) -> bool:
-    """Whether a file, a terminal and a CSV file take it: no control characters, and nothing that is not Unicode."""
+    """Whether a cell holds Unicode text without control characters, which any terminal and any file takes."""
     return _NO_TEXT.search(cell) is None
 
 
 def check_cells(cells: Iterable[str], what: str) -> None:
-    """Refuse ids that must be written as they are, and that are no text or that a spreadsheet may take for formulas.
+    """Refuse ids that cannot be written into a CSV file: no text, or what a spreadsheet may take for a formula.
 
     Args:
         cells: the ids.
-        what: they are ids of, for the message.
+        what: whose ids they are, for the message.
 
     Raises:
         DataError: naming the first.

@@ -11,7 +11,7 @@ from ensemble_ad.errors import StorageError
 from ensemble_ad.files.whole import clear_errors, whole_file
 
 MOST_JSON = 16 << 20
-"""Bytes of a JSON file of ours, at most; what ids of images go into may be `MOST_IDS`."""
+"""The most bytes of a JSON file of ours; one that holds ids of images may have `MOST_IDS`."""
 MOST_IDS = 64 << 20
 _BEYOND = 1 << 64
 
@@ -20,7 +20,7 @@ def write_json(path: Path, value: Any, *, most: int = MOST_JSON) -> None:
     """Write `value` as indented JSON; numbers must be finite (JSON has no NaN).
 
     Raises:
-        StorageError: if it cannot be written, or has more than `most` bytes, so that `read_json` would refuse it.
+        StorageError: if it cannot be written, or would have more than `most` bytes, which `read_json` refuses.
     """
     text = json.dumps(value, indent=1, allow_nan=False) + "\n"
     if len(text) > most:
@@ -47,10 +47,10 @@ def read_json(path: Path, *, most: int = MOST_JSON) -> Any:
 
 
 def parse_json(text: bytes) -> Any:
-    """As `read_json`, of text.
+    """The value of a JSON text, which has to be as `read_json` says.
 
     Raises:
-        ValueError: if it is not such JSON.
+        ValueError: if the text is not such JSON.
         RecursionError: if it is nested too deeply.
     """
     value = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_bounded)
@@ -79,7 +79,7 @@ def _bounded(text: str) -> int:
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Whether a JSON value is of a kind: a type, several, or a dict of the kinds of what it has to hold."""
+    """Whether a JSON value is of a kind: a type, one of several types, or a dict of names with the kinds of values."""
     if isinstance(kind, dict):
         return isinstance(value, dict) and all(name in value and fits(value[name], kind[name]) for name in kind)
     return isinstance(value, kind)

@@ -3,20 +3,25 @@
 import errno
 import hashlib
 import os
+import secrets
 import shutil
+import stat
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ensemble_ad.errors import StorageError
+from ensemble_ad.files.output import is_stream, open_stream, resolved
 
 _HASH_BLOCK = 1 << 24
+_LONG_NAME = 200  # bytes; file systems allow 255, and a part's name is longer than the file's
 
 
 @contextmanager
 def clear_errors(path: Path, doing: str, *, but: type[OSError] | tuple[()] = ()) -> Iterator[None]:
-    """Turn what the operating system says about `path` into one line that says what to do.
+    """Turn the operating system's errors about `path` into one line that says what to do.
 
     Raises:
         StorageError: on any OSError (no space, no permission, a file where a folder should be, ...) except `but`.
@@ -51,29 +56,70 @@ def make_folder(path: Path) -> Path:
 
 
 @contextmanager
-def whole_file(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
-    """Give a temporary path to write to; on leaving without an error it becomes `path`, synced.
+def whole_file(path: Path, *, overwrite: bool = True, named_by_user: bool = False) -> Iterator[Path]:
+    """Give a temporary path to write to; on leaving without an error that file is synced and becomes `path`.
 
-    With `overwrite=False` an existing `path` is left alone and FileExistsError raised, also when two processes race.
+    Args:
+        path: the file.
+        overwrite: False leaves an existing `path` alone and raises FileExistsError, also when two processes race.
+        named_by_user: follow links, and write into what is no regular file (a device, a pipe, /dev/stdout), which is
+            never replaced. What the user did not name is replaced whatever it is, so that no link leads elsewhere.
+
+    Raises:
+        StorageError: if it cannot be written.
     """
-    make_folder(path.parent)
+    if named_by_user and is_stream(path):
+        with _poured(path) as part:
+            yield part
+        return
     with clear_errors(path, "write"):
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-    part = Path(name)
+        place = resolved(path) if named_by_user else path
+    make_folder(place.parent)
+    part = _part_of(place)
     try:
         with clear_errors(path, "write"):
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # the umask takes from that
             yield part
-            with part.open("rb") as written:
-                os.fsync(written.fileno())
-            part.chmod(0o644)
+            _sync(part)
             if overwrite:
-                part.replace(path)
+                _keep_mode(place, part)
+                part.replace(place)
         if not overwrite:
             with clear_errors(path, "write", but=FileExistsError):
-                _name_unless_taken(part, path)
+                _name_unless_taken(part, place)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _poured(path: Path) -> Iterator[Path]:
+    """Give a temporary file, and write what it holds in the end into `path`."""
+    with clear_errors(path, "write"), tempfile.TemporaryDirectory(prefix="ensad-") as folder:
+        part = Path(folder) / "output"
+        part.touch()
+        yield part
+        sys.stdout.flush()
+        with part.open("rb") as source, open_stream(path) as stream:
+            shutil.copyfileobj(source, stream)
+
+
+def _part_of(path: Path) -> Path:
+    """A name beside `path` that nobody has, for what is not whole yet."""
+    name = path.name if len(os.fsencode(path.name)) < _LONG_NAME else path.name[: _LONG_NAME // 4]
+    return path.parent / f".{name}.{secrets.token_hex(4)}.part"
+
+
+def _keep_mode(old: Path, new: Path) -> None:
+    """Whoever may read and write the file that is replaced may do so with the new one."""
+    with suppress(FileNotFoundError):
+        mode = old.stat(follow_symlinks=False).st_mode
+        if stat.S_ISREG(mode):
+            new.chmod(mode & 0o777)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 def _name_unless_taken(part: Path, path: Path) -> None:
@@ -90,34 +136,36 @@ def _name_unless_taken(part: Path, path: Path) -> None:
 def whole_folder(path: Path) -> Iterator[Path]:
     """As `whole_file`, for a folder: it appears at `path` with everything in it, or not at all.
 
-    If `path` exists by then (another process finished the same work), the newer copy is dropped.
+    If `path` exists by then (another process finished the same work), it stays, and this folder is dropped.
     """
     make_folder(path.parent)
-    with clear_errors(path, "write"):
-        part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    part = _part_of(path)
     try:
         with clear_errors(path, "write"):
+            part.mkdir()
             yield part
             for item in part.iterdir():
-                with item.open("rb") as written:
-                    os.fsync(written.fileno())
-            part.chmod(0o755)
-            try:
-                part.rename(path)
-            except OSError as error:
-                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                    raise
+                _sync(item)
+            _rename_unless_taken(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def _rename_unless_taken(part: Path, path: Path) -> None:
+    try:
+        part.rename(path)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+
+
 @contextmanager
 def hidden_folder(parent: Path, name: str) -> Iterator[Path]:
-    """A folder of one's own inside `parent`, hidden from those who list it, removed in the end.
+    """A temporary folder inside `parent` whose name begins with a dot; it is removed on leaving.
 
     Args:
-        parent: made if it is not there.
-        name: what the folder's name begins with, after a dot.
+        parent: the folder around it; made if it is not there.
+        name: what the folder's name begins with, after the dot.
 
     Raises:
         StorageError: if it cannot be made.
@@ -132,7 +180,7 @@ def hidden_folder(parent: Path, name: str) -> Iterator[Path]:
 
 
 def remove_parts(path: Path) -> None:
-    """Remove what processes that were killed had half written of `path`; none may be writing it now.
+    """Remove what killed processes had half written of `path`; no process may be writing it now.
 
     Raises:
         StorageError: if one cannot be removed.
@@ -143,7 +191,7 @@ def remove_parts(path: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename what is damaged to a hidden name beside it that nothing reads, and return that name.
+    """Rename something damaged to a hidden name beside it that nothing reads, and return that name.
 
     Raises:
         StorageError: if it cannot be renamed.

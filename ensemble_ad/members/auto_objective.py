@@ -1,6 +1,7 @@
-"""The objective `auto`: `separation`, until what is known shows that it cannot be trusted; then `both`.
+"""The objective `auto`: `separation`, until the finished trials show that it cannot be trusted; then `both`.
 
-A guard is a pure function that gives a reason in words, or nothing; the first one that fires moves a study.
+A guard is a pure function of the finished trials that gives a reason in words, or nothing. The first reason moves the
+study to `both`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,11 +14,12 @@ from ensemble_ad.members.defect_aucs import synthetic_values
 from ensemble_ad.members.measured import Objectives
 from ensemble_ad.statistics import MOST_ANOMALIES, rank_correlation
 
-FEW_ANOMALIES = 0.1  # from there on `both` was the better of the two on 40 tasks of handwritten digits
+FEW_ANOMALIES = 0.1  # with so few, `both` was better than `separation` on 40 tasks of handwritten digits
 TRIALS_TO_JUDGE = 5
 TRIALS_TO_COMPARE = 8
 _ONE_SIDED_5_PERCENT = 1.645
-_CHANCE = 0.1  # each trial passes over a kind by chance with 1% at most, and trials of one test set err together
+# A trial passes over a kind of error by chance in 1% of cases at most, but trials of one test set err together.
+_CHANCE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +27,9 @@ class Circumstances:
     """What is known before the first trial.
 
     Attributes:
-        reference_rows: held-out normal images.
-        test_rows: test images.
-        anomaly_share: what the user said of the share of anomalies in the test set, or None.
+        reference_rows: how many normal images are held out.
+        test_rows: how many test images there are.
+        anomaly_share: the share of anomalies in the test set, where the user gave it.
     """
 
     reference_rows: int
@@ -44,12 +46,12 @@ class Finished:
     """What one finished trial says, by the kind of error that its objective chose.
 
     Attributes:
-        separation: A.
-        standard_error: of A.
-        share: estimated share of anomalies in the test set, by its scores (`statistics.estimate_share`).
-        least_share: its lower bound.
-        implausible: kinds of error that `separation` passed over.
-        kinds: AUC of each kind of pseudo-anomaly.
+        separation: the separation A.
+        standard_error: A's standard error.
+        share: the share of anomalies in the test set that its scores speak of (`statistics.estimate_share`).
+        least_share: the lower bound of that share.
+        implausible: the kinds of error that `separation` passed over.
+        kinds: the AUC of each kind of pseudo-anomaly.
     """
 
     separation: float
@@ -61,7 +63,7 @@ class Finished:
 
     @classmethod
     def of(cls, known: Objectives) -> "Finished":
-        """What a member's objectives say, of a study whose objective is `auto`: such a member has all of them."""
+        """What the objectives say of a member that a study by `auto` made; such a member has all of them."""
         assert known.separation
         assert known.share
         assert known.synthetic
@@ -77,7 +79,7 @@ class Finished:
 
 
 def first_objective(known: Circumstances) -> tuple[str, str]:
-    """What `auto` begins with, and why where that is not `separation`."""
+    """The objective that `auto` begins with, and the reason where that is not `separation`."""
     if known.test_rows == 0:
         return "synthetic", "there are no test images"
     if known.reference_rows < REFERENCE_LEAST:
@@ -88,7 +90,7 @@ def first_objective(known: Circumstances) -> tuple[str, str]:
 
 
 def guard(finished: Sequence[Finished], known: Circumstances) -> str:
-    """Why a study shall move from `separation` to `both`; empty where it need not."""
+    """The reason to move a study from `separation` to `both`; empty where there is none."""
     if len(finished) < TRIALS_TO_JUDGE:
         return ""
     best = max(finished, key=lambda trial: trial.separation)

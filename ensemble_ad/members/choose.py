@@ -3,21 +3,22 @@
     terms = term {"," term}
     term  = FAMILY | FAMILY ":" COUNT | FAMILY ":all" | KEY
 
-A family alone stands for its best five. Best is by the objective of the family's newest member: values of different
-objectives do not compare, so members that were judged otherwise (by labels, say) come in by their key only. Where it is
-`both`, every member counts that has both values, whichever of the two chose its epoch.
+A family alone stands for its best five members. The objective of the family's newest member says which are best.
+Values of different objectives do not compare, so a member that was judged by another objective (by labels, say) comes
+in only by its key. Where the objective is `both`, every member with both values counts, whichever objective chose its
+epoch.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ensemble_ad.errors import UsageError
 from ensemble_ad.members.defect_aucs import synthetic_values
 from ensemble_ad.members.objectives import borda
 from ensemble_ad.members.store import Member
+from ensemble_ad.statistics.arrays import Floats64
 
 BEST_OF_A_FAMILY = 5
 _WITH_KINDS = ("synthetic", "both")
@@ -28,9 +29,9 @@ class Term:
     """One term of `--members` and what it stands for.
 
     Attributes:
-        text: as typed.
-        members: best first.
-        left_out: members of the family that were judged by another objective than its newest.
+        text: the term as typed.
+        members: its members, best first.
+        left_out: how many of the family's members were judged by another objective than its newest.
     """
 
     text: str
@@ -65,8 +66,8 @@ def select(members: Sequence[Member], text: str) -> list[Term]:
         else:
             known = ", ".join(f"{family} ({len(some)})" for family, some in sorted(families.items()))
             raise UsageError(
-                f"no member or family {name!r} is cached for this data; there are {known or 'none'}; "
-                f"run `ensad tune --family {name if name.isidentifier() else 'fcn'}` or see `ensad compare`"
+                f"no member or family {name!r} is cached for this data; there are {known or 'none'}; name some of "
+                "these, see `ensad compare`, or make others with `ensad tune --family FAMILY`"
             )
     seen: set[str] = set()
     for term in terms:
@@ -77,16 +78,16 @@ def select(members: Sequence[Member], text: str) -> list[Term]:
     return terms
 
 
-def worth(members: Sequence[Member], objective: str) -> npt.NDArray[np.float64]:
-    """How good members are by an objective, beside each other.
+def worth(members: Sequence[Member], objective: str) -> Floats64:
+    """How good members are by an objective, compared with each other.
 
     Args:
-        members: judged alike, as by `judged_alike`.
-        objective: its name.
+        members: members that were judged alike (`judged_alike`).
+        objective: the objective's name.
 
     Returns:
-        float64 (n,), higher = better: the objective's value, negative where less is better; for `synthetic` the mean
-        over the kinds of pseudo-anomaly that tell these members apart; for `both` Borda's mean rank of the two.
+        float64 (n,), higher = better: the objective's value, negated where less is better; for `synthetic` the mean
+        AUC over the kinds of pseudo-anomaly that tell these members apart; for `both` Borda's mean rank of the two.
     """
     if objective not in _WITH_KINDS:
         return np.array([member.sort_value for member in members])
@@ -98,7 +99,7 @@ def worth(members: Sequence[Member], objective: str) -> npt.NDArray[np.float64]:
 
 
 def judged_alike(members: Sequence[Member]) -> list[Member]:
-    """Those of `members` (oldest first) whose values compare with the newest one's."""
+    """The members among `members` (oldest first) whose values compare with the newest one's."""
     newest = members[-1].info.objective.name
     if newest == "both":
         return [m for m in members if m.info.recipe.labels is None and _has_both(m)]
@@ -107,7 +108,7 @@ def judged_alike(members: Sequence[Member]) -> list[Member]:
 
 
 def best_first(members: Sequence[Member], objective: str) -> list[Member]:
-    """Members that were judged alike, by their worth, then by their key."""
+    """Members that were judged alike, sorted by their worth, then by their key."""
     order = sorted(
         zip(-worth(members, objective), [m.key for m in members], members, strict=True), key=lambda row: row[:2]
     )
@@ -119,14 +120,14 @@ def _has_both(member: Member) -> bool:
 
 
 def of_one_data_set(members: Sequence[Member], prefix: str | None) -> tuple[list[Member], int]:
-    """The members of the data set whose fingerprint begins with `prefix`, or of the one last worked on.
+    """The members of one data set: of the one whose fingerprint begins with `prefix`, or of the newest member's.
 
     Args:
-        members: oldest first, at least one.
-        prefix: of the fingerprint; None takes the newest member's data set.
+        members: all members, oldest first, at least one.
+        prefix: the beginning of a fingerprint; None takes the newest member's data set.
 
     Returns:
-        Its members, oldest first, and how many others there are.
+        The data set's members, oldest first, and how many other members there are.
 
     Raises:
         UsageError: if no data set, or more than one, begins so.

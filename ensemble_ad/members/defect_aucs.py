@@ -8,6 +8,7 @@ import numpy.typing as npt
 from ensemble_ad import statistics
 from ensemble_ad.errors import DataError
 from ensemble_ad.statistics import Estimate
+from ensemble_ad.statistics.arrays import Floats64
 
 SOLVED = 0.98
 UNSOLVED = 0.55
@@ -21,7 +22,7 @@ def synthetic_aucs(normal: npt.ArrayLike, pseudo: Mapping[str, npt.ArrayLike]) -
 
     Args:
         normal: (n,) scores of normal images, higher = more anomalous.
-        pseudo: (k,) scores of the defects, a kind.
+        pseudo: (k,) scores of the defects, by kind.
 
     Raises:
         DataError: for no kinds, NaN, no scores or wrong dimensions.
@@ -34,11 +35,11 @@ def synthetic_aucs(normal: npt.ArrayLike, pseudo: Mapping[str, npt.ArrayLike]) -
 def kept_kinds(table: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
     """The kinds that tell trials apart.
 
-    Dropped is a kind that every trial solves (all AUCs above 0.98) and one that no trial does (none is 0.55 or more,
-    which is some two standard errors above chance with 256 defects). If that drops all, all are kept.
+    A kind that every trial solves (all AUCs above 0.98) is dropped, and so is a kind that no trial solves (no AUC of
+    0.55, some two standard errors above chance with 256 defects). If that drops all kinds, all are kept.
 
     Args:
-        table: a row a trial: AUC of each kind; the same kinds in all.
+        table: a row a trial, with the AUC of each kind; all rows have the same kinds.
 
     Raises:
         DataError: for no trials or kinds, kinds that differ, or an AUC outside [0, 1].
@@ -48,7 +49,7 @@ def kept_kinds(table: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
     return tuple(names[i] for i in np.flatnonzero(tells)) or names
 
 
-def synthetic_values(table: Sequence[Mapping[str, float]]) -> npt.NDArray[np.float64]:
+def synthetic_values(table: Sequence[Mapping[str, float]]) -> Floats64:
     """Each trial's mean AUC over the kept kinds, float64 (n_trials,): higher is better.
 
     Which kinds are kept depends on all trials, so values of different calls are not comparable.
@@ -58,11 +59,11 @@ def synthetic_values(table: Sequence[Mapping[str, float]]) -> npt.NDArray[np.flo
     """
     names, aucs = _columns(table)
     kept = kept_kinds(table)
-    values: npt.NDArray[np.float64] = aucs[:, [name in kept for name in names]].mean(axis=1)
+    values: Floats64 = aucs[:, [name in kept for name in names]].mean(axis=1)
     return values
 
 
-def _columns(table: Sequence[Mapping[str, float]]) -> tuple[tuple[str, ...], npt.NDArray[np.float64]]:
+def _columns(table: Sequence[Mapping[str, float]]) -> tuple[tuple[str, ...], Floats64]:
     """Kinds, and the AUCs as float64 (trials, kinds)."""
     if not table or not table[0]:
         raise DataError("at least one trial with one kind of pseudo-anomaly is needed, got none; score some first")

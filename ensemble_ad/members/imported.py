@@ -1,19 +1,18 @@
-"""Scores that another program made, as a member: two CSV files in, and `--members NAME` finds them."""
+"""Floats32 that another program made, as a member: two CSV files in, and `--members NAME` finds them."""
 
 import csv
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import DataError, UsageError
-from ensemble_ad.files.id_table import ID, IdTable, check_cells, read_id_table, shown
+from ensemble_ad.files.id_table import ID, check_cells, read_id_table, shown
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.files.whole import whole_file
 from ensemble_ad.members.data_record import DataRecord, save_data_record
@@ -21,12 +20,12 @@ from ensemble_ad.members.info import ChosenBy, MemberInfo, RecipeInfo
 from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.store import Member, discard_damaged, save_member
 from ensemble_ad.statistics import separation
+from ensemble_ad.statistics.arrays import Floats32
 
 SCORE = "score"
 ORIGIN = "imported"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _SHOWN = 3
-Scores = npt.NDArray[np.float32]
 
 
 def is_imported(member: Member) -> bool:
@@ -58,7 +57,7 @@ def write_template(path: Path, dataset: Dataset) -> int:
     check_cells(ids, "the training set")
     try:
         with (
-            whole_file(path, overwrite=False) as part,
+            whole_file(path, overwrite=False, named_by_user=True) as part,
             part.open("w", newline="", encoding="utf-8") as file,
         ):
             csv.writer(file, lineterminator="\n").writerows([(ID, SCORE), *((name, "") for name in ids)])
@@ -98,31 +97,31 @@ def import_scores(
     if not len(dataset.test):
         raise DataError("there are no test images, so there is nothing to blend the scores for")
     wanted = reference_ids(dataset)
-    tested = _scores(test, read_id_table(test, SCORE), dataset.test.ids, dataset.test.ids, "test images")
-    held_out = _scores(
-        reference, read_id_table(reference, SCORE), wanted, dataset.train.ids, "held-out training images"
-    )
+    held_out = _scores(reference, wanted, dataset.train.ids, "held-out training images")
+    tested = _scores(test, dataset.test.ids, dataset.test.ids, "test images")
     if tested.min() == tested.max():
         raise DataError(f"{test} gives every image the score {tested[0]}, which ranks nothing")
-    values = json_hash([[float(x) for x in held_out], [float(x) for x in tested]])
-    labels = None if labels_used == "none" else labels_used
-    identity = {"data": dataset.fingerprint, "family": name, "scores": values, "labels": labels}
-    key = f"{name}-{json_hash(identity)[:12]}"
-    judged = separation(held_out, tested)
-    discard_damaged(studies, key)
+    info = _info(dataset, name, held_out, tested, None if labels_used == "none" else labels_used)
+    discard_damaged(studies, info.key)
     save_data_record(studies, DataRecord.of(dataset))
+    return save_member(studies, info, reference={SCORE: held_out}, test={SCORE: tested}, weights={})
+
+
+def _info(dataset: Dataset, name: str, held_out: Floats32, tested: Floats32, labels: str | None) -> MemberInfo:
+    values = json_hash([[float(x) for x in held_out], [float(x) for x in tested]])
+    identity = {"data": dataset.fingerprint, "family": name, "scores": values, "labels": labels}
+    judged = separation(held_out, tested)
     measured = Measured(value=judged.value, standard_error=judged.standard_error)
-    # What every member's recipe has; there was no crop, size or epoch that could be known.
+    # Every member's recipe has these; what crop, size or epochs another program had cannot be known.
     recipe = {**identity, "preprocess": {"crop": [None], "size": [None]}, "training": {"epochs": 0}}
-    info = MemberInfo(
-        key=key,
+    return MemberInfo(
+        key=f"{name}-{json_hash(identity)[:12]}",
         origin=ORIGIN,
         recipe=RecipeInfo.from_json(recipe),
         objective=ChosenBy(name="separation", direction="maximize", column=SCORE, **asdict(measured)),
         separation=measured,
         created=datetime.now(UTC).isoformat(timespec="microseconds"),
     )
-    return save_member(studies, info, reference={SCORE: held_out}, test={SCORE: tested}, weights={})
 
 
 def check_name(name: str, taken: Collection[str]) -> None:
@@ -137,10 +136,9 @@ def check_name(name: str, taken: Collection[str]) -> None:
         raise UsageError(f"--name must not be a family's, and {name} is one; choose another")
 
 
-def _scores(
-    path: Path, table: IdTable, wanted: list[str] | tuple[str, ...], known: tuple[str, ...], what: str
-) -> Scores:
-    """The scores of `wanted`, float32 in their order; all of `known` may be in the file."""
+def _scores(path: Path, wanted: Sequence[str], known: Sequence[str], what: str) -> Floats32:
+    """The scores of `wanted` in a file, float32 in their order; the file may have all of `known`."""
+    table = read_id_table(path, SCORE)
     by_id = dict(zip(table.ids, table.values, strict=True))
     missing, unknown = [name for name in wanted if name not in by_id], sorted(by_id.keys() - set(known))
     for problem, some in ((f"lacks {len(missing)}", missing), (f"has {len(unknown)} unknown ids", unknown)):

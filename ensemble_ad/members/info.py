@@ -12,6 +12,7 @@ from ensemble_ad.members.measured import MEASURED, Measured, Objectives, UnfitEr
 
 FORMAT = 1
 _COLUMN = re.compile(r"[A-Za-z0-9_.+-]{1,100}")
+_CHECKSUM = re.compile(r"[0-9a-f]{32}")
 _NUMBER = (int, float)
 _MOST = 1 << 53
 _KINDS: dict[str, Any] = {
@@ -50,10 +51,10 @@ class ChosenBy:
     """The objective that chose a member's epoch and kind of error.
 
     Attributes:
-        name: the objective's.
+        name: the objective's name.
         direction: `maximize` or `minimize`.
-        value: the member's, in that direction.
-        standard_error: of the value; NaN where it is not known.
+        value: the member's value, in that direction.
+        standard_error: the value's; NaN where it is not known.
         column: the kind of error that the value holds for.
     """
 
@@ -63,17 +64,21 @@ class ChosenBy:
     standard_error: float = float("nan")
     column: str
 
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, which have no NaN."""
+        return {name: value for name, value in asdict(self).items() if value == value}
+
 
 @dataclass(frozen=True, kw_only=True)
 class EpochInfo:
     """One epoch of a training.
 
     Attributes:
-        number: from 1.
+        number: the epoch's, from 1.
         loss: mean training loss.
-        value: the objective's.
+        value: the objective's value.
         rate: images trained a second.
-        parts: that each batch was computed in; more than 1 where memory did not suffice for a whole one.
+        parts: how many parts each batch was computed in; more than 1 where memory did not suffice for a whole batch.
     """
 
     number: int
@@ -94,15 +99,15 @@ class EpochInfo:
         Raises:
             UnfitError: if it is none.
         """
-        if not fits(value, _EPOCH):
+        parts = value.get("parts", 1) if fits(value, _EPOCH) else None
+        if not isinstance(parts, int):
             raise UnfitError("history")
-        parts = value.get("parts", 1)
         return cls(number=value["epoch"], loss=value["loss"], value=value["value"], rate=value["rate"], parts=parts)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialInfo:
-    """The trial of a study that made a member: its number, and the parameters that it drew."""
+    """The trial that made a member: its study, its number, and the parameters that it drew."""
 
     study: str
     number: int
@@ -119,19 +124,19 @@ class Seconds:
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeInfo:
-    """What of a member's recipe is read without torch.
+    """What can be read of a member's recipe without torch.
 
     Attributes:
-        family: its name.
-        data: fingerprint of the data set.
-        version: of the recipes' rules; None of imported scores.
+        family: the family's name.
+        data: the data set's fingerprint.
+        version: the recipe version; None of imported scores.
         labels: hash of the labels that the objective read; None where it read none.
         crop: the first of the crop's two fractions; None of imported scores.
         size: height in pixels that the crop is resized to; None of imported scores.
-        epochs: the most that the training was to take.
-        seed: of the training.
-        subset: training images used; None is all.
-        flips: whether the score is the mean of an image's and its mirror image's.
+        epochs: the most epochs that the training may take.
+        seed: the training's seed.
+        subset: how many training images are used; None is all.
+        flips: whether an image's score is the mean of its own and its mirror image's.
         json: the whole recipe, for `training.recipe.Recipe.from_json`.
     """
 
@@ -149,7 +154,7 @@ class RecipeInfo:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """From a whole recipe that was checked."""
+        """What can be read of a whole recipe, which must have been checked."""
         return cls(
             family=value["family"],
             data=value["data"],
@@ -171,20 +176,20 @@ class MemberInfo:
 
     Attributes:
         key: the member's name.
-        recipe: what it was made of.
-        objective: what chose its epoch and its main kind of error.
+        recipe: what the member was made of.
+        objective: the objective that chose its epoch and its main kind of error.
         objectives: what all objectives say of it.
-        separation: of its main column; None where there were no test images.
+        separation: its main column's separation; None where there were no test images.
         best_epoch: the epoch whose weights were kept.
         history: its epochs.
         parameters: how many numbers the model has.
         seconds: how long it took.
         environment: versions and machine, by name.
-        created: the time in ISO 8601.
+        created: when it was made, in ISO 8601.
         transductive: whether it was trained on the unlabelled test images too.
         trial: the trial that made it.
         preset: name of the published system that it is.
-        origin: `imported` of scores that another program made.
+        origin: `imported`, of scores that another program made.
         columns: names of its kinds of error, in the vectors' order.
         checksums: BLAKE2b-128 of its other files, by name.
     """
@@ -209,7 +214,7 @@ class MemberInfo:
 
     @property
     def source(self) -> str:
-        """Where it came from, in a word or two: its trial's number, its preset, or `imported`."""
+        """The member's source in a word or two: its trial's number, its preset, or `imported`."""
         return f"trial {self.trial.number}" if self.trial else self.preset or self.origin or ""
 
     def to_json(self) -> dict[str, Any]:
@@ -220,7 +225,7 @@ class MemberInfo:
             "key": self.key,
             "recipe": dict(self.recipe.json),
             "transductive": self.transductive,
-            "objective": asdict(self.objective),
+            "objective": self.objective.to_json(),
             "objectives": self.objectives.to_json(),
             "separation": self.separation and asdict(self.separation),
             "best_epoch": self.best_epoch,
@@ -278,13 +283,15 @@ def _trial(value: Mapping[str, Any]) -> TrialInfo:
 
 
 def _unfit(value: Mapping[str, Any]) -> list[str]:
-    """What of a member's file is missing or otherwise than it has to be."""
+    """The parts of a member's file that are missing, or otherwise than they have to be."""
     found = [name for name, kind in _KINDS.items() if not fits(value, {name: kind})]
     if found:
         return found
     found = [n for n, kind in _OPTIONAL.items() if value.get(n) is not None and not fits(value[n], kind)]
     if found:
         return found
+    if not all(isinstance(checksum, str) and _CHECKSUM.fullmatch(checksum) for checksum in value["checksums"].values()):
+        return ["checksums"]
     if not is_fingerprint(value["recipe"]["data"]):
         return ["the fingerprint of its data"]
     if not is_key(str(value["key"])) or not _belongs_together(value):

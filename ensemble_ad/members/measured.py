@@ -19,7 +19,7 @@ _OBJECTIVES: dict[str, Any] = {
 
 
 class UnfitError(ValueError):
-    """A member's file that lacks something, or holds it otherwise than it has to be."""
+    """A member's or blend's file lacks something, or holds it in another form; the text names what."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,34 +48,40 @@ class Synthetic(Measured):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Share:
-    """The estimated share of anomalies among the test images, and its lower bound."""
+class EstimatedShare:
+    """The share of anomalies among the test images that a member's scores speak of, and its lower bound."""
 
     value: float
     low: float
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`."""
+        return cls(value=value["value"], low=value["low"])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Objectives:
-    """What the objectives say of a member, by the kind of error that its own objective chose; None where not known.
+    """What the objectives say of a member, by the kind of error that its own objective chose; None if not known.
 
     Attributes:
-        separation: A.
-        synthetic: mean AUC over the kinds of pseudo-anomaly.
-        loss: mean squared reconstruction error a pixel.
-        share: estimated share of anomalies in the test set.
+        separation: the separation A.
+        synthetic: the mean AUC over the kinds of pseudo-anomaly.
+        loss: the mean squared reconstruction error a pixel.
+        share: the share of anomalies in the test set that its scores speak of.
         implausible: the kinds of error that `separation` passed over.
     """
 
     separation: Measured | None = None
     synthetic: Synthetic | None = None
     loss: Measured | None = None
-    share: Share | None = None
+    share: EstimatedShare | None = None
     implausible: tuple[str, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What is known, as JSON values."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        return known | ({"implausible": list(self.implausible)} if self.implausible is not None else {})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -88,12 +94,13 @@ class Objectives:
         if not all(fits(known[name], _OBJECTIVES[name]) for name in known):
             raise UnfitError("objectives")
         numbers = known["synthetic"]["kinds"].values() if "synthetic" in known else ()
-        if not all(fits(number, _NUMBER) for number in numbers):
+        names = known.get("implausible", ())
+        if not all(fits(number, _NUMBER) for number in numbers) or not all(fits(name, str) for name in names):
             raise UnfitError("objectives")
         return cls(
             separation=Measured.from_json(known["separation"]) if "separation" in known else None,
             synthetic=Synthetic.from_json(known["synthetic"]) if "synthetic" in known else None,
             loss=Measured.from_json(known["loss"]) if "loss" in known else None,
-            share=Share(value=known["share"]["value"], low=known["share"]["low"]) if "share" in known else None,
-            implausible=tuple(map(str, known["implausible"])) if "implausible" in known else None,
+            share=EstimatedShare.from_json(known["share"]) if "share" in known else None,
+            implausible=tuple(known["implausible"]) if "implausible" in known else None,
         )

@@ -1,4 +1,4 @@
-"""How good is a model? Named objectives, each a pure function of a model's error vectors."""
+"""How good a model is, without labels: named objectives, each a pure function of a model's error vectors."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,40 +10,39 @@ import numpy.typing as npt
 from ensemble_ad import statistics
 from ensemble_ad.errors import UsageError
 from ensemble_ad.members.defect_aucs import synthetic_aucs
-
-Column = npt.NDArray[np.float32]
+from ensemble_ad.statistics.arrays import Floats32, Floats64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What is known of a model after an epoch.
+    """A model's error vectors after an epoch, and what else an objective may judge them by.
 
     Attributes:
-        reference: float32 (n,) a kind of error, of held-out normal images.
-        test: float32 (k,) a kind, of the test images.
-        pixels: numbers an image has, to make a mean of a sum.
-        pseudo: float32 (j,) a kind of pseudo-anomaly and a kind of error.
+        reference: float32 (n,) by kind of error, the scores of held-out normal images.
+        test: float32 (k,) by kind of error, the scores of the test images.
+        pixels: how many numbers an image has, to make a mean of a sum.
+        pseudo: float32 (j,) by kind of pseudo-anomaly, then by kind of error.
         normal_rows: int64 (r,), the rows of the reference that no pseudo-anomaly was made of.
-        consensus: float64 (k,), mean rank of the test images over the finished trials; None before there is one.
-        label: (k,) of 0 and 1, only where the user named labels.
+        consensus: float64 (k,), mean rank of the test images over the finished trials; None before the first.
+        label: (k,) of 0 and 1, where the user named labels.
     """
 
-    reference: Mapping[str, Column]
-    test: Mapping[str, Column]
+    reference: Mapping[str, Floats32]
+    test: Mapping[str, Floats32]
     pixels: int
-    pseudo: Mapping[str, Mapping[str, Column]] = field(default_factory=dict)
+    pseudo: Mapping[str, Mapping[str, Floats32]] = field(default_factory=dict)
     normal_rows: npt.NDArray[np.int64] | None = None
-    consensus: npt.NDArray[np.float64] | None = None
+    consensus: Floats64 | None = None
     label: npt.NDArray[np.int8] | None = None
 
 
 class Judgement(NamedTuple):
-    """A model's worth.
+    """An objective's judgement of a model.
 
     Attributes:
-        value: in the objective's direction.
-        standard_error: of the value, from the finite sample of images; NaN where it has none.
-        column: the kind of error that it holds for.
+        value: the model's worth, in the objective's direction.
+        standard_error: the value's, from the finite sample of images; NaN where it has none.
+        column: the kind of error that the value holds for.
     """
 
     value: float
@@ -56,10 +55,10 @@ class Objective:
     """A named way to judge.
 
     Attributes:
-        direction: whether more or less of it is better.
-        judge: the function.
-        needs: what of the evidence it reads besides the reference: "test", "pseudo", "labels", "reconstruction".
-        summary: one line for `--help`.
+        direction: whether a larger or a smaller value is better.
+        judge: the function that judges.
+        needs: what it reads of the evidence besides the reference: "test", "pseudo", "labels", "reconstruction".
+        summary: a line for `--help`.
     """
 
     direction: Literal["maximize", "minimize"]
@@ -107,10 +106,11 @@ def synthetic(evidence: Evidence) -> Judgement:
 
     Formula: mean over kinds of pseudo-anomaly (`defect_kinds.KINDS`) of the Mann-Whitney AUC between the held-out
     images that are left as they are and the changed ones. Source: CutPaste (Li et al. 2021, arXiv:2104.04015) for the
-    first kind; model selection by pseudo-anomalies as in Fung et al. 2023 (arXiv:2306.10677). Assumes that who sees
-    these changes sees the real anomalies; needs no test image, and no share of anomalies. Costs the scoring of up to
-    256 images a kind. Fails where the real anomalies are of another nature: faces of other people are no damaged faces.
-    The standard error is the mean of the kinds', as if they were fully correlated (they share the normal images).
+    first kind; model selection by pseudo-anomalies as in Fung et al. 2023 (arXiv:2306.10677). Assumes that a model that
+    sees these changes sees the real anomalies; needs no test image, and no share of anomalies. Costs the scoring of up
+    to 256 images a kind. Fails where the real anomalies are of another nature: faces of other people are no damaged
+    faces. The standard error is the mean of the kinds', as if they were fully correlated (they share the normal
+    images).
     """
     return _largest(_synthetics(evidence))
 
@@ -167,7 +167,7 @@ def synthetic_kinds(evidence: Evidence, column: str) -> dict[str, float]:
     return {kind: estimate.value for kind, estimate in _kinds(evidence, column).items()}
 
 
-def borda(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def borda(values: npt.ArrayLike) -> Floats64:
     """Mean midrank of each row over several objectives, higher = better.
 
     Args:
@@ -176,8 +176,8 @@ def borda(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     Returns:
         float64 (n,), from 1 (last by all) to n (first by all).
     """
-    ranks: npt.NDArray[np.float64] = statistics.midranks(np.asarray(values, dtype=np.float64).T)
-    mean: npt.NDArray[np.float64] = ranks.mean(axis=0)
+    ranks: Floats64 = statistics.midranks(np.asarray(values, dtype=np.float64).T)
+    mean: Floats64 = ranks.mean(axis=0)
     return mean
 
 

@@ -21,8 +21,7 @@ from ensemble_ad.files.whole import file_hash, remove_parts, set_aside, whole_fo
 from ensemble_ad.layout import MEMBER_INFO, VECTORS, WEIGHTS, member_folder, members_folder
 from ensemble_ad.members.info import FORMAT, MemberInfo
 from ensemble_ad.members.measured import UnfitError
-
-Scores = npt.NDArray[np.float32]
+from ensemble_ad.statistics.arrays import Floats32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +29,8 @@ class Member:
     """A cached member; its error vectors are read when asked for.
 
     Attributes:
-        key: its name.
-        folder: where it lies.
+        key: the member's name.
+        folder: the folder of its files.
         info: what else is known of it.
     """
 
@@ -41,12 +40,12 @@ class Member:
 
     @property
     def family(self) -> str:
-        """The family's name; of imported scores the name that the user gave them."""
+        """The family's name, or the name that the user gave to imported scores."""
         return self.info.recipe.family
 
     @property
     def data(self) -> str:
-        """Fingerprint of its data set."""
+        """The fingerprint of its data set."""
         return self.info.recipe.data
 
     @property
@@ -69,7 +68,7 @@ class Member:
         """The error kind that its objective found best."""
         return self.info.objective.column
 
-    def vectors(self) -> tuple[Scores, Scores]:
+    def vectors(self) -> tuple[Floats32, Floats32]:
         """Its error vectors, verified.
 
         Returns:
@@ -130,8 +129,8 @@ class DamagedError(StorageError):
     """A member whose files are not what they should be.
 
     Attributes:
-        key: its name.
-        folder: where it lies.
+        key: the member's name.
+        folder: the folder of its files.
     """
 
     def __init__(self, text: str, *, key: str, folder: Path) -> None:
@@ -142,7 +141,7 @@ class DamagedError(StorageError):
         return partial(DamagedError, key=self.key, folder=self.folder), (str(self),)
 
     def set_aside(self) -> str:
-        """Move the member to where nothing reads it, and tell of it; where that is not possible, tell of that."""
+        """Move the member to where nothing reads it; a line that says so, or why it could not be moved."""
         try:
             aside = set_aside(self.folder)
         except StorageError as error:
@@ -154,18 +153,18 @@ def save_member(
     studies: Path,
     info: MemberInfo,
     *,
-    reference: Mapping[str, Scores],
-    test: Mapping[str, Scores],
+    reference: Mapping[str, Floats32],
+    test: Mapping[str, Floats32],
     weights: Mapping[str, npt.NDArray[Any]],
 ) -> Member:
     """Write a member, whole or not at all.
 
     Args:
         studies: the studies' folder.
-        info: what is known of it; columns and checksums are added.
-        reference: float32 (n,) a kind of error.
-        test: float32 (k,) a kind, the same kinds.
-        weights: arrays by name.
+        info: what is known of the member; columns and checksums are added.
+        reference: float32 (n,) by kind of error, the scores of held-out images.
+        test: float32 (k,) by the same kinds, the scores of test images.
+        weights: the model's arrays by name.
 
     Raises:
         StorageError: if it cannot be written.
@@ -182,7 +181,7 @@ def save_member(
             reference=np.stack([reference[c] for c in columns], axis=1),
             test=np.stack([test[c] for c in columns], axis=1),
         )
-        # Written here, since safetensors' own writer tells of a full disk in an error that is no OSError.
+        # safetensors' own writer would report a full disk by an error that is no OSError.
         packed = save({name: np.ascontiguousarray(value) for name, value in weights.items()})
         (folder / WEIGHTS).write_bytes(packed)
         checksums = {item.name: file_hash(item) for item in folder.iterdir()}
@@ -196,7 +195,7 @@ def has_member(studies: Path, key: str) -> bool:
 
 
 def remove_half_written(studies: Path, key: str) -> None:
-    """Remove what processes that were killed had written of a member that nothing is writing now.
+    """Remove what killed processes had half written of a member; no process may be writing it now.
 
     Raises:
         StorageError: if it cannot be removed.
@@ -252,7 +251,7 @@ def discard_damaged(studies: Path, key: str) -> str | None:
 
 
 def sound_members(members: Sequence[Member]) -> tuple[list[Member], list[str]]:
-    """Those of `members` whose error vectors are what they should be; the others are set aside, a line about each."""
+    """The members whose error vectors are sound; the others are set aside, with a line about each."""
     sound, problems = [], []
     for member in members:
         try:

@@ -22,13 +22,13 @@ def audit_studies(label: npt.NDArray[np.int8], members: Sequence[Member]) -> pd.
 
     Args:
         label: (k,) of 0 and 1, 1 = anomaly.
-        members: of one data set; those that belong to no study are left out, and studies of fewer than three of them.
+        members: members of one data set; those of no study are left out, and so are studies of fewer than three.
 
     Returns:
-        A row a study: `trials` (completed ones), `rank_correlation` (Spearman's, between objective and AUC),
-        `chosen_auc` (of the trial with the best objective), `best_auc`, `regret` (their difference), `last_epoch_best`
-        (share of trials whose best epoch was the last), `transductive` (whether a trial was trained on the test
-        images too).
+        A row for each study: `trials` (the number of completed ones), `rank_correlation` (Spearman's, between objective
+        and AUC), `chosen_auc` (the AUC of the trial with the best objective), `best_auc`, `regret` (their difference),
+        `last_epoch_best` (the share of trials whose best epoch was the last), `transductive` (whether a trial was
+        trained on the test images too).
     """
     studies: dict[str, list[Member]] = {}
     for member in members:
@@ -61,13 +61,13 @@ def audit_blends(
 
     Args:
         label: (k,) of 0 and 1, 1 = anomaly.
-        members: by key, the blends' among them.
-        blends: of one data set; one whose members are not all there is left out.
+        members: members by key, the blends' members among them.
+        blends: blends of one data set; a blend is left out unless all its members are there.
 
     Returns:
-        A row a blend: its `auc`, that of its `best_column` and of the equal `mean` of its columns' ranks, that of
-        weights fitted to these same labels (`labelled`, in-sample, so an upper mark and no result), the `regret`
-        against the best column, `regret_labelled` against the labelled blend, and whether it is `transductive`.
+        A row for each blend: its `auc`, the AUCs of its `best_column`, of the equal `mean` of its columns' ranks and of
+        weights fitted to these same labels (`labelled`, in-sample, so an upper mark and no result), its `regret`
+        against the best column, its `regret_labelled` against the labelled weights, and whether it is `transductive`.
     """
     rows = {}
     for blend in blends:

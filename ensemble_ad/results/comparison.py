@@ -1,4 +1,4 @@
-"""The comparison table: a row for everything that was tried, for `table_text`, files and pandas alike."""
+"""The comparison table: a row for everything that was tried, for the terminal, the report, files and pandas alike."""
 
 from collections.abc import Mapping, Sequence
 from math import isclose
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ensemble_ad.blend.columns import weight_by_member
 from ensemble_ad.blend.saved import SavedBlend, list_blends
 from ensemble_ad.errors import StorageError
+from ensemble_ad.layout import at_home
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, list_members
 from ensemble_ad.results.evaluation import load_evaluation
@@ -65,14 +66,14 @@ def comparison(
 
     Args:
         studies: the studies' folder.
-        blend: whose weights, correlations and share of anomalies to show; None is the latest blend.
+        blend: name of the blend whose weights, correlations and share of anomalies to show; None is the latest blend.
         anomaly_share: the share of anomalies among the test images, in (0, 1], of the shown blend's data set (without a
             blend, of the newest member's); None takes the share that was given when the blend was made, else the one
             that was estimated then.
 
     Returns:
-        A row a member or blend, indexed by its key or name, with the columns and dtypes of `COLUMNS`, sorted by AUC,
-        then by separation. What is not known is missing.
+        A row for each member and blend, indexed by its key or name, with the columns and dtypes of `COLUMNS`, sorted by
+        AUC, then by separation. What is not known is missing.
 
         - `auc` and what belongs to it: of the last `ensad evaluate`. No other column was made with labels.
         - `labels_used`: which labels, if any, a row's making (not its evaluation) read.
@@ -90,7 +91,7 @@ def comparison(
         UsageError: unless 0 < anomaly_share <= 1.
         StorageError: if an evaluation is damaged. Damaged members and blends are left out.
     """
-    studies = Path(studies)
+    studies = at_home(studies)
     return tabulate(studies, list_members(studies)[0], list_blends(studies)[0], blend, anomaly_share)
 
 
@@ -112,14 +113,14 @@ def table_rows(
     blend: str | None = None,
     anomaly_share: float | None = None,
 ) -> list[Row]:
-    """The rows of `tabulate`, in its order, for who need not wait for pandas.
+    """The rows of `tabulate`, in its order, for callers that need no pandas.
 
     What is read is small: each member's and blend's JSON (before this), evaluations, and the record of a data set where
     a member may be constant. Error vectors and weights are not opened, so damage to them is not seen here: their
     checksums are verified whenever a blend, an evaluation or a score uses them.
 
     Returns:
-        A mapping a row: its `name` and the columns of `COLUMNS`; None where something is not known, the time a text.
+        Rows of the `name` and the columns of `COLUMNS`; None where something is not known, `created` as text.
     """
     shown = next((b for b in reversed(blends) if blend in (None, b.name)), None)
     weights = weight_by_member(shown.weights if shown else {})
@@ -152,6 +153,14 @@ def as_frame(rows: Sequence[Row]) -> "pd.DataFrame":
     cells["created"] = list(pd.to_datetime(created, format="ISO8601", utc=True, errors="coerce"))
     index = pd.Index([row["name"] for row in rows], dtype="string", name="name")
     return pd.DataFrame(cells, index=index, dtype=object).astype(COLUMNS)
+
+
+def rows_of(table: "pd.DataFrame") -> list[Row]:
+    """The inverse of `as_frame`: rows with None for what pandas marks as missing; a time stays pandas' own."""
+    cells = table[list(COLUMNS)].astype(object)
+    known = cells.where(cells.notna(), None)
+    columns = {"name": table.index.tolist(), **{column: known[column].tolist() for column in COLUMNS}}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _shares(
@@ -187,8 +196,8 @@ def _estimated(row: Mapping[str, Any], share: Share | None) -> dict[str, Any]:
 def _constant_errors(studies: Path, members: Sequence[Member]) -> dict[str, float]:
     """The standard error that a constant column's separation has, by data set; only where one may be constant.
 
-    A separation of exactly 0.5 without any variance comes of a constant column and nothing else. Its standard error is
-    then no variance but a bound that depends on the number of images, by which it is known again.
+    Only a constant column has a separation of exactly 0.5 without any variance. Its standard error is then a bound that
+    depends on nothing but the number of images, by which it is known again.
     """
     found: dict[str, float] = {}
     for data in {m.data for m in members if m.info.separation and m.info.separation.value == 0.5}:

@@ -1,26 +1,22 @@
 """The comparison table as people read it, in the terminal and in Markdown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ensemble_ad.results.comparison import CONSTANT, INVERTED, Row
+from ensemble_ad.results.comparison import Row, rows_of
+from ensemble_ad.results.footnotes import footnotes
 
 if TYPE_CHECKING:
     import pandas as pd
 
 WIDTH = 80
-_PRINTED = (
-    "source", "auc", "auc_low", "auc_high", "ties_best", "estimated_auc", "estimated_auc_low", "estimated_auc_high",
-    "estimated_share", "share_source", "separation", "flag", "weight", "labels_used", "column", "correlation", "crop",
-    "seconds", "transductive",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Shown:
-    """A column of the text table: its header, a cell a row, and where it stands."""
+    """A column of the table: its header, one cell for each row, and whether these are aligned to the left."""
 
     header: str
     cells: list[str]
@@ -36,7 +32,7 @@ class _Shown:
         return [text.ljust(self.width) if self.left else text.rjust(self.width) for text in texts]
 
     def cut(self, width: int, tail: int = 0) -> "_Shown":
-        """No wider than `width`; what is longer keeps its beginning and the last `tail` characters."""
+        """The column, no wider than `width`; longer cells keep their beginning and their last `tail` characters."""
         cells = [c if len(c) <= width else f"{c[: width - tail - 2]}..{c[len(c) - tail :]}" for c in self.cells]
         return _Shown(header=self.header, cells=cells, left=self.left)
 
@@ -50,10 +46,10 @@ def render_text(table: "Sequence[Row] | pd.DataFrame", *, markdown: bool = False
 
     Args:
         table: as `comparison` or `table_rows` gives it.
-        markdown: write a Markdown table, whatever its width.
-        width: characters a line, of the text.
+        markdown: write a Markdown table, however wide.
+        width: most characters of a line of text.
     """
-    rows = table if isinstance(table, Sequence) else _rows_of(table)
+    rows = table if isinstance(table, Sequence) else rows_of(table)
     evaluated = any(row["auc"] is not None for row in rows)
     estimated = any(row["estimated_auc_low"] is not None for row in rows)
     marks = [("^" if r["transductive"] else "", "!" if r["flag"] else "") for r in rows]
@@ -99,16 +95,8 @@ def render_text(table: "Sequence[Row] | pd.DataFrame", *, markdown: bool = False
     return "\n".join(line.rstrip() for line in [*lines, *notes]) + "\n"
 
 
-def _rows_of(table: "pd.DataFrame") -> list[Row]:
-    """The rows of a table for people, with None for what pandas marks as missing."""
-    cells = table[list(_PRINTED)].astype(object)
-    known = cells.where(cells.notna(), None)
-    columns = {"name": table.index.tolist(), **{column: known[column].tolist() for column in _PRINTED}}
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
 def _fitting(shown: list[_Shown], wider: list[list[_Shown]], width: int) -> list[_Shown]:
-    """`shown` cut to the width, the origin first and then the name, and what there is room for of `wider`."""
+    """`shown`, with origins and then names cut where that is wider than `width`, and as much of `wider` as has room."""
     # A blend's name ends in the hash that tells it apart.
     for position, least, tail in ((1, 11, 0), (0, 20, 7)):
         beyond = _total(shown) - width
@@ -126,26 +114,19 @@ def _total(shown: Sequence[_Shown]) -> int:
     return sum(column.width for column in shown) + 2 * (len(shown) - 1)
 
 
-def _notes(rows: Sequence[Mapping[str, Any]], headers: set[str]) -> list[str]:
-    notes = []
-    if "AUC" in headers and any(row["ties_best"] for row in rows):
-        notes.append("* cannot be told from the best (DeLong's paired test, Holm-corrected, 5%)")
-    if any(row["transductive"] for row in rows):
-        notes.append("^ transductive: trained on the unlabelled test images too")
-    flags = sorted({str(row["flag"]) for row in rows if row["flag"]})
-    if flags:
-        means = {CONSTANT: "one score for all images", INVERTED: "test images score below normal ones"}
-        notes.append("! " + "; ".join(f"{flag}: {means[flag]}" for flag in flags))
-    if "est. AUC" in headers:
-        shares = {(row["estimated_share"], row["share_source"]) for row in rows if row["estimated_share"] is not None}
-        said = " and ".join(f"{_article(source)} {share:.1%} anomalies" for share, source in sorted(shares))
-        notes.append(f"est. AUC: estimated, no labels, from sep. with {said}")
-    # The line that every reader needs stands last.
-    return notes[1:] + notes[:1] if notes and notes[0].startswith("*") else notes
-
-
-def _article(source: str) -> str:
-    return f"{'an' if source == 'estimated' else 'a'} {source}"
+def _notes(rows: Sequence[Row], headers: set[str]) -> list[str]:
+    """The lines below the table; the one that every reader needs stands last."""
+    notes = footnotes(rows, measured="AUC" in headers, estimated="est. AUC" in headers)
+    lines = []
+    if notes.transductive:
+        lines.append(f"^ transductive: {notes.transductive}")
+    if notes.flags:
+        lines.append("! " + "; ".join(f"{flag}: {meaning}" for flag, meaning in notes.flags.items()))
+    if notes.shares:
+        lines.append(f"est. AUC: estimated, no labels, from sep. with {notes.shares}")
+    if notes.tied:
+        lines.append(f"* {notes.tied}")
+    return lines
 
 
 def _word(value: Any) -> str:

@@ -38,10 +38,10 @@ def evaluate_scores(
 
     Args:
         label: (k,) of 0 and 1, 1 = anomaly.
-        scores: float (k,) a name, higher = more anomalous.
-        transductive: the names of those that were trained on the test images too.
-        bootstrap: resamples of a stratified bootstrap, at least 2; 0 for none.
-        seed: of the bootstrap.
+        scores: float (k,) scores by name, higher = more anomalous.
+        transductive: the names of the scores whose models were trained on the test images too.
+        bootstrap: number of resamples of a stratified bootstrap, at least 2; 0 for no bootstrap.
+        seed: the bootstrap's seed.
 
     Returns:
         A row a name, best first: `auc`, `auc_low`, `auc_high` (95%, DeLong), `auc_standard_error`, `average_precision`,
@@ -53,7 +53,7 @@ def evaluate_scores(
         DataError: for labels of one class, another length, or a NaN.
         UsageError: for a bootstrap of one resample or fewer than none.
     """
-    # Imported here, since the comparison table needs this module and waits for neither.
+    # Imported here, since the comparison table needs this module but neither of these.
     import pandas as pd
 
     from ensemble_ad import statistics
@@ -63,30 +63,27 @@ def evaluate_scores(
     columns = statistics.auc_many(label, table)
     best = statistics.compare_to_best(label, table)
     drawn = statistics.bootstrap_auc(label, table, bootstrap, seed) if bootstrap != 0 else None
-    rows: list[dict[str, Any]] = []
-    for i, name in enumerate(names):
-        estimate = columns.estimate(i)
-        row = {
-            "name": name,
-            "auc": estimate.value,
-            "auc_low": estimate.low,
-            "auc_high": estimate.high,
-            "auc_standard_error": estimate.standard_error,
-            "average_precision": statistics.average_precision(label, table[:, i]),
-            "fpr95": statistics.fpr_at_tpr(label, table[:, i], tpr=0.95),
-            "partial_auc": statistics.partial_auc(label, table[:, i], PARTIAL_FPR),
-            "p_best": float(best.p_value[i]),
-            "ties_best": bool(best.tied[i]),
-            "transductive": name in transductive,
-        }
-        if drawn is not None:
-            row |= {"bootstrap_low": float(drawn.low[i]), "bootstrap_high": float(drawn.high[i])}
-        rows.append(row)
-    return pd.DataFrame(rows).set_index("name").sort_values("auc", ascending=False, kind="stable")
+    estimates = [columns.estimate(i) for i in range(len(names))]
+    single = [table[:, i] for i in range(len(names))]
+    found: dict[str, Any] = {
+        "auc": [estimate.value for estimate in estimates],
+        "auc_low": [estimate.low for estimate in estimates],
+        "auc_high": [estimate.high for estimate in estimates],
+        "auc_standard_error": [estimate.standard_error for estimate in estimates],
+        "average_precision": [statistics.average_precision(label, score) for score in single],
+        "fpr95": [statistics.fpr_at_tpr(label, score, tpr=0.95) for score in single],
+        "partial_auc": [statistics.partial_auc(label, score, PARTIAL_FPR) for score in single],
+        "p_best": best.p_value,
+        "ties_best": best.tied,
+        "transductive": [name in transductive for name in names],
+    }
+    if drawn is not None:
+        found |= {"bootstrap_low": drawn.low, "bootstrap_high": drawn.high}
+    return pd.DataFrame(found, index=pd.Index(names, name="name")).sort_values("auc", ascending=False, kind="stable")
 
 
 def main_scores(members: Sequence[Member], blends: Sequence[SavedBlend]) -> dict[str, npt.NDArray[Any]]:
-    """The scores of blends, and of each member by its main error kind; float (k,) a name."""
+    """The scores of blends, and of members by their main kind of error; float (k,) by name or key."""
     scores: dict[str, npt.NDArray[Any]] = {blend.name: blend.scores() for blend in blends}
     for member in members:
         scores[member.key] = member.vectors()[1][:, member.columns.index(member.main_column)]
@@ -96,7 +93,8 @@ def main_scores(members: Sequence[Member], blends: Sequence[SavedBlend]) -> dict
 def save_evaluation(studies: Path, fingerprint: str, labels: Path, table: "pd.DataFrame") -> None:
     """Remember an evaluation, so that `ensad compare` shows it; the labels themselves are not kept.
 
-    Rows of an earlier evaluation by the same labels stay, except `ties_best`, which holds among the rows of one only.
+    Rows of an earlier evaluation by the same labels stay, without `ties_best` and `p_best`, which hold only among rows
+    that were evaluated together.
     """
     labels_hash = file_hash(labels)
     rows = {str(name): {str(k): v for k, v in row.items()} for name, row in table.to_dict(orient="index").items()}

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 import sqlalchemy
 
 from ensemble_ad.errors import StorageError, UsageError
+from ensemble_ad.files.whole import clear_errors
 from ensemble_ad.layout import studies_database
 
 _ENCODING = "of its user and password / # @ : ? % are written %2F %23 %40 %3A %3F %25 (percent-encoding)"
@@ -82,6 +83,16 @@ class Database:
             raise StorageError(
                 f"cannot write to {self.where}: permission denied; make it writable or name another folder"
             )
+
+    def begin(self) -> None:
+        """Make the file if it is not there, so that the umask says who may write to it; SQLite's own says otherwise.
+
+        Raises:
+            StorageError: if it cannot be made.
+        """
+        if self.file is not None and not self.file.exists():
+            with clear_errors(self.file, "write"):
+                self.file.touch()
 
     def engine(self) -> sqlalchemy.Engine:
         """An engine of one's own, which keeps no connection.

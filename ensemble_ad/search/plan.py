@@ -144,7 +144,9 @@ class Plan:
 
     def _start(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The family's first values, as near as this device's choices come to them."""
-        nearest = {"width": min(values["width"], self.widths[-1])}
+        nearest = {}
+        if "width" in values:
+            nearest["width"] = min(values["width"], self.widths[-1])
         if "batch_size" in values:
             nearest["batch_size"] = min(self.batch_sizes, key=lambda size: abs(size - values["batch_size"]))
         return {**values, **nearest}
@@ -153,7 +155,7 @@ class Plan:
         """What a trial shall train."""
         settings, dataset = self.settings, self.dataset
         architecture = self.kind.suggest(trial, self.widths)
-        crop, training = self.kind.ranges.suggest(trial, settings.epochs, self.batch_sizes)
+        crop, training = self.kind.ranges_of(architecture).suggest(trial, settings.epochs, self.batch_sizes)
         return Recipe(
             data=dataset.fingerprint,
             family=self.kind.name,

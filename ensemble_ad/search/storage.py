@@ -98,11 +98,10 @@ def open_storage(studies: Path, url: str | None) -> StudyStorage:
     database = Database.named(studies, url)
     database.check_writable()
     engine = None if database.file is not None else database.engine()
-    if engine is not None and _has_tables(
-        engine, database
-    ):  # then nothing has to be made, and many may open it at once
-        return _open(database)
+    if engine is not None and _has_tables(engine, database):
+        return _open(database)  # many may do so at once, since nothing has to be made
     with _failures_of(database), turn(database, engine):
+        database.begin()
         return _open(database)
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import optuna
 from optuna.trial import TrialState
 
-from ensemble_ad.errors import EnsadError, StorageError, in_one_line
+from ensemble_ad.errors import DivergedError, EnsadError, StorageError, in_one_line
 from ensemble_ad.members.info import TrialInfo
 from ensemble_ad.members.objectives import Judgement
 from ensemble_ad.members.store import discard_damaged, has_member
@@ -25,8 +25,8 @@ from ensemble_ad.search.storage import FAILURES
 from ensemble_ad.search.study import SharedStudy
 from ensemble_ad.search.travel import pull, push
 from ensemble_ad.search.watcher import Watcher
-from ensemble_ad.training.judge import AfterEpoch, JudgedBy, Resumed
-from ensemble_ad.training.loop import DivergedError, Epoch
+from ensemble_ad.training.judge import JudgedBy, OnJudged, Resumed
+from ensemble_ad.training.loop import Epoch
 from ensemble_ad.training.make_member import fit_member
 from ensemble_ad.training.prepared import PseudoImages
 from ensemble_ad.training.recipe import Recipe
@@ -183,7 +183,7 @@ class Worker:
                 key=None if self.shared.objective == "consensus" else recipe.key,
             )
 
-    def _reporter(self, trial: optuna.Trial, recipe: Recipe) -> AfterEpoch:
+    def _reporter(self, trial: optuna.Trial, recipe: Recipe) -> OnJudged:
         """Tells the watcher and Optuna of each epoch, and prunes; Optuna prunes no study of two directions."""
         one_direction = self.shared.objective != "both"
 

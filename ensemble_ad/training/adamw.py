@@ -1,4 +1,4 @@
-"""AdamW without what `torch.optim` brings along."""
+"""AdamW without the compiler that `torch.optim` imports."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -12,11 +12,12 @@ _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 class AdamW:
     """AdamW (Loshchilov and Hutter 2019, ICLR) over all parameters in one fused kernel.
 
-    The numbers are `torch.optim.AdamW`'s, whose functional form this calls. Its class imports torch's compiler at the
-    first step, a second and more than 100 MB a process (`benchmarks/pipeline.md`), which no trial here uses.
+    It calls the functional form of `torch.optim.AdamW` and gives the same numbers. That class would import torch's
+    compiler at its first step, which takes a second and more than 100 MB a process (`benchmarks/pipeline.md`) and which
+    no trial here uses.
 
     Attributes:
-        parameters: what it moves.
+        parameters: the tensors that it moves.
         rate: float32 (), the learning rate; read at every step, so that a schedule may write to it.
     """
 
@@ -24,7 +25,7 @@ class AdamW:
         self.parameters = list(parameters)
         self.rate = rate
         self._weight_decay = weight_decay
-        # Moments lie in memory as their parameters do, which the fused kernels walk through.
+        # The fused kernel walks through memory, so moments lie there in the same order as their parameters.
         self._first, self._second = ([torch.zeros_like(p) for p in self.parameters] for _ in range(2))
         self._steps = [torch.zeros((), device=p.device) for p in self.parameters]
 
@@ -59,14 +60,17 @@ class AdamW:
         )
 
     def state(self) -> dict[str, Tensor]:
-        """What the next step depends on besides parameters and rate, by "index.part"; not copied."""
+        """The moments and step counts by "index.part": all that the next step needs besides parameters and rate.
+
+        The tensors are the optimizer's own, not copies.
+        """
         return dict(self._state())
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take over what `state` gave.
 
         Raises:
-            KeyError, RuntimeError: if it is of other parameters.
+            KeyError, RuntimeError: if the state is of other parameters.
         """
         for name, value in self._state():
             value.copy_(state[name])

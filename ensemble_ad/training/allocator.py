@@ -1,7 +1,7 @@
-"""How glibc treats memory that is freed: a training step frees and takes the same hundreds of megabytes again.
+"""What glibc does with freed memory. Every training step frees hundreds of megabytes and takes them again.
 
-By default every block above 32 MB is given back to the system and mapped anew, page by page, zeroed by the kernel: for
-fully connected models of 100 million parameters a third of a step and more (`benchmarks/train.md`).
+By default glibc gives every freed block above 32 MB back to the system, which later maps it anew and zeroes it page by
+page. For fully connected models of 100 million parameters that is a third of a step and more (`benchmarks/train.md`).
 """
 
 import ctypes
@@ -22,9 +22,9 @@ _inside = 0
 
 @contextmanager
 def keep_freed_memory() -> Iterator[None]:
-    """While entered, freed memory stays with the process; on leaving, it is given back.
+    """While entered, freed memory stays with the process; on leaving, the process gives it back.
 
-    Does nothing where the C library is not glibc.
+    Where the C library is not glibc, nothing happens.
     """
     global _inside
     libc = _glibc()
@@ -47,8 +47,8 @@ def keep_freed_memory() -> Iterator[None]:
 def give_back_freed_memory() -> None:
     """Hand freed memory back to the system.
 
-    glibc keeps blocks below its threshold, which grows to 32 MB, on its heap, where making the pseudo-anomalies and
-    each phase of a trial leave hundreds of MB that the next phase does not fill.
+    glibc keeps freed blocks below its threshold, which grows to 32 MB, on its heap. Each phase of a trial, and making
+    the pseudo-anomalies, leaves hundreds of MB there that the next phase does not use.
     """
     libc = _glibc()
     if libc is not None:

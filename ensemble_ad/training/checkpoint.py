@@ -1,7 +1,6 @@
-"""The state of a training on disk, so that one that was killed goes on from its last epoch.
+"""The state of a training on disk, so that a training that was killed goes on from its last epoch.
 
-A checkpoint is one file, `studies/checkpoints/<key>.safetensors`: tensors, and JSON in the file's header. It is there
-only while the member of that key is being made.
+A checkpoint is one file: tensors, and JSON in its header. It exists only while the member of its key is being made.
 """
 
 import hashlib
@@ -19,18 +18,13 @@ if TYPE_CHECKING:  # who only looks on at a study need not wait for torch
 
 SECONDS_BETWEEN = 10.0
 """The least time between two checkpoints, so that a model whose epochs are quick is not slowed."""
-# Writing takes at most that share of the time, however large the model is.
+# Writing takes at most this share of the time, however large the model is.
 _SHARE = 0.05
 _FORMAT = "2"
 
 
 class State(NamedTuple):
-    """What a checkpoint holds.
-
-    Attributes:
-        tensors: by name.
-        values: JSON.
-    """
+    """What a checkpoint holds: tensors by name, and JSON values by name."""
 
     tensors: "Mapping[str, Tensor]"
     values: Mapping[str, Any]
@@ -41,7 +35,7 @@ class Checkpoint:
 
     Args:
         studies: the studies' folder.
-        key: the member's.
+        key: the member's key.
     """
 
     def __init__(self, studies: Path, key: str) -> None:
@@ -50,7 +44,7 @@ class Checkpoint:
         self._wait = SECONDS_BETWEEN
 
     def read(self) -> State | None:
-        """What is kept; None where there is nothing, or nothing of this member's that can be read.
+        """The state that was kept; None where there is none of this member's that can be read.
 
         Raises:
             StorageError: if the system refuses to read it.
@@ -72,7 +66,7 @@ class Checkpoint:
             return None
 
     def write_if_due(self, state: Callable[[], State]) -> None:
-        """Keep a state, unless the last one is too recent.
+        """Keep a state, unless one was kept too recently.
 
         Raises:
             StorageError: if it cannot be written.
@@ -85,7 +79,7 @@ class Checkpoint:
         self._wait = max(SECONDS_BETWEEN, (self._last - started) / _SHARE)
 
     def write(self, state: State) -> None:
-        """Keep a state in the place of the one before.
+        """Keep a state in place of the one before.
 
         Raises:
             StorageError: if it cannot be written.
@@ -104,12 +98,12 @@ class Checkpoint:
             part.write_bytes(packed)
 
     def remove(self) -> None:
-        """Remove it, with what a killed process had half written of it."""
+        """Remove the checkpoint, with what a killed process had half written of it."""
         remove(self._path)
 
 
 def _checksum(tensors: "Mapping[str, Tensor]", values: str) -> str:
-    """BLAKE2b-128 of names, bytes and values: a training that went on from a flipped bit would go on from anything."""
+    """BLAKE2b-128 of names, bytes and values, so that no training goes on from a flipped bit."""
     import torch
 
     digest = hashlib.blake2b(values.encode(), digest_size=16)

@@ -1,7 +1,8 @@
-"""Where a model computes, and with what numbers while it is trained.
+"""The device that a model computes on, and the numbers that it computes with while it is trained.
 
 `bf16`: matrix products and convolutions in bfloat16, of float32 weights; losses, divergences, the statistics of
-normalisations and the optimizer stay in float32. `fp32`: float32 as IEEE has it. Scores are always computed in float32.
+normalisations and the optimizer stay in float32. `fp32`: IEEE's float32 throughout. Scores are always computed in
+float32.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from ensemble_ad.errors import UsageError
 Precision = Literal["fp32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 AUTO = "auto"
-# Ampere, the first with bfloat16 in its tensor cores.
+# Ampere's, the first GPUs with bfloat16 in their tensor cores.
 _CAPABILITY = (8, 0)
 
 
@@ -54,7 +55,7 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def computing(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
-    """Autocast to what `precision` says, for a forward pass."""
+    """Autocast to `precision`, for a forward pass."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 

@@ -5,27 +5,27 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ensemble_ad.families import Model, Output
 from ensemble_ad.families.reconstruction import ERROR_KINDS
+from ensemble_ad.statistics.arrays import Floats32
 from ensemble_ad.training.device import float32_products
 from ensemble_ad.training.step import to_input
 
-# On the CPU a batch and its error maps should stay in the cache.
+# On the CPU a batch and its error maps should stay in the processor's cache.
 _CPU_BATCH, _GPU_BATCH = 64, 1024
 _NEIGHBOURS = 5
-Scores = npt.NDArray[np.float32]
+_LATENT_IMAGES = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatentReference:
-    """Where the bottlenecks of training images lie, to measure how far others are from there.
+    """The distribution of training images' bottlenecks, to measure how far from it another image's bottleneck lies.
 
     Attributes:
-        mean: float32 (d,).
+        mean: float32 (d,), of the bottlenecks.
         whitening: float32 (d, d), W with W W^T the inverse of the shrunk covariance.
         bank: float32 (n, d), whitened bottlenecks of training images.
     """
@@ -35,31 +35,36 @@ class LatentReference:
     bank: Tensor
 
     def distances(self, latent: Tensor) -> dict[str, Tensor]:
-        """Mahalanobis distance to the mean, and mean distance to the nearest five of the bank; each (B,)."""
+        """float (B,) each: Mahalanobis distance to the mean, and mean distance to the five nearest of the bank."""
         white = (latent - self.mean) @ self.whitening
         nearest = torch.cdist(white, self.bank).topk(min(_NEIGHBOURS, len(self.bank)), dim=1, largest=False)
         return {"latent_mahalanobis": white.norm(dim=1), "latent_knn": nearest.values.mean(1)}
 
     @classmethod
     def fitted(cls, latent: Tensor) -> "LatentReference":
-        """Fit to bottlenecks, float (n, d), of training images.
+        """Fit to float (n, d), the bottlenecks of training images, so that held-out and test images are equally new.
 
-        Held-out normals are then as new to it as test images are. The covariance is shrunk by Ledoit and Wolf's rule
-        (2004, J. Multivariate Analysis 88(2)).
+        The covariance is shrunk by Ledoit and Wolf's rule (2004, J. Multivariate Analysis 88(2)).
         """
         from sklearn.covariance import ledoit_wolf
 
         mean = latent.mean(0)
         covariance, _ = ledoit_wolf(latent.double().cpu().numpy())
         values, vectors = np.linalg.eigh(covariance)
-        # A bottleneck with dead units has a singular covariance; the floor keeps their distance finite.
+        # A bottleneck with dead units has a singular covariance; the floor keeps all distances finite.
         values = np.maximum(values, max(float(values.max()) * 1e-6, 1e-12))
         whitening = torch.tensor(vectors / np.sqrt(values), dtype=torch.float32, device=latent.device)
         return cls(mean=mean, whitening=whitening, bank=(latent - mean) @ whitening)
 
 
 LatentReferences = Mapping[str, LatentReference]
-"""By name of the encoder; the bottleneck of the whole model has the name ""."""
+"""The latent references of a model by the encoder's name; the whole model's bottleneck has the name ""."""
+
+
+def latent_rows(rows: Tensor) -> Tensor:
+    """Of the rows of all training images, int64 (n,), the 2,000 at most that `fit_latents` needs, evenly spread."""
+    places = torch.linspace(0, len(rows) - 1, min(len(rows), _LATENT_IMAGES), device=rows.device)
+    return rows[places.long()]
 
 
 @torch.inference_mode()
@@ -71,13 +76,11 @@ def fit_latents(model: Model, images: Tensor, *, flips: bool = False) -> dict[st
         images: uint8 (n, H, W, C), training images.
         flips: take their mirror images too.
     """
-    parts: dict[str, list[Tensor]] = {}
+    batches = torch.split(images, _batch_size(images))
     with float32_products("fp32", images.device):
-        for batch in torch.split(images, _batch(images)):
-            for clean in _views(batch, flips):
-                for name, latent in _latents(model(clean)).items():
-                    parts.setdefault(name, []).append(latent)
-    return {name: LatentReference.fitted(torch.cat(latents)) for name, latents in parts.items()}
+        parts = [_latents(model(view)) for batch in batches for view in _views(batch, flips)]
+    names = parts[0] if parts else {}
+    return {name: LatentReference.fitted(torch.cat([part[name] for part in parts])) for name in names}
 
 
 @torch.inference_mode()
@@ -88,23 +91,24 @@ def error_vectors(
     *,
     fold: Tensor | None = None,
     flips: bool = False,
-) -> dict[str, Scores]:
+) -> dict[str, Floats32]:
     """Score images.
 
     Args:
         model: in evaluation mode.
         images: uint8 (N, H, W, C), on the model's device.
-        latents: adds the distances of these bottlenecks.
-        fold: int64 (N,), which network of a `CrossFittedModel` scores each image; None where none has seen them.
+        latents: bottlenecks whose distances are kinds of error as well.
+        fold: int64 (N,), which network of a `CrossFittedModel` scores each image; None where no network has seen them.
         flips: score the mirror image too, and give the mean of both.
 
     Returns:
-        float32 (N,) a kind: those of ERROR_KINDS, the family's own, the latent distances. Higher = more anomalous.
+        float32 (N,) a kind of error: those of ERROR_KINDS, the family's own, and the distances of `latents`; higher =
+        more anomalous.
     """
-    # Where all scores go is taken at once: small results between the large blocks of each batch would split the heap.
+    # All scores get their memory at once: small results between the large blocks of each batch would split the heap.
     kinds: list[str] = []
     table = torch.empty(0)
-    size = _batch(images)
+    size = _batch_size(images)
     with float32_products("fp32", images.device):
         for start in range(0, len(images), size):
             place = slice(start, start + size)
@@ -132,11 +136,12 @@ def _columns(model: Model, clean: Tensor, latents: LatentReferences, fold: Tenso
     return columns
 
 
-def _batch(images: Tensor) -> int:
+def _batch_size(images: Tensor) -> int:
     return _CPU_BATCH if images.device.type == "cpu" else _GPU_BATCH
 
 
 def _views(batch: Tensor, flips: bool) -> Iterator[Tensor]:
+    """A batch as a model sees it, and mirrored where `flips` says so."""
     clean = to_input(batch)
     yield clean
     if flips:
@@ -144,5 +149,6 @@ def _views(batch: Tensor, flips: bool) -> Iterator[Tensor]:
 
 
 def _latents(output: Output) -> dict[str, Tensor]:
+    """float32 (B, d) each: a model's bottlenecks by the name that `LatentReferences` gives them."""
     whole = {} if output.latent is None else {"": output.latent}
     return {name: latent.flatten(1).float() for name, latent in (whole | dict(output.latents)).items()}

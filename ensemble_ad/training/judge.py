@@ -1,4 +1,4 @@
-"""What judges a model after each epoch, and keeps the weights of the best."""
+"""The judge of one training: it judges the model after each epoch, and keeps the weights of the best epoch."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
+from ensemble_ad.errors import DivergedError
 from ensemble_ad.families import Model, family
 from ensemble_ad.members.info import EpochInfo
-from ensemble_ad.members.measured import Measured, Objectives, Share, Synthetic
+from ensemble_ad.members.measured import EstimatedShare, Measured, Objectives, Synthetic
 from ensemble_ad.members.objectives import (
     Evidence,
     Judgement,
@@ -23,53 +23,73 @@ from ensemble_ad.members.objectives import (
     synthetic_kinds,
 )
 from ensemble_ad.statistics import SURE, estimate_share
+from ensemble_ad.statistics.arrays import Floats32, Floats64
 from ensemble_ad.training.checkpoint import State
-from ensemble_ad.training.error_vectors import LatentReference, LatentReferences, Scores, error_vectors, fit_latents
-from ensemble_ad.training.loop import DivergedError, Epoch
+from ensemble_ad.training.error_vectors import (
+    LatentReference,
+    LatentReferences,
+    error_vectors,
+    fit_latents,
+    latent_rows,
+)
+from ensemble_ad.training.loop import Epoch
 from ensemble_ad.training.prepared import Prepared, PseudoImages
 from ensemble_ad.training.recipe import Recipe
 
-_LATENT_IMAGES = 2000
 _LATENT_KINDS = "latent_"
 _BEST = "best."
 
-AfterEpoch = Callable[[Epoch, Judgement], None]
+OnJudged = Callable[[Epoch, Judgement], None]
+"""Called after each epoch with the judgement of its model; may raise to give the training up."""
 Resumed = Callable[[Mapping[int, float]], None]
-"""Told of each epoch's value, by its number, when a training goes on from a checkpoint."""
+"""Called when a training goes on from a checkpoint, with the values of the epochs before by their numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedBy:
-    """What a trial is judged by besides its own scores; each only where the objective needs it.
+    """What the objective may need besides the model's own scores; None where it needs it not.
 
     Attributes:
-        pseudo: the pseudo-anomalies; where they are given, `synthetic` is recorded of every member.
+        pseudo: the pseudo-anomalies; a member that is judged with them has `synthetic` on record.
         consensus: float64 (k,), mean rank of the test images over the trials before.
-        label: (k,) of 0 and 1 for the test images.
+        label: (k,) of 0 and 1, the test images' labels.
     """
 
     pseudo: PseudoImages | None = None
-    consensus: npt.NDArray[np.float64] | None = None
+    consensus: Floats64 | None = None
     label: npt.NDArray[np.int8] | None = None
 
 
 class Scored(NamedTuple):
-    """A model's error vectors: float32 by kind of error, the pseudo-anomalies' by kind of pseudo-anomaly too."""
+    """A model's error vectors, float32 (N,) by kind of error; those of pseudo-anomalies by their kind first."""
 
-    reference: dict[str, Scores]
-    test: dict[str, Scores]
-    pseudo: dict[str, dict[str, Scores]]
+    reference: dict[str, Floats32]
+    test: dict[str, Floats32]
+    pseudo: dict[str, dict[str, Floats32]]
 
 
 @dataclass
 class Judge:
-    """Judges each epoch, and keeps the weights of the best."""
+    """Judges the model after each epoch, and keeps the weights of the best epoch.
+
+    Attributes:
+        goal: the objective that judges.
+        recipe: what the model is made of.
+        images: the data set as the recipe sees it.
+        judged_by: what the objective needs besides the model's own scores.
+        on_judged: told of each judgement.
+        resumed: told of the epochs before, where the training goes on from a checkpoint.
+        history: the epochs so far.
+        best_epoch: number of the best epoch so far; 0 before the first.
+        best_value: the objective's value there.
+        best_weights: the model's weights there, by name.
+    """
 
     goal: Objective
     recipe: Recipe
     images: Prepared
     judged_by: JudgedBy
-    after_epoch: AfterEpoch | None
+    on_judged: OnJudged | None
     resumed: Resumed | None = None
     history: list[EpochInfo] = field(default_factory=list)
     best_epoch: int = 0
@@ -78,11 +98,11 @@ class Judge:
 
     def __post_init__(self) -> None:
         kind = family(self.recipe.family)
-        # A classifier's features are what it is for; a bottleneck's distances are left to the blend.
+        # A classifier is made for its features; the distances of an autoencoder's bottleneck are left to the blend.
         self._judges_latents = not kind.reconstructs and not kind.transductive
 
     def epoch(self, epoch: Epoch, model: Model) -> bool:
-        """Judge one; False when the patience has run out."""
+        """Judge the model of an epoch; False when the patience has run out."""
         self.images.give_back()
         latents = self.latents(model) if self._judges_latents else {}
         glance = self.images.glance if "test" in self.goal.needs else self.images.glance[:0]
@@ -100,12 +120,12 @@ class Judge:
         if self.best_epoch == 0 or self.goal.better(judgement.value, self.best_value):
             self.best_epoch, self.best_value = epoch.number, judgement.value
             self.best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        if self.after_epoch is not None:
-            self.after_epoch(epoch, judgement)
+        if self.on_judged is not None:
+            self.on_judged(epoch, judgement)
         return self.recipe.patience is None or epoch.number - self.best_epoch < self.recipe.patience
 
     def state(self) -> State:
-        """What it knows of the epochs so far."""
+        """What the judge knows of the epochs so far, for a checkpoint."""
         values = {
             "best_epoch": self.best_epoch,
             "best_value": self.best_value,
@@ -114,7 +134,7 @@ class Judge:
         return State({_BEST + name: value for name, value in self.best_weights.items()}, values)
 
     def restore(self, state: State) -> None:
-        """Go on from what `state` gave, and tell of the epochs before."""
+        """Go on from what `state` gave, and tell `resumed` of the epochs before."""
         self.best_epoch, self.best_value = state.values["best_epoch"], state.values["best_value"]
         self.history[:] = map(EpochInfo.from_json, state.values["history"])
         device = self.images.train.device
@@ -129,16 +149,14 @@ class Judge:
     def latents(self, model: Model) -> dict[str, LatentReference]:
         """Where the bottlenecks of some training images lie."""
         self.images.give_back()  # the test images, which need not be held beside the training images
-        rows = self.images.rows
-        some = torch.linspace(0, len(rows) - 1, min(len(rows), _LATENT_IMAGES), device=rows.device).long()
-        fitted = fit_latents(model, self.images.train[rows[some]], flips=self.recipe.flips)
+        fitted = fit_latents(model, self.images.train[latent_rows(self.images.rows)], flips=self.recipe.flips)
         self.images.give_back()
         return fitted
 
     def score(
         self, model: Model, latents: LatentReferences, *, test_rows: Tensor | None = None, pseudo: bool = True
     ) -> Scored:
-        """Score the reference, the test images (of `test_rows` only, where given) and the pseudo-anomalies."""
+        """Score the reference, the test images (only `test_rows`, where given) and the pseudo-anomalies."""
         folds, flips, test = self.images.folds, self.recipe.flips, self.images.test
         test_fold = None if folds is None else folds.test
         if test_rows is not None:
@@ -155,7 +173,7 @@ class Judge:
         )
 
     def finished(self, scored: Scored) -> tuple[Judgement, Objectives]:
-        """Judge all test images, by the same kinds of error as the epochs.
+        """Judge the finished model by all test images and the same kinds of error as after each epoch.
 
         Returns:
             The judgement, and what the other objectives say of the kind of error that it chose.
@@ -170,7 +188,7 @@ class Judge:
             known = Objectives(
                 separation=_measured(separation(chosen)),
                 implausible=tuple(implausible_kinds(every)),
-                share=Share(value=share.value, low=share.low),
+                share=EstimatedShare(value=share.value, low=share.low),
             )
         if chosen.pseudo:
             found = _measured(synthetic(chosen))
@@ -186,7 +204,7 @@ class Judge:
                 if not np.isfinite(values).all():
                     raise DivergedError(f"the error vectors are not finite ({kind}); lower the learning rate")
 
-        def judged(columns: Mapping[str, Scores]) -> dict[str, Scores]:
+        def judged(columns: Mapping[str, Floats32]) -> dict[str, Floats32]:
             return {
                 kind: values
                 for kind, values in columns.items()

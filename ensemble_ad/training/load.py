@@ -1,4 +1,4 @@
-"""From a cached member back to its model: the names of its weights, and which members have a model to load."""
+"""From a model to the weights that a member keeps, and from a cached member back to its model."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -20,9 +20,9 @@ class LoadedModel(NamedTuple):
     """A member's trained model.
 
     Attributes:
-        model: in evaluation mode, on the device.
-        latents: where the bottlenecks of its training images lie.
-        recipe: what it was made of.
+        model: the model in evaluation mode, on the device.
+        latents: the distributions of its training images' bottlenecks.
+        recipe: what the model was made of.
     """
 
     model: Model
@@ -37,7 +37,7 @@ def untrained(recipe: Recipe) -> Model:
 
 
 def weights_of(model: Model, latents: Mapping[str, LatentReference]) -> dict[str, Tensor]:
-    """What a member keeps of a model: its weights, and its latents' references, by name."""
+    """What a member keeps of a model, by name: its weights and its latent references."""
     weights = {_MODEL + name: value for name, value in model.state_dict().items()}
     for name, latent in latents.items():
         weights |= {f"{_LATENT}{name}.{part}": value for part, value in vars(latent).items()}
@@ -48,8 +48,8 @@ def load_model(member: Member, device: torch.device) -> LoadedModel:
     """A member's model.
 
     Raises:
-        UsageError: if it was imported as scores and has none, or was made by the rules of another version's recipes.
-        StorageError: if the weights are missing or damaged, or are fewer than the recipe's network has.
+        UsageError: if the member was imported as scores and has no model, or was made by another recipe version.
+        StorageError: if the weights are missing or damaged, or fewer than the recipe's network has.
     """
     from safetensors.torch import load_file
 
@@ -66,7 +66,7 @@ def load_model(member: Member, device: torch.device) -> LoadedModel:
         )
     recipe = Recipe.from_json(member.info.recipe.json)
     weights = member.weights_path()
-    with torch.device("meta"):  # a stranger's recipe may ask for any amount of memory, and here nothing is allocated
+    with torch.device("meta"):  # allocates nothing: a stranger's recipe may ask for any amount of memory
         wanted = sum(parameter.nbytes for parameter in untrained(recipe).parameters())
     there = weights.stat().st_size
     if wanted > there:

@@ -1,6 +1,6 @@
-"""The training loop: the whole set in memory as uint8, a permutation and a gather an epoch, nothing else.
+"""The training loop: all images in memory as uint8, one permutation an epoch, one gather a step, nothing else.
 
-Knows nothing of Optuna, of files or of test images: after each epoch it calls back, and stops if told to.
+The loop knows nothing of Optuna, of files or of test images: it calls back after each epoch, and stops if told to.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ensemble_ad.errors import EnsadError
+from ensemble_ad.errors import DivergedError
 from ensemble_ad.families import Model
 from ensemble_ad.families.model import ClosedFormModel, GradientModel
 from ensemble_ad.training.allocator import keep_freed_memory
@@ -24,18 +24,14 @@ from ensemble_ad.training.step import GradientStep, Schedule, make_optimizer, su
 _CLOSED_FORM_BATCH = 1024
 
 
-class DivergedError(EnsadError):
-    """The training loss is not finite."""
-
-
 class Epoch(NamedTuple):
-    """What the callback is told.
+    """What the callback is told of an epoch.
 
     Attributes:
-        number: from 1.
-        loss: mean training loss of the epoch.
-        images_per_second: trained images, evaluation not counted.
-        parts: that each batch was computed in; more than 1 where memory did not suffice for a whole one.
+        number: the epoch's, from 1.
+        loss: mean training loss.
+        images_per_second: trained images a second; the time of the callback is not counted.
+        parts: how many parts each batch was computed in; more than 1 where memory did not suffice for a whole batch.
     """
 
     number: int
@@ -45,7 +41,7 @@ class Epoch(NamedTuple):
 
     @property
     def memory_note(self) -> str:
-        """What to tell people where memory did not suffice."""
+        """The line for the user where memory did not suffice."""
         return f"out of memory: every batch is computed in {self.parts} parts, whose gradients are added up"
 
 
@@ -67,10 +63,10 @@ def train(
     Args:
         build: makes the untrained model; called under `settings.seed`.
         images: uint8 (N, H, W, C), on the device to train on.
-        rows: int64 (n,), the images to train on, so that held-out ones need no copy of the rest.
-        settings: how.
+        rows: int64 (n,), the rows of `images` to train on; the others are held out.
+        settings: how to train.
         after_epoch: called with the model in evaluation mode; returning False ends the training.
-        keeper: keeps the state of a training by steps after each epoch.
+        keeper: keeps the state of a training by steps after each epoch, and restores it before the first.
 
     Returns:
         The model as the last epoch left it.
@@ -92,8 +88,8 @@ def train(
 
 @contextmanager
 def training_on(device: torch.device, settings: TrainSettings) -> Iterator[None]:
-    """What holds while a model is built and trained: the seed, the precision, and memory that is kept for reuse."""
-    # Streams and graphs are made on the current device, which need not be the one of several that trains.
+    """While entered: the settings' seed and precision hold, and freed memory is kept for the next step."""
+    # CUDA makes streams and graphs on the current device, which need not be the one that trains.
     place = torch.cuda.device(device) if device.type == "cuda" else keep_freed_memory()
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
@@ -125,43 +121,80 @@ def _descend(
     after_epoch: AfterEpoch | None,
     keeper: Keeper | None,
 ) -> None:
-    device = images.device
     batch_size = min(settings.batch_size, len(rows))
     steps = len(rows) // batch_size
-    schedule = Schedule(settings, steps, device)
+    schedule = Schedule(settings, steps, images.device)
     optimizer = make_optimizer(model, settings, schedule)
-    progress = Progress(model=model, optimizer=optimizer, device=device)
-    if keeper is not None:
-        keeper.begin(progress)
     inner = GradientStep(model, optimizer, schedule, images, settings, steps=steps, batch_size=batch_size)
-    step = suited(inner, device)
-    for number in range(progress.epochs + 1, settings.epochs + 1):
-        started = time.perf_counter()
-        model.train()
+    step = suited(inner, images.device)
+
+    def one_epoch(number: int) -> Steps:
         inner.begin_epoch(number, rows)
         for _ in range(steps):
             step()
-        epoch = finish_epoch(number, inner.total, steps, batch_size, started, inner.parts)
+        return Steps(inner.total, steps, batch_size, inner.parts)
+
+    progress = Progress(model=model, optimizer=optimizer, device=images.device)
+    epoch_by_epoch(progress, settings, one_epoch, after_epoch, keeper)
+    # A graph's gradients lie in memory that goes with it.
+    optimizer.zero_grad()
+
+
+class Steps(NamedTuple):
+    """The steps of one epoch that are done.
+
+    Attributes:
+        total: float32 (), the sum of their losses, on the device.
+        steps: how many there were.
+        images: how many images a step trained on.
+        parts: how many parts each batch was computed in.
+    """
+
+    total: Tensor
+    steps: int
+    images: int
+    parts: int = 1
+
+
+def epoch_by_epoch(
+    progress: Progress,
+    settings: TrainSettings,
+    one_epoch: Callable[[int], Steps],
+    after_epoch: AfterEpoch | None,
+    keeper: Keeper | None,
+) -> None:
+    """Train by steps, from the epoch where `progress` stands to the last one.
+
+    Args:
+        progress: the model and its optimizer; `keeper` restores what it kept of them before the first epoch.
+        settings: how many epochs.
+        one_epoch: does the steps of the epoch of that number, from 1.
+        after_epoch: as for `train`.
+        keeper: as for `train`.
+
+    Raises:
+        DivergedError: if the loss stops being finite.
+    """
+    model = progress.model
+    if keeper is not None:
+        keeper.begin(progress)
+    for number in range(progress.epochs + 1, settings.epochs + 1):
+        started = time.perf_counter()
+        model.train()
+        done = one_epoch(number)
+        epoch = _finished(number, done, started)
         model.eval()
         progress.epochs = number
         if after_epoch is not None and not after_epoch(epoch, model):
             break
         if keeper is not None and number < settings.epochs:
             keeper.after_epoch(progress)
-    # A graph's gradients lie in memory that goes with it.
-    optimizer.zero_grad()
 
 
-def finish_epoch(number: int, total: Tensor, steps: int, batch_size: int, started: float, parts: int = 1) -> Epoch:
-    """The epoch that began at `started` (`time.perf_counter`), where `total` is the sum of its steps' losses.
-
-    Here alone an epoch waits for the device.
-
-    Raises:
-        DivergedError: if the loss is not finite.
-    """
-    mean_loss = float(total) / steps
+def _finished(number: int, done: Steps, started: float) -> Epoch:
+    """The epoch that began at `started` (`time.perf_counter`). Nowhere else does a training wait for the device."""
+    loss = float(done.total) / done.steps
     seconds = time.perf_counter() - started
-    if not math.isfinite(mean_loss):
-        raise DivergedError(f"the training loss became {mean_loss} in epoch {number}; lower the learning rate")
-    return Epoch(number, mean_loss, steps * batch_size / seconds, parts)
+    if not math.isfinite(loss):
+        raise DivergedError(f"the training loss became {loss} in epoch {number}; lower the learning rate")
+    return Epoch(number, loss, done.steps * done.images / seconds, done.parts)

@@ -22,11 +22,10 @@ from ensemble_ad.members.objectives import objective
 from ensemble_ad.members.store import Member, has_member, load_member, remove_half_written, save_member
 from ensemble_ad.training.checkpoint import Checkpoint, State
 from ensemble_ad.training.cross_fitted import train as train_cross_fitted
-from ensemble_ad.training.judge import AfterEpoch, Judge, JudgedBy, Resumed, Scored
+from ensemble_ad.training.judge import Judge, JudgedBy, OnJudged, Resumed, Scored
 from ensemble_ad.training.load import untrained, weights_of
 from ensemble_ad.training.loop import train
 from ensemble_ad.training.prepared import Prepared
-from ensemble_ad.training.prepared import PseudoImages as PseudoImages
 from ensemble_ad.training.progress import Progress
 from ensemble_ad.training.recipe import Recipe, check_objective
 from ensemble_ad.version import __version__
@@ -36,7 +35,7 @@ _OWN_SCORES_ALONE = JudgedBy()
 
 @dataclass(kw_only=True)
 class _Keeper:
-    """Keeps training and judge in the member's checkpoint; see `train.Keeper`."""
+    """Keeps the state of the training and of its judge in the member's checkpoint; a `progress.Keeper`."""
 
     checkpoint: Checkpoint
     judge: Judge
@@ -59,7 +58,7 @@ class _Keeper:
         self.checkpoint.write_if_due(state)
 
     def seconds(self) -> float:
-        """Spent on the training so far, by killed processes too."""
+        """Seconds that the training has taken so far; killed processes count too."""
         return self.seconds_before + time.perf_counter() - self.started
 
 
@@ -70,15 +69,15 @@ def fit_member(
     studies: Path,
     device: torch.device,
     judged_by: JudgedBy = _OWN_SCORES_ALONE,
-    after_epoch: AfterEpoch | None = None,
+    after_epoch: OnJudged | None = None,
     resumed: Resumed | None = None,
     trial: TrialInfo | None = None,
     preset: str | None = None,
 ) -> Member:
     """Train what the recipe says and cache it; a cached member is returned as it is.
 
-    A training that was killed or interrupted before goes on from its last checkpoint. Its checkpoint stays where this
-    one is interrupted or cannot write, and is removed when it ends otherwise.
+    A training that was killed or interrupted before goes on from its last checkpoint. The checkpoint stays where the
+    training is interrupted or cannot write, and is removed in every other end.
 
     Args:
         dataset: the images of `recipe.data`.
@@ -86,14 +85,14 @@ def fit_member(
         studies: the studies' folder.
         device: where to train.
         judged_by: what the objective needs besides the model's own scores.
-        after_epoch: told of each epoch; may raise to give the training up.
+        after_epoch: told of each epoch and its judgement; may raise to give the training up.
         resumed: told of the epochs before, where the training goes on from a checkpoint.
-        trial: the trial that asks for it.
-        preset: name of the published system that it is.
+        trial: the trial that asks for the member.
+        preset: name of the published system that the member is.
 
     Raises:
         StorageError: if the member cannot be written.
-        DivergedError: if training does.
+        DivergedError: if the loss stops being finite.
         UsageError: if the family does not take the images' size, or the objective does not suit it.
     """
     checkpoint = Checkpoint(studies, recipe.key)
@@ -127,7 +126,7 @@ def fit_member(
 
 
 class _Trained(NamedTuple):
-    """A trained model: what is known of it, its error vectors, and its weights with the latents' by name."""
+    """A trained model: what is known of it, its error vectors, and by name the weights that a member keeps."""
 
     info: MemberInfo
     scored: Scored
@@ -142,7 +141,7 @@ def _trained(recipe: Recipe, judge: Judge, keeper: _Keeper, device: torch.device
     model.eval()
     latents = judge.latents(model)
     scored = judge.score(model, latents)
-    judge.images.give_back()  # else the next trial begins with this one's
+    judge.images.give_back()  # else they stay in memory while the next trial begins
     judgement, objectives = judge.finished(scored)
     info = MemberInfo(
         key=recipe.key,

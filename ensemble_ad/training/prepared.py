@@ -27,11 +27,11 @@ _TEST_IMAGES_AN_EPOCH = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class PseudoImages:
-    """Held-out normal images made into pseudo-anomalies, once for all trials.
+    """Pseudo-anomalies, made of held-out normal images once for all trials.
 
     Attributes:
-        images: uint8 (j, side, side, C) a kind, as the data set has them: each recipe crops and resizes them.
-        normal_rows: int64 (r,), the rows of the reference that none was made of.
+        images: uint8 (j, side, side, C) by kind, of the data set's size: each recipe crops and resizes them.
+        normal_rows: int64 (r,), the rows of the reference that no pseudo-anomaly was made of.
     """
 
     images: Mapping[str, Images]
@@ -39,7 +39,7 @@ class PseudoImages:
 
     @classmethod
     def of(cls, dataset: Dataset) -> "PseudoImages":
-        """Those of a data set; they depend on its images alone."""
+        """The pseudo-anomalies of a data set; they depend on its images alone."""
         images, rows = dataset.train.images, split_rows(len(dataset.train), dataset.fingerprint).reference
         split = split_reference(len(rows), dataset.fingerprint, image_bytes=images[0].nbytes)
         made = pseudo_anomalies(images[rows[split.damaged]], seed=int(dataset.fingerprint, 16))
@@ -51,13 +51,13 @@ class Prepared:
     """A data set as one recipe sees it; images are uint8 (N, H, W, C) on the device.
 
     Attributes:
-        train: all training images, of which `rows` are trained on.
-        rows: int64 (n,).
-        reference: the held-out ones.
+        train: all training images.
+        rows: int64 (n,), the rows of `train` to train on.
+        reference: the held-out normal images.
         test: all test images.
-        glance: int64 (g,), the test images that are looked at after each epoch.
-        pseudo: the pseudo-anomalies, a kind.
-        folds: where the family is transductive.
+        glance: int64 (g,), the rows of `test` that are scored after each epoch.
+        pseudo: the pseudo-anomalies by kind.
+        folds: the images' folds, of a transductive family.
         maps: the memory maps that lie under the images on a CPU.
     """
 
@@ -71,7 +71,7 @@ class Prepared:
     maps: tuple[Images, ...] = ()
 
     def give_back(self) -> None:
-        """Let go of the images that were read last: training and scoring need not hold both sets."""
+        """Let the images that were read last go from memory: training and scoring need not hold both sets."""
         for images in self.maps:
             give_back(images)
         give_back_freed_memory()

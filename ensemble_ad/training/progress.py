@@ -1,12 +1,13 @@
-"""The state of a training by steps between two epochs."""
+"""Where a training by steps stands between two epochs, and who keeps that."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ensemble_ad.families import Model
 from ensemble_ad.training.adamw import AdamW
 
 _MODEL, _OPTIMIZER = "model.", "optimizer."
@@ -14,16 +15,16 @@ _MODEL, _OPTIMIZER = "model.", "optimizer."
 
 @dataclass(kw_only=True)
 class Progress:
-    """A training by steps on its way.
+    """Where a training by steps stands.
 
     Attributes:
-        model: as the last epoch left it.
-        optimizer: its optimizer; the learning rate follows from the epochs that are done.
-        device: where it runs.
-        epochs: how many are done.
+        model: the model as the last epoch left it.
+        optimizer: the model's optimizer; its learning rate follows from the epochs that are done.
+        device: where the training runs.
+        epochs: how many epochs are done.
     """
 
-    model: nn.Module
+    model: Model
     optimizer: AdamW
     device: torch.device
     epochs: int = 0
@@ -41,7 +42,7 @@ class Progress:
         """Go on from what `state` gave.
 
         Raises:
-            RuntimeError, KeyError: if it is another model's.
+            RuntimeError, KeyError: if the state is another model's.
         """
         self.model.load_state_dict(_of(_MODEL, tensors))
         self.optimizer.restore(_of(_OPTIMIZER, tensors))
@@ -52,13 +53,13 @@ class Progress:
 
 
 class Keeper(Protocol):
-    """Who keeps the state of a training, so that one that was killed goes on from its last epoch."""
+    """Keeps the state of a training, so that a killed training goes on from its last epoch."""
 
     def begin(self, progress: Progress) -> None:
-        """Before the first epoch: restore what was kept, if anything was."""
+        """Before the first epoch: restore the state that was kept, if there is one."""
 
     def after_epoch(self, progress: Progress) -> None:
-        """After each epoch that is not the last: keep it."""
+        """After each epoch but the last: keep the state."""
 
 
 def _of(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

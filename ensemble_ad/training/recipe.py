@@ -23,14 +23,14 @@ class Recipe:
     Attributes:
         data: fingerprint of the data set.
         family: name of the family.
-        architecture: its hyperparameters.
+        architecture: the family's hyperparameters.
         preprocess: crop, size and channels.
         training: the training settings, seed included.
-        objective: the name of what chose the epoch.
+        objective: name of the objective that chooses the epoch.
         labels: hash of the labels that the objective read; None where it read none.
-        subset: training images used; None is all.
-        flips: whether the mean of the scores of an image and its mirror image is the score.
-        patience: epochs without a better objective after which training stops; None never.
+        subset: how many training images are used; None is all.
+        flips: whether an image's score is the mean of its own and its mirror image's.
+        patience: how many epochs without a better value end the training; None never does.
     """
 
     data: str

@@ -14,14 +14,14 @@ class TrainSettings:
     Attributes:
         epochs: passes over the training images; the schedule spans them.
         batch_size: images a step; a last incomplete batch is left to the next epoch's permutation.
-        learning_rate: the highest, at the end of the warm-up.
-        weight_decay: AdamW's, decoupled (Loshchilov and Hutter 2019, arXiv:1711.05101).
-        warmup_ratio: share of all steps over which the learning rate rises linearly; after it, a cosine to 0.
+        learning_rate: the highest rate, at the end of the warm-up.
+        weight_decay: AdamW's weight decay, decoupled (Loshchilov and Hutter 2019, arXiv:1711.05101).
+        warmup_ratio: share of all steps in which the learning rate rises linearly; then it falls as a cosine to 0.
         noise_scale: standard deviation of the Gaussian noise on the input, whose range is [-1, 1].
-        latent_noise_scale: the same on the bottleneck.
+        latent_noise_scale: standard deviation of the Gaussian noise on the bottleneck.
         loss: a name of `reconstruction.LOSSES`.
-        precision: a name of `precision.PRECISIONS`, what the model computes with while it is trained.
-        seed: of the initial weights, the permutations and the noise.
+        precision: a name of `device.PRECISIONS`: the numbers that the model computes with while it is trained.
+        seed: the seed of the initial weights, the permutations and the noise.
     """
 
     epochs: int

@@ -1,8 +1,8 @@
-"""One step of the optimizer: gather a batch, forward and backward, update; on CUDA replayed as a graph.
+"""One step of the optimizer: gather a batch, forward and backward, update. On CUDA it is replayed as a graph.
 
-Everything that changes from step to step (which images, the learning rate, how much is done) is a tensor on the device
-that the step itself moves on. So a step is the same sequence of kernels every time, nothing waits for the host, and a
-CUDA graph of it can be replayed. The same code runs, uncaptured, on the CPU.
+Whatever changes from step to step (the images, the learning rate, the share that is done) is a tensor on the device,
+and the step itself moves it on. So every step is the same sequence of kernels, nothing waits for the host, and a CUDA
+graph of the step can be replayed. The CPU runs the same code without a graph.
 """
 
 import gc
@@ -25,12 +25,12 @@ _STEPS_BEFORE_CAPTURE = 3
 
 
 def to_input(batch: Tensor) -> Tensor:
-    """uint8 (B, H, W, C) to float32 (B, C, H, W) in [-1, 1]; a permuted view, so channels-last in memory."""
+    """uint8 (B, H, W, C) as float32 (B, C, H, W) in [-1, 1]; a permuted view, so channels-last in memory."""
     return batch.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
 def schedule(step: int, total: int, warmup_ratio: float) -> float:
-    """Factor of the learning rate: a linear warm-up, then half a cosine to 0 (Loshchilov and Hutter 2017)."""
+    """The learning rate's factor at a step: a linear warm-up, then half a cosine to 0 (Loshchilov and Hutter 2017)."""
     warmup = int(warmup_ratio * total)
     if step < warmup:
         return (step + 1) / warmup
@@ -38,11 +38,11 @@ def schedule(step: int, total: int, warmup_ratio: float) -> float:
 
 
 class Schedule:
-    """The learning rate, and the share of the training that is done, as tensors that follow the steps.
+    """The learning rate and the share of the training that is done, as tensors on the device.
 
     Attributes:
-        rate: float32 (), what the optimizer reads.
-        progress: float32 (), of [0, 1), what the families' warm-ups read.
+        rate: float32 (), the learning rate; the optimizer reads it.
+        progress: float32 (), the share of all steps that is done, in [0, 1); the families' warm-ups read it.
     """
 
     def __init__(self, settings: TrainSettings, steps: int, device: torch.device) -> None:
@@ -55,26 +55,26 @@ class Schedule:
         self.progress = torch.zeros((), device=device)
 
     def go_to(self, step: int) -> None:
-        """Go to the step of that number, from 0."""
+        """Make the step of that number, from 0, the next one."""
         self._step.fill_(step)
 
     def set(self) -> None:
-        """Set the rate and the progress for the step to come."""
+        """Set rate and progress for the next step."""
         self.rate.copy_(self._rates.index_select(0, self._step)[0])
         self.progress.copy_(self._step[0] / self._total)
 
     def advance(self) -> None:
-        """A step is done."""
+        """Count a step as done."""
         self._step.add_(1)
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings, schedule: Schedule) -> AdamW:
-    """AdamW over all parameters, its learning rate the schedule's."""
+    """AdamW over all parameters at the schedule's learning rate."""
     return AdamW(model.parameters(), rate=schedule.rate, weight_decay=settings.weight_decay)
 
 
 class Batches:
-    """The training images, gathered and normalised into buffers that are made once.
+    """Gathers and normalises training images into buffers that are made once.
 
     A batch is valid until the next one is taken.
     """
@@ -92,7 +92,7 @@ class Batches:
 
 
 class Step(Protocol):
-    """What an epoch calls for every batch."""
+    """A step of the training, which moves on by itself from call to call."""
 
     def __call__(self) -> None:
         """Do one step."""
@@ -101,13 +101,13 @@ class Step(Protocol):
 class GradientStep:
     """One step of a model that is trained by gradients.
 
-    Where memory does not suffice for a batch, it is computed in parts of half the size and so on, their gradients added
-    up. Then batch normalisation sees the parts, and everything else is as it was.
+    Where memory does not suffice for a batch, the batch is computed in halves, quarters and so on, and the gradients
+    are added up. Batch normalisation then sees the parts; nothing else changes.
 
     Attributes:
-        steps: an epoch has; what does not fill a batch is left to the next epoch's permutation.
-        batch_size: images a step.
-        parts: that a batch is computed in.
+        steps: how many steps an epoch has; images that do not fill a batch are left to the next epoch's permutation.
+        batch_size: how many images a step trains on.
+        parts: how many parts a batch is computed in.
         total: float32 (), the sum of the steps' losses since `begin_epoch`.
     """
 
@@ -133,14 +133,14 @@ class GradientStep:
         self._offsets = torch.arange(batch_size, device=device)
 
     def begin_epoch(self, number: int, rows: Tensor) -> None:
-        """Deal the images of int64 (n,) `rows` anew, for the epoch of that number, from 1."""
+        """Shuffle int64 (n,) `rows` for the epoch of that number, from 1."""
         torch.index_select(rows, 0, torch.randperm(len(rows), device=self._device)[: len(self._order)], out=self._order)
         self._first.zero_()
         self.total.zero_()
         self._schedule.go_to((number - 1) * self.steps)
 
     def __call__(self) -> None:
-        """Do one step, in more parts than before where memory does not suffice."""
+        """Do one step; where memory does not suffice, in more parts than before."""
         while True:
             try:
                 self.run()
@@ -149,7 +149,7 @@ class GradientStep:
                     raise
             else:
                 return
-            # Outside of the handler, whose traceback holds the tensors of the pass.
+            # Outside of the handler: while it runs, the traceback holds the tensors of the pass.
             self.parts *= 2
             self._optimizer.zero_grad()
             self._batches = Batches(self._images, -(-self.batch_size // self.parts))
@@ -158,7 +158,7 @@ class GradientStep:
                 torch.cuda.empty_cache()
 
     def run(self) -> None:
-        """The kernels of a step; nothing in it waits for the device."""
+        """Run the kernels of a step; nothing here waits for the device."""
         self._schedule.set()
         self._optimizer.zero_grad()
         rows = self._order[self._first + self._offsets]
@@ -184,12 +184,12 @@ class GradientStep:
 class GraphedStep:
     """A `GradientStep` on CUDA, captured once and replayed (Ng et al. 2021, "Accelerating PyTorch with CUDA graphs").
 
-    The first steps are done without it, as libraries set themselves up in them, and for good where a batch has to be
-    computed in parts or where the capture fails.
+    The first steps run without a graph, since libraries set themselves up in them. All steps do where a batch has to be
+    computed in parts, or where the capture failed.
 
     Attributes:
         captured: whether a graph is replayed.
-        refused: why not, where the capture failed.
+        refused: why the capture failed, if it did.
     """
 
     def __init__(self, step: GradientStep) -> None:
@@ -230,7 +230,7 @@ class GraphedStep:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory did not suffice, of a GPU or of the machine."""
+    """Whether an error says that the memory of the GPU or of the machine did not suffice."""
     said = str(error)
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         "DefaultCPUAllocator" in said and "memory" in said
@@ -238,5 +238,5 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def suited(step: GradientStep, device: torch.device) -> Step:
-    """A graph of the step on CUDA, the step itself elsewhere."""
+    """The step as a graph on CUDA, as it is elsewhere."""
     return GraphedStep(step) if device.type == "cuda" else step

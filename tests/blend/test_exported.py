@@ -316,7 +316,7 @@ def test_a_zip_bomb_is_refused_unopened(exported, tmp_path, away, monkeypatch):
         import_blend(away, tmp_path / "bomb.zip")
 
 
-def test_a_recipe_that_asks_for_any_amount_of_memory_is_refused_before_it_is_allocated(exported, tmp_path, away):
+def test_a_recipe_of_any_size_is_refused_before_memory_is_taken(exported, tmp_path, away):
     def widen(info):
         recipe = info["recipe"]
         return {**info, "recipe": {**recipe, "architecture": {**recipe["architecture"], "widths": [10**9, 10**9]}}}

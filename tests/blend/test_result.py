@@ -27,19 +27,19 @@ def test_state_goes_through_a_file_without_pickle(members, names, method):
     weights = np.arange(8.0) if method == "given" else None
     blend = blend_scores(reference, test, method, weights, names=names)
     state, file = blend.state(), io.BytesIO()
-    np.savez(file, **state)
+    np.savez(file, **state)  # type: ignore[arg-type]
     file.seek(0)
     with np.load(file, allow_pickle=False) as loaded:
         again = Blend.from_state(dict(loaded))
     assert np.array_equal(again.score(test[::3]), blend.scores[::3])
     assert (again.method, again.explanation, again.names) == (blend.method, blend.explanation, names)
     assert again.separation == blend.separation
-    json.loads(state["json"])
+    json.loads(state["json"])  # type: ignore[arg-type]
 
 
 def test_a_later_format_is_refused(members):
-    state = blend_scores(*members()[:2], "mean").state()
-    later = json.loads(state["json"]) | {"format": 99}
+    state = blend_scores(*members()[:2], "mean").state()  # type: ignore[call-arg]
+    later = json.loads(state["json"]) | {"format": 99}  # type: ignore[arg-type]
     with pytest.raises(DataError, match="99"):
         Blend.from_state(state | {"json": json.dumps(later)})
     with pytest.raises(DataError, match="json"):

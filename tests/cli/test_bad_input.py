@@ -6,7 +6,6 @@ import pickle
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -332,7 +331,7 @@ def test_names_and_numbers_that_do_not_exist(refuses, data, studies, arguments, 
     [
         (("blend",), "there is no member in studies; run `ensad tune --family fcn --trials 50` first"),
         (("evaluate",), "there is no member in studies; run `ensad tune"),
-        (("submit",), "there is no blend in studies; run `ensad blend --members fcn,resnet` first"),
+        (("submit",), "there is no blend in studies; run `ensad tune --family fcn --trials 50` first"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
@@ -385,11 +384,11 @@ def _fail_with(number: int):
 @pytest.mark.parametrize(
     ("command", "call", "path"),
     [
-        (("blend", "--members", "fcn"), "tempfile.mkdtemp", "studies/blends/"),
+        (("blend", "--members", "fcn"), "os.mkdir", "studies/blends/"),
         (("blend", "--members", "fcn"), "os.fsync", "studies/blends/"),
         (("evaluate",), "os.fsync", "studies/evaluations/"),
         (("submit",), "os.fsync", "submissions/"),
-        (("submit",), "tempfile.mkstemp", "submissions/"),
+        (("submit",), "os.open", "submissions/"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else value.strip("/"),
 )
@@ -427,7 +426,12 @@ def test_a_member_that_finds_no_space_leaves_the_others_and_is_made_later(
 ):
     before = _files(studies / "members")
     with monkeypatch.context() as patch:
-        patch.setattr(tempfile, "mkdtemp", _fail_with(errno.ENOSPC))  # what a member's folder is begun with
+        mkdir = os.mkdir
+
+        def no_space(path, *mode):
+            return _fail_with(errno.ENOSPC)() if ".fcn-" in str(path) else mkdir(path, *mode)
+
+        patch.setattr(os, "mkdir", no_space)  # what a member's folder is begun with
         result = run_ensad("train", "--preset", "fcn-sample", "--epochs", 1)
     assert result.exit_code == STORAGE
     assert result.stderr.splitlines()[-1].startswith("Error: cannot write studies/members/fcn-")

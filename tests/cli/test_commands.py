@@ -62,6 +62,7 @@ def test_the_group_lists_every_command_and_the_exit_codes(run_ensad):
     assert result.exit_code == 0
     for name, command in main.commands.items():
         assert f"  {name} " in result.stdout
+        assert command.short_help
         assert command.short_help in " ".join(result.stdout.split())
         assert command.name == name
         assert command.short_help == cli.COMMANDS[name]

@@ -39,7 +39,7 @@ def test_the_table_of_nothing_has_the_same_columns_and_dtypes(run_ensad, compare
     pd.testing.assert_series_equal(empty.dtypes, compared.dtypes)
     result = run_ensad("compare", "--studies", "nothing")
     assert result.exit_code == 0
-    assert "nothing was tried yet in nothing; run `ensad tune --family fcn --trials 50`" in result.stderr
+    assert "run `ensad tune --family fcn --trials 50 --studies nothing`\n" in result.stderr
 
 
 def test_before_an_evaluation_the_table_is_ordered_by_separation(run_ensad, studies):

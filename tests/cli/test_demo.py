@@ -17,7 +17,7 @@ def test_the_demo_runs_the_whole_job_and_a_rerun_finds_it_done(run_ensad, tmp_pa
     shown = [line for line in result.stderr.splitlines() if line.startswith("$ ensad ")]
     steps = [line.split()[2] for line in shown]
     assert steps == ["data", "tune", "tune", "blend", "evaluate", "submit", "compare"]
-    for promise in ("ensad tune --family fcn --trials 50", "ensad blend --members fcn,resnet", "ensad submit"):
+    for promise in ("ensad tune --family fcn --trials 50", "ensad blend\n", "ensad submit\n"):
         assert promise in result.stderr.split("done in")[1]
     table = ea.comparison(tmp_path / "ensad-demo" / "studies")
     assert set(table["family"]) == {"fcn", "resnet", "fcn+resnet"}
@@ -39,3 +39,24 @@ def test_the_demo_runs_the_whole_job_and_a_rerun_finds_it_done(run_ensad, tmp_pa
     assert "trial 0" not in again.stderr
     assert list(ea.comparison(tmp_path / "ensad-demo" / "studies").index) == list(table.index)
     assert len(list((tmp_path / "ensad-demo" / "submissions").glob("*.csv"))) == 2
+
+
+def test_the_demo_leaves_data_and_studies_of_ones_own_alone(run_ensad, data, studies, tmp_path):
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    result = run_ensad("demo", "--only-data", "--out", ".")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: data/")
+    assert result.stderr.endswith("is left alone; name another folder with --out\n")
+    result = run_ensad("demo", "--out", ".")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: studies holds members of other images than the demo's; name another folder with --out\n"
+    )
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_only_the_data_may_be_written_again(run_ensad, tmp_path):
+    for _ in range(2):
+        result = run_ensad("demo", "--only-data", "--out", ".")
+        assert result.exit_code == 0
+        assert result.stdout == "data\n"

@@ -202,7 +202,8 @@ def test_every_command_that_gives_a_result_takes_it():
 def test_values_are_what_json_knows():
     values = {"a": np.float32(0.5), "b": float("nan"), "c": Path("x"), "d": (1, np.int64(2)), "e": np.array([np.inf])}
     assert plain(values) == {"a": 0.5, "b": None, "c": "x", "d": [1, 2], "e": [None]}
-    table = pd.DataFrame({"v": [1.5, None], "t": pd.to_datetime(["2026-01-01", None], utc=True)}, index=["r", "s"])
+    times = pd.to_datetime(["2026-01-01", None], utc=True)  # type: ignore[arg-type]
+    table = pd.DataFrame({"v": [1.5, None], "t": times}, index=["r", "s"])
     assert plain(table.rename_axis("name")) == [
         {"name": "r", "v": 1.5, "t": "2026-01-01T00:00:00.000000Z"},
         {"name": "s", "v": None, "t": None},

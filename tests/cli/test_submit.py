@@ -1,9 +1,12 @@
 """`ensad submit`: the CSV that is handed in, its ids, and the line to paste."""
 
 import io
+import json
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 
@@ -44,3 +47,33 @@ def test_the_sample_submission_of_the_data_folder_decides_ids_and_order(run_ensa
 def test_two_submissions_are_two_files(run_ensad, studies, tmp_path):
     paths = {run_ensad("submit", "-q").stdout for _ in range(3)}
     assert len(paths) == len(list((tmp_path / "submissions").iterdir())) == 3
+
+
+def test_the_samples_header_and_its_other_columns_are_kept(run_ensad, data, studies):
+    rows = [f"{i},0,{'Public' if i % 2 else 'Private'}" for i in range(120)]
+    (data / "sample_submission.csv").write_text("\n".join(["Id,Predicted,Usage", *rows]))
+    table = pd.read_csv(run_ensad("submit", "-q").stdout.strip())
+    assert list(table.columns) == ["Id", "Predicted", "Usage"]
+    assert table["Usage"].tolist() == ["Private", "Public"] * 60
+    (data / "sample_submission.csv").write_text("\n".join(["Id,p,q", *(f"{i},0,0" for i in range(120))]))
+    result = run_ensad("submit")
+    assert (result.exit_code, "name it with --column" in result.stderr) == (3, True)
+    assert list(pd.read_csv(run_ensad("submit", "-q", "--column", "q").stdout.strip()).columns) == ["Id", "p", "q"]
+    assert run_ensad("submit", "--column", "r").exit_code == 2
+    assert "120 ids, 0 to 119" in run_ensad("data", "check").output
+
+
+def test_pictures_in_folders_get_no_line_for_kaggle(run_ensad, data, studies, tmp_path):
+    assert "kaggle competitions submit -c ml2022spring-hw8" in run_ensad("submit").stderr
+    assert "kaggle competitions submit -c mine" in run_ensad("submit", "--competition", "mine").stderr
+    for name, array in (("train", "trainingset.npy"), ("test", "testingset.npy")):
+        (data / name).mkdir()
+        for row, image in enumerate(np.load(data / array)[:60]):
+            Image.fromarray(image[..., 0]).save(data / name / f"{row:03}.png")
+        (data / array).unlink()
+    (data / "sample_submission.csv").unlink()
+    run_ensad("train", "--preset", "pca-10")
+    run_ensad("blend", "--members", "pca")
+    assert "kaggle" not in run_ensad("submit").stderr
+    assert json.loads(run_ensad("submit", "--json", "-q").stdout)["result"]["paste"] is None
+    assert "kaggle competitions submit -c mine" in run_ensad("submit", "--competition", "mine").stderr

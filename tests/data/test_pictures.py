@@ -37,7 +37,7 @@ def test_a_folder_of_pictures_keeps_pixels_and_file_names(tmp_path, photos, suff
     (folder / "below").mkdir(parents=True)
     names = (f"a{suffix}", f"b c{suffix}", f"below/a{suffix}")
     for name, each in zip(names, pixels, strict=True):
-        Image.fromarray(each).save(folder / name, **({"lossless": True} if suffix == ".webp" else {}))
+        Image.fromarray(each).save(folder / name, **({"lossless": True} if suffix == ".webp" else {}))  # type: ignore[arg-type]
     (folder / "notes.txt").write_text("not a picture")
     image_set = open_folder(folder, tmp_path / "cache")
     assert image_set.ids == names

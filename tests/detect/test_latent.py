@@ -13,7 +13,7 @@ from ensemble_ad.detect.latent import bottleneck, open_member, parse_noise, pars
 from ensemble_ad.errors import UsageError
 from ensemble_ad.members.store import list_members
 from ensemble_ad.training.load import load_model
-from ensemble_ad.training.loop import to_input
+from ensemble_ad.training.step import to_input
 
 CPU = torch.device("cpu")
 
@@ -45,7 +45,7 @@ def test_the_latent_decodes_to_the_members_own_reconstruction(opening, studies_f
     np.testing.assert_array_equal(made, opening.of.reconstruct(images))
 
 
-def test_noise_is_a_mixture_from_the_image_to_a_draw_that_has_forgotten_it(opening, dataset):
+def test_noise_goes_from_the_image_to_a_draw_that_has_forgotten_it(opening, dataset):
     one, two = (opening.encode(image) for image in dataset.test.images[:2])
     torch.testing.assert_close(opening.mixed(one, 0.0), one)
     torch.testing.assert_close(opening.mixed(one, 1.0), opening.mixed(two, 1.0))
@@ -149,8 +149,9 @@ def test_other_images_than_the_members_own_are_refused(run_ensad, data, studies)
     key = next(m.key for m in list_members(studies)[0] if m.family == "fcn")
     np.save(data / "testingset.npy", np.load(data / "testingset.npy")[::-1])
     result = run_ensad("latent", "--member", key)
-    assert result.exit_code == 2
+    assert result.exit_code == 3
     assert "holds other images than" in result.stderr
+    assert "--anyway" not in result.stderr
 
 
 def test_imported_scores_and_families_without_a_decoder_are_refused(run_ensad, data, studies):

@@ -1,23 +1,22 @@
-"""New images get the scores that the blend gives: alone, in a batch, from any kind of file, in bounded memory."""
+"""New images get the scores that the blend gives: alone, in a batch, in bounded memory."""
 
-import csv
-import json
+import dataclasses
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import ensemble_ad as ea
-from ensemble_ad.blend.alarm import crossfit_reference, threshold
 from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.data.stream import stream
 from ensemble_ad.detect.scorer import _snapped
 from ensemble_ad.errors import DataError, UsageError
 from ensemble_ad.files.json_file import read_json, write_json
+from ensemble_ad.layout import data_record_file
 from ensemble_ad.members.store import load_member
 
 SHAPE = (32, 32, 1)
@@ -71,10 +70,6 @@ def many_kinds(shared_folder, tmp_path_factory, digits_folder):
     return folder
 
 
-def _rows(text: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(text.splitlines()))
-
-
 def test_the_test_images_get_the_scores_that_they_have_in_the_blend(steady, images):
     saved = steady.blend.scores()
     np.testing.assert_allclose(steady.score(images), saved, atol=1e-3 * saved.std())
@@ -108,6 +103,7 @@ def test_a_transductive_member_scores_new_images_by_all_its_networks(many_kinds,
     assert "a member was trained on the test images" in result.stderr
 
 
+@pytest.mark.filterwarnings("ignore:unlike all training images")
 @pytest.mark.parametrize("n", [1, 31, 32, 33])
 def test_one_image_and_a_batch_agree(scorer, images, n):
     # The second were not among the images that the blend was made of.
@@ -167,98 +163,6 @@ def test_other_images_are_refused(scorer, images, change, said):
         scorer.score(change(images))
 
 
-# The threshold
-
-
-def test_the_threshold_is_the_conformal_quantile():
-    reference = np.arange(1.0, 100.0)
-    assert threshold(reference, 0.05) == 95.0
-    assert threshold(reference, 0.01) == 99.0
-    rng = np.random.default_rng(0)
-    rates = [(rng.normal(size=1000) > threshold(rng.normal(size=200), 0.05)).mean() for _ in range(200)]
-    assert 0.045 < np.mean(rates) < 0.055
-
-
-@pytest.mark.parametrize("rate", [0, 1, -0.1, float("nan")])
-def test_a_rate_outside_0_and_1_is_refused(rate):
-    with pytest.raises(UsageError, match="--alarm-rate must lie between 0 and 1"):
-        threshold(np.arange(99.0), rate)
-
-
-def test_a_rate_that_so_few_images_cannot_tell_is_refused():
-    with pytest.raises(UsageError, match=r"--alarm-rate must be 0.01 or more, not 0.005: there are 99 held-out"):
-        threshold(np.arange(99.0), 0.005)
-
-
-@pytest.mark.parametrize("method", ["auto", "mean", "tail-mean"])
-def test_normal_images_that_the_rule_has_not_seen_raise_as_many_alarms_as_asked_for(method):
-    rng = np.random.default_rng(0)
-    rates, naive = [], []
-    for _ in range(5):
-        reference, test, new = (rng.normal(size=(n, 8)) for n in (150, 300, 2000))
-        test[:100] += 1
-        rule = ea.blend_scores(reference, test, method=method)
-        found = crossfit_reference(reference, test, method=method)
-        rates.append((rule.score(new) > threshold(found, 0.1)).mean())
-        naive.append((rule.score(new) > threshold(rule.score(reference), 0.1)).mean())
-    assert 0.06 < np.mean(rates) < 0.14
-    if method == "auto":
-        assert np.mean(naive) > 0.2
-
-
-def test_of_few_images_the_reference_scores_are_the_blends_own():
-    rng = np.random.default_rng(0)
-    reference, test = rng.normal(size=(9, 2)), rng.normal(size=(9, 2))
-    wanted = ea.blend_scores(reference, test, method="mean").score(reference)
-    np.testing.assert_array_equal(crossfit_reference(reference, test, method="mean"), wanted)
-
-
-# The command
-
-
-def test_the_command_writes_csv(run_ensad, studies, data, scorer, images):
-    result = run_ensad("score", data / "testingset.npy", "--blend", "both", "--alarm-rate", 0.1, "--device", "cpu")
-    assert result.exit_code == 0, result.output
-    rows = _rows(result.stdout)
-    assert [row["ID"] for row in rows] == [str(i) for i in range(len(images))]
-    np.testing.assert_allclose([float(row["score"]) for row in rows], scorer.score(images))
-    above = scorer.score(images) > scorer.threshold(0.1)
-    assert [row["alarm"] for row in rows] == [str(int(alarm)) for alarm in above]
-    assert 0 < above.sum() < len(images)
-    assert f"120 images, {above.sum()} alarms" in result.stderr
-
-
-def test_the_command_writes_json_into_a_file(run_ensad, studies, data, scorer, images, tmp_path):
-    result = run_ensad("score", data / "testingset.npy", "--format", "json", "--alarm-rate", 0.1, "-o", "out.json")
-    assert (result.exit_code, result.stdout) == (0, "")
-    found = json.loads((tmp_path / "out.json").read_text())
-    assert (found["blend"], found["alarm_rate"]) == ("both", 0.1)
-    assert found["threshold"] == scorer.threshold(0.1)
-    assert found["images"][3] == {
-        "ID": "3",
-        "score": pytest.approx(scorer.score(images)[3]),
-        "alarm": bool(scorer.score(images)[3] > found["threshold"]),
-    }
-    assert len(found["images"]) == 120
-
-
-def test_folders_and_pictures_have_the_scores_of_their_pixels(run_ensad, studies, scorer, images, tmp_path):
-    (tmp_path / "new" / "b").mkdir(parents=True)
-    names = ["a.png", "b/c.png", "b/d.PNG"]
-    for name, image in zip(names, images, strict=False):
-        Image.fromarray(image[..., 0]).save(tmp_path / "new" / name)
-    (tmp_path / "new" / "readme.txt").write_text("no image")
-    rows = _rows(run_ensad("score", "new").stdout)
-    assert [row["ID"] for row in rows] == names
-    np.testing.assert_allclose([float(row["score"]) for row in rows], scorer.score(images[:3]), atol=1e-3)
-    np.save(tmp_path / "two.npy", images[:2])
-    rows = _rows(run_ensad("score", "two.npy", "new/b", "new/a.png").stdout)
-    assert [row["ID"] for row in rows] == ["two.npy:0", "two.npy:1", "new/b/c.png", "new/b/d.PNG", "new/a.png"]
-    one = run_ensad("score", "new/b/c.png", "-q")
-    assert (one.stdout.count("\n"), one.stderr) == (2, "")
-    assert _rows(one.stdout)[0]["ID"] == "c.png"
-
-
 def test_blocks_hold_no_more_than_they_shall(images, tmp_path):
     np.save(tmp_path / "a.npy", images)
     assert [len(block.ids) for block in stream([tmp_path / "a.npy"], SHAPE, block=50)] == [50, 50, 20]
@@ -266,60 +170,50 @@ def test_blocks_hold_no_more_than_they_shall(images, tmp_path):
     np.testing.assert_array_equal(together, images)
 
 
-def test_bad_input_gets_one_line_and_its_exit_code(run_ensad, studies, data, images, tmp_path):
-    np.save(tmp_path / "small.npy", images[:, :16, :16])
-    np.save(tmp_path / "floats.npy", images / 255)
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "broken.png").write_bytes(b"no picture")
-    before = sorted(tmp_path.rglob("*"))
-    for arguments, code, said in (
-        (("none.npy",), 3, "the images none.npy do not exist"),
-        (("small.npy",), 3, "small.npy must be 32x32 pixels"),
-        (("floats.npy",), 3, "floats.npy must be uint8"),
-        (("broken.png", "-o", "out.csv"), 3, "broken.png cannot be read as an image"),
-        (("empty", "-o", "out.csv"), 3, "empty must hold images"),
-        (("data/testingset.npy", "--blend", "none"), 2, "unknown blend 'none'"),
-        (("data/testingset.npy", "--alarm-rate", "2"), 2, "--alarm-rate must lie between 0 and 1"),
-        (("data/testingset.npy", "--alarm-rate", "0.001"), 2, "--alarm-rate must be 0.0099 or more"),
-        ((), 2, "Missing argument"),
-    ):
-        result = run_ensad("score", *arguments)
-        assert (result.exit_code, result.stdout) == (code, ""), result.output
-        assert said in result.stderr.splitlines()[-1]
-    assert sorted(tmp_path.rglob("*")) == before
+def test_images_unlike_all_training_images_get_a_warning(scorer, images):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scorer.score(images)
+    strange = images[:5].copy()
+    strange[2:4] = 0
+    with pytest.warns(
+        UserWarning, match=r"2 constant \(one value everywhere; the first is '2'\); of 5 images"
+    ) as caught:
+        scores = scorer.score(strange)
+    assert caught[0].filename == __file__
+    np.testing.assert_array_equal(scores[:2], scorer.score(images[:2]))
+    assert scorer.unlike(strange) == [None, None, "constant", "constant", None]
 
 
-def test_a_member_of_other_rules_is_refused(run_ensad, studies, data):
-    key = load_blend(studies, "both").info.members[0]
-    path = studies / "members" / key / "member.json"
-    info = read_json(path)
-    write_json(path, {**info, "recipe": {**info["recipe"], "version": 1}})
-    result = run_ensad("score", data / "testingset.npy")
-    assert result.exit_code == 2
-    assert f"{key} was made by version 1 of the recipes" in result.stderr
+def test_a_blend_of_an_earlier_version_knows_only_colours_and_blanks(studies, images):
+    path = data_record_file(studies, load_blend(studies, "both").data)
+    value = read_json(path)
+    write_json(path, {name: value[name] for name in value if name != "seen"})
+    scorer = ea.load_blend("both", studies, device="cpu")
+    assert scorer.unlike(images) == [None] * len(images)
+    assert scorer.unlike(255 - images) == [None] * len(images)
+    assert scorer.unlike(images[:1] * 0) == ["constant"]
 
 
-def test_a_member_that_is_missing_or_damaged_is_told(run_ensad, studies, data):
-    key = load_blend(studies, "both").info.members[0]
-    weights = studies / "members" / key / "weights.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1])
-    result = run_ensad("score", data / "testingset.npy")
-    assert (result.exit_code, result.stdout) == (4, "")
-    assert "weights.safetensors is damaged" in result.stderr
-    shutil.rmtree(studies / "members" / key)
-    assert run_ensad("score", data / "testingset.npy").exit_code == 4
-
-
-def test_a_closed_pipe_ends_it_quietly(studies, data):
-    command = f"{sys.executable} -m ensemble_ad score {data}/testingset.npy --studies {studies} -q | head -n 2"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert (done.stdout.count("\n"), done.stderr) == (2, "")
+def test_the_usual_alarm_rate_is_as_low_as_the_held_out_images_carry(scorer):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert scorer.threshold() == scorer.threshold(0.01)
+    few = dataclasses.replace(scorer)
+    vars(few)["reference"] = scorer.reference[:30]
+    assert few.usual_rate == 1 / 31
+    with pytest.warns(UserWarning, match="30 held-out normal images carry no alarm rate of 0.01; .* 0.0323"):
+        assert few.threshold() == scorer.reference[29]
+    with pytest.raises(UsageError, match=r"--alarm-rate must be 0\.033 or more, not 0\.032"):
+        few.threshold(0.032)
+    assert few.threshold(0.033) == scorer.reference[29]  # as the error says
 
 
 _MEASURE = """
 import resource, sys
 from pathlib import Path
 import ensemble_ad as ea
+from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.data.stream import stream
 
 scorer = ea.load_blend("wide", sys.argv[1], device="cpu")

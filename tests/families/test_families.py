@@ -26,7 +26,33 @@ from ensemble_ad.training.loop import train
 from ensemble_ad.training.settings import TrainSettings
 from ensemble_ad.training.step import to_input
 
-EVERY_FAMILY = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+
+class Forced:
+    """A trial that draws what another draws, except of one hyperparameter, which has its value."""
+
+    def __init__(self, trial, name, value):
+        self._trial, self._name, self._value = trial, name, value
+
+    def __getattr__(self, method):
+        return getattr(self._trial, method)
+
+    def suggest_categorical(self, name, choices):
+        return self._value if name == self._name else self._trial.suggest_categorical(name, choices)
+
+
+def inpaint_with(predictor):
+    """The family inpaint as if it had one predictor."""
+    family = FAMILIES["inpaint"]
+    return replace(
+        family,
+        start=tuple(start for start in family.start if start["predictor"] == predictor),
+        suggest=lambda trial, widths: family.suggest(Forced(trial, "predictor", predictor), widths),
+    )
+
+
+# The contracts hold for each way in which a family of several kinds of model is trained.
+KINDS = FAMILIES | {f"inpaint-{predictor}": inpaint_with(predictor) for predictor in ("mlp", "conv")}
+EVERY_FAMILY = pytest.mark.parametrize("family", KINDS.values(), ids=KINDS.keys())
 
 
 SHAPE = (1, 32, 32)
@@ -86,7 +112,7 @@ def kind_of_model(family):
 
 
 def families_of(kind):
-    mine = {name: family for name, family in FAMILIES.items() if issubclass(kind_of_model(family), kind)}
+    mine = {name: family for name, family in KINDS.items() if issubclass(kind_of_model(family), kind)}
     return pytest.mark.parametrize("family", mine.values(), ids=mine.keys())
 
 
@@ -111,7 +137,7 @@ def same(first, second):
 
 def test_every_model_is_trained_in_one_of_the_three_ways():
     ways = (GradientModel, ClosedFormModel, CrossFittedModel)
-    for family in FAMILIES.values():
+    for family in KINDS.values():
         kind = kind_of_model(family)
         assert [issubclass(kind, way) for way in ways].count(True) == 1
         assert family.transductive == issubclass(kind, CrossFittedModel)
@@ -144,12 +170,13 @@ def test_a_pass_keeps_shape_dtype_and_range(family, shape):
 @torch.inference_mode()
 def test_what_reconstructs_decodes_its_own_latent_to_the_reconstruction(family, shape):
     model = small(family).build(shape).eval()
-    assert isinstance(model, Decoder) is family.reconstructs
-    if family.reconstructs:
-        images = torch.rand(5, *shape) * 2 - 1
+    images = torch.rand(5, *shape) * 2 - 1
+    output = model(images)
+    assert isinstance(model, Decoder) is (family.reconstructs and output.latent is not None)
+    if isinstance(model, Decoder):
         latent = model.encode(images)
         assert len(latent) == 5
-        torch.testing.assert_close(model.decode(latent), model(images).reconstruction, rtol=0, atol=0)
+        torch.testing.assert_close(model.decode(latent), output.reconstruction, rtol=0, atol=0)
 
 
 @EVERY_FAMILY
@@ -194,7 +221,7 @@ def test_every_network_gets_a_gradient_from_its_own_loss_alone(family, digits):
 def test_the_loss_is_finite_at_the_ends_of_the_search_space(family, digits, last):
     trial = Corner(last=last)
     architecture = family.suggest(trial, family.widths[:3])
-    _, training = family.ranges.suggest(trial, 2)
+    _, training = family.ranges_of(architecture).suggest(trial, 2)
     losses = []
     model = trained(
         architecture, digits, 120, TrainSettings(**training), lambda epoch, model: losses.append(epoch.loss) is None
@@ -208,8 +235,8 @@ def test_the_loss_is_finite_at_the_ends_of_the_search_space(family, digits, last
 def searched(family):
     """What a study asks for in the deep corner of the search space, where the conditional parameters are asked too."""
     recorder = Recorder(last=True)
-    family.suggest(recorder, family.widths[:2])
-    family.ranges.suggest(recorder, 4)
+    architecture = family.suggest(recorder, family.widths[:2])
+    family.ranges_of(architecture).suggest(recorder, 4)
     return recorder.asked
 
 
@@ -220,11 +247,15 @@ QUICK = {"epochs": 2, "batch_size": 64, "warmup_ratio": 0.0, "noise_scale": 0.1,
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "name"),
-    [pytest.param(family, name, id=f"{key}-{name}") for key, family in FAMILIES.items() for name in searched(family)],
+    [pytest.param(family, name, id=f"{key}-{name}") for key, family in KINDS.items() for name in searched(family)],
 )
 def test_every_hyperparameter_changes_the_result(family, name, digits):
     asked = searched(family)
-    base = {parameter: choices[-1] for parameter, choices in asked.items()} | dict(family.start[-1]) | QUICK
+    base = (
+        {parameter: choices[-1] for parameter, choices in asked.items()}
+        | dict(max(reversed(family.start), key=len))
+        | QUICK
+    )
     changed = base | {name: next(choice for choice in asked[name] if choice != base[name])}
     assert not same(_scores(family, base, digits), _scores(family, changed, digits))
 
@@ -233,7 +264,7 @@ def _scores(family, values, digits):
     """Error vectors after a short training with these hyperparameters."""
     trial = FixedTrial({"taper": 1, **values})
     architecture = family.suggest(trial, family.widths[:2])
-    crop, training = family.ranges.suggest(trial, 4)
+    crop, training = family.ranges_of(architecture).suggest(trial, 4)
     images = torch.from_numpy(apply(digits.numpy(), Preprocess(crop=(crop, crop), size=SHAPE[1:], channels=SHAPE[0])))
     n = 64 if family.transductive else 128  # the others are test images, which it takes as many of as of normal ones
     return error_vectors(trained(architecture, images, n, TrainSettings(**training)), images[n:])
@@ -326,7 +357,7 @@ def test_presets_are_valid_training_settings(family):
         assert preset.source
 
 
-@EVERY_FAMILY
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
 def test_the_start_of_a_study_lies_in_its_search_space(family):
     recorder = Recorder(last=True)
     family.suggest(recorder, family.widths)
@@ -373,7 +404,7 @@ def test_training_tells_the_model_how_far_it_is(digits):
     assert heard == pytest.approx([i / 8 for i in range(8)])
 
 
-@EVERY_FAMILY
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
 def test_the_search_space_that_is_listed_is_the_one_that_is_searched(family):
     listed = architecture_space(family) | training_space(family.ranges, 4)
     assert listed.keys() == searched(family).keys()  # so that each is shown to change the result

@@ -50,6 +50,10 @@ RESNET_AUX_DECODER = linear(64, 1024) + norm(1024) + conv(64, 128, 128, 128, 3) 
 MEMORY = conv(3, 16, 32, 64) + norm(16, 32) + 500 * 64 + conv(64, 32, 16, 3) + norm(32, 16)
 
 
+def group_norm_block(before, after):
+    return conv(before, after, after, kernel=3) + norm(after, after)
+
+
 SMALL_CNN = 9 * (3 * 16 + 16 * 32 + 32 * 64) + norm(16, 32, 64)
 
 
@@ -96,6 +100,12 @@ PARAMETERS = {
     "pca-256": PIXELS + 256 * (PIXELS + 2),
     "cutpaste-3way": 11_689_512 - 513_000 + linear(512, 512, 128, 3) + norm(512, 128),
     "cutpaste-small": SMALL_CNN + linear(64, 128, 3) + norm(128),
+    # Nine blocks of 8 x 8 pixels of three channels, each predicted from all 16 x 16 pixels.
+    "inpaint-gauss": 16 * 16 * 3 * (1 + 9 * 8 * 8 * 3),
+    # The network sees three channels and the mask.
+    "inpaint-mlp": linear(24 * 24 * 4, 768, 768, 24 * 24 * 3),
+    "inpaint-conv": group_norm_block(4, 24) + group_norm_block(24, 48) + group_norm_block(48, 96)
+    + group_norm_block(96 + 48, 48) + group_norm_block(48 + 24, 24) + conv(24, 3, kernel=1),
     "contrast-small": 5 * (SMALL_CNN + linear(64, 1)),
 }  # fmt: skip
 

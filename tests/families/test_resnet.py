@@ -29,5 +29,5 @@ def test_the_resnet_classifier_learns_to_tell_noisy_reconstructions(digits):
     architecture = ResnetArchitecture(blocks=(1, 1, 1, 1), width=8, bottleneck=16, classifier_weight=1.0)
     settings = TrainSettings(epochs=12, batch_size=32, latent_noise_scale=3.0)
     model = train(lambda: architecture.build(SHAPE), digits, torch.arange(len(digits)), settings).train()
-    cross_entropy = float(model.training_pass(to_input(digits), 3.0, torch.tensor(1.0))[1].detach())
+    cross_entropy = float(model.training_pass(to_input(digits), 3.0, torch.tensor(1.0))[1].detach())  # type: ignore[operator]
     assert cross_entropy < 0.9 * 2 * math.log(2)  # 2 ln 2 is what guessing costs

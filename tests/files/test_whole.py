@@ -8,11 +8,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ensemble_ad.errors import StorageError
-from ensemble_ad.files.json_file import json_hash, read_json, write_json
+from ensemble_ad.files.json_file import json_hash, write_json
 from ensemble_ad.files.whole import file_hash, make_folder, whole_file, whole_folder
 
 
@@ -141,7 +139,7 @@ FAULTS = pytest.mark.parametrize(
 
 
 @FAULTS
-@pytest.mark.parametrize("call", ["os.fsync", "tempfile.mkstemp", "pathlib.Path.replace"])
+@pytest.mark.parametrize("call", ["os.fsync", "os.open", "pathlib.Path.replace"])
 def test_a_fault_while_writing_a_file_keeps_the_old_one_and_says_what_to_do(
     tmp_path, monkeypatch, call, number, message
 ):
@@ -153,7 +151,7 @@ def test_a_fault_while_writing_a_file_keeps_the_old_one_and_says_what_to_do(
 
 
 @FAULTS
-@pytest.mark.parametrize("call", ["os.fsync", "tempfile.mkdtemp", "pathlib.Path.rename"])
+@pytest.mark.parametrize("call", ["os.fsync", "os.mkdir", "pathlib.Path.rename"])
 def test_a_fault_while_writing_a_folder_leaves_none_and_says_what_to_do(tmp_path, monkeypatch, call, number, message):
     monkeypatch.setattr(call, _failing(number))
     with (
@@ -197,44 +195,6 @@ def test_a_file_where_a_folder_should_be_is_refused(tmp_path, path):
     assert _files(tmp_path) == {"file": b"mine"}
 
 
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(1 - 2**64, 2**64 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=10,
-)
-
-
-@settings(max_examples=25)  # each example syncs a file
-@given(value=JSON)
-def test_json_comes_back_as_it_was_written(tmp_path_factory, value):
-    path = tmp_path_factory.getbasetemp() / "round.json"
-    write_json(path, value)
-    assert read_json(path) == value
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_json_has_no_word_for_is_not_written(tmp_path, value):
-    with pytest.raises(ValueError, match="JSON compliant"):
-        write_json(tmp_path / "a.json", {"x": value})
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b'{"a": 1}{'])
-def test_what_is_not_json_is_refused_with_its_path(tmp_path, content):
-    (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(StorageError, match=r"a.json must be JSON: .*; it is damaged, remove it or copy it again"):
-        read_json(tmp_path / "a.json")
-
-
-def test_a_missing_file_is_refused_with_its_path(tmp_path):
-    with pytest.raises(StorageError, match=r"cannot read .*a.json: No such file or directory"):
-        read_json(tmp_path / "a.json")
-
-
 def test_a_json_hash_goes_by_value_and_a_file_hash_by_content(tmp_path, monkeypatch):
     assert json_hash({"a": 1, "b": [2.5]}) == json_hash(json.loads('{"b":[2.5],"a":1}'))
     assert json_hash({"a": 1}) != json_hash({"a": 2})
@@ -244,3 +204,32 @@ def test_a_json_hash_goes_by_value_and_a_file_hash_by_content(tmp_path, monkeypa
     assert whole == file_hash(tmp_path / "b") != file_hash(tmp_path / "c")
     monkeypatch.setattr("ensemble_ad.files.whole._HASH_BLOCK", 2)
     assert file_hash(tmp_path / "a") == whole
+
+
+@pytest.fixture(params=[0o002, 0o022, 0o077], ids=oct)
+def umask(request):
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_the_umask_says_who_may_use_what_is_written(tmp_path, umask):
+    with whole_file(tmp_path / "new" / "a.txt") as part:
+        part.write_text("1")
+    with whole_folder(tmp_path / "new" / "folder") as folder:
+        (folder / "x").write_text("2")
+    found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").rglob("*")}
+    assert found == {"a.txt": 0o666 & ~umask, "folder": 0o777 & ~umask, "x": 0o666 & ~umask}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a folder to another group")
+def test_what_is_written_into_a_setgid_folder_belongs_to_its_group(tmp_path):
+    os.chown(tmp_path, -1, 65_001)
+    tmp_path.chmod(0o2775)
+    with whole_folder(tmp_path / "new" / "folder") as folder:
+        (folder / "x").write_text("1")
+    with whole_file(tmp_path / "new" / "a.txt") as part:
+        part.write_text("2")
+    for path in tmp_path.rglob("*"):
+        assert path.stat().st_gid == 65_001
+        assert not path.is_dir() or path.stat().st_mode & stat.S_ISGID

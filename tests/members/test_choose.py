@@ -73,10 +73,10 @@ def test_equal_values_are_ordered_by_key():
     [
         (
             "vae",
-            r"no member or family 'vae' is cached .* there are fcn \(7\), resnet \(3\); run `ensad tune --family vae`",
+            r"no member or family 'vae' is cached .* there are fcn \(7\), resnet \(3\); name some of these, ",
         ),
         ("fcn-00000000000f", "no member or family 'fcn-00000000000f' is cached"),
-        ("", "no member or family '' is cached .* run `ensad tune --family fcn`"),
+        ("", "no member or family '' is cached .* make others with `ensad tune --family FAMILY`"),
         ("fcn,", "no member or family '' is cached"),
         ("fcn-000000000006:2", "no member or family 'fcn-000000000006' is cached"),
         ("fcn:", "must be a positive number or 'all', not ''"),

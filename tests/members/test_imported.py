@@ -70,7 +70,7 @@ def test_it_works_before_any_study(knn, data, run_ensad, tmp_path):
     assert result.exit_code == 0, result.output
     table = ea.comparison(tmp_path / "studies")
     assert set(table["labels_used"]) == {"none"}
-    assert np.isfinite(table.loc["alone", "separation"])
+    assert np.isfinite(table.loc["alone", "separation"])  # type: ignore[arg-type]
 
 
 def test_the_same_scores_are_the_same_member_and_others_another(knn, studies, run_ensad, tmp_path):

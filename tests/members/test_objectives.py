@@ -146,7 +146,7 @@ def test_synthetic_without_pseudo_anomalies_is_an_error(detectors):
 def test_consensus_is_the_agreement_with_the_crowd(evidence):
     crowd = midranks(evidence.test["rss"][None].astype(float))[0]
     judged = objective.consensus(replace(evidence, consensus=crowd))
-    assert (judged.column, judged.value) == ("rss", pytest.approx(1.0))
+    assert (judged.column, judged.value) == ("rss", pytest.approx(1.0))  # type: ignore[comparison-overlap]
     against = objective.consensus(replace(evidence, test={"rss": evidence.test["rss"]}, consensus=-crowd))
     assert against.value == pytest.approx(-1.0)
     first = objective.consensus(evidence)

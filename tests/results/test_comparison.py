@@ -54,7 +54,7 @@ def _as_another(studies: Path, member: Member, number: int, reference: np.ndarra
 # Estimates without labels
 
 
-def test_with_a_given_share_the_estimate_is_the_implied_auc_of_the_whole_separation(studies, some):
+def test_with_a_given_share_the_estimate_is_the_implied_auc(studies, some):
     table = ea.comparison(studies, anomaly_share=0.8)
     assert set(table["estimated_share"]) == {0.8}
     assert set(table["share_source"]) == {"given"}
@@ -85,7 +85,7 @@ def test_the_share_given_to_the_blend_is_used_until_another_is_given(run_ensad, 
     assert set(ea.comparison(studies)["estimated_share"]) == {0.6}
 
 
-def test_an_estimated_share_is_one_number_for_all_rows_and_widens_the_interval(studies):
+def test_an_estimated_share_is_one_for_all_rows_and_widens_intervals(studies):
     sure, unsure = ({"value": 0.6, "standard_error": error} for error in (1e-9, 0.05))
     _changed(studies, "blends/both", "both", anomaly_share=None, share=sure)
     narrow = ea.comparison(studies)
@@ -110,7 +110,7 @@ def test_a_share_that_cannot_be_told_from_none_gives_no_estimate(studies, share)
         assert table[name].isna().all()
 
 
-def test_without_a_blend_or_with_one_of_an_earlier_version_the_columns_are_empty(studies, some):
+def test_without_a_blend_that_knows_the_share_the_columns_are_empty(studies, some):
     path = studies / "blends" / "both" / "blend.json"
     later = ("anomaly_share", "share", "correlation", "transductive")
     write_json(path, {k: v for k, v in read_json(path).items() if k not in later})
@@ -151,7 +151,7 @@ def test_the_command_refuses_a_share_outside_its_range(run_ensad, studies, share
     assert "--anomaly-share" in result.stderr
 
 
-def test_no_auc_is_shown_where_none_explains_the_separation_and_the_command_says_so(run_ensad, studies):
+def test_no_auc_is_shown_where_none_explains_the_separation(run_ensad, studies):
     result = run_ensad("compare", "--anomaly-share", 0.001)
     table = ea.comparison(studies, anomaly_share=0.001)
     unexplained = table["estimated_auc_low"].isna()

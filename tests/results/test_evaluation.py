@@ -39,7 +39,7 @@ def test_every_number_is_scikit_learns(judged):
         assert row["auc_low"] < row["auc"] < row["auc_high"]
 
 
-def test_the_tie_group_is_holms_over_paired_tests_of_members_and_blends_together(judged):
+def test_the_tie_group_is_holms_over_members_and_blends_together(judged):
     label, scores = judged
     noise = np.random.default_rng(0).normal(size=(3, len(label)))
     scores = {**scores, "oracle": label + 0.9 * noise[0], "near": label + 0.95 * noise[0], "blind": noise[1]}
@@ -64,7 +64,7 @@ def test_equal_scores_tie_and_one_score_is_its_own_best(judged):
     assert evaluate_scores(label, {"a": one})["p_best"].tolist() == [1]
 
 
-def test_a_bootstrap_is_stratified_reproducible_and_beside_delongs_interval(judged):
+def test_a_bootstrap_is_stratified_reproducible_and_near_delongs(judged):
     label, scores = judged
     table = evaluate_scores(label, scores, bootstrap=500)
     expected = bootstrap_auc(label, np.column_stack(list(scores.values())), 500)
@@ -87,19 +87,19 @@ def test_labels_of_one_class_are_refused(judged):
         evaluate_scores(np.zeros_like(label), scores)
 
 
-def test_another_evaluation_by_the_same_labels_keeps_aucs_but_no_tie_group(tmp_path, judged, digits_folder):
+def test_evaluating_again_keeps_aucs_but_no_tie_group(tmp_path, judged, digits_folder):
     label, scores = judged
     path = digits_folder / "labels.csv"
     first, second = list(scores)[:2], list(scores)[2:]
     for names in (first, second):
         save_evaluation(tmp_path, "ab" * 16, path, evaluate_scores(label, {name: scores[name] for name in names}))
-    rows = load_evaluation(tmp_path, "ab" * 16)["rows"]
+    rows = load_evaluation(tmp_path, "ab" * 16)["rows"]  # type: ignore[index]
     assert set(rows) == set(scores)
     assert all(rows[name]["ties_best"] is None and rows[name]["auc"] > 0 for name in first)
     assert all(rows[name]["ties_best"] is not None for name in second)
 
 
-def test_the_command_shows_the_bootstrap_chance_and_what_its_intervals_leave_out(run_ensad, data, studies):
+def test_the_command_shows_bootstrap_chance_and_the_intervals_limits(run_ensad, data, studies):
     result = run_ensad("evaluate", "--bootstrap", 200)
     assert result.exit_code == 0
     table = pd.read_csv(io.StringIO(result.stdout), sep="\t", index_col="name")
@@ -123,7 +123,7 @@ def test_the_help_says_what_the_intervals_do_not_cover(run_ensad):
     assert "They do not cover training (another seed gives another model) nor selection" in text
 
 
-def test_a_narrow_terminal_leaves_columns_out_and_never_cuts_a_number_short(monkeypatch, capsys):
+def test_a_narrow_terminal_leaves_columns_out_and_cuts_no_number(monkeypatch, capsys):
     rows = [("fcn-0123456789ab", "0.9071", "0.8973", "0.7905"), ("a-much-longer-name", "0.8861", "0.8754", "0.7580")]
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     for width, keep, left_out in ((200, 2, 0), (30, 2, 2), (35, 2, 1), (10, 2, 2), (10, None, 0)):

@@ -7,20 +7,28 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pandas as pd
 import pytest
 import torch
 
-from ensemble_ad.errors import EnsadError, Interrupted, StorageError
+from ensemble_ad.errors import DivergedError, EnsadError, Interrupted, StorageError
 from ensemble_ad.search import retries, worker
 from ensemble_ad.search.failures import COLUMNS, failures
 from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.search.tune import tune
-from ensemble_ad.training.loop import DivergedError
+from ensemble_ad.training import make_member
 
-SETTINGS = {"family": "fcn", "trials": 1, "epochs": 1, "objective": "separation", "device": "cpu", "max_width": 128}
+SETTINGS: dict[str, Any] = {
+    "family": "fcn",
+    "trials": 1,
+    "epochs": 1,
+    "objective": "separation",
+    "device": "cpu",
+    "max_width": 128,
+}
 
 
 class Log:
@@ -46,7 +54,7 @@ class Log:
 @pytest.fixture
 def run(dataset, tmp_path, monkeypatch):
     """Runs a study in which the first trials meet `errors`, one each; gives what the watcher was told."""
-    real = worker.fit_member
+    real = make_member.fit_member
 
     def call(*errors, **changes):
         left, log = list(errors), Log()
@@ -204,7 +212,7 @@ def test_a_study_that_was_stopped_goes_on_once_the_reason_is_mended(run):
 
 def test_failures_of_other_workers_count(run, dataset, tmp_path, monkeypatch):
     # Another worker's nine failures arrive while this one is at its first trial.
-    real = worker.fit_member
+    real = make_member.fit_member
 
     class Meanwhile(ValueError):
         pass

@@ -3,6 +3,7 @@
 import multiprocessing
 import random
 import time
+from typing import Any
 
 import numpy as np
 import optuna
@@ -14,7 +15,7 @@ from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.search import lease, retries, workers
 from ensemble_ad.search.move import FINISHED
-from ensemble_ad.search.tune import TuneSettings
+from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.search.workers import Task
 
 KILLS = 20
@@ -47,7 +48,14 @@ def task_in(digits_folder, tmp_path):
     fingerprint = load_dataset(digits_folder, image_cache=tmp_path / "images").fingerprint
 
     def make(studies, **changes):
-        settings = {"family": "fcn", "trials": 2, "epochs": 2, "objective": "separation", "device": "cpu", "seed": 3}
+        settings: dict[str, Any] = {
+            "family": "fcn",
+            "trials": 2,
+            "epochs": 2,
+            "objective": "separation",
+            "device": "cpu",
+            "seed": 3,
+        }
         settings |= {"max_width": 128, "size": 16} | changes
         return Task(data=digits_folder, fingerprint=fingerprint, studies=studies, settings=TuneSettings(**settings))
 

@@ -3,19 +3,19 @@
 import os
 import sqlite3
 from dataclasses import replace
+from typing import Any
 
 import optuna
 import pytest
 
-from ensemble_ad.errors import EnsadError, Interrupted, StorageError, UsageError
+from ensemble_ad.errors import DivergedError, EnsadError, Interrupted, StorageError, UsageError
 from ensemble_ad.members.auto_objective import Circumstances
 from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.search import lease, study, worker
 from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.search.storage import open_storage
 from ensemble_ad.search.tune import tune
-from ensemble_ad.training import checkpoint
-from ensemble_ad.training.loop import DivergedError
+from ensemble_ad.training import checkpoint, make_member
 
 
 class Log:
@@ -161,7 +161,7 @@ def test_ctrl_c_keeps_the_checkpoint_and_the_next_run_goes_on_from_it(dataset, t
 
 
 def test_a_trial_that_diverges_is_recorded_and_the_study_goes_on(dataset, tmp_path, monkeypatch):
-    real, calls = worker.fit_member, []
+    real, calls = make_member.fit_member, []
 
     def diverges_once(*args, **kwargs):
         calls.append(1)
@@ -313,7 +313,8 @@ def test_auto_moves_to_both_with_all_that_is_finished_and_stays_there(dataset, t
 def test_a_trial_that_ends_while_its_study_is_moved_is_counted_once(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "first_objective", lambda known: ("separation", ""))
     monkeypatch.setattr(study, "guard", lambda finished, known: "a reason" if finished else "")
-    values = {name: {"value": 0.6, "standard_error": 0.01, "kinds": {}} for name in ("separation", "synthetic")}
+    one: dict[str, Any] = {"value": 0.6, "standard_error": 0.01, "kinds": {}}
+    values: dict[str, Any] = {"separation": one, "synthetic": one}
     values |= {"share": {"value": 0.3, "low": 0.2}, "implausible": []}
     with lease.lease(tmp_path) as name:
         moved = study.SharedStudy(
@@ -326,14 +327,14 @@ def test_a_trial_that_ends_while_its_study_is_moved_is_counted_once(tmp_path, mo
             first, second = (moved.next_trial(3) for _ in range(2))
         for trial in (first, second):
             trial.set_user_attr("objectives", values)
-        moved.study.tell(first, 0.6)
+        moved.study.tell(first, 0.6)  # type: ignore[arg-type]
         with moved.storage.turn():
             third = moved.next_trial(3)
         assert (moved.objective, third.user_attrs["place"]) == ("both", 2)
         inner = moved._move
 
         def ends_meanwhile(trials):
-            moved._before.tell(second, 0.6)
+            moved._before.tell(second, 0.6)  # type: ignore[arg-type]
             return inner(trials)
 
         # After the finished trials were taken along, before those that are under way are counted.
@@ -341,7 +342,7 @@ def test_a_trial_that_ends_while_its_study_is_moved_is_counted_once(tmp_path, mo
         with moved.storage.turn():
             assert moved.next_trial(3) is None
         monkeypatch.setattr(moved, "_move", inner)
-        moved.study.tell(third, [0.6, 0.6])
+        moved.study.tell(third, [0.6, 0.6])  # type: ignore[arg-type]
         with moved.storage.turn():
             assert moved.next_trial(3) is None
         assert moved.count() == (3, 0)

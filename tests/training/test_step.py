@@ -1,9 +1,7 @@
 """One step of the optimizer: what it reads is on the device, and where memory does not suffice it is done in parts."""
 
-import platform
-import resource
 from dataclasses import replace
-from pathlib import Path
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,7 +14,6 @@ from ensemble_ad.families.fcn import FcnArchitecture, FcnAutoencoder
 from ensemble_ad.families.memory import MemoryArchitecture
 from ensemble_ad.families.model import GradientModel
 from ensemble_ad.families.vae import VaeArchitecture
-from ensemble_ad.training.allocator import keep_freed_memory
 from ensemble_ad.training.loop import train
 from ensemble_ad.training.settings import TrainSettings
 from ensemble_ad.training.step import Batches, GradientStep, Schedule, make_optimizer, out_of_memory, schedule, to_input
@@ -215,26 +212,6 @@ def test_bfloat16_learns_what_float32_learns_and_leaves_float32_weights(images, 
     assert {p.dtype for p in (*model.parameters(), *model.buffers())} <= {torch.float32, torch.int64}
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that is told")
-def test_freed_memory_is_kept_while_a_model_is_trained_and_given_back_after():
-    def faults():
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        for _ in range(5):
-            torch.ones(25_000_000)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-    def resident():
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-    usual = faults()
-    before = resident()
-    with keep_freed_memory():
-        faults()
-        assert faults() < usual / 20
-        assert resident() > before + 50_000_000
-    assert resident() < before + 50_000_000
-
-
 def test_every_family_that_is_trained_by_steps_is_tested_here():
     by_steps = {n for n, f in FAMILIES.items() if isinstance(start_of(n).build(SHAPE), GradientModel)}
     assert by_steps == {n for n, f in FAMILIES.items() if not f.transductive and n != "pca"}
@@ -278,3 +255,27 @@ def test_a_step_on_cuda_is_captured_and_waits_for_nothing(images):
             step()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_the_learning_rate_warms_up_linearly_and_falls_as_a_cosine():
+    factors = [schedule(step, 100, 0.2) for step in range(100)]
+    np.testing.assert_allclose(factors[:20], np.arange(1, 21) / 20)
+    np.testing.assert_allclose(factors[60], 0.5)
+    assert factors[20] == 1.0
+    assert all(a > b for a, b in pairwise(factors[20:]))
+    assert factors[-1] < 0.001
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+def test_the_schedule_has_no_warm_up_or_nothing_else_at_its_ends(ratio):
+    factors = [schedule(step, 10, ratio) for step in range(10)]
+    assert factors[0] == (1.0 if ratio == 0 else 0.1)
+    assert all(0 < factor <= 1 for factor in factors)
+
+
+def test_pixels_become_minus_one_to_one_with_channels_first():
+    batch = torch.tensor([0, 51, 255, 128], dtype=torch.uint8).reshape(1, 2, 2, 1).repeat(1, 1, 1, 3)
+    values = to_input(batch)
+    assert values.shape == (1, 3, 2, 2)
+    assert values.dtype == torch.float32
+    torch.testing.assert_close(values[0, 0].flatten(), torch.tensor([-1.0, -0.6, 1.0, 128 / 127.5 - 1]))

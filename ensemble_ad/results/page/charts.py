@@ -1,12 +1,16 @@
-"""Which chart each part of a report has."""
+"""The charts of a report."""
 
 from collections.abc import Mapping
 
 import numpy as np
 from markupsafe import Markup
 
-from ensemble_ad.results.page.contents import Correlations, Curve, Curves, Floats, Headline, Histogram, Search, Slice
-from ensemble_ad.results.page.svg import Axis, Chart, axis, heat_map, interval_mark
+from ensemble_ad.results.page.contents import Headline
+from ensemble_ad.results.page.figures import Correlations, Curve, Curves, Histogram
+from ensemble_ad.results.page.heat_map import heat_map
+from ensemble_ad.results.page.svg import Axis, Chart, axis, interval_mark
+from ensemble_ad.results.page.trials import Search, Slice
+from ensemble_ad.statistics.arrays import Floats64
 
 _UNIT = (0.0, 1.0)
 
@@ -115,7 +119,7 @@ def slice_chart(search: Search, part: Slice) -> Markup:
     if part.numeric:
         values = np.array([float(value) for value in part.values])  # type: ignore[arg-type]
         across = axis(values, part.parameter, log=part.log)
-        places: Floats = values
+        places: Floats64 = values
     else:
         words = tuple(map(str, sorted(set(part.values), key=lambda v: (isinstance(v, str), v))))
         across = Axis(low=-0.5, high=len(words) - 0.5, label=part.parameter, words=words)

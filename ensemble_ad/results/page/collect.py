@@ -1,7 +1,7 @@
 """From a studies' folder to what a report says."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,17 +11,21 @@ from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.columns import reference_scores
 from ensemble_ad.blend.saved import SavedBlend, list_blends
 from ensemble_ad.errors import StorageError
-from ensemble_ad.members.data_record import load_data_record
+from ensemble_ad.members.data_record import DataRecord, load_data_record
 from ensemble_ad.members.store import Member, list_members, load_member
 from ensemble_ad.results.comparison import tabulate
 from ensemble_ad.results.evaluation import evaluate_scores, main_scores
 from ensemble_ad.results.page import crew, pictures
-from ensemble_ad.results.page.contents import Contents, Floats, Gallery, LabelUse, LatentSheet
+from ensemble_ad.results.page.contents import Contents, Headline, LabelUse
 from ensemble_ad.results.page.curves import curves, histogram
+from ensemble_ad.results.page.figures import Curves
 from ensemble_ad.results.page.headline import headline
 from ensemble_ad.results.page.labels import find_labels
 from ensemble_ad.results.page.making import making
 from ensemble_ad.results.page.searches import searches
+from ensemble_ad.results.page.shots import Gallery, LatentSheet
+from ensemble_ad.results.same_images import difference
+from ensemble_ad.statistics.arrays import Floats64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +35,11 @@ class Sources:
     Attributes:
         studies: the studies' folder.
         data: the folder of images.
-        labels: a CSV file ID,label that the user named; None for none.
+        labels: a CSV file ID,label that the user named; None where none was named.
         storage: an Optuna storage URL; None is SQLite in the studies' folder.
-        pictures: test images a group; 0 leaves pictures and latents out.
-        seed: of the bootstrap's bands, the importance and the latents' noise.
-        device: auto, cpu or cuda, for the pictures.
+        pictures: number of test images in each group; 0 leaves pictures and latents out.
+        seed: seed of the bootstrap's bands, of the importance and of the latents' noise.
+        device: `auto`, `cpu` or `cuda`, where models are run for pictures and latents.
     """
 
     studies: Path
@@ -60,50 +64,73 @@ def collect(blend: SavedBlend, sources: Sources) -> Contents:
     labels = find_labels(studies, record, blend.name, sources.labels, sources.data)
     found = crew.columns(blend, members)
     equal = blend_scores(found.reference, found.test, method="mean", names=found.names)
-    scores: dict[str, Floats] = {"blend": blend.scores(), "equal": equal.scores, **found.main}
+    scores: dict[str, Floats64] = {"blend": blend.scores(), "equal": equal.scores, **found.main}
     first = headline(blend, members, labels, scores, equal.separation)
     cached, broken = list_members(studies)
     of_data = [member for member in cached if member.data == blend.data]
     searched, missing = searches(studies, sources.storage, of_data, sources.seed)
     notes = [*broken, *missing]
-    groups = {"reference": reference_scores(blend.info, found.reference, found.test), "test": scores["blend"]}
-    drawn = None
-    if labels.label is not None:
-        groups |= {"normal": scores["blend"][labels.label == 0], "anomaly": scores["blend"][labels.label == 1]}
-        best = next(j for j in reversed(first.judged) if j.role in ("chosen", "hindsight"))
-        wanted = {"blend": scores["blend"], best.role: scores[best.name], "equal": scores["equal"]}
-        drawn = curves(labels.label, wanted, sources.seed)
-    shown: Gallery | None = None
-    latents: tuple[LatentSheet, ...] = ()
-    if sources.pictures:
-        dataset, why = pictures.find_images(sources.data, studies, record)
-        if dataset is None:
-            notes.append(why)
-        else:
-            chosen = pictures.choose(scores["blend"], pictures.disagreement(found.main), labels.label, sources.pictures)
-            some = pictures.representatives(members)
-            shown, missing = pictures.gallery(
-                dataset, record, chosen, scores["blend"], found.main, labels.label, some, sources.device
-            )
-            notes += missing
-            rows = [chosen["least"][0], chosen["most"][0]]
-            latents = pictures.latent_sheets(dataset, record, rows, some, sources.seed, sources.device)
     blends = [saved for saved in list_blends(studies)[0] if saved.data == blend.data]
+    gallery, latents, missing = _pictures(blend, members, record, labels, found, sources)
     return Contents(
         headline=first,
         labels=labels,
         table=_table(studies, of_data, blends, blend, labels),
-        histogram=histogram(groups),
-        curves=drawn,
+        histogram=histogram(_groups(blend, labels, found)),
+        curves=_curves(first, labels, scores, sources.seed),
         weights=crew.weights(blend, members, found, labels.label),
         explanation=blend.info.explanation,
         correlations=crew.correlations(blend, members, found),
         searches=searched,
-        gallery=shown,
+        gallery=gallery,
         latents=latents,
         making=making(blend, members, record, labels, searched),
-        notes=tuple(notes),
+        notes=(*notes, *missing),
     )
+
+
+def _groups(blend: SavedBlend, labels: LabelUse, found: crew.Columns) -> dict[str, Floats64]:
+    """The blend's scores of each group of images whose distribution is shown."""
+    test = blend.scores()
+    groups = {"reference": reference_scores(blend.info, found.reference, found.test), "test": test}
+    if labels.label is not None:
+        groups |= {"normal": test[labels.label == 0], "anomaly": test[labels.label == 1]}
+    return groups
+
+
+def _curves(first: Headline, labels: LabelUse, scores: Mapping[str, Floats64], seed: int) -> Curves | None:
+    """The curves of the blend, of its best member and of equal weights; None without labels."""
+    if labels.label is None:
+        return None
+    best = next(j for j in reversed(first.judged) if j.role in ("chosen", "hindsight"))
+    wanted = {"blend": scores["blend"], best.role: scores[best.name], "equal": scores["equal"]}
+    return curves(labels.label, wanted, seed)
+
+
+def _pictures(
+    blend: SavedBlend,
+    members: Sequence[Member],
+    record: DataRecord,
+    labels: LabelUse,
+    found: crew.Columns,
+    sources: Sources,
+) -> tuple[Gallery | None, tuple[LatentSheet, ...], list[str]]:
+    """Pictures and latents, as far as they are wanted and can be had, and a line about each that cannot."""
+    changed = difference(sources.data, sources.studies, record, "this blend")
+    if not sources.pictures:
+        return None, (), [] if changed is None else [f"what lies in the data folder now: {changed}"]
+    dataset, why = pictures.find_images(sources.data, sources.studies, record, changed)
+    if dataset is None:
+        return None, (), [f"no pictures and latents: {why}"]
+    some = pictures.representatives(members)
+    shown, missing = pictures.gallery(
+        dataset, record, blend.scores(), found.main, labels.label, some, sources.pictures, sources.device
+    )
+    rows = [record.ids.index(shown.groups[end][0].name) for end in ("least", "most")]
+    latents = pictures.latent_sheets(dataset, record, rows, some, sources.seed, sources.device)
+    if changed is not None:
+        missing = [*missing, f"what lies in the data folder now: {changed}"]
+    return shown, latents, missing
 
 
 def _table(
@@ -117,7 +144,7 @@ def _table(
                 table[column] = pd.Series(pd.NA, index=table.index, dtype=table[column].dtype)
             table = table.sort_values("separation", ascending=False, na_position="last", kind="stable")
         return table
-    scores: dict[str, Floats] = {}
+    scores: dict[str, Floats64] = {}
     for member in members:
         with contextlib.suppress(StorageError):
             scores |= main_scores([member], [])

@@ -9,8 +9,9 @@ import numpy.typing as npt
 from ensemble_ad.blend.columns import stacked, weight_by_member
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.members.store import Member
-from ensemble_ad.results.page.contents import Correlations, Floats, Weight
+from ensemble_ad.results.page.figures import Correlations, Weight
 from ensemble_ad.statistics import auc_many, midranks, separation_many
+from ensemble_ad.statistics.arrays import Floats64
 
 MOST_CORRELATED = 40
 
@@ -20,19 +21,19 @@ class Columns:
     """The columns that a blend is made of.
 
     Attributes:
-        names: `<member key>/<error kind>`, m of them.
-        reference, test: float64 (n, m) and (k, m).
-        main: float64 (k,) a member's key, its main column of the test images.
+        names: m names `<member key>/<kind of error>`.
+        reference, test: float64 (n, m) and (k, m) errors of the held-out normal and of the test images.
+        main: by member's key, the float64 (k,) errors of the test images in its main column.
     """
 
     names: tuple[str, ...]
-    reference: Floats
-    test: Floats
-    main: Mapping[str, Floats]
+    reference: Floats64
+    test: Floats64
+    main: Mapping[str, Floats64]
 
 
 def columns(blend: SavedBlend, members: Sequence[Member]) -> Columns:
-    """Read them from the members.
+    """Read a blend's columns from its members.
 
     Raises:
         StorageError: if a member is damaged.
@@ -46,7 +47,7 @@ def columns(blend: SavedBlend, members: Sequence[Member]) -> Columns:
 def weights(
     blend: SavedBlend, members: Sequence[Member], found: Columns, label: npt.NDArray[np.int8] | None
 ) -> tuple[Weight, ...]:
-    """What each column counts, the largest first."""
+    """How much each column counts, the heaviest first."""
     families = {member.key: member.family for member in members}
     separation = separation_many(found.reference, found.test).value
     auc = None if label is None else auc_many(label, found.test).value
@@ -67,7 +68,7 @@ def weights(
 
 
 def correlations(blend: SavedBlend, members: Sequence[Member], found: Columns) -> Correlations:
-    """Rank correlations of the 40 heaviest members, by family and then by weight, and of the blend, which is last."""
+    """Rank correlations of the 40 heaviest members, by family and then by weight, with the blend last."""
     weight = weight_by_member(blend.weights)
     heaviest: dict[str, float] = {}
     for member in members:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from ensemble_ad.results.page.contents import Curve, Curves, Floats, Histogram
+from ensemble_ad.results.page.figures import Curve, Curves, Histogram
 from ensemble_ad.statistics import average_precision, fpr_at_tpr
+from ensemble_ad.statistics.arrays import Floats64
 
 RESAMPLES = 400
 BINS = 40
@@ -16,13 +17,14 @@ _EDGES = (0.002, 0.998)
 Label = npt.NDArray[np.int8]
 
 
-def curves(label: Label, scores: Mapping[str, Floats], seed: int) -> Curves:
-    """Curves of scores by role; those of "blend" with pointwise 95% bands of a stratified bootstrap.
+def curves(label: Label, scores: Mapping[str, Floats64], seed: int) -> Curves:
+    """ROC and precision-recall curves of several scores; those of the blend with pointwise 95% bands by a stratified
+    bootstrap.
 
     Args:
-        label: int8 (k,) of 0 and 1, both there.
-        scores: float64 (k,) a role, higher = more anomalous.
-        seed: of the bootstrap.
+        label: int8 (k,) of 0 and 1, both classes present.
+        scores: float64 (k,) scores by role, higher = more anomalous.
+        seed: the bootstrap's seed.
     """
     roc, precision_recall = {}, {}
     for role, score in scores.items():
@@ -51,12 +53,12 @@ _NO_BAND = {"grid": np.empty(0), "low": np.empty(0), "high": np.empty(0)}
 class _Steps:
     """Images sorted by falling score, and where groups of equal scores end."""
 
-    def __init__(self, label: Label, score: Floats) -> None:
+    def __init__(self, label: Label, score: Floats64) -> None:
         order = np.argsort(-score, kind="stable")
         self.true = label[order] == 1
         self.ends = np.append(np.diff(score[order]) != 0, True)
 
-    def rates(self, weight: Floats) -> tuple[Floats, Floats, Floats]:
+    def rates(self, weight: Floats64) -> tuple[Floats64, Floats64, Floats64]:
         """False and true positive rates (t + 1,), from (0, 0), and precision (t,) where each image counts `weight`."""
         true = np.cumsum(weight * self.true)[self.ends]
         false = np.cumsum(weight * ~self.true)[self.ends]
@@ -65,7 +67,7 @@ class _Steps:
         return np.append(0.0, false / false[-1]), np.append(0.0, true / true[-1]), precision
 
 
-def _bands(steps: _Steps, seed: int) -> tuple[Floats, Floats, Floats, Floats]:
+def _bands(steps: _Steps, seed: int) -> tuple[Floats64, Floats64, Floats64, Floats64]:
     """Ends of the true positive rate's band at each false positive rate, and of the precision's at each recall."""
     rng = np.random.default_rng(seed)
     at_false, at_recall = np.empty((RESAMPLES, len(_GRID))), np.empty((RESAMPLES, len(_GRID)))
@@ -82,7 +84,7 @@ def _bands(steps: _Steps, seed: int) -> tuple[Floats, Floats, Floats, Floats]:
     return ends[0][0], ends[0][1], ends[1][0], ends[1][1]
 
 
-def histogram(groups: Mapping[str, Floats]) -> Histogram:
+def histogram(groups: Mapping[str, Floats64]) -> Histogram:
     """A histogram of each group's scores on common bins; the extreme 0.2% of all are in the outer ones."""
     together = np.concatenate(list(groups.values()))
     low, high = np.quantile(together, _EDGES)

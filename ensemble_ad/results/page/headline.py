@@ -5,21 +5,22 @@ from collections.abc import Mapping, Sequence
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.store import Member
-from ensemble_ad.results.page.contents import Floats, Headline, Judged, LabelUse
+from ensemble_ad.results.page.contents import Headline, Judged, LabelUse
 from ensemble_ad.results.page.pictures import separation_of
 from ensemble_ad.statistics import Estimate, auc, compare_auc
+from ensemble_ad.statistics.arrays import Floats64
 
 
 def headline(
-    blend: SavedBlend, members: Sequence[Member], labels: LabelUse, scores: Mapping[str, Floats], equal: Estimate
+    blend: SavedBlend, members: Sequence[Member], labels: LabelUse, scores: Mapping[str, Floats64], equal: Estimate
 ) -> Headline:
     """What a reader wants first.
 
     Args:
-        blend: what the report is of.
-        members: of the blend.
-        labels: what may be read.
-        scores: float64 (k,) of the test images: "blend", "equal", and each member's main column by its key.
+        blend: the blend that the report is about.
+        members: the blend's members.
+        labels: the labels that may be read.
+        scores: float64 (k,) scores of the test images: "blend", "equal", and each member's main column by its key.
         equal: the separation of the equal mean.
     """
     separation = blend.info.separation
@@ -58,7 +59,7 @@ def _pair(separation: Measured | None) -> tuple[float, float] | None:
     return None if separation is None else (separation.value, separation.standard_error)
 
 
-def _hindsight(members: Sequence[Member], labels: LabelUse, scores: Mapping[str, Floats]) -> str | None:
+def _hindsight(members: Sequence[Member], labels: LabelUse, scores: Mapping[str, Floats64]) -> str | None:
     """The key of the member with the best AUC, where AUCs are known."""
     if labels.label is not None:
         known = {member.key: auc(labels.label, scores[member.key]).value for member in members}
@@ -72,7 +73,7 @@ def _judge(
     name: str,
     blend: SavedBlend,
     labels: LabelUse,
-    score: Floats,
+    score: Floats64,
     separation: tuple[float, float] | None,
 ) -> Judged:
     if labels.label is not None:
@@ -87,7 +88,7 @@ def _judge(
     return Judged(role=role, name=name, value=implied.value, low=implied.low, high=implied.high, measured=False)
 
 
-def _with_difference(judged: Judged, labels: LabelUse, blend: Floats, other: Floats) -> Judged:
+def _with_difference(judged: Judged, labels: LabelUse, blend: Floats64, other: Floats64) -> Judged:
     from dataclasses import replace
 
     found = compare_auc(labels.label, blend, other)  # type: ignore[arg-type]

@@ -21,9 +21,9 @@ def find_labels(studies: Path, record: DataRecord, blend: str, given: Path | Non
 
     Args:
         studies: the studies' folder.
-        record: of the blend's data set.
-        blend: its name.
-        given: what the user named; None for nothing.
+        record: the record of the blend's data set.
+        blend: the blend's name.
+        given: the file that the user named; None where none was named.
         data: the data folder.
 
     Raises:

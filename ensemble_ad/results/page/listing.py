@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import pandas as pd
-
+from ensemble_ad.results.comparison import Row
+from ensemble_ad.results.footnotes import footnotes
 from ensemble_ad.results.page.svg import DASH
 
 
@@ -28,8 +27,8 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """A member or blend; `used` where it counts in the blend of the report."""
+class Line:
+    """A member's or blend's line of the table; `used` where it counts in the blend of the report."""
 
     name: str
     kind: str
@@ -37,51 +36,50 @@ class Row:
     cells: tuple[Cell, ...]
 
 
-_Shown = tuple[str, str, bool, Callable[[Any], Cell]]
+_AUC, _ESTIMATED, _REMARKS = "AUC", "Estimated AUC", "Remarks"
+_Shown = tuple[str, str, bool, Callable[[Row], Cell]]
 
 
-def _number(column: str, digits: int) -> Callable[[Any], Cell]:
-    def cell(row: Any) -> Cell:
+def _number(column: str, digits: int) -> Callable[[Row], Cell]:
+    def cell(row: Row) -> Cell:
         value = row[column]
-        known = not pd.isna(value)
-        return Cell(text=f"{value:,.{digits}f}" if known else DASH, value=float(value) if known else None, numeric=True)
+        if value is None:
+            return Cell(text=DASH, numeric=True)
+        return Cell(text=f"{value:,.{digits}f}", value=float(value), numeric=True)
 
     return cell
 
 
-def _interval(low: str, high: str) -> Callable[[Any], Cell]:
-    def cell(row: Any) -> Cell:
-        known = not pd.isna(row[low])
-        text = f"{row[low]:.3f}{DASH}{row[high]:.3f}" if known else DASH
-        return Cell(text=text, value=float(row[low]) if known else None, numeric=True)
+def _interval(low: str, high: str) -> Callable[[Row], Cell]:
+    def cell(row: Row) -> Cell:
+        if row[low] is None:
+            return Cell(text=DASH, numeric=True)
+        return Cell(text=f"{row[low]:.3f}{DASH}{row[high]:.3f}", value=float(row[low]), numeric=True)
 
     return cell
 
 
-def _word(column: str) -> Callable[[Any], Cell]:
-    return lambda row: Cell(text="" if pd.isna(row[column]) else str(row[column]))
+def _word(column: str) -> Callable[[Row], Cell]:
+    return lambda row: Cell(text="" if row[column] is None else str(row[column]))
 
 
-def _auc(row: Any) -> Cell:
+def _auc(row: Row) -> Cell:
     cell = _number("auc", 3)(row)
-    tied = not pd.isna(row["ties_best"]) and bool(row["ties_best"])
-    return Cell(text=cell.text + ("*" if tied else ""), value=cell.value, numeric=True)
+    return Cell(text=cell.text + ("*" if row["ties_best"] else ""), value=cell.value, numeric=True)
 
 
-def _remarks(row: Any) -> Cell:
-    words = [] if pd.isna(row["flag"]) else [str(row["flag"])]
-    if not pd.isna(row["transductive"]) and row["transductive"]:
-        words.append("transductive")
-    return Cell(text=", ".join(words))
+def _remarks(row: Row) -> Cell:
+    words = [str(row["flag"])] if row["flag"] else []
+    return Cell(text=", ".join([*words, *(["transductive"] if row["transductive"] else [])]))
 
 
 # Title, the table's column that says whether there is anything to show, whether it holds numbers, and the cell.
 _COLUMNS: tuple[_Shown, ...] = (
     ("Family", "family", False, _word("family")),
     ("From", "source", False, _word("source")),
-    ("AUC", "auc", True, _auc),
+    (_AUC, "auc", True, _auc),
     ("95% interval", "auc", True, _interval("auc_low", "auc_high")),
-    ("Estimated AUC", "estimated_auc_low", True, _number("estimated_auc", 3)),
+    (_ESTIMATED, "estimated_auc_low", True, _number("estimated_auc", 3)),
     ("Estimated 95%", "estimated_auc_low", True, _interval("estimated_auc_low", "estimated_auc_high")),
     ("Separation", "separation", True, _number("separation", 3)),
     ("Weight", "weight", True, _number("weight", 3)),
@@ -93,43 +91,39 @@ _COLUMNS: tuple[_Shown, ...] = (
     ("Parameters", "parameters", True, _number("parameters", 0)),
     ("Seconds", "seconds", True, _number("seconds", 1)),
     ("Labels used", "labels_used", False, _word("labels_used")),
-    ("Remarks", "flag", False, _remarks),
+    (_REMARKS, "flag", False, _remarks),
 )
 
 
-def listing(table: pd.DataFrame) -> tuple[tuple[Heading, ...], tuple[Row, ...]]:
-    """Headings and rows of the comparison table, in its order.
+def listing(rows: Sequence[Row]) -> tuple[tuple[Heading, ...], tuple[Line, ...]]:
+    """Headings and lines of the comparison table, in its order.
 
     Args:
-        table: as `tables.comparison` gives it.
+        rows: as `comparison.table_rows` gives them.
     """
-    remarked = bool(table["flag"].notna().any() or table["transductive"].fillna(False).any())
-    shown = [c for c in _COLUMNS if (remarked if c[0] == "Remarks" else bool(table[c[1]].notna().any()))]
-    first = "AUC" if table["auc"].notna().any() else "Separation"
+    remarked = any(row["flag"] or row["transductive"] for row in rows)
+    there = {column for _, column, _, _ in _COLUMNS if any(row[column] is not None for row in rows)}
+    shown = [c for c in _COLUMNS if (remarked if c[0] == _REMARKS else c[1] in there)]
+    first = _AUC if "auc" in there else "Separation"
     headings = [Heading(title="Name", numeric=False)]
     headings += [Heading(title=title, numeric=numeric, sorted=title == first) for title, _, numeric, _ in shown]
-    rows = []
-    for name, row in table.iterrows():
-        used = not pd.isna(row["weight"]) and float(row["weight"]) > 0
-        cells = (Cell(text=str(name)), *(make(row) for _, _, _, make in shown))
-        rows.append(Row(name=str(name), kind=str(row["kind"]), used=used, cells=cells))
-    return tuple(headings), tuple(rows)
+    lines = []
+    for row in rows:
+        cells = (Cell(text=row["name"]), *(make(row) for _, _, _, make in shown))
+        lines.append(Line(name=row["name"], kind=row["kind"], used=(row["weight"] or 0) > 0, cells=cells))
+    return tuple(headings), tuple(lines)
 
 
-def notes(table: pd.DataFrame, shown: Sequence[Heading]) -> str:
+def notes(rows: Sequence[Row], shown: Sequence[Heading]) -> str:
     """What a reader of the table must know."""
+    titles = {heading.title for heading in shown}
+    found = footnotes(rows, measured=_AUC in titles, estimated=_ESTIMATED in titles)
     words = []
-    if any(heading.title == "AUC" for heading in shown):
-        words.append("* cannot be told from the best (DeLong's paired test, Holm-corrected, 5%).")
-    known = table.dropna(subset=["estimated_share"])
-    if any(heading.title == "Estimated AUC" for heading in shown) and len(known):
-        share, source = float(known["estimated_share"].iloc[0]), str(known["share_source"].iloc[0])
-        words.append(f"Estimated AUCs need no labels: they follow from separation at {share:.1%} anomalies ({source}).")
-    if table["transductive"].fillna(False).any():
-        words.append("Transductive: trained on the unlabelled test images too.")
-    flags = set(table["flag"].dropna())
-    if "constant" in flags:
-        words.append("Constant: one score for all images.")
-    if "inverted" in flags:
-        words.append("Inverted: test images score below normal ones.")
+    if found.tied:
+        words.append(f"* {found.tied}.")
+    if found.shares:
+        words.append(f"Estimated AUCs need no labels: they follow from separation with {found.shares}.")
+    if found.transductive:
+        words.append(f"Transductive: {found.transductive}.")
+    words += [f"{flag.capitalize()}: {meaning}." for flag, meaning in found.flags.items()]
     return " ".join(words)

@@ -12,7 +12,8 @@ from ensemble_ad.blend.of_members import columns_of
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.store import Member
-from ensemble_ad.results.page.contents import LabelUse, Making, Search
+from ensemble_ad.results.page.contents import LabelUse, Making
+from ensemble_ad.results.page.trials import Search
 from ensemble_ad.version import __version__
 
 _PACKAGES = ("torch", "optuna", "numpy", "scikit-learn")
@@ -26,14 +27,14 @@ def making(
     labels: LabelUse,
     searched: Sequence[Search],
 ) -> Making:
-    """Collect it.
+    """Collect how a blend was made.
 
     Args:
-        blend: what the report is of.
-        members: of the blend.
-        record: of their data set.
-        labels: what the report read.
-        searched: the studies that they came from.
+        blend: the blend that the report is about.
+        members: the blend's members.
+        record: the record of their data set.
+        labels: the labels that the report read.
+        searched: the studies that the members came from.
     """
     return Making(
         facts=_facts(blend, members, record, labels),
@@ -113,7 +114,7 @@ def _commands(
     labels: LabelUse,
     searched: Sequence[Search],
 ) -> tuple[str, ...]:
-    """The commands that lead here, by the members' recipes and studies; folders and the device are left out."""
+    """The commands that make the blend again, by its members' recipes and studies; folders and devices are left out."""
     commands: dict[str, None] = {}
     for member in members:
         commands[_command(member, searched, record)] = None

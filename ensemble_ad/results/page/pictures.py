@@ -1,4 +1,7 @@
-"""Which test images to show, what each family makes of them, and its bottleneck. Only here torch is needed."""
+"""Which test images a report shows, what each family makes of them, and each family's bottleneck.
+
+Only the functions that draw need torch, and import it.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,13 +16,14 @@ from ensemble_ad.errors import EnsadError
 from ensemble_ad.layout import preprocessed_folder
 from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.store import Member
-from ensemble_ad.results.page.contents import Floats, Gallery, LatentSheet, Shot, View
+from ensemble_ad.results.page.shots import Gallery, LatentSheet, Pixels, Shot, View
+from ensemble_ad.results.same_images import difference
 from ensemble_ad.statistics import midranks
+from ensemble_ad.statistics.arrays import Floats64
 
 if TYPE_CHECKING:
     from ensemble_ad.detect.latent import OpenMember
 
-GROUPS = ("most", "least", "disputed", "false_positives", "false_negatives")
 FACTORS = (0.0, 2.0, 4.0)
 NOISE = (0.2, 0.5, 0.8)
 ELEMENTS = 3
@@ -27,35 +31,43 @@ _BRIGHTEST = 0.995
 Label = npt.NDArray[np.int8]
 
 
-def find_images(data: Path, studies: Path, record: DataRecord) -> tuple[Dataset | None, str]:
-    """The blend's images, from the data folder or where they lay when members were made; else why there are none."""
+def find_images(
+    data: Path, studies: Path, record: DataRecord, changed: str | None
+) -> tuple[Dataset, None] | tuple[None, str]:
+    """The blend's images, from the data folder or where they lay when members were made; else why there are none.
+
+    Args:
+        data: the data folder.
+        studies: the studies' folder.
+        record: the record of the blend's images.
+        changed: how the images in the data folder differ from them; None if they do not.
+    """
     why = ""
     for folder in dict.fromkeys((data, Path(record.source))):
-        try:
-            dataset = load_dataset(folder, image_cache=preprocessed_folder(studies))
-        except EnsadError as error:
-            why = why or str(error)
-            continue
-        if dataset.fingerprint == record.fingerprint:
-            return dataset, ""
-        why = why or f"{folder} holds other images than this blend was made of"
-    return None, f"no pictures and latents: {why}"
+        found = changed if folder == data else difference(folder, studies, record, "this blend")
+        if found is None:
+            try:
+                return load_dataset(folder, image_cache=preprocessed_folder(studies)), None
+            except EnsadError as error:
+                found = str(error)
+        why = why or found
+    return None, why
 
 
-def rank_shares(score: Floats) -> Floats:
+def rank_shares(score: Floats64) -> Floats64:
     """For each image the share of images that score lower, ties one half; float64 (k,) in [0, 1)."""
-    shares: Floats = (midranks(score[None])[0] - 0.5) / len(score)
+    shares: Floats64 = (midranks(score[None])[0] - 0.5) / len(score)
     return shares
 
 
-def disagreement(main: Mapping[str, Floats]) -> Floats:
-    """For each image the standard deviation of its rank share over members; float64 (k,)."""
-    spread: Floats = np.stack([rank_shares(score) for score in main.values()]).std(axis=0)
+def disagreement(main: Mapping[str, Floats64]) -> Floats64:
+    """For each image the standard deviation of its rank share over the members; float64 (k,)."""
+    spread: Floats64 = np.stack([rank_shares(score) for score in main.values()]).std(axis=0)
     return spread
 
 
-def choose(score: Floats, disputed: Floats, label: Label | None, count: int) -> dict[str, list[int]]:
-    """Rows of the test images to show, `count` a group at most, the most telling first.
+def choose(score: Floats64, disputed: Floats64, label: Label | None, count: int) -> dict[str, list[int]]:
+    """Rows of the test images to show, at most `count` in each group, the most telling first.
 
     False positives are the normal images that score highest, false negatives the anomalies that score lowest.
     """
@@ -84,44 +96,32 @@ def representatives(members: Sequence[Member]) -> list[Member]:
 
 
 def separation_of(member: Member) -> float:
-    """Of its main column, without labels; minus infinity where it is not known."""
+    """The separation of a member's main column; minus infinity where it is not known."""
     return member.info.separation.value if member.info.separation else float("-inf")
 
 
 def gallery(
     dataset: Dataset,
     record: DataRecord,
-    groups: Mapping[str, Sequence[int]],
-    score: Floats,
-    main: Mapping[str, Floats],
+    score: Floats64,
+    main: Mapping[str, Floats64],
     label: Label | None,
     members: Sequence[Member],
+    count: int,
     device: str,
 ) -> tuple[Gallery, list[str]]:
-    """Pictures of the chosen rows, with what each of `members` makes of them, and a line about each that cannot."""
+    """Pictures, `count` a group, with what each of `members` makes of them, and a line about each that cannot."""
+    ranks, spread = rank_shares(score), disagreement(main)
+    groups = choose(score, spread, label, count)
     rows = list(dict.fromkeys(row for some in groups.values() for row in some))
     images = np.ascontiguousarray(dataset.test.images[rows])
-    views: dict[int, list[View]] = {row: [] for row in rows}
+    views: list[list[View]] = []
     scales: dict[str, float] = {}
     notes: list[str] = []
     for member, opened in _opened(members, device, notes):
-        made = opened.reconstruct(images)
-        ranks = rank_shares(main[member.key])
-        errors = None
-        if made is not None:
-            errors = np.abs(opened.seen(images).astype(np.float64) - made).mean(axis=3)
-            scales[member.family] = float(np.quantile(errors, _BRIGHTEST))
-        for i, row in enumerate(rows):
-            views[row].append(
-                View(
-                    family=member.family,
-                    key=member.key,
-                    rank=float(ranks[row]),
-                    reconstruction=None if made is None else made[i],
-                    error=None if errors is None else errors[i],
-                )
-            )
-    ranks, spread = rank_shares(score), disagreement(main)
+        made, brightest = _views(member, opened, images, rank_shares(main[member.key])[rows])
+        views.append(made)
+        scales |= {} if brightest is None else {member.family: brightest}
     shots = {
         row: Shot(
             name=record.ids[row],
@@ -130,13 +130,28 @@ def gallery(
             rank=float(ranks[row]),
             disagreement=float(spread[row]),
             label=None if label is None else int(label[row]),
-            views=tuple(views[row]),
+            views=tuple(made[i] for made in views),
         )
         for i, row in enumerate(rows)
     }
     return Gallery(
         groups={name: tuple(shots[row] for row in some) for name, some in groups.items()}, error_scale=scales
     ), notes
+
+
+def _views(member: Member, opened: "OpenMember", images: Pixels, ranks: Floats64) -> tuple[list[View], float | None]:
+    """What a member makes of images, and the error that is drawn as the brightest, None if it does not reconstruct."""
+    made = opened.reconstruct(images)
+    if made is None:
+        parts: list[tuple[Pixels | None, Floats64 | None]] = [(None, None)] * len(images)
+        brightest = None
+    else:
+        errors = np.abs(opened.seen(images).astype(np.float64) - made).mean(axis=3)
+        parts, brightest = list(zip(made, errors, strict=True)), float(np.quantile(errors, _BRIGHTEST))
+    return [
+        View(family=member.family, key=member.key, rank=float(rank), reconstruction=picture, error=error)
+        for (picture, error), rank in zip(parts, ranks, strict=True)
+    ], brightest
 
 
 def latent_sheets(

@@ -11,7 +11,7 @@ import numpy as np
 from ensemble_ad.errors import EnsadError
 from ensemble_ad.layout import studies_database
 from ensemble_ad.members.store import Member
-from ensemble_ad.results.page.contents import Search, Slice, Trial
+from ensemble_ad.results.page.trials import Search, Slice, Trial
 
 if TYPE_CHECKING:
     import optuna
@@ -27,13 +27,13 @@ def searches(
 ) -> tuple[tuple[Search, ...], list[str]]:
     """The studies that members came from, and a line about what is missing.
 
-    A study that `auto` moved to `both` is in the one that it was moved to.
+    Trials of a study that the objective `auto` moved to `both` are in the study that they were moved to.
 
     Args:
         studies: the studies' folder; nothing is made there.
-        url: of the storage; None is SQLite in the studies' folder.
-        members: of one data set.
-        seed: of the importance's trees.
+        url: URL of Optuna's storage; None is SQLite in the studies' folder.
+        members: members of one data set.
+        seed: seed of the trees that importance is computed with.
     """
     of_study: dict[str, list[Member]] = {}
     for member in members:

@@ -1,13 +1,12 @@
 """Charts as inline SVG whose colours are CSS variables of the page, so that they follow its light and dark theme."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
 import numpy as np
 from markupsafe import Markup, escape
 
-from ensemble_ad.results.page.contents import Floats
+from ensemble_ad.statistics.arrays import Floats64
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 12, 12, 40
@@ -19,9 +18,9 @@ class Axis:
     """One axis: from data to a place in pixels.
 
     Attributes:
-        low, high: ends in data; of a log axis above 0.
-        label: what it shows.
-        log: whether it is logarithmic.
+        low, high: the axis's ends, in the data's unit; above 0 on a logarithmic axis.
+        label: the text at the axis.
+        log: whether the axis is logarithmic.
         whole: whether only whole numbers mean something.
         words: names of the whole numbers from 0 on, where the axis has categories; empty where it has numbers.
     """
@@ -42,7 +41,7 @@ class Axis:
         return (value - self.low) / (self.high - self.low)
 
     def ticks(self, most: int = 5) -> list[tuple[float, str]]:
-        """Places in data and their text."""
+        """Values at which there is a tick, and their text."""
         if self.words:
             return list(enumerate(self.words))
         if self.log:
@@ -64,7 +63,7 @@ class Axis:
 
 
 def _step(span: float, most: int) -> float:
-    """The least of 1, 2, 2.5 and 5 times a power of ten of which `most` cover the span."""
+    """The smallest step, 1, 2, 2.5 or 5 times a power of ten, of which `most` steps cover the span."""
     if span <= 0:
         return 1.0
     power = 10.0 ** floor(log10(span / most))
@@ -77,14 +76,14 @@ def _plain(value: float) -> str:
     return f"{value:.2g}" if 1e-4 <= abs(value) < 1e5 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
 
-def axis(values: Floats, label: str, *, log: bool = False, zero: bool = False) -> Axis:
+def axis(values: Floats64, label: str, *, log: bool = False) -> Axis:
     """An axis that holds all finite `values` with some room."""
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     if log and low > 0:
         return Axis(low=low / 1.15, high=high * 1.15, label=label, log=True)
     room = (high - low) * 0.06 or max(abs(high), 1.0) * 0.05
-    return Axis(low=0.0 if zero else low - room, high=high + room, label=label)
+    return Axis(low=low - room, high=high + room, label=label)
 
 
 class Chart:
@@ -128,11 +127,11 @@ class Chart:
                 f'transform="rotate(-90 11 {middle})">{escape(self.y.label)}</text>'
             )
 
-    def line(self, x: Floats, y: Floats, kind: str) -> None:
+    def line(self, x: Floats64, y: Floats64, kind: str) -> None:
         """A line through points, of which 400 are kept."""
         self._parts.append(f'<polyline class="line {kind}" points="{self._points(x, y)}"/>')
 
-    def area(self, x: Floats, low: Floats, high: Floats, kind: str) -> None:
+    def area(self, x: Floats64, low: Floats64, high: Floats64, kind: str) -> None:
         """What lies between two lines."""
         around = self._points(np.append(x, x[::-1]), np.append(high, low[::-1]), whole=True)
         self._parts.append(f'<polygon class="area {kind}" points="{around}"/>')
@@ -157,10 +156,10 @@ class Chart:
         self.line(np.array([self.x.low, self.x.high]), np.array([y, y]), kind)
 
     def markup(self) -> Markup:
-        """The whole of it."""
+        """The closed SVG."""
         return Markup("".join(self._parts) + "</svg>")  # every text in it was escaped
 
-    def _points(self, x: Floats, y: Floats, *, whole: bool = False) -> str:
+    def _points(self, x: Floats64, y: Floats64, *, whole: bool = False) -> str:
         if len(x) > _MOST_POINTS and not whole:
             # Equal steps along the curve keep its corners.
             length = np.cumsum(np.hypot(np.diff(x, prepend=x[0]), np.diff(y, prepend=y[0])))
@@ -182,53 +181,4 @@ def interval_mark(value: float | None, low: float, high: float, ends: tuple[floa
     ]
     if value is not None:
         parts.append(f'<line class="point {kind}" x1="{place(value):.1f}" x2="{place(value):.1f}" y1="2" y2="18"/>')
-    return Markup("".join(parts) + "</svg>")
-
-
-def heat_map(matrix: Floats, names: Sequence[str], families: Sequence[str], title: str) -> Markup:
-    """A square of rank correlations; numbers in the cells where there is room, and hatching where they are negative."""
-    n = len(names)
-    cell = max(11, min(34, 400 // n))
-    left, top = min(7 * max(len(name) for name in names) + 30, 260), 22
-    size = left + n * cell + 2
-    parts = [
-        f'<svg class="chart heat" viewBox="0 0 {size} {top + n * cell + 2}" role="img" aria-label="{escape(title)}" '
-        f'style="max-width:{max(420, size)}px">'
-    ]
-    numbered = cell >= 26
-    for i in range(n):
-        middle = top + i * cell + cell / 2 + 4
-        parts.append(
-            f'<text class="tick" x="{left - 6}" y="{middle:.1f}" text-anchor="end">{escape(names[i])} '
-            f'<tspan class="faint">{i + 1}</tspan></text>'
-        )
-        parts.append(
-            f'<text class="tick faint" x="{left + i * cell + cell / 2:.1f}" y="{top - 7}" text-anchor="middle">'
-            f"{i + 1}</text>"
-        )
-        for j in range(n):
-            value = float(matrix[i, j])
-            x, y = left + j * cell, top + i * cell
-            words = f"{escape(names[i])} and {escape(names[j])}: " + ("none" if np.isnan(value) else f"{value:.2f}")
-            kind = "none" if np.isnan(value) else "minus" if value < 0 else "plus"
-            opacity = 0.0 if np.isnan(value) else 0.06 + 0.94 * abs(value) ** 1.5
-            parts.append(
-                f'<rect class="cell {kind}" x="{x}" y="{y}" width="{cell - 1}" height="{cell - 1}" '
-                f'fill-opacity="{opacity:.2f}"><title>{words}</title></rect>'
-            )
-            if numbered and not np.isnan(value):
-                tone = "on" if abs(value) > 0.72 else "off"
-                text = f"{value:.2f}".replace("0.", ".").replace("-", MINUS)
-                parts.append(
-                    f'<text class="value {tone}" x="{x + cell / 2 - 0.5:.1f}" y="{y + cell / 2 + 4:.1f}" '
-                    f'text-anchor="middle">{"1" if text == "1.00" else text}</text>'
-                )
-            elif kind == "minus":
-                parts.append(f'<path class="hatch" d="M{x + 2} {y + cell - 3}L{x + cell - 3} {y + 2}"/>')
-    for i in range(1, n):
-        if families[i] != families[i - 1]:
-            at = i * cell - 0.5
-            parts.append(
-                f'<path class="split" d="M{left + at} {top}V{top + n * cell}M{left} {top + at}H{left + n * cell}"/>'
-            )
     return Markup("".join(parts) + "</svg>")

@@ -5,9 +5,9 @@ import io
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from ensemble_ad.results.page.contents import Floats, Pixels
+from ensemble_ad.results.page.shots import Pixels
+from ensemble_ad.statistics.arrays import Floats64
 
 _LOSSLESS_SIDE = 32
 # Dark violet over red to pale yellow, ever brighter, so that it reads without hue: after matplotlib's "inferno".
@@ -42,10 +42,10 @@ def data_uri(pixels: Pixels, fineness: Fineness = FINENESS[0]) -> str:
     return "data:image/webp;base64," + base64.b64encode(packed.getvalue()).decode()
 
 
-def error_pixels(error: Floats, brightest: float) -> Pixels:
+def error_pixels(error: Floats64, brightest: float) -> Pixels:
     """An error map (h, w) in colours, uint8 (h, w, 3): black is 0, pale yellow is `brightest` and more."""
     share = np.clip(error / brightest if brightest > 0 else error * 0, 0, 1) * (len(_RAMP) - 1)
     below = np.minimum(share.astype(int), len(_RAMP) - 2)
     part = (share - below)[..., None]
-    mixed: npt.NDArray[np.float64] = _RAMP[below] * (1 - part) + _RAMP[below + 1] * part
+    mixed: Floats64 = _RAMP[below] * (1 - part) + _RAMP[below + 1] * part
     return np.rint(mixed).astype(np.uint8)

@@ -11,8 +11,9 @@ from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.results.page import Sources, collect, render
 
 _SPEC = importlib.util.spec_from_file_location(
-    "screenshots", Path(__file__).parents[2] / "docs" / "images" / "screenshots.py"
+    "screenshots", Path(__file__).parents[3] / "docs" / "images" / "screenshots.py"
 )
+assert _SPEC is not None
 screenshots = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(screenshots)
 
@@ -237,10 +238,10 @@ def test_the_screenshots_of_the_documentation_are_taken_by_this_script(browser, 
     some = [screenshots.FACES[1], screenshots.FACES[-1]]
     made = {path.name: path for path in screenshots.take(browser, written, tmp_path, some)}
     assert set(made) == {f"{name}.png" for name, *_ in some}
-    kept = Path(screenshots.__file__).parent
+    kept = Path(screenshots.__file__).parent  # type: ignore[arg-type]
     for name, width, height, _, _ in (*screenshots.FACES, *screenshots.DIGITS):
         for file in filter(None, (made.get(f"{name}.png"), kept / f"{name}.png")):
             with Image.open(file) as shot:
                 assert shot.size == (width, height)
-                assert len(shot.convert("RGB").getcolors(1 << 24)) > 10
+                assert len(shot.convert("RGB").getcolors(1 << 24)) > 10  # type: ignore[arg-type]
         assert (kept / f"{name}.png").stat().st_size < 100_000

@@ -1,16 +1,12 @@
-"""The detectors keep scikit-learn's conventions, and find what they were made to find."""
-
-import pickle
+"""A blend of detectors: members of any library, weights learnt without labels."""
 
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, clone
-from sklearn.datasets import load_digits
 from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
@@ -18,19 +14,9 @@ from sklearn.svm import OneClassSVM
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from ensemble_ad import AutoencoderDetector, BlendedDetector
-from ensemble_ad.families import FAMILIES
-from ensemble_ad.families.cnn import CnnArchitecture
 from ensemble_ad.families.fcn import FcnArchitecture
 
 SMALL = FcnArchitecture(widths=(64, 8))
-# Every check that applies has to pass; what is expected to fail stands here with its reason, by the column's name.
-_OF_CDIST = "torch.cdist is a matrix product, whose last digits depend on an image's place in the batch"
-EXPECTED_TO_FAIL = {
-    "latent_knn": {
-        "check_methods_sample_order_invariance": _OF_CDIST,
-        "check_methods_subset_invariance": _OF_CDIST,
-    }
-}
 
 
 class Knn(BaseEstimator):
@@ -58,142 +44,11 @@ class TaggedKnn(Knn):
         return tags
 
 
-@pytest.fixture(scope="module")
-def digits():
-    """400 images of 0 to 4, 300 of all digits, and whether each of these is 5 to 9; uint8 (n, 8, 8)."""
-    X, y = load_digits(return_X_y=True)
-    images = (X * 15).astype(np.uint8).reshape(-1, 8, 8)
-    return images[y < 5][:400], images[-300:], y[-300:] >= 5
-
-
-# The checks want anomalies called among some 300 images, which is many times what alarm_rate is by default.
-@parametrize_with_checks(
-    [
-        AutoencoderDetector(epochs=2, architecture=SMALL, alarm_rate=0.1),
-        AutoencoderDetector("pca", alarm_rate=0.1),
-        AutoencoderDetector("pca-10", column="latent_knn", flips=True, alarm_rate=0.1),
-        BlendedDetector(["pca-10", "pca-64"], alarm_rate=0.1),
-        BlendedDetector(
-            [("pca", AutoencoderDetector("pca-10")), ("lof", LocalOutlierFactor(3, novelty=True))], alarm_rate=0.1
-        ),
-        BlendedDetector([Knn(2), IsolationForest(n_estimators=5, random_state=0)], alarm_rate=0.1),
-    ],
-    expected_failed_checks=lambda estimator: EXPECTED_TO_FAIL.get(getattr(estimator, "column", ""), {}),
-    xfail_strict=False,  # another processor may give the same last digits
-)
-def test_scikit_learns_own_checks_pass(estimator, check):
-    check(estimator)
-
-
-@pytest.mark.parametrize(
-    "detector",
-    [
-        AutoencoderDetector("pca-10"),
-        BlendedDetector(["pca-10", Knn(), IsolationForest(random_state=0)]),
-        BlendedDetector(["pca-10", Knn()], method="max"),
-    ],
-    ids=["one", "blend", "max"],
-)
-def test_signs_are_those_of_scikit_learn_and_anomaly_score_is_pyods(digits, detector):
-    normal, new, label = digits
-    detector = clone(detector).fit(normal)
-    assert roc_auc_score(label, detector.anomaly_score(new)) > 0.8
-    np.testing.assert_array_equal(detector.score_samples(new), -detector.anomaly_score(new))
-    np.testing.assert_array_equal(detector.decision_function(new), detector.score_samples(new) - detector.offset_)
-    predicted = detector.predict(new)
-    assert set(predicted) == {-1, 1}
-    np.testing.assert_array_equal(predicted == -1, detector.decision_function(new) < 0)
-    assert (predicted[label] == -1).mean() > (predicted[~label] == -1).mean()
-
-
-def test_about_as_many_normal_images_are_called_anomalies_as_was_asked_for(digits):
-    X, y = load_digits(return_X_y=True)
-    normal = X[y < 5]
-    detector = AutoencoderDetector("pca-10", alarm_rate=0.2, holdout=0.4).fit(normal[::2])
-    assert 0.12 < (detector.predict(normal[1::2]) == -1).mean() < 0.28
-    assert AutoencoderDetector("pca-10", alarm_rate=0.02).fit(normal).offset_ < detector.offset_
-
-
-def test_rows_of_pixels_are_the_same_images(digits):
-    normal, new, _ = digits
-    whole = AutoencoderDetector("pca-10").fit(normal).score_samples(new)
-    rows = AutoencoderDetector("pca-10").fit(normal.reshape(-1, 64)).score_samples(new.reshape(-1, 64))
-    np.testing.assert_array_equal(whole, rows)
-    # Fitted to images, scored as rows: the same numbers.
-    np.testing.assert_array_equal(AutoencoderDetector("pca-10").fit(normal).score_samples(new.reshape(-1, 64)), whole)
-
-
-def test_floats_of_0_to_1_are_the_same_images_as_uint8(digits):
-    normal, new, _ = digits
-    whole = AutoencoderDetector("pca-10").fit(normal).score_samples(new)
-    floats = AutoencoderDetector("pca-10").fit(normal / 255).score_samples(new / 255)
-    np.testing.assert_allclose(floats, whole, rtol=1e-5)
-
-
-def test_colour_comes_from_image_shape(photos):
-    images = photos(40, 16, 3)
-    whole = AutoencoderDetector("pca-10").fit(images)
-    rows = AutoencoderDetector("pca-10", image_shape=(16, 16, 3)).fit(images.reshape(40, -1))
-    np.testing.assert_array_equal(whole.score_samples(images), rows.score_samples(images.reshape(40, -1)))
-    assert whole.preprocess_.shape == (3, 16, 16)
-    assert AutoencoderDetector("pca-10").fit(images.reshape(40, -1)).preprocess_.shape == (1, 28, 28)
-
-
 @pytest.mark.parametrize("n", [1, 31, 32, 33])
 def test_an_image_gets_the_same_score_alone_and_in_a_batch(digits, n):
     normal, new, _ = digits
     detector = BlendedDetector(["pca-10", AutoencoderDetector(epochs=1, architecture=SMALL)]).fit(normal)
     np.testing.assert_array_equal(detector.score_samples(new[:n]), detector.score_samples(new)[:n])
-
-
-@pytest.mark.parametrize("family", [name for name, kind in FAMILIES.items() if not kind.transductive])
-def test_every_family_but_a_transductive_one_is_a_detector(digits, family):
-    normal, new, _ = digits
-    # The default width of a family may be large; what is tested here is that the parts fit.
-    architecture = {"fcn": SMALL, "cnn": CnnArchitecture(channels=(4, 8, 8), batch_norm=True, bottleneck=8)}.get(family)
-    detector = AutoencoderDetector(family, epochs=1, architecture=architecture).fit(normal[:40])
-    again = pickle.loads(pickle.dumps(detector))
-    scores = detector.score_samples(new[:5])
-    assert scores.shape == (5,)
-    assert np.isfinite(scores).all()
-    np.testing.assert_array_equal(again.score_samples(new[:5]), scores)
-
-
-def test_each_setting_has_its_effect(digits):
-    normal, new, _ = digits
-
-    def scores(**settings):
-        settings = {"epochs": 1, "architecture": SMALL, **settings}
-        return AutoencoderDetector(**settings).fit(normal).anomaly_score(new)
-
-    plain = scores()
-    np.testing.assert_array_equal(scores(), plain)
-    for change in (
-        {"epochs": 2},
-        {"training": {"batch_size": 16}},
-        {"architecture": FcnArchitecture(widths=(64, 9))},
-        {"crop": 0.5},
-        {"column": "ssim"},
-        {"flips": True},
-        {"holdout": 0.4},
-        {"random_state": 1},
-    ):
-        assert not np.array_equal(scores(**change), plain), change
-
-
-def test_it_goes_into_a_pipeline_and_a_search(digits):
-    normal, new, label = digits
-    pipeline = make_pipeline(MinMaxScaler(), AutoencoderDetector("pca-10"))
-    rows = pipeline.fit(normal.reshape(-1, 64)).score_samples(new.reshape(-1, 64))
-    assert roc_auc_score(label, -rows) > 0.8
-    search = GridSearchCV(
-        AutoencoderDetector("pca-10"),
-        {"column": ["rss", "ssim"]},
-        scoring=lambda detector, X, y: roc_auc_score(y, detector.anomaly_score(X)),
-        cv=[(np.arange(400), np.arange(400, 700))],
-    )
-    search.fit(np.concatenate([normal, new]), np.concatenate([np.zeros(400), label]))
-    assert search.best_params_["column"] in ("rss", "ssim")
 
 
 def test_weights_are_learnt_where_unlabelled_images_are_given(digits):
@@ -251,13 +106,13 @@ def test_named_members_have_parameters_of_their_own(digits):
     blend = BlendedDetector([("pca", AutoencoderDetector("pca-10")), ("knn", Knn())])
     assert blend.get_params()["knn__n_neighbors"] == 5
     blend.set_params(knn__n_neighbors=3, pca__column="ssim", method="mean")
-    assert (blend.members[1][1].n_neighbors, blend.members[0][1].column, blend.method) == (3, "ssim", "mean")
+    assert (blend.members[1][1].n_neighbors, blend.members[0][1].column, blend.method) == (3, "ssim", "mean")  # type: ignore[index]
     blend.set_params(knn=LocalOutlierFactor(novelty=True))
-    assert isinstance(blend.members[1][1], LocalOutlierFactor)
+    assert isinstance(blend.members[1][1], LocalOutlierFactor)  # type: ignore[index]
     with pytest.raises(ValueError, match="Invalid parameter 'nothing'"):
         blend.set_params(nothing=1)
     copy = clone(blend).set_params(pca__column="rss")
-    assert blend.members[0][1].column == "ssim"
+    assert blend.members[0][1].column == "ssim"  # type: ignore[index]
     assert copy.members[0][1].column == "rss"
 
 
@@ -266,6 +121,61 @@ def test_members_without_a_name_get_one(digits):
     lof = make_pipeline(StandardScaler(), LocalOutlierFactor(novelty=True))
     blend = BlendedDetector(["pca-10", "pca-10", Knn(), Knn(3), lof]).fit(normal)
     assert blend.blend_.names == ("pca-10", "pca-10-2", "knn", "knn-2", "pipeline")
+
+
+# scikit-learn's conventions, of both detectors
+
+
+# Every check that applies has to pass; what is expected to fail stands here with its reason, by the column's name.
+_OF_CDIST = "torch.cdist is a matrix product, whose last digits depend on an image's place in the batch"
+
+
+EXPECTED_TO_FAIL = {
+    "latent_knn": {
+        "check_methods_sample_order_invariance": _OF_CDIST,
+        "check_methods_subset_invariance": _OF_CDIST,
+    }
+}
+
+
+# The checks want anomalies called among some 300 images, which is many times what alarm_rate is by default.
+@parametrize_with_checks(
+    [
+        AutoencoderDetector(epochs=2, architecture=SMALL, alarm_rate=0.1),
+        AutoencoderDetector("pca", alarm_rate=0.1),
+        AutoencoderDetector("pca-10", column="latent_knn", flips=True, alarm_rate=0.1),
+        BlendedDetector(["pca-10", "pca-64"], alarm_rate=0.1),
+        BlendedDetector(
+            [("pca", AutoencoderDetector("pca-10")), ("lof", LocalOutlierFactor(3, novelty=True))], alarm_rate=0.1
+        ),
+        BlendedDetector([Knn(2), IsolationForest(n_estimators=5, random_state=0)], alarm_rate=0.1),
+    ],
+    expected_failed_checks=lambda estimator: EXPECTED_TO_FAIL.get(getattr(estimator, "column", ""), {}),
+    xfail_strict=False,  # another processor may give the same last digits
+)
+def test_scikit_learns_own_checks_pass(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize(
+    "detector",
+    [
+        AutoencoderDetector("pca-10"),
+        BlendedDetector(["pca-10", Knn(), IsolationForest(random_state=0)]),
+        BlendedDetector(["pca-10", Knn()], method="max"),
+    ],
+    ids=["one", "blend", "max"],
+)
+def test_signs_are_those_of_scikit_learn_and_anomaly_score_is_pyods(digits, detector):
+    normal, new, label = digits
+    detector = clone(detector).fit(normal)
+    assert roc_auc_score(label, detector.anomaly_score(new)) > 0.8
+    np.testing.assert_array_equal(detector.score_samples(new), -detector.anomaly_score(new))
+    np.testing.assert_array_equal(detector.decision_function(new), detector.score_samples(new) - detector.offset_)
+    predicted = detector.predict(new)
+    assert set(predicted) == {-1, 1}
+    np.testing.assert_array_equal(predicted == -1, detector.decision_function(new) < 0)
+    assert (predicted[label] == -1).mean() > (predicted[~label] == -1).mean()
 
 
 @pytest.mark.parametrize(

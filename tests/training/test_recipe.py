@@ -1,0 +1,52 @@
+"""Recipes: their keys, and the objectives that suit a family."""
+
+from dataclasses import replace
+
+import pytest
+
+from ensemble_ad.data.preprocess import Preprocess
+from ensemble_ad.errors import UsageError
+from ensemble_ad.families import FAMILIES
+from ensemble_ad.families.fcn import FcnArchitecture
+from ensemble_ad.training.recipe import Recipe, check_objective
+from ensemble_ad.training.settings import TrainSettings
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"subset": 60},
+        {"preprocess": Preprocess(crop=(0.5, 0.5), size=(32, 32), channels=1)},
+        {"training": TrainSettings(epochs=4, batch_size=16, seed=1)},
+        {"architecture": FcnArchitecture(widths=(64, 9))},
+        {"objective": "loss"},
+        {"patience": 2},
+        {"data": "0" * 32},
+        {"labels": "x"},
+        {"flips": True},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_whatever_determines_a_member_changes_its_key(recipe, change):
+    assert replace(recipe, **change).key != recipe.key
+
+
+def test_a_recipe_survives_json(recipe):
+    assert Recipe.from_json(recipe.as_json()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("objective", "family"), [("synthetic", "contrast"), ("both", "contrast"), ("loss", "contrast")]
+)
+def test_an_objective_that_means_nothing_for_a_family_is_refused(objective, family):
+    with pytest.raises(UsageError, match=f"the objective {objective} .* {family}.* use separation"):
+        check_objective(objective, FAMILIES[family], 100)
+
+
+@pytest.mark.parametrize(
+    ("objective", "family"), [("separation", "fcn"), ("both", "fcn"), ("consensus", "fcn"), ("synthetic", "contrast")]
+)
+def test_what_needs_test_images_is_refused_where_there_are_none(objective, family):
+    with pytest.raises(UsageError, match="test images, and there are none"):
+        check_objective(objective, FAMILIES[family], 0)
+    check_objective("synthetic", FAMILIES["fcn"], 0)
