@@ -1,7 +1,5 @@
 """`ensad tune`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,7 +97,9 @@ def tune(
     from ensemble_ad.files.whole import make_folder
     from ensemble_ad.members.data_record import rename_images
     from ensemble_ad.search.goal import labels_hash, objective_name
+    from ensemble_ad.search.signals import like_ctrl_c
 
+    click.get_current_context().with_resource(like_ctrl_c())
     if trials < 1:
         raise UsageError(f"--trials must be 1 or more, not {trials}")
     judged_by = objective_name(objective, labels)
@@ -123,7 +123,7 @@ def tune(
     )  # fmt: skip
     look_up(family)
     _folders.check_worth(dataset, data, say, anyway=anyway)
-    with _clear_failure(), watch(say) as watcher:
+    with watch(say) as watcher:
         if crew == Crew(workers=1):
             result = run(dataset, settings, studies=studies, watcher=watcher, label=label)
         else:
@@ -138,22 +138,6 @@ def tune(
         say("there are no test images to blend scores of: put them into testingset.npy or test/ and tune again")
         say.next("ensad compare")
     say.result(None if result.best is None else result.best.key)
-
-
-@contextmanager
-def _clear_failure() -> Iterator[None]:
-    """Makes one line of what the studies' database says when it fails."""
-    from optuna.exceptions import StorageInternalError
-
-    from ensemble_ad.errors import StorageError
-
-    try:
-        yield
-    except StorageInternalError as error:
-        cause = str(error.__cause__ or error).splitlines()[0]
-        raise StorageError(
-            f"the studies' database failed: {cause}; finished trials are kept, mend it and run the same command again"
-        ) from error
 
 
 def _tell(result: "TuneResult", say: _options.Say) -> None:
