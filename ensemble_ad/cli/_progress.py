@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ensemble_ad.cli._options import Say
+from ensemble_ad.cli._output import Say
 
 if TYPE_CHECKING:
     from rich.progress import Progress

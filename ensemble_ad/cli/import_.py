@@ -75,7 +75,7 @@ def import_(
         )
         say(f"separation {member.value:.4f}")
         say.result(member.key, key=member.key, separation=member.info.separation and vars(member.info.separation))
-        say.next("ensad blend")
+        say.next(_folders.blending_of(studies, dataset.fingerprint))
 
 
 def _template(path: Path, data: Path, studies: Path, say: _options.Say) -> None:

@@ -1,5 +1,6 @@
 """`ensad report`."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -85,4 +86,5 @@ def report(
         labels=page.labels.said,
     )
     say(f"{size / 1e6:.1f} MB in one file; open it in a browser")
-    say.next("ensad submit", "ensad latent --member KEY")
+    some = [f"ensad latent --member {sheet.key} --image {shlex.quote(sheet.name)}" for sheet in page.latents[:1]]
+    say.next("ensad submit", *some)

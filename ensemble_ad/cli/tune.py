@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 @_options.storage
 @click.option("--artifacts", type=_options.URL,
               help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`.")  # fmt: skip
+@_options.train_anyway
 @_options.data
 @_options.studies
 @_options.output
@@ -69,6 +70,7 @@ def tune(
     scheduler: str | None,
     storage: str | None,
     artifacts: str | None,
+    anyway: bool,
     data: Path,
     studies: Path,
     say: _options.Say,
@@ -103,6 +105,7 @@ def tune(
     judged_by = objective_name(objective, labels)
     make_folder(studies)
 
+    from ensemble_ad.families import family as look_up
     from ensemble_ad.search.crew import Crew
     from ensemble_ad.search.plan import TuneSettings
     from ensemble_ad.search.tune import tune as run
@@ -118,6 +121,8 @@ def tune(
         artifacts=artifacts, labels_hash=labels_hash(labels), flips=flips, transductive=transductive,
         anomaly_share=anomaly_share,
     )  # fmt: skip
+    look_up(family)
+    _folders.check_worth(dataset, data, say, anyway=anyway)
     with watch(say) as watcher:
         if crew == Crew(workers=1):
             result = run(dataset, settings, studies=studies, watcher=watcher, label=label)
@@ -128,7 +133,7 @@ def tune(
         say.warn("no trial was completed; raise --trials or --timeout")
         say.again("timeout", trials=trials if result.finished < trials else result.finished + 10)
     elif len(dataset.test):
-        say.next(f"ensad blend --members {family}")
+        say.next(_folders.blending_of(studies, dataset.fingerprint, family))
     else:
         say("there are no test images to blend scores of: put them into testingset.npy or test/ and tune again")
         say.next("ensad compare")

@@ -14,7 +14,7 @@ from ensemble_ad.data.images import Images
 from ensemble_ad.files.json_file import fits
 from ensemble_ad.statistics.arrays import Bools, Floats64
 
-_LOOKED_AT = 4096
+_LOOKED_AT = 2048
 _BLOCK = 256
 _LEAST_MARGIN = 16.0  # grey levels, where all training images are equally bright
 _MARGIN = 0.5  # of the range of the training images' brightness
@@ -60,7 +60,7 @@ class Seen:
 
     @classmethod
     def of(cls, images: Images) -> Self:
-        """What uint8 (n, H, W, C) look like; 4,096 of them at most are looked at, evenly spread."""
+        """What uint8 (n, H, W, C) look like; 2,048 of them at most are looked at, evenly spread."""
         rows = np.unique(np.linspace(0, len(images) - 1, _LOOKED_AT).astype(int))
         parts = [_looks(images[rows[start : start + _BLOCK]]) for start in range(0, len(rows), _BLOCK)]
         brightness, contrast, grey = (np.concatenate(part) for part in zip(*parts, strict=True))

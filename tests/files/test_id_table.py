@@ -124,3 +124,10 @@ def test_labels_of_one_class_are_refused(tmp_path, only):
     (tmp_path / "labels.csv").write_text(f"ID,label\n0,{only}\n1,{only}\n")
     with pytest.raises(DataError, match=f"must hold both classes, but every label is {only}"):
         read_labels(tmp_path / "labels.csv", ["0", "1"])
+
+
+@pytest.mark.parametrize("header", ["ID,label,label", "ID,label,Label", "ID,id,label"])
+def test_a_column_that_is_there_twice_is_refused(tmp_path, header):
+    (tmp_path / "a.csv").write_text(f"{header}\n0,1,0\n1,0,1\n")
+    with pytest.raises(DataError, match=r"must have the columns ID,label once each, but has \w+ 2 times"):
+        read_id_table(tmp_path / "a.csv", "label")

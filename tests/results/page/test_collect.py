@@ -40,12 +40,13 @@ def test_members_without_model_or_reconstruction_and_transductive_ones(run_ensad
 
 def test_no_blend_an_unknown_blend_and_wrong_labels_are_clear_errors(run_ensad, data, studies):
     result = run_ensad("report", "--studies", "empty")
-    assert (result.exit_code, "run `ensad blend" in result.stderr) == (2, True)
+    assert (result.exit_code, "there is no blend in empty; run `ensad tune" in result.stderr) == (2, True)
     result = run_ensad("report", "--blend", "nope")
     assert (result.exit_code, "the blends in studies are both" in result.stderr) == (2, True)
     (data / "few.csv").write_text("ID,label\n0,1\n1,0\n")
     result = run_ensad("report", "--labels", "data/few.csv", "--pictures", 0)
     assert (result.exit_code, "118 missing" in result.stderr) == (3, True)
-    result = run_ensad("report", "--pictures", 0, "-o", "studies/studies.db/x.html")
+    (data / "file").write_text("in the way")
+    result = run_ensad("report", "--pictures", 0, "-o", "data/file/x.html")
     assert result.exit_code == 4
     assert len(result.stderr.strip().splitlines()) == 1
