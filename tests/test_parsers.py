@@ -26,7 +26,7 @@ from ensemble_ad.data.pictures import read_picture
 from ensemble_ad.detect.scorer import check_probe
 from ensemble_ad.errors import DataError, EnsadError, StorageError, UsageError
 from ensemble_ad.files.arrays import read_arrays
-from ensemble_ad.files.id_table import read_id_table, read_labels
+from ensemble_ad.files.id_table import read_csv_table, read_labels
 from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.files.whole import file_hash, make_folder
 from ensemble_ad.layout import MEMBER_FILES
@@ -192,7 +192,9 @@ def test_sample_submissions(tmp_path, content):
     except DataError as error:
         one_line(error)
         return
-    assert sorted(read_id_table(path, "score").ids) == IDS
+    table = read_csv_table(path, "the sample's")
+    assert table.header == read_csv_table(tmp_path / "sample.csv", "any").header
+    assert any(sorted(cell.strip() for cell in column) == IDS for column in zip(*table.rows, strict=True))
     path.unlink()
 
 
