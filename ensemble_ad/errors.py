@@ -25,9 +25,7 @@ class EnsadError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *more: object) -> None:
-        # A message may quote a stranger's file, and has to be one line that every terminal and file takes.
-        text = " ".join(message.split("\n")).encode("utf-8", "backslashreplace").decode()
-        super().__init__(_CONTROL.sub(lambda found: repr(found[0])[1:-1], text), *more)
+        super().__init__(printable(message), *more)  # it may quote a stranger's file
 
 
 class UsageError(EnsadError):
@@ -56,6 +54,12 @@ class Interrupted(EnsadError):
     """The user pressed Ctrl-C; the message says what was kept."""
 
     exit_code = 130
+
+
+def printable(text: str) -> str:
+    """`text` as one line that every terminal and file takes: control characters and lone surrogates are escaped."""
+    whole = " ".join(text.split("\n")).encode("utf-8", "backslashreplace").decode()
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], whole)
 
 
 def in_one_line(error: BaseException, most: int = 300, *, with_kind: bool = False) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 DATA = Path("data")
-"""The data folder where none is named."""
+"""The data folder, unless another one is named."""
 _OF_DATA = ("trainingset.npy", "testingset.npy", "train", "test", "sample_submission.csv", "labels.csv")
 
 
@@ -26,6 +26,26 @@ def dataset(data: Path, studies: Path, *, test_optional: bool = False) -> "Datas
     from ensemble_ad.layout import preprocessed_folder
 
     return load_dataset(data, image_cache=preprocessed_folder(studies), test_optional=test_optional)
+
+
+def check_worth(dataset: "Dataset", data: Path, say: Say, *, anyway: bool) -> None:
+    """Stop before anything is trained on what `ensad data check` calls an error; it takes seconds for 100,000 images.
+
+    Raises:
+        DataError: if there is an error, and the user did not say to go on anyway.
+    """
+    from ensemble_ad.cli._progress import busy
+    from ensemble_ad.data.check import worthless
+    from ensemble_ad.errors import DataError
+
+    with busy(say, "checking the images"):
+        found = worthless(dataset, data)
+    if found and not anyway:
+        raise DataError(
+            f"{'; '.join(found)}: what is trained on this would be worthless; mend the data, or pass --anyway"
+        )
+    for text in found:
+        say.warn(text)
 
 
 def check_images(
@@ -100,6 +120,19 @@ def data_of(studies: Path, fingerprint: str) -> dict[str, str]:
     if known is None or not Path(known.source).is_dir() or Path(known.source).resolve() == DATA.resolve():
         return {}
     return {"data": known.source}
+
+
+def blending_of(studies: Path, fingerprint: str, members: str | None = None) -> str:
+    """The command that blends members of a data set, by default of all families that have some.
+
+    The data set is named where it is not the one last worked on.
+    """
+    from ensemble_ad.members.store import list_members
+
+    cached = list_members(studies)[0]
+    named = members or ",".join(sorted({member.family for member in cached if member.data == fingerprint}))
+    last = cached[-1].data if cached else fingerprint
+    return f"ensad blend --members {named}" + ("" if last == fingerprint else f" --dataset {fingerprint[:8]}")
 
 
 def blending(studies: Path, cached: "Sequence[Member]") -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "storage",
     "studies",
     "submissions",
+    "train_anyway",
     "verbosity",
 ]
 
@@ -74,6 +75,9 @@ precision = click.option(
     help="What models are trained in; auto is bf16 where the device has it. Scores are always computed in fp32.",
 )  # fmt: skip
 
+train_anyway = click.option(
+    "--anyway", is_flag=True, help="Train though `ensad data check` finds an error, which makes that worthless."
+)
 anyway = click.option(
     "--anyway", is_flag=True, help="Go on though the images in the data folder are not those that the scores are of."
 )

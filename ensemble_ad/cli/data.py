@@ -10,7 +10,12 @@ from ensemble_ad.errors import FIRST_STUDY
 
 @click.group(short_help="Look at the data.")
 def data() -> None:
-    """Look at the images before a study runs on them."""
+    """Look at the images before a study runs on them.
+
+    \b
+    Example:
+      ensad data check
+    """
 
 
 @data.command(short_help="Shapes, duplicates, leakage, what a submission needs.")
@@ -19,6 +24,8 @@ def data() -> None:
 @_options.output
 def check(data: Path, studies: Path, say: _options.Say) -> None:
     """Print what is in the data folder; exit with 3 if something would make a study worthless.
+
+    `ensad tune` and `ensad train` stop on the same errors, except that they open no labels.
 
     \b
     Example:

@@ -75,7 +75,7 @@ def import_(
         )
         say(f"separation {member.value:.4f}")
         say.result(member.key, key=member.key, separation=member.info.separation and vars(member.info.separation))
-        say.next("ensad blend")
+        say.next(_folders.blending_of(studies, dataset.fingerprint))
 
 
 def _template(path: Path, data: Path, studies: Path, say: _options.Say) -> None:
@@ -93,7 +93,7 @@ def _blend(source: Path, name: str | None, studies: Path, say: _options.Say) -> 
     """Load what `ensad export` wrote."""
     from ensemble_ad.blend.exported import import_blend
     from ensemble_ad.cli._progress import busy
-    from ensemble_ad.detect.scorer import check_probe
+    from ensemble_ad.detect.probe import check_probe
 
     with busy(say, f"reading {source}"):
         blend = import_blend(studies, source, name=name, check=check_probe)

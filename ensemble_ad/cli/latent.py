@@ -91,4 +91,8 @@ def latent(
         pictures=[" ".join(caption.split()) for caption, _ in tiles],
     )
     say(f"{member} has the latent elements 0 to {opening.elements - 1}")
-    say.next("ensad report" if list_blends(studies)[0] else _folders.blending(studies, [cached]))
+    blends, problems = list_blends(studies)
+    say.next(
+        "ensad report" if blends else _folders.blending(studies, [cached]),
+        **({"blend": blends[-1].name} if blends and problems else {}),
+    )

@@ -24,15 +24,33 @@ def pull(storage: str, artifacts: str, studies: Path, say: _options.Say) -> None
     """
     from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import counted
+    from ensemble_ad.errors import StorageError
     from ensemble_ad.members.store import list_members
-    from ensemble_ad.search.storage import open_storage
-    from ensemble_ad.search.travel import Artifacts
+    from ensemble_ad.search.artifacts import Artifacts
+    from ensemble_ad.search.storage import reading
+    from ensemble_ad.search.travel import pull as fetch
 
     store = Artifacts(artifacts)
-    with counted(say, None) as steps:
-        fetched, problems = store.pull(open_storage(studies, storage).backend, studies, tick=steps.done)
+    store.check()
+    with reading(studies, storage) as backend:
+        if backend is None:
+            raise StorageError(
+                "the storage named by --storage holds no study; name the one that `ensad tune --storage` was given"
+            )
+        with counted(say, None) as steps:
+            fetched, problems, unsent = fetch(store, backend, studies, tick=steps.done)
     for problem in problems:
         say.warn(problem)
+    if unsent:
+        say.warn(
+            f"{len(unsent)} members that other machines have made were not uploaded ({', '.join(unsent[:3])}, ...): "
+            "they were tuned without --artifacts"
+        )
     say(f"{len(fetched)} members fetched")
-    say.result("\n".join(fetched) or None, members=fetched, problems=problems)
+    say.result("\n".join(fetched) or None, members=fetched, problems=problems, unsent=unsent)
     say.next(_folders.blending(studies, list_members(studies)[0]), "ensad compare")
+    if problems:
+        raise StorageError(
+            f"{len(problems)} members could not be fetched, and the warnings say why; run the command again when they "
+            "are there, or make them again"
+        )

@@ -21,6 +21,7 @@ from ensemble_ad.cli import _completion, _options
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of weights, order and noise.")
 @_options.device
 @_options.precision
+@_options.train_anyway
 @_options.data
 @_options.studies
 @_options.output
@@ -35,6 +36,7 @@ def train(
     seed: int,
     device: str,
     precision: str,
+    anyway: bool,
     data: Path,
     studies: Path,
     say: _options.Say,
@@ -74,6 +76,7 @@ def train(
         preset, dataset, seed=seed, precision=choose_precision(precision, place), epochs=epochs, batch_size=batch_size,
         size=size, subset=subset, flips=flips,
     )  # fmt: skip
+    _folders.check_worth(dataset, data, say, anyway=anyway)
     damaged = discard_damaged(studies, recipe.key)
     if damaged:
         say.warn(damaged)
@@ -90,4 +93,4 @@ def train(
         best_epoch=member.info.best_epoch,
         objective=asdict(member.info.objective),
     )
-    say.next(f"ensad blend --members {member.key}")
+    say.next(_folders.blending_of(studies, dataset.fingerprint, member.key))

@@ -1,7 +1,5 @@
 """`ensad tune`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +44,7 @@ if TYPE_CHECKING:
 @_options.storage
 @click.option("--artifacts", type=_options.URL,
               help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`.")  # fmt: skip
+@_options.train_anyway
 @_options.data
 @_options.studies
 @_options.output
@@ -71,6 +70,7 @@ def tune(
     scheduler: str | None,
     storage: str | None,
     artifacts: str | None,
+    anyway: bool,
     data: Path,
     studies: Path,
     say: _options.Say,
@@ -97,12 +97,15 @@ def tune(
     from ensemble_ad.files.whole import make_folder
     from ensemble_ad.members.data_record import rename_images
     from ensemble_ad.search.goal import labels_hash, objective_name
+    from ensemble_ad.search.signals import like_ctrl_c
 
+    click.get_current_context().with_resource(like_ctrl_c())
     if trials < 1:
         raise UsageError(f"--trials must be 1 or more, not {trials}")
     judged_by = objective_name(objective, labels)
     make_folder(studies)
 
+    from ensemble_ad.families import family as look_up
     from ensemble_ad.search.crew import Crew
     from ensemble_ad.search.plan import TuneSettings
     from ensemble_ad.search.tune import tune as run
@@ -118,7 +121,9 @@ def tune(
         artifacts=artifacts, labels_hash=labels_hash(labels), flips=flips, transductive=transductive,
         anomaly_share=anomaly_share,
     )  # fmt: skip
-    with _clear_failure(), watch(say) as watcher:
+    look_up(family)
+    _folders.check_worth(dataset, data, say, anyway=anyway)
+    with watch(say) as watcher:
         if crew == Crew(workers=1):
             result = run(dataset, settings, studies=studies, watcher=watcher, label=label)
         else:
@@ -128,27 +133,11 @@ def tune(
         say.warn("no trial was completed; raise --trials or --timeout")
         say.again("timeout", trials=trials if result.finished < trials else result.finished + 10)
     elif len(dataset.test):
-        say.next(f"ensad blend --members {family}")
+        say.next(_folders.blending_of(studies, dataset.fingerprint, family))
     else:
         say("there are no test images to blend scores of: put them into testingset.npy or test/ and tune again")
         say.next("ensad compare")
     say.result(None if result.best is None else result.best.key)
-
-
-@contextmanager
-def _clear_failure() -> Iterator[None]:
-    """Makes one line of what the studies' database says when it fails."""
-    from optuna.exceptions import StorageInternalError
-
-    from ensemble_ad.errors import StorageError
-
-    try:
-        yield
-    except StorageInternalError as error:
-        cause = str(error.__cause__ or error).splitlines()[0]
-        raise StorageError(
-            f"the studies' database failed: {cause}; finished trials are kept, mend it and run the same command again"
-        ) from error
 
 
 def _tell(result: "TuneResult", say: _options.Say) -> None:

@@ -59,35 +59,53 @@ def check(dataset: Dataset, folder: Path) -> list[Finding]:
         dataset: the images.
         folder: where `sample_submission.csv` and `labels.csv` may lie.
     """
-    train, test = _read(dataset.train), _read(dataset.test)
-    findings = [Finding(text=f"fingerprint {dataset.fingerprint}")]
-    for name, image_set, content in (("train", dataset.train, train), ("test", dataset.test, test)):
-        findings += _check_set(name, image_set, content)
+    return [
+        Finding(text=f"fingerprint {dataset.fingerprint}"),
+        *_check_images(dataset),
+        *_check_count(len(dataset.train)),
+        *_check_sample(dataset, folder),
+        *_check_labels(dataset, folder),
+    ]
+
+
+def worthless(dataset: Dataset, folder: Path) -> list[str]:
+    """What `check` calls an error, of the images and the sample submission; labels are not opened.
+
+    A study on such data would be worthless. Too few training images are left to `split_rows`, which refuses them.
+    """
+    findings = _check_images(dataset)
+    if len(dataset.test):
+        findings += _check_sample(dataset, folder)
+    return [finding.text for finding in findings if finding.level == "error"]
+
+
+def _check_images(dataset: Dataset) -> list[Finding]:
+    train = _read(dataset.train)
+    findings = _check_set("train", dataset.train, train)
+    if len(dataset.test):
+        test = _read(dataset.test)
+        findings += _check_set("test", dataset.test, test)
+        known = set(train.hashes)
+        leaked = sum(h in known for h in test.hashes)
+        findings.append(
+            Finding(
+                text=f"{leaked} of {len(test.hashes)} test images are also training images",
+                level="ok" if leaked == 0 else "warning" if leaked <= _LEAK * len(test.hashes) else "error",
+            )
+        )
     if dataset.is_grey and dataset.channels == 3:
         findings.append(Finding(text="all three channels are equal: studies train on one"))
-    if len(dataset.train) < 2 * TRAIN_LEAST:
-        findings.append(
-            Finding(
-                text=f"at least {2 * TRAIN_LEAST} training images are needed, not {len(dataset.train)}",
-                level="error",
-            )
-        )
-    elif len(dataset.train) < 2 * REFERENCE_LEAST:
-        findings.append(
-            Finding(
-                text=f"fewer than {2 * REFERENCE_LEAST} training images: trials will be hard to tell apart",
-                level="warning",
-            )
-        )
-    known = set(train.hashes)
-    leaked = sum(h in known for h in test.hashes)
-    findings.append(
-        Finding(
-            text=f"{leaked} of {len(test.hashes)} test images are also training images",
-            level="ok" if leaked == 0 else "warning" if leaked <= _LEAK * len(test.hashes) else "error",
-        )
-    )
-    return findings + _check_files(dataset, folder)
+    return findings
+
+
+def _check_count(n_train: int) -> list[Finding]:
+    if n_train < 2 * TRAIN_LEAST:
+        text = f"at least {2 * TRAIN_LEAST} training images are needed, not {n_train}"
+        return [Finding(text=text, level="error")]
+    if n_train < 2 * REFERENCE_LEAST:
+        text = f"fewer than {2 * REFERENCE_LEAST} training images: trials will be hard to tell apart"
+        return [Finding(text=text, level="warning")]
+    return []
 
 
 def _check_set(name: str, image_set: ImageSet, content: _Content) -> list[Finding]:
@@ -111,25 +129,23 @@ def _check_set(name: str, image_set: ImageSet, content: _Content) -> list[Findin
     ]
 
 
-def _check_files(dataset: Dataset, folder: Path) -> list[Finding]:
-    findings = []
-    sample, labels = folder / "sample_submission.csv", folder / "labels.csv"
-    if sample.exists():
-        try:
-            ids = sample_ids(sample, dataset.test.ids)
-            findings.append(
-                Finding(text=f"{sample.name}: {len(ids)} ids, {ids[0]} to {ids[-1]}, all of them test images")
-            )
-        except DataError as error:
-            findings.append(Finding(text=str(error), level="error"))
-    else:
-        findings.append(Finding(text="no sample_submission.csv: a submission gets the ids of the test images"))
-    if labels.exists():
-        try:
-            label = read_labels(labels, dataset.test.ids)
-            findings.append(
-                Finding(text=f"{labels.name}: {int(np.sum(label))} anomalies of {len(label)}; only evaluate reads it")
-            )
-        except DataError as error:
-            findings.append(Finding(text=str(error), level="error"))
-    return findings
+def _check_sample(dataset: Dataset, folder: Path) -> list[Finding]:
+    sample = folder / "sample_submission.csv"
+    if not sample.exists():
+        return [Finding(text="no sample_submission.csv: a submission gets the ids of the test images")]
+    try:
+        ids = sample_ids(sample, dataset.test.ids)
+    except DataError as error:
+        return [Finding(text=str(error), level="error")]
+    return [Finding(text=f"{sample.name}: {len(ids)} ids, {ids[0]} to {ids[-1]}, all of them test images")]
+
+
+def _check_labels(dataset: Dataset, folder: Path) -> list[Finding]:
+    labels = folder / "labels.csv"
+    if not labels.exists():
+        return []
+    try:
+        label = read_labels(labels, dataset.test.ids)
+    except DataError as error:
+        return [Finding(text=str(error), level="error")]
+    return [Finding(text=f"{labels.name}: {int(np.sum(label))} anomalies of {len(label)}; only evaluate reads it")]

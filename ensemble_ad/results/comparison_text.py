@@ -134,7 +134,7 @@ def _word(value: Any) -> str:
 
 
 def _interval(low: Any, high: Any) -> str:
-    return "-" if low is None else f"{low:.3f}-{high:.3f}"
+    return "-" if low is None or high is None else f"{low:.3f}-{high:.3f}"
 
 
 def _number(value: Any) -> str:

@@ -8,6 +8,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
+from ensemble_ad.errors import StorageError, printable
 from ensemble_ad.search.notes import TrialNotes
 from ensemble_ad.search.retries import done_again, is_given_up, kills
 from ensemble_ad.search.storage import reading
@@ -61,18 +62,21 @@ def _of_study(study: optuna.Study) -> Iterator[dict[str, Any]]:
         what, reason = found
         ended = trial.datetime_complete
         yield {
-            "study": study.study_name,
+            "study": printable(study.study_name),
             "trial": trial.number,
             "what": what,
-            "reason": " ".join(reason.split()),
+            "reason": " ".join(printable(reason).split()),
             "ended": None if ended is None else ended.astimezone(),
-            "parameters": ", ".join(f"{name}={value}" for name, value in sorted(trial.params.items())),
+            "parameters": printable(", ".join(f"{name}={value}" for name, value in sorted(trial.params.items()))),
         }
 
 
 def _why(trial: FrozenTrial) -> tuple[str, str] | None:
     """What has happened to a failed trial, and why; None where it was only interrupted."""
-    notes = TrialNotes.of(trial)
+    try:
+        notes = TrialNotes.of(trial)
+    except StorageError as error:  # another program's study, or one that somebody else has written to
+        return "failed", str(error)
     if notes.reason is not None:
         return "failed", notes.reason
     if notes.stopped is not None:

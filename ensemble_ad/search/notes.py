@@ -11,7 +11,7 @@ from typing import Any, Self
 import optuna
 from optuna.trial import FrozenTrial
 
-from ensemble_ad.errors import StorageError
+from ensemble_ad.errors import StorageError, printable
 from ensemble_ad.layout import is_key, is_worker
 from ensemble_ad.members.measured import Objectives, UnfitError
 from ensemble_ad.version import __version__
@@ -21,6 +21,7 @@ FORMAT = 1
 NOT_OURS = "delete its study from the storage, or name another --studies or --storage"
 """What to do about a trial whose notes are not what any version has written."""
 _MOST_COUNT = 1 << 53
+_TEXTS = ("reason", "stopped")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,7 @@ class TrialNotes:
                 raise UnfitError(name)
         if told := known.pop("objectives", None):
             known["objectives"] = Objectives.from_json(told)
+        known |= {name: printable(known[name]) for name in _TEXTS if name in known}
         return cls(**known)
 
     @classmethod
@@ -148,7 +150,7 @@ class StudyNotes:
             StorageError: if it is of another format.
         """
         attrs = study.user_attrs
-        said = {name: str(attrs[name]) for name in cls.__dataclass_fields__ if attrs.get(name) is not None}
+        said = {name: printable(str(attrs[name])) for name in cls.__dataclass_fields__ if attrs.get(name) is not None}
         written = said.pop("format", None)
         if written not in (None, str(FORMAT)):
             raise StorageError(

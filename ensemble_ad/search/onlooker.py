@@ -4,11 +4,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from ensemble_ad.errors import EnsadError
 from ensemble_ad.search.notes import TrialNotes
+from ensemble_ad.search.storage import FAILURES
 from ensemble_ad.search.study import SharedStudy
 from ensemble_ad.search.watcher import Watcher
 
@@ -55,7 +55,7 @@ def looking_on(shared: SharedStudy, watcher: Watcher) -> Iterator[None]:
         while not done.wait(_LOOK_SECONDS):
             try:
                 onlooker.look()
-            except (optuna.exceptions.OptunaError, EnsadError):
+            except (*FAILURES, EnsadError, KeyError):  # the last look, after all, tells of what lasts
                 continue
 
     thread = threading.Thread(target=keep_looking, daemon=True)

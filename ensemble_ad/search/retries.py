@@ -24,5 +24,5 @@ def done_again(trials: Iterable[FrozenTrial]) -> set[int]:
 
 
 def _history(trial: FrozenTrial) -> Sequence[int]:
-    history: Sequence[int] = trial.system_attrs.get("retry_history", ())
-    return history
+    history = trial.system_attrs.get("retry_history", ())
+    return [number for number in history if isinstance(number, int)] if isinstance(history, list | tuple) else ()

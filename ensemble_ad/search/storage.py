@@ -1,33 +1,34 @@
-"""Where Optuna's studies are kept, and the turn that workers take at them.
+"""Optuna's storage of the studies: opened to work on them or to read, the heartbeat of a trial, and how it fails.
 
-A storage is SQLite in the studies' folder, or what `--storage` names: PostgreSQL, or another SQLite file. Whoever
-starts a trial, takes over a dead worker's or moves a study does it in its turn: alone among all workers of that
-storage, by a lock on a file beside SQLite's, or by an advisory lock of PostgreSQL; both end with their process.
+Whoever starts a trial, takes over a dead worker's or moves a study does it in its turn (`turn`).
 """
 
-import os
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from urllib.parse import quote
 
 import optuna
 import sqlalchemy
-from filelock import FileLock, Timeout
 
-from ensemble_ad.errors import StorageError, UsageError
-from ensemble_ad.files.whole import clear_errors, make_folder
-from ensemble_ad.layout import studies_database
+from ensemble_ad.errors import StorageError
+from ensemble_ad.files.whole import make_folder
+from ensemble_ad.search.database import Database
+from ensemble_ad.search.turn import connected, turn
 
 HEARTBEAT_SECONDS = 30
 GRACE_SECONDS = 180
-# Locks of other programs on the same server are told from ours by it.
-_OURS = 0x656E7361
-_PATIENCE = 600
+FAILURES = (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError)
+"""What Optuna or SQLAlchemy raises when a storage fails."""
+# What Optuna says of a study or trial that somebody has deleted meanwhile.
+_GONE = "Record does not exist"
+# Where a statement fails, Optuna shows it in several lines, and tries another one. What fails for good is raised.
+_SLOWER = "Caught an error from sqlalchemy"
+logging.getLogger("optuna.storages._rdb.storage").addFilter(lambda record: _SLOWER not in record.getMessage())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,27 +37,24 @@ class StudyStorage:
 
     Attributes:
         backend: Optuna's.
-        lock: of SQLite, the file that is locked; None of PostgreSQL.
-        where: its name for people, without a password.
+        database: where it is.
     """
 
     backend: optuna.storages.RDBStorage
-    lock: Path | None
-    where: str
+    database: Database
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
+    @property
+    def where(self) -> str:
+        """Its name in messages."""
+        return self.database.where
+
+    def turn(self) -> AbstractContextManager[None]:
         """The turn of this process, alone among all that use the storage.
 
         Raises:
-            StorageError: if another keeps its turn for ten minutes.
+            StorageError: if another keeps its turn for ten minutes, or the server is not reached.
         """
-        if self.lock is not None:
-            with _file_turn(self.lock, self.where):
-                yield
-            return
-        with _server_turn(self.backend.engine, self.where):
-            yield
+        return turn(self.database, self.backend.engine)
 
     def heartbeat(self, trial: optuna.Trial) -> "Heartbeat":
         """Tells other machines, while it is entered, that `trial` is being worked on."""
@@ -82,15 +80,14 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
-            try:
+            with suppress(*FAILURES):
                 self._backend.record_heartbeat(self._trial_id)
-            except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError):
-                continue
-        self._backend.remove_session()
+        with suppress(*FAILURES):
+            self._backend.remove_session()
 
 
 def open_storage(studies: Path, url: str | None) -> StudyStorage:
-    """The studies' storage.
+    """The studies' storage, made where there is none.
 
     Raises:
         StorageError: if it cannot be opened, or is neither SQLite nor PostgreSQL; the URL, which may hold a password,
@@ -98,42 +95,14 @@ def open_storage(studies: Path, url: str | None) -> StudyStorage:
         UsageError: if PostgreSQL's driver is not installed.
     """
     make_folder(studies)
-    path = studies_database(studies)
-    if url is None and path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        raise StorageError(f"cannot write to {path}: permission denied; make it writable or name another folder")
-    where = str(path) if url is None else "the storage named by --storage"
-    parsed = _parse(path, where, url)
-    if parsed.get_backend_name() == "sqlite":
-        file = Path(str(parsed.database))
-        lock = file.with_name(f".{file.name}.lock")
-        with _file_turn(lock, where):
-            if not file.exists():
-                with clear_errors(file, "write"):
-                    file.touch()  # as the umask says; SQLite's own file could not be written by others of a group
-            return StudyStorage(backend=_open(parsed, where), lock=lock, where=where)
-    try:
-        engine = sqlalchemy.create_engine(parsed, poolclass=sqlalchemy.NullPool)
-        if _has_tables(engine, where):  # then nothing has to be created, and many may open it at once
-            return StudyStorage(backend=_open(parsed, where), lock=None, where=where)
-        with _server_turn(engine, where):
-            return StudyStorage(backend=_open(parsed, where), lock=None, where=where)
-    except ImportError:
-        raise _no_driver() from None
-
-
-def _parse(path: Path, where: str, url: str | None) -> sqlalchemy.URL:
-    try:
-        parsed = sqlalchemy.make_url(url or f"sqlite:///{path}")
-        kind = parsed.get_backend_name()
-    except Exception as error:
-        raise _cannot_open(where, error) from None
-    if kind not in ("sqlite", "postgresql") or (kind == "sqlite" and parsed.database in (None, "", ":memory:")):
-        raise StorageError(f"cannot open {where}: it must be sqlite:///FILE or postgresql://...")
-    return parsed
-
-
-def _no_driver() -> UsageError:
-    return UsageError("--storage postgresql://... needs psycopg: pip install 'ensemble-ad[postgres]'")
+    database = Database.named(studies, url)
+    database.check_writable()
+    engine = None if database.file is not None else database.engine()
+    if engine is not None and _has_tables(engine, database):
+        return _open(database)  # many may do so at once, since nothing has to be made
+    with _failures_of(database), turn(database, engine):
+        database.begin()
+        return _open(database)
 
 
 @contextmanager
@@ -143,108 +112,100 @@ def reading(studies: Path, url: str | None) -> Iterator[optuna.storages.RDBStora
     Raises:
         StorageError, UsageError: as for `open_storage`.
     """
-    where = str(studies_database(studies)) if url is None else "the storage named by --storage"
-    parsed = _parse(studies_database(studies), where, url)
-    if parsed.get_backend_name() == "sqlite":
-        file = Path(str(parsed.database))
-        if not file.exists():
-            yield None
-            return
-        parsed = parsed.set(database=f"file:{quote(str(file.absolute()))}", query={"mode": "ro", "uri": "true"})
-    else:
-        try:
-            engine = sqlalchemy.create_engine(parsed, poolclass=sqlalchemy.NullPool)
-        except ImportError:
-            raise _no_driver() from None
-        if not _has_tables(engine, where):
-            yield None
-            return
+    database = Database.named(studies, url)
+    if not database.is_there or (database.file is None and not _has_tables(database.engine(), database)):
+        yield None
+        return
     try:
-        backend = optuna.storages.RDBStorage(parsed.render_as_string(hide_password=False), skip_table_creation=True)
+        backend = optuna.storages.RDBStorage(database.read_only, skip_table_creation=True)
     except Exception as error:
-        raise _cannot_open(where, error) from None
+        raise _cannot_open(database, error) from None
     try:
         yield backend
-    except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError) as error:
-        raise _cannot_open(where, error) from None
+    except FAILURES as error:
+        raise _cannot_open(database, error) from None
     finally:
         backend.engine.dispose()
 
 
-def _open(url: sqlalchemy.URL, where: str) -> optuna.storages.RDBStorage:
-    sqlite = url.get_backend_name() == "sqlite"
+@contextmanager
+def storage_failures(studies: Path, url: str | None) -> Iterator[None]:
+    """Turn whatever a storage says when it fails, at any moment, into one line.
+
+    Args:
+        studies: the studies' folder.
+        url: as for `open_storage`.
+
+    Raises:
+        StorageError: naming what failed, without the URL.
+    """
+    with _failures_of(Database.named(studies, url)):
+        yield
+
+
+@contextmanager
+def _failures_of(database: Database) -> Iterator[None]:
+    try:
+        yield
+    except FAILURES as error:
+        raise StorageError(
+            f"the studies' database failed: {_cause(database, error)}; finished trials are kept, mend it and run the "
+            "same command again"
+        ) from None
+    except KeyError as error:
+        if _GONE not in str(error):
+            raise
+        raise StorageError(
+            f"a study or trial in {database.where} was deleted meanwhile; run the same command to begin it again"
+        ) from None
+
+
+def _cause(database: Database, error: BaseException) -> str:
+    """Why a database has failed; of a server the kind alone, since its own words may name a user."""
+    cause = error.__cause__ or error
+    if database.file is None:
+        return type(getattr(cause, "orig", None) or cause).__name__
+    return (str(cause).splitlines() or [type(cause).__name__])[0]
+
+
+def _open(database: Database) -> StudyStorage:
     # SQLite waits that many seconds for another process's write to end. A server may have closed an idle connection,
     # and has a hundred of them for all workers.
-    engine = {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 4}
+    of_file, of_server = {"connect_args": {"timeout": 60}}, {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 4}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.storages.RDBStorage(
-                url.render_as_string(hide_password=False),
-                engine_kwargs=engine,
+            backend = optuna.storages.RDBStorage(
+                database.text,
+                engine_kwargs=of_server if database.file is None else of_file,
                 heartbeat_interval=HEARTBEAT_SECONDS,
                 grace_period=GRACE_SECONDS,
             )
     except Exception as error:
-        raise _cannot_open(where, error) from None
+        raise _cannot_open(database, error) from None
+    return StudyStorage(backend=backend, database=database)
 
 
-def _cannot_open(where: str, error: Exception) -> StorageError:
+def _cannot_open(database: Database, error: Exception) -> StorageError:
     if isinstance(error, RuntimeError) and "compatible with the table schema" in str(error):
         return StorageError(
-            f"cannot open {where}: another version of Optuna wrote it than {optuna.__version__}, which is here; use "
-            "the one that wrote it, or name another --storage; nothing was changed"
+            f"cannot open {database.where}: another version of Optuna wrote it than {optuna.__version__}, which is "
+            "here; use the one that wrote it, or name another --storage; nothing was changed"
         )
-    return StorageError(f"cannot open {where}: {type(error).__name__}; it is not an Optuna storage that can be used")
-
-
-def _took_too_long(where: str) -> StorageError:
+    for each in (error, error.__cause__):
+        if database.file is None and isinstance(each, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError):
+            return database.unreachable(each)
     return StorageError(
-        f"another process has kept {where} to itself for {_PATIENCE // 60} minutes; end it or wait, and run the same "
-        "command again"
+        f"cannot open {database.where}: {type(error).__name__}; it is not an Optuna storage that can be used"
     )
 
 
-@contextmanager
-def _file_turn(path: Path, where: str) -> Iterator[None]:
-    make_folder(path.parent)
-    lock = FileLock(path)
-    try:
-        with clear_errors(path, "lock", but=Timeout):
-            lock.acquire(timeout=_PATIENCE)
-    except Timeout:
-        raise _took_too_long(where) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _connected(engine: sqlalchemy.Engine, where: str) -> sqlalchemy.Connection:
-    try:
-        return engine.connect()
-    except sqlalchemy.exc.SQLAlchemyError as error:
-        raise StorageError(
-            f"cannot reach {where}: {type(error).__name__}; see that the server runs and takes user and password"
-        ) from None
-
-
-def _has_tables(engine: sqlalchemy.Engine, where: str) -> bool:
-    """Whether Optuna has created all its tables: it stamps their version last."""
-    with _connected(engine, where) as connection:
+def _has_tables(engine: sqlalchemy.Engine, database: Database) -> bool:
+    """Whether Optuna has made all its tables: it stamps their version last."""
+    with connected(engine, database) as connection:
         try:
             return connection.exec_driver_sql("SELECT count(*) FROM alembic_version").scalar() == 1
         except sqlalchemy.exc.ProgrammingError:
             return False
-
-
-@contextmanager
-def _server_turn(engine: sqlalchemy.Engine, where: str) -> Iterator[None]:
-    with _connected(engine, where) as connection:
-        try:
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_PATIENCE}s'")
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_OURS})")
-        except sqlalchemy.exc.OperationalError:
-            raise _took_too_long(where) from None
-        yield
-        connection.rollback()
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            raise database.unreachable(error) from None

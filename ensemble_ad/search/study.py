@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ensemble_ad import statistics
-from ensemble_ad.errors import Interrupted
+from ensemble_ad.errors import Interrupted, StorageError
 from ensemble_ad.members.auto_objective import Circumstances, Finished, first_objective, guard
 from ensemble_ad.members.choose import best_first
 from ensemble_ad.members.objectives import AUTO, objective
@@ -93,15 +94,22 @@ class SharedStudy:
 
     def _open(self, objective_name: str) -> optuna.Study:
         name = f"{self.name}-{objective_name}" if self._auto and objective_name != "separation" else self.name
+        direction = StudyDirection[objective(objective_name).direction.upper()]
+        directions = [direction] * (2 if objective_name == "both" else 1)
         study = optuna.create_study(
             study_name=name,
             storage=self.storage.backend,
-            directions=[objective(objective_name).direction] * (2 if objective_name == "both" else 1),
+            directions=directions,
             load_if_exists=True,
             pruner=optuna.pruners.MedianPruner(
                 n_startup_trials=STARTUP_TRIALS, n_warmup_steps=max(1, self.epochs // 5)
             ),
         )
+        if study.directions != directions:
+            raise StorageError(
+                f"the study {name} in {self.storage.where} must have {len(directions)} directions and has others, so "
+                "another program has made it; name another --studies or --storage"
+            )
         if StudyNotes.of(study).format is None:
             StudyNotes(format=FORMAT, version=__version__).write(study)
         return study
@@ -158,7 +166,8 @@ class SharedStudy:
             self.watcher.moved("both", reason)
 
     def leave(self) -> None:
-        """End this worker's trials, so that they are queued again at once."""
+        """End this worker's trials, be it in the middle of something, so that they are queued again at once."""
+        self.storage.backend.remove_session()
         for study in self._both():
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if TrialNotes.of(trial).worker == self.worker:

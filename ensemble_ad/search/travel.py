@@ -7,128 +7,142 @@ storage says which artifact is its member. What arrives is checked before it app
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta, upload_artifact
+from optuna.artifacts import get_all_artifact_meta
 from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.trial import FrozenTrial, TrialState
 
-from ensemble_ad.errors import EnsadError, StorageError, UsageError, in_one_line
+from ensemble_ad.errors import EnsadError, StorageError, in_one_line
 from ensemble_ad.files.archive import check_zip
-from ensemble_ad.files.whole import clear_errors, hidden_folder, make_folder
+from ensemble_ad.files.whole import clear_errors, hidden_folder
 from ensemble_ad.layout import MEMBER_FILES, data_record_file, is_key, member_folder
 from ensemble_ad.members.arrived import PACKED_RECORD, check_bombs, place_record, publish_folder, publish_record
 from ensemble_ad.members.store import Member, has_member, load_member
+from ensemble_ad.search.artifacts import Artifacts
+from ensemble_ad.search.notes import NOT_OURS, StudyNotes, TrialNotes
 
-if TYPE_CHECKING:
-    from optuna.artifacts._protocol import ArtifactStore
 
+class Pulled(NamedTuple):
+    """What was fetched, and what was not.
 
-class Artifacts:
-    """A store of members.
-
-    Args:
-        url: `file:///FOLDER` or `s3://BUCKET`; S3's credentials come from where boto3 looks for them.
-
-    Raises:
-        UsageError: for another URL, or where boto3 is missing.
-        StorageError: if the folder cannot be made.
+    Attributes:
+        fetched: the members' keys.
+        problems: a line about each artifact that is missing, or is not what it should be.
+        unsent: keys of members that other machines have made and not uploaded.
     """
 
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._store: ArtifactStore
-        if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
-            self._store = FileSystemArtifactStore(make_folder(Path(parts.path)))
-        elif parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc and parts.path in ("", "/"):
-            try:
-                from optuna.artifacts import Boto3ArtifactStore
+    fetched: list[str]
+    problems: list[str]
+    unsent: list[str]
 
-                self._store = Boto3ArtifactStore(parts.netloc)
-            except ImportError:
-                raise UsageError("--artifacts s3://... needs boto3: pip install 'ensemble-ad[s3]'") from None
-        else:
-            raise UsageError("--artifacts must be file:///FOLDER or s3://BUCKET, without a user or password in it")
 
-    def push(self, trial: optuna.Trial, member: Member, studies: Path) -> None:
-        """Upload the member of a running trial.
+def push(artifacts: Artifacts, trial: optuna.Trial, member: Member, studies: Path) -> None:
+    """Upload the member of a running trial.
 
-        Raises:
-            StorageError: if it cannot be read or uploaded.
-        """
-        record = data_record_file(studies, member.data)
-        with hidden_folder(studies, "member") as folder:
-            packed = folder / f"{member.key}.zip"
-            with clear_errors(packed, "write"), zipfile.ZipFile(packed, "w") as file:
-                for name in MEMBER_FILES:
-                    file.write(member.folder / name, name)
-                file.write(record, PACKED_RECORD)
-            with _clear("write to"):
-                upload_artifact(artifact_store=self._store, file_path=str(packed), study_or_trial=trial)
+    Raises:
+        StorageError: if it cannot be read or uploaded.
+    """
+    record = data_record_file(studies, member.data)
+    with hidden_folder(studies, "member") as folder:
+        packed = folder / f"{member.key}.zip"
+        with clear_errors(packed, "write"), zipfile.ZipFile(packed, "w") as file:
+            for name in MEMBER_FILES:
+                file.write(member.folder / name, name)
+            file.write(record, PACKED_RECORD)
+        artifacts.upload(packed, trial)
 
-    def pull(
-        self,
-        backend: optuna.storages.BaseStorage,
-        studies: Path,
-        *,
-        study_names: Iterable[str] | None = None,
-        key: str | None = None,
-        tick: Callable[[int, str], None] = lambda done, now: None,
-    ) -> tuple[list[str], list[str]]:
-        """Fetch the members that are not in `studies`.
 
-        Args:
-            backend: where the studies are kept.
-            studies: the studies' folder.
-            study_names: the studies whose members are fetched; None is all.
-            key: the member that is fetched; None is all.
-            tick: told how many members were fetched, and which came last.
+def pull(
+    artifacts: Artifacts,
+    backend: optuna.storages.BaseStorage,
+    studies: Path,
+    *,
+    study_names: Iterable[str] | None = None,
+    key: str | None = None,
+    tick: Callable[[int, str], None] = lambda done, now: None,
+) -> Pulled:
+    """Fetch the members that are not in `studies`.
 
-        Returns:
-            The keys of the fetched members, and a line about each artifact that is not what it should be.
+    Args:
+        artifacts: the store.
+        backend: where the studies are kept.
+        studies: the studies' folder.
+        study_names: the studies whose members are fetched; None is all.
+        key: the member that is fetched; None is all.
+        tick: told how many members were fetched, and which came last.
 
-        Raises:
-            StorageError: if the store does not answer, or nothing can be written.
-        """
-        fetched: list[str] = []
-        problems: list[str] = []
-        for found, artifact_id in _offered(backend, study_names or optuna.get_all_study_names(backend)):
+    Raises:
+        StorageError: if the store does not answer, or nothing can be written.
+    """
+    fetched: list[str] = []
+    problems: dict[str, str] = {}
+    made: set[str] = set()
+    offered: set[str] = set()
+    for trial in _complete(backend, study_names):
+        try:
+            member, sent = _offered(trial, backend)
+        except StorageError as error:
+            problems[f"trial {trial._trial_id}"] = str(error)
+            continue
+        made |= member
+        offered |= {found for found, _ in sent}
+        for found, artifact_id in sent:
             if key not in (None, found) or has_member(studies, found):
                 continue
-            try:
-                self._fetch(found, artifact_id, studies)
-            except ArtifactNotFound:
-                problems.append(f"{found} was to be in the artifact store, and is not")
-            except _NotAMember as error:
-                problems.append(f"{found} in the artifact store is not a member: {error}")
-            else:
-                fetched.append(found)
-                tick(len(fetched), found)
-        return fetched, problems
+            why = _fetch(artifacts, found, artifact_id, studies)
+            if why is not None:
+                problems[found] = why
+                continue
+            problems.pop(found, None)  # of another artifact that was to be the same member
+            fetched.append(found)
+            tick(len(fetched), found)
+    unsent = [each for each in sorted(made - offered) if not has_member(studies, each)]
+    return Pulled(fetched, list(problems.values()), unsent)
 
-    def _fetch(self, key: str, artifact_id: str, studies: Path) -> None:
-        """Fetch a member, verify it, and move it to its place."""
-        with hidden_folder(studies, "member") as stage:
-            packed = stage / "packed.zip"
-            with _clear("read"):
-                download_artifact(artifact_store=self._store, artifact_id=artifact_id, file_path=str(packed))
+
+def _fetch(artifacts: Artifacts, key: str, artifact_id: str, studies: Path) -> str | None:
+    """Fetch a member, verify it, and move it to its place; what is wrong with it, if anything is."""
+    with hidden_folder(studies, "member") as stage:
+        packed = stage / "packed.zip"
+        try:
+            artifacts.download(artifact_id, packed)
             member = _unpack(packed, key, stage)
-            publish_record(stage, studies, member.data)
-            publish_folder(member.folder, member_folder(studies, key))
+        except ArtifactNotFound:
+            return f"{key} was to be in the artifact store, and is not"
+        except _NotAMember as error:
+            return f"{key} in the artifact store is not a member: {error}"
+        publish_record(stage, studies, member.data)
+        publish_folder(member.folder, member_folder(studies, key))
+    return None
 
 
-def _offered(backend: optuna.storages.BaseStorage, study_names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """The keys of the members that the studies' trials have uploaded, and the ids of their artifacts."""
-    for name in study_names:
+def _complete(backend: optuna.storages.BaseStorage, study_names: Iterable[str] | None) -> Iterator[FrozenTrial]:
+    for name in optuna.get_all_study_names(backend) if study_names is None else study_names:
         study = optuna.load_study(study_name=name, storage=backend)
-        for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
-            for meta in get_all_artifact_meta(trial, storage=backend):
-                key = meta.filename.removesuffix(".zip")
-                if is_key(key):
-                    yield key, meta.artifact_id
+        if StudyNotes.of(study).format is None:  # another program's
+            continue
+        yield from study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def _offered(trial: FrozenTrial, backend: optuna.storages.BaseStorage) -> tuple[set[str], list[tuple[str, str]]]:
+    """The member that a trial has made, if it says so, and the members that it has uploaded: keys and artifacts' ids.
+
+    Raises:
+        StorageError: if its notes, or Optuna's about an artifact, are not what they have to be.
+    """
+    member = TrialNotes.of(trial).member
+    try:
+        metas = get_all_artifact_meta(trial, storage=backend)
+        named = [(meta.filename.removesuffix(".zip"), str(meta.artifact_id)) for meta in metas]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StorageError(
+            f"trial {trial.number} has a note of an artifact that Optuna has not written: {in_one_line(error, 80)}; "
+            f"{NOT_OURS}"
+        ) from error
+    return set() if member is None else {member}, [pair for pair in named if is_key(pair[0])]
 
 
 class _NotAMember(Exception):
@@ -164,17 +178,3 @@ def _extract(packed: Path, file: zipfile.ZipFile, folder: Path, stage: Path) -> 
         target = stage if name == PACKED_RECORD else folder
         with file.open(name) as source, (target / name).open("wb") as out:
             shutil.copyfileobj(source, out)
-
-
-@contextmanager
-def _clear(doing: str) -> Iterator[None]:
-    """Turn what a store says into one line; its own words may name a user."""
-    try:
-        yield
-    except (EnsadError, ArtifactNotFound):
-        raise
-    except Exception as error:
-        raise StorageError(
-            f"cannot {doing} the store named by --artifacts: {type(error).__name__}; see that it is there and that "
-            "this machine may use it"
-        ) from None

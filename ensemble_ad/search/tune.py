@@ -3,6 +3,7 @@
 Any number of workers, processes that run `tune` here or on other machines, may share one study (`study`).
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.files.whole import make_folder
 from ensemble_ad.members.choose import best_first
 from ensemble_ad.members.store import Member
+from ensemble_ad.search.artifacts import Artifacts
 from ensemble_ad.search.lease import lease
 from ensemble_ad.search.move import FINISHED
 from ensemble_ad.search.plan import Plan, TuneSettings
+from ensemble_ad.search.storage import storage_failures
 from ensemble_ad.search.study import SharedStudy
-from ensemble_ad.search.travel import Artifacts
 from ensemble_ad.search.watcher import Watcher
 from ensemble_ad.search.worker import Worker
 
@@ -85,17 +87,19 @@ def tune(
     """
     plan = Plan(dataset, settings)
     make_folder(studies)
-    with lease(studies) as name:
+    artifacts = None if settings.artifacts is None else Artifacts(settings.artifacts)
+    if artifacts is not None:
+        artifacts.check(make=True)
+    with storage_failures(studies, settings.storage), lease(studies) as name:
         shared = plan.open_study(studies, name, watcher)
-        artifacts = None if settings.artifacts is None else Artifacts(settings.artifacts)
         worker = Worker(plan=plan, shared=shared, studies=studies, watcher=watcher, label=label, artifacts=artifacts)
-        try:
+        with suppress(KeyboardInterrupt):
             watcher.study(shared.study.study_name, shared.count().finished, settings.trials)
             worker.run()
-        except KeyboardInterrupt:
-            shared.leave()
-            raise shared.interrupted("the running one") from None
-        return result(plan, shared)
+            return result(plan, shared)
+        # The interrupted frames are gone by now, and with them a transaction that they were in the middle of.
+        shared.leave()
+        raise shared.interrupted("the running one")
 
 
 def result(plan: Plan, shared: SharedStudy) -> TuneResult:
@@ -119,7 +123,8 @@ def _saved(plan: Plan, shared: SharedStudy) -> float:
     most = min(plan.settings.epochs, plan.kind.ranges.most_epochs or plan.settings.epochs)
     planned, saved = 0, 0
     for trial in shared.study.get_trials(deepcopy=False, states=FINISHED):
-        epochs = int(trial.params.get("epochs", most))
+        drawn = trial.params.get("epochs", most)
+        epochs = drawn if isinstance(drawn, int) else most
         planned += epochs
         if trial.state == TrialState.PRUNED:
             saved += epochs - (trial.last_step or 0)

@@ -18,10 +18,12 @@ from ensemble_ad.errors import DivergedError, EnsadError, StorageError, in_one_l
 from ensemble_ad.members.info import TrialInfo
 from ensemble_ad.members.objectives import Judgement
 from ensemble_ad.members.store import discard_damaged, has_member
+from ensemble_ad.search.artifacts import Artifacts
 from ensemble_ad.search.notes import TrialNotes
 from ensemble_ad.search.plan import Plan
+from ensemble_ad.search.storage import FAILURES
 from ensemble_ad.search.study import SharedStudy
-from ensemble_ad.search.travel import Artifacts
+from ensemble_ad.search.travel import pull, push
 from ensemble_ad.search.watcher import Watcher
 from ensemble_ad.training.judge import JudgedBy, OnJudged, Resumed
 from ensemble_ad.training.loop import Epoch
@@ -124,7 +126,7 @@ class Worker:
         if was_cached:  # the pruner compares later trials with its epochs too
             self._catch_up(trial)({epoch.number: epoch.value for epoch in member.info.history})
         if self.artifacts is not None:
-            self.artifacts.push(trial, member, self.studies)
+            push(self.artifacts, trial, member, self.studies)
         TrialNotes(member=member.key, objectives=member.info.objectives, value=member.value).write(trial)
         shared.study.tell(trial, shared.values(member))
         return _Outcome("cached" if was_cached else "complete", member.value, damaged or "")
@@ -141,7 +143,7 @@ class Worker:
             # The trial is queued again, once what is wrong is mended.
             self._fail(trial, TrialNotes(stopped=str(error)))
             raise error
-        if isinstance(error, optuna.exceptions.OptunaError):
+        if isinstance(error, FAILURES):
             raise error
         # Another error of ours is not about this draw of parameters, and any other kind may be.
         ours = isinstance(error, EnsadError) and not isinstance(error, DivergedError)
@@ -173,7 +175,8 @@ class Worker:
     def _fetch(self, recipe: Recipe) -> None:
         """Fetch what another machine has made already: this member, or all where the objective needs them."""
         if self.artifacts is not None:
-            self.artifacts.pull(
+            pull(
+                self.artifacts,
                 self.shared.storage.backend,
                 self.studies,
                 study_names=self.shared.names(),

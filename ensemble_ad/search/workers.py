@@ -4,9 +4,9 @@ They share nothing but the study's storage and the members, so that one may die,
 """
 
 import logging
+import os
 import threading
 import time
-import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,14 +18,16 @@ import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from ensemble_ad.data.dataset import Dataset, load_dataset
-from ensemble_ad.errors import DataError, EnsadError
+from ensemble_ad.errors import DataError, EnsadError, Interrupted
 from ensemble_ad.layout import preprocessed_folder
 from ensemble_ad.members.objectives import Judgement
 from ensemble_ad.search.crew import Crew
+from ensemble_ad.search.lease import lease
 from ensemble_ad.search.notes import StudyNotes
 from ensemble_ad.search.onlooker import looking_on
+from ensemble_ad.search.orphan import Parent, ended_with
 from ensemble_ad.search.plan import Plan, TuneSettings
-from ensemble_ad.search.storage import StudyStorage, open_storage
+from ensemble_ad.search.storage import StudyStorage, open_storage, storage_failures
 from ensemble_ad.search.study import SharedStudy
 from ensemble_ad.search.tune import TuneResult, result, tune
 from ensemble_ad.search.watcher import Watcher
@@ -47,7 +49,7 @@ class Task:
         studies: the studies' folder.
         settings: the study's settings.
         threads: number of threads to compute with; 0 leaves that to the worker's machine.
-        crew: the crew's name, by which the study tells it to stop; empty for a worker on its own.
+        parent: the process that has started the crew; None for a worker on its own.
         label: as for `tune`.
     """
 
@@ -56,14 +58,14 @@ class Task:
     studies: Path
     settings: TuneSettings
     threads: int = 0
-    crew: str = ""
+    parent: Parent | None = None
     label: npt.NDArray[np.int8] | None = field(default=None, repr=False)
 
 
 class _StopWatcher:
-    """The watcher of a worker process: shows nothing, and interrupts the worker once the study tells its crew to stop.
+    """The watcher of a worker process: shows nothing, and interrupts the worker when its crew shall stop.
 
-    See `search.watcher.Watcher`.
+    That is so when the study says it, or the process that has started the crew is gone. See `search.watcher.Watcher`.
     """
 
     def __init__(self, task: Task) -> None:
@@ -75,13 +77,14 @@ class _StopWatcher:
         self._name = name
 
     def epoch(self, trial: int, epoch: Epoch, epochs: int, judgement: Judgement) -> None:
-        if not self._task.crew or time.monotonic() < self._next:
+        parent = self._task.parent
+        if parent is None or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _STOP_SECONDS
         if self._storage is None:
             self._storage = open_storage(self._task.studies, self._task.settings.storage)
         study = optuna.load_study(study_name=self._name, storage=self._storage.backend)
-        if StudyNotes.of(study).stop == self._task.crew:
+        if StudyNotes.of(study).stop == parent.name or parent.is_over():
             raise KeyboardInterrupt
 
     def trial(self, number: int, state: str, value: float | None, best: float | None, note: str) -> None:
@@ -101,15 +104,15 @@ def work(task: Task) -> EnsadError | None:
     if task.threads:
         torch.set_num_threads(task.threads)
     try:
-        with _ONE_A_PROCESS:
+        with _ONE_A_PROCESS, ended_with(task.parent):
             dataset = load_dataset(task.data, image_cache=preprocessed_folder(task.studies), test_optional=True)
             if dataset.fingerprint != task.fingerprint:
                 raise DataError(f"{task.data} holds other images for this worker; copy the same to every machine")
             tune(dataset, task.settings, studies=task.studies, watcher=_StopWatcher(task), label=task.label)
     except EnsadError as error:
         return error
-    except optuna.exceptions.StorageInternalError as error:
-        return EnsadError(f"the studies' storage failed: {type(error.__cause__ or error).__name__}")
+    except KeyboardInterrupt:  # before its study was open
+        return Interrupted("interrupted")
     return None
 
 
@@ -139,29 +142,30 @@ def tune_together(
         EnsadError: what a worker met, as `tune.tune` raises it.
     """
     plan = Plan(dataset, settings)
-    shared = plan.open_study(studies, "", watcher)
-    watcher.study(shared.study.study_name, shared.count().finished, settings.trials)
-    with crew.started() as count, looking_on(shared, watcher):
-        task = Task(
-            data=data.absolute(),
-            fingerprint=dataset.fingerprint,
-            studies=studies.absolute(),
-            settings=settings,
-            threads=crew.threads(count),
-            crew=uuid.uuid4().hex,
-            label=label,
-        )
-        tasks = [replace(task, settings=replace(settings, device=device)) for device in crew.devices(plan, count)]
-        try:
-            errors = _run(tasks, shared)
-        except KeyboardInterrupt:
-            shared.say_stop(task.crew)
-            raise shared.interrupted("the running ones") from None
-    shared.follow()
-    for error in errors:
-        if error is not None and shared.count().finished < settings.trials:
-            raise error
-    return result(plan, shared)
+    with storage_failures(studies, settings.storage), lease(studies) as name:
+        shared = plan.open_study(studies, "", watcher)
+        watcher.study(shared.study.study_name, shared.count().finished, settings.trials)
+        with crew.started() as count, looking_on(shared, watcher):
+            task = Task(
+                data=data.absolute(),
+                fingerprint=dataset.fingerprint,
+                studies=studies.absolute(),
+                settings=settings,
+                threads=crew.threads(count),
+                parent=Parent(name=name, pid=os.getpid(), studies=studies.absolute()),
+                label=label,
+            )
+            tasks = [replace(task, settings=replace(settings, device=device)) for device in crew.devices(plan, count)]
+            try:
+                errors = _run(tasks, shared)
+            except KeyboardInterrupt:
+                shared.say_stop(name)
+                raise shared.interrupted("the running ones") from None
+        shared.follow()
+        for error in errors:
+            if error is not None and shared.count().finished < settings.trials:
+                raise error
+        return result(plan, shared)
 
 
 def _run(tasks: list[Task], shared: SharedStudy) -> list[EnsadError | None]:

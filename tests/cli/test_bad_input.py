@@ -179,6 +179,47 @@ def test_data_check_tells_what_makes_a_study_worthless_and_exits_non_zero(run_en
     assert result.stderr == "Error: 1 of these would make a study worthless; mend the data first\n"
 
 
+def _black(images: np.ndarray) -> np.ndarray:
+    return images * 0
+
+
+def _one_image(images: np.ndarray) -> np.ndarray:
+    return images[:1].repeat(len(images), axis=0)
+
+
+def _constant(images: np.ndarray) -> np.ndarray:
+    return images * 0 + np.arange(len(images), dtype=np.uint8)[:, None, None, None]
+
+
+@pytest.mark.parametrize("command", [TUNE, ("train", "--preset", "pca-10")], ids=lambda c: c[0])
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("trainingset.npy", _black, "train: values from 0 to 0"),
+        ("trainingset.npy", _one_image, "train: 199 exact duplicates"),
+        ("trainingset.npy", _constant, "train: 200 constant images"),
+        ("testingset.npy", _black, "test: values from 0 to 0"),
+        ("testingset.npy", _one_image, "test: 119 exact duplicates"),
+        ("testingset.npy", lambda x: x[:100], "the ids of the 100 test images: 20 unknown"),
+    ],
+    ids=["black", "one image", "constant", "black test", "one test image", "another sample"],
+)  # fmt: skip
+def test_what_the_check_calls_an_error_stops_training(refuses, data, command, name, change, said):
+    np.save(data / name, change(np.load(data / name)))
+    advice = "what is trained on this would be worthless; mend the data, or pass --anyway"
+    refuses(*command, code=DATA, said=(said, advice))
+
+
+@pytest.mark.parametrize("command", [TUNE, ("train", "--preset", "pca-10")], ids=lambda c: c[0])
+def test_training_goes_on_anyway_where_the_user_says_so(refuses, run_ensad, data, command):
+    np.save(data / "testingset.npy", np.load(data / "trainingset.npy")[:120])
+    said = "120 of 120 test images are also training images"
+    refuses(*command, code=DATA, said=said)
+    result = run_ensad(*command, "--anyway", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert f"warning: {said}\n" in result.stderr
+
+
 # Folders of images
 
 

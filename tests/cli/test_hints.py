@@ -166,6 +166,19 @@ def test_a_study_without_test_images_advises_no_blend(follow, run_ensad, data):
     assert not any(command.startswith("ensad blend") for command in ran)
 
 
+def test_where_another_data_set_was_worked_on_last_the_hint_names_its_own(follow, run_ensad, data, tmp_path):
+    tune = "ensad tune --family pca --trials 1 --device cpu"
+    follow(tune, depth=0)
+    other = Path(shutil.copytree(data, tmp_path / "other"))
+    np.save(other / "testingset.npy", np.load(other / "testingset.npy")[::-1])
+    follow(f"{tune} --data other", depth=0)
+    ran = follow(tune, depth=1)
+    (blend,) = (command for command in ran if command.startswith("ensad blend"))
+    assert "--members pca --dataset " in blend
+    ran = follow(f"{tune} --data other", depth=1)
+    assert "ensad blend --members pca" in ran
+
+
 def test_beside_a_damaged_blend_a_sound_one_is_named(follow, run_ensad, data, studies):
     run_ensad("blend", "--members", "fcn", "--name", "other")
     (studies / "blends" / "other" / "blend.json").write_text("{")

@@ -100,6 +100,7 @@ def test_a_blend_and_scores_that_come_in_have_theirs(run_ensad, data, studies, t
         run_ensad("import", "scores.csv", "--reference", "reference.csv", "--name", "own", "--json").stdout
     )
     assert list(document["result"]) == _documented("import of scores")
+    assert document["next"] == ["ensad blend --members fcn,own,resnet"]
     _checks(document)
 
 

@@ -234,3 +234,23 @@ def test_failures_of_other_workers_count(run, dataset, tmp_path, monkeypatch):
     settings = TuneSettings(**SETTINGS)
     with pytest.raises(EnsadError, match="10 trials in a row failed, 10 of them with Meanwhile: the same"):
         tune(dataset, settings, studies=tmp_path / "studies", watcher=Log())
+
+
+def test_what_others_write_into_the_storage_is_listed_as_plain_text(run, run_ensad, tmp_path):
+    log = run(ValueError("ours"))
+    study = optuna.create_study(
+        study_name="of\nothers\x1b[2J", storage=f"sqlite:///{tmp_path / 'studies' / 'studies.db'}"
+    )
+    for attrs in ({"reason": "a\x1b[31m\x00b"}, {"reason": ["x"]}, {"key": "../../x"}):
+        trial = study.ask()
+        for name, value in attrs.items():
+            trial.set_user_attr(name, value)
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    result = run_ensad("compare", "--failed")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()[1:]
+    assert len(lines) == 4
+    assert [line for line in lines if line.startswith(log.name)]
+    assert not any(ord(char) < 32 for line in lines for char in line)
+    assert result.stdout.count("that no ensad has written") == 2
+    assert run(trials=2).states == ["complete"]

@@ -1,5 +1,6 @@
 """Studies: resumed, pruned, cached, interrupted, failing."""
 
+import os
 import sqlite3
 from dataclasses import replace
 from typing import Any
@@ -368,3 +369,20 @@ def test_an_objective_that_does_not_suit_the_family_is_refused_at_once(dataset, 
     with pytest.raises(UsageError, match="synthetic says nothing of contrast"):
         run(dataset, tmp_path, family="contrast", max_width=8, transductive=True, objective="synthetic")
     assert not (tmp_path / "studies.db").exists()
+
+
+def test_a_study_of_the_same_name_that_another_program_made_is_refused(dataset, tmp_path):
+    _, log = run(dataset, tmp_path / "one", trials=1)
+    backend = open_storage(tmp_path / "two", None).backend
+    optuna.create_study(study_name=log.name, storage=backend, directions=["minimize", "minimize"])
+    with pytest.raises(StorageError, match="another program has made it"):
+        run(dataset, tmp_path / "two", trials=1)
+
+
+def test_a_stray_file_among_the_workers_leases_stops_nothing(dataset, tmp_path):
+    stray = tmp_path / "workers" / f"{lease._host()}.not a worker.lock"
+    stray.parent.mkdir()
+    stray.touch()
+    os.utime(stray, (0, 0))
+    run(dataset, tmp_path, trials=1)
+    assert list(stray.parent.iterdir()) == [stray]

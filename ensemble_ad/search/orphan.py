@@ -1,0 +1,96 @@
+"""A worker's process whose crew's process has ended, be it by SIGKILL: it leaves its trial, and ends too."""
+
+import _thread
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ensemble_ad.search import lease
+from ensemble_ad.search.signals import like_ctrl_c
+
+_LOOK_SECONDS = 1.0
+_GRACE_SECONDS = 5.0
+_EXIT_CODE = 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    """The process that has started a crew.
+
+    Attributes:
+        name: the name of its lease, which is the crew's name as well.
+        pid: its number on its machine.
+        studies: the studies' folder, where its lease is.
+    """
+
+    name: str
+    pid: int
+    studies: Path
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it has started this process itself, as far as the system tells."""
+        return os.name == "posix" and os.getppid() == self.pid
+
+    def is_over(self) -> bool:
+        """Whether it is known to have ended: it ran on this machine, and has left its lease."""
+        return lease.is_over(self.studies, self.name)
+
+
+class _Watch(threading.Thread):
+    """Ends this process soon after `parent` has ended."""
+
+    def __init__(self, parent: Parent) -> None:
+        super().__init__(daemon=True)
+        self._parent, self._was_ours = parent, parent.is_ours
+        self.at_work = threading.Event()
+
+    def run(self) -> None:
+        while not self._is_orphan():
+            time.sleep(_LOOK_SECONDS)
+        if self.at_work.is_set():
+            self._interrupt()
+            until = time.monotonic() + _GRACE_SECONDS
+            while self.at_work.is_set() and time.monotonic() < until:
+                time.sleep(_LOOK_SECONDS / 10)
+        os._exit(_EXIT_CODE)  # nobody waits for a result any more, and joblib would wait for another task
+
+    def _is_orphan(self) -> bool:
+        return not self._parent.is_ours if self._was_ours else self._parent.is_over()
+
+    def _interrupt(self) -> None:
+        """As Ctrl-C, so that the main thread leaves its trial; it may be asleep."""
+        main = threading.main_thread().ident
+        if hasattr(signal, "pthread_kill") and main is not None:
+            signal.pthread_kill(main, signal.SIGTERM)
+        else:
+            _thread.interrupt_main(signal.SIGTERM)
+
+
+_watch: _Watch | None = None
+
+
+@contextmanager
+def ended_with(parent: Parent | None) -> Iterator[None]:
+    """The main thread's work, after which or in which this process ends if `parent` has; None is no crew's process.
+
+    A cluster's worker runs tasks in other threads than the main one, and goes on without this crew.
+    """
+    global _watch
+    if parent is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    if _watch is None:
+        _watch = _Watch(parent)
+        _watch.start()
+    with like_ctrl_c():
+        _watch.at_work.set()
+        try:
+            yield
+        finally:
+            _watch.at_work.clear()

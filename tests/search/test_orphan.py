@@ -1,0 +1,125 @@
+"""`ensad tune` as a process that is told to end, or is killed: what is kept is said, and no process is left behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import optuna
+import psutil
+import pytest
+
+TUNE = "tune --family fcn --epochs 20 --max-width 128 --device cpu --size 16 --objective separation --no-prune --seed 3"
+
+
+class Command:
+    """`ensad tune` as a user starts it, and all processes that come of it."""
+
+    def __init__(self, folder, *arguments, before=()):
+        self.log = folder / "log"
+        with self.log.open("w") as out:
+            self.process = subprocess.Popen(
+                [*before, sys.executable, "-m", "ensemble_ad", *TUNE.split(), *map(str, arguments)],
+                cwd=folder, stdout=out, stderr=out, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
+
+    def wait_for(self, word, seconds=240):
+        until = time.monotonic() + seconds
+        while not re.search(word, self.log.read_text()):
+            assert time.monotonic() < until, self.log.read_text()
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+
+    def left(self):
+        """Its processes that are still there; a session of its own tells them."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if os.getsid(process.pid) == self.process.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.NoSuchProcess, ProcessLookupError):
+                continue
+        return found
+
+    def all_end(self, seconds=15):
+        self.process.wait(120)
+        until = time.monotonic() + seconds
+        while found := self.left():
+            assert time.monotonic() < until, (found, self.log.read_text())
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def start(data, tmp_path):
+    started = []
+
+    def call(*arguments, before=()):
+        started.append(Command(tmp_path, *arguments, before=before))
+        return started[-1]
+
+    yield call
+    for command in started:
+        for process in command.left():
+            process.kill()
+        command.process.wait()
+
+
+def trials_in(folder):
+    url = f"sqlite:///{folder / 'studies' / 'studies.db'}"
+    (name,) = optuna.get_all_study_names(url)
+    return optuna.load_study(study_name=name, storage=url).trials
+
+
+def states_in(folder):
+    return [trial.state.name for trial in trials_in(folder)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_signal_to_end_is_ctrl_c(start, tmp_path, number, workers):
+    command = start("--trials", 40, "--workers", workers)
+    command.wait_for(r"trial \d+ complete")
+    os.kill(command.process.pid, number)
+    command.all_end()
+    assert command.process.returncode == 130
+    said = command.log.read_text().splitlines()[-1]
+    assert re.search(r"Error: interrupted: \d+ finished trials of fcn-separation-\w+ are kept", said)
+    assert "run the same command to go on" in said
+    kept = states_in(tmp_path).count("COMPLETE")
+    assert 1 <= kept < 40
+    again = start("--trials", kept + 1, "--workers", workers)
+    again.all_end(1)
+    assert again.process.returncode == 0
+    assert states_in(tmp_path).count("COMPLETE") >= kept + 1
+
+
+@pytest.mark.slow
+def test_workers_end_when_the_process_that_started_them_is_killed(start, tmp_path):
+    command = start("--trials", 40, "--workers", 2)
+    command.wait_for(r"trial \d+ complete")
+    assert len(command.left()) >= 3
+    command.process.kill()
+    command.all_end()
+    # Where a trial had not got its worker yet, the next run knows that nobody is at it.
+    assert not [
+        trial for trial in trials_in(tmp_path) if trial.state.name == "RUNNING" and "worker" in trial.user_attrs
+    ]
+    kept = states_in(tmp_path).count("COMPLETE")
+    assert 1 <= kept < 40
+    again = start("--trials", kept + 1, "--workers", 2)
+    again.all_end(1)
+    assert again.process.returncode == 0
+    assert "RUNNING" not in states_in(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_signal_that_is_ignored_stays_ignored(start, tmp_path):
+    command = start("--trials", 2, before=("nohup",))
+    command.wait_for("0 of 2 trials finished")
+    os.kill(command.process.pid, signal.SIGHUP)
+    command.all_end(1)
+    assert command.process.returncode == 0
+    assert states_in(tmp_path) == ["COMPLETE"] * 2
