@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ensemble_ad.blend.exported import MANIFEST, export_blend, import_blend
+from ensemble_ad.blend.exported import MANIFEST, export_blend
+from ensemble_ad.blend.imported import import_blend
 from ensemble_ad.blend.saved import list_blends, load_blend
 from ensemble_ad.cli import main
 from ensemble_ad.cli._config import read_defaults

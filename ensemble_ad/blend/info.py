@@ -6,14 +6,13 @@ from typing import Any, Self
 
 from ensemble_ad.errors import UsageError
 from ensemble_ad.files.id_table import is_text
-from ensemble_ad.files.json_file import fits, json_hash
+from ensemble_ad.files.json_file import fits, is_number, json_hash
 from ensemble_ad.layout import is_fingerprint, is_key
 from ensemble_ad.members.measured import MEASURED, Measured, UnfitError
 from ensemble_ad.statistics.implied import Share
 
 FORMAT = 1
-_NUMBER = (int, float)
-_MOST, _LONGEST = 1e300, 10_000
+_LONGEST = 10_000
 _KINDS: dict[str, Any] = {
     "name": str,
     "data": str,
@@ -23,7 +22,7 @@ _KINDS: dict[str, Any] = {
     "weights": dict,
     "separation": MEASURED,
     "labels_used": str,
-    "seconds": _NUMBER,
+    "seconds": is_number,
     "created": str,
     "blended": str,
     "identity": str,
@@ -35,7 +34,7 @@ _OPTIONAL: dict[str, Any] = {
     "asked_method": str,
     "normaliser": str,
     "explanation": str,
-    "anomaly_share": _NUMBER,
+    "anomaly_share": is_number,
     "share": MEASURED,
     "correlation": dict,
     "transductive": bool,
@@ -158,7 +157,7 @@ def _is_plain(value: Mapping[str, Any]) -> bool:
     texts += [value.get(name, "") for name in ("asked_method", "normaliser", "explanation")]
     return (
         is_fingerprint(value["data"])
-        and all(fits(number, _NUMBER) and abs(number) < _MOST for number in numbers)
+        and all(map(is_number, numbers))
         and all(isinstance(text, str) and is_text(text) and len(text) < _LONGEST for text in (*texts, *names))
         and all(isinstance(key, str) and is_key(key) for key in value["members"])
         and len(value["members"]) > 0

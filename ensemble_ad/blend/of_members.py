@@ -16,7 +16,7 @@ from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.members.choose import Term
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.measured import Measured
-from ensemble_ad.members.store import DamagedError, Member
+from ensemble_ad.members.store import Member
 from ensemble_ad.statistics import Estimate, rank_correlations
 from ensemble_ad.statistics.arrays import Floats32, Floats64
 
@@ -159,13 +159,7 @@ def _stacked(members: Sequence[Member], choice: str, rows: tuple[int, int]) -> t
                 f"{member.key} was made without test images, so there is nothing to blend; put them into "
                 "testingset.npy or test/ and tune again"
             )
-        if (len(reference), len(test)) != rows:
-            raise DamagedError(
-                f"{member.key} has scores of {len(reference)} and {len(test)} images, and its data set {rows[0]} "
-                f"and {rows[1]}; it is of another data set",
-                key=member.key,
-                folder=member.folder,
-            )
+        member.check_rows(len(reference), len(test), rows)
         sides = sides or [np.empty((n, width), dtype=np.float32, order="F") for n in rows]
         for side, values in zip(sides, found, strict=True):
             side[:, done : done + len(kinds)] = values[:, kinds]

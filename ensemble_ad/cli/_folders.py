@@ -1,9 +1,9 @@
 """What lies in the folders that a command is given: the images, the members, the blend that is meant."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ensemble_ad.cli._output import Say
 from ensemble_ad.errors import FIRST_STUDY
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 DATA = Path("data")
 """The data folder, unless another one is named."""
-_OF_DATA = ("trainingset.npy", "testingset.npy", "train", "test", "sample_submission.csv", "labels.csv")
 
 
 def dataset(data: Path, studies: Path, *, test_optional: bool = False) -> "Dataset":
@@ -139,58 +138,3 @@ def blending(studies: Path, cached: "Sequence[Member]") -> str:
     """What to run where there are these members and no blend: one, or the study that it needs."""
     known = record(studies, cached[-1].data) if cached else None
     return "ensad blend" if known is not None and known.ids else FIRST_STUDY
-
-
-def said(output: Path) -> str | None:
-    """What stdout gets of an output: its path; nothing of a device or pipe, which may be stdout itself."""
-    from ensemble_ad.files.output import is_stream
-
-    return None if is_stream(output) else str(output)
-
-
-def check_output(output: Path, given: Mapping[str, Any]) -> None:
-    """Refuse an output that the command reads.
-
-    Args:
-        output: the file that the user named.
-        given: the command's other parameters by name; paths among them are what it reads.
-
-    Raises:
-        UsageError: naming the output.
-    """
-    from ensemble_ad.errors import UsageError
-    from ensemble_ad.files.output import check_output as check
-    from ensemble_ad.layout import is_ours
-
-    check(output, _inputs(given))
-    if "studies" in given and is_ours(given["studies"], output):
-        raise UsageError(f"{output} belongs to the studies, and would be written over; name another file")
-
-
-def _inputs(given: Mapping[str, Any]) -> Iterator[Path]:
-    """The files and folders of pictures that a command reads, there or not."""
-    yield Path("ensad.toml")
-    for name, value in given.items():
-        paths = [path for path in (value if isinstance(value, tuple) else (value,)) if isinstance(path, Path)]
-        if name == "data":
-            yield from (value / part for part in _OF_DATA)
-        elif name == "studies":
-            yield from _evaluated_labels(value)
-        else:
-            yield from paths
-    url = given.get("storage") or ""
-    if url.startswith("sqlite:///"):
-        yield Path(url.removeprefix("sqlite:///"))
-
-
-def _evaluated_labels(studies: Path) -> Iterator[Path]:
-    """Files of labels that `ensad evaluate` read, and that a report reads again."""
-    from ensemble_ad.errors import StorageError
-    from ensemble_ad.files.json_file import fits, read_json
-    from ensemble_ad.layout import evaluations_folder
-
-    for path in evaluations_folder(studies).glob("*.json"):
-        with suppress(StorageError):
-            value = read_json(path)
-            if fits(value, {"path": str}):
-                yield Path(value["path"])

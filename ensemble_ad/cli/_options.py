@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ensemble_ad.cli import _folders
+from ensemble_ad.cli import _folders, _outputs
 from ensemble_ad.cli._output import Say, start
 from ensemble_ad.layout import at_home
 
@@ -93,7 +93,7 @@ def verbosity(command: Command) -> Command:
         say = start(-1 if quiet else verbose, as_json=as_json)
         output = kwargs.get("output") or kwargs.get("template")
         if output is not None:
-            _folders.check_output(output, {name: value for name, value in kwargs.items() if value is not output})
+            _outputs.check_output(output, {name: value for name, value in kwargs.items() if value is not output})
         return command(*args, say=say, **kwargs)
 
     return wrapped  # type: ignore[return-value]

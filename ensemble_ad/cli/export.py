@@ -24,7 +24,7 @@ def export(name: str | None, output: Path | None, studies: Path, say: _options.S
       ensad export both -o /media/stick/both.zip
     """
     from ensemble_ad.blend.exported import export_blend
-    from ensemble_ad.cli import _folders
+    from ensemble_ad.cli import _folders, _outputs
     from ensemble_ad.cli._progress import busy
     from ensemble_ad.detect.probe import probe
     from ensemble_ad.detect.scorer import load_blend as load_scorer
@@ -38,5 +38,5 @@ def export(name: str | None, output: Path | None, studies: Path, say: _options.S
         say.warn(f"this blend cannot score new images, here or elsewhere: {error}")
     with busy(say, f"writing {blend.name}"):
         path = export_blend(studies, blend, output or Path(f"{blend.name}.zip"), probe=probed)
-    say.result(_folders.said(path), path=path, blend=blend.name, scores_new_images=probed is not None)
+    say.result(_outputs.said(path), path=path, blend=blend.name, scores_new_images=probed is not None)
     say.next(f"ensad import {shlex.quote(str(path))}", where="on the other machine")

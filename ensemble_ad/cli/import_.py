@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -21,6 +22,7 @@ from ensemble_ad.cli import _options
     show_default=True,
     help="For scores: which labels their detector saw, `none` if none; shown in the table.",
 )
+@click.option("--invert", is_flag=True, help="For scores: negate them, where low ones mean anomalies.")
 @_options.data
 @_options.studies
 @_options.output
@@ -30,6 +32,7 @@ def import_(
     reference: Path | None,
     template: Path | None,
     labels_used: str,
+    invert: bool,
     data: Path,
     studies: Path,
     say: _options.Say,
@@ -39,7 +42,8 @@ def import_(
     Scores have the columns ID,score, a row a test image, higher = more anomalous. To blend them, the same is needed of
     the training images that every member holds out: get their ids with --template, train your detector on the other
     training images, and score both. An id is the image's row in its .npy file, from 0, or its path inside train/ or
-    test/. The scores become a member that `--members NAME` and `ensad compare` find.
+    test/. The scores become a member that `--members NAME` and `ensad compare` find. Scores that seem to be upside down
+    are warned of; --invert turns them.
 
     \b
     Example:
@@ -56,8 +60,9 @@ def import_(
     elif source is None:
         raise UsageError("SOURCE is missing: a .csv file of scores, or a zip or folder that `ensad export` wrote")
     elif source.suffix.lower() != ".csv":
-        if reference is not None:
-            raise UsageError("--reference goes with a .csv file of scores")
+        if reference is not None or invert:
+            option = "--invert" if reference is None else "--reference"
+            raise UsageError(f"{option} goes with a .csv file of scores")
         _blend(source, name, studies, say)
     elif name is None or reference is None:
         raise UsageError(
@@ -65,33 +70,57 @@ def import_(
             "`ensad import --template FILE` writes their ids"
         )
     else:
-        from ensemble_ad.cli import _folders
-        from ensemble_ad.families import FAMILIES
-        from ensemble_ad.members.imported import import_scores
+        _scores(Scores(name, source, reference, labels_used, invert), data, studies, say)
 
-        dataset = _folders.dataset(data, studies)
-        member = import_scores(
-            studies, dataset, name, test=source, reference=reference, taken=FAMILIES, labels_used=labels_used
+
+class Scores(NamedTuple):
+    """What the user says of another detector's scores."""
+
+    name: str
+    test: Path
+    reference: Path
+    labels_used: str
+    invert: bool
+
+
+def _scores(given: Scores, data: Path, studies: Path, say: _options.Say) -> None:
+    """Make a member of another detector's scores."""
+    from ensemble_ad.cli import _folders
+    from ensemble_ad.families import FAMILIES
+    from ensemble_ad.members.imported import import_scores, is_upside_down
+
+    dataset = _folders.dataset(data, studies)
+    member = import_scores(studies, dataset, taken=FAMILIES, **given._asdict())
+    judged = member.info.separation
+    say(f"separation {member.value:.4f}")
+    if member.info.recipe.rescaled:
+        say(
+            f"the scores were {member.info.recipe.rescaled}, since 32 bits would not tell all of them apart as they are"
         )
-        say(f"separation {member.value:.4f}")
-        say.result(member.key, key=member.key, separation=member.info.separation and vars(member.info.separation))
-        say.next(_folders.blending_of(studies, dataset.fingerprint))
+    if judged and is_upside_down(member):
+        advice = "leave --invert out" if given.invert else "import them with --invert if low scores mean anomalies"
+        say.warn(
+            f"the scores seem to be upside down: test images score below held-out normal ones, separation "
+            f"{judged.value:.4f} (standard error {judged.standard_error:.4f}); {advice}"
+        )
+    say.result(member.key, key=member.key, separation=judged and vars(judged), inverted=given.invert)
+    say.next(_folders.blending_of(studies, dataset.fingerprint))
 
 
 def _template(path: Path, data: Path, studies: Path, say: _options.Say) -> None:
     """Write the ids of the images that are to be scored."""
-    from ensemble_ad.cli import _folders
+    from ensemble_ad.cli import _folders, _outputs
     from ensemble_ad.members.imported import write_template
 
     count = write_template(path, _folders.dataset(data, studies))
     say(f"{count} training images are held out; train on the others, and fill in the column score")
-    say.result(_folders.said(path), template=path, images=count)
+    say.result(_outputs.said(path), template=path, images=count)
     say.next(f"ensad import SCORES.csv --reference {shlex.quote(str(path))} --name NAME")
 
 
 def _blend(source: Path, name: str | None, studies: Path, say: _options.Say) -> None:
     """Load what `ensad export` wrote."""
-    from ensemble_ad.blend.exported import import_blend
+    from ensemble_ad.blend.imported import import_blend
     from ensemble_ad.cli._progress import busy
     from ensemble_ad.detect.probe import check_probe
 

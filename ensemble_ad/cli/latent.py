@@ -57,7 +57,7 @@ def latent(
     shares = parse_noise(noise)
 
     from ensemble_ad.blend.saved import list_blends
-    from ensemble_ad.cli import _folders
+    from ensemble_ad.cli import _folders, _outputs
     from ensemble_ad.data.split import split_rows
     from ensemble_ad.detect.latent import NORMAL_IMAGES, bottleneck, changed_pictures, open_member, write_sheet
     from ensemble_ad.errors import UsageError
@@ -83,7 +83,7 @@ def latent(
     ]
     write_sheet(output, tiles)
     say.result(
-        _folders.said(output),
+        _outputs.said(output),
         path=output,
         member=member,
         image=image,

@@ -58,7 +58,7 @@ def report(
       ensad report --blend both -o both.html
       ensad report --labels labels.csv --pictures 12
     """
-    from ensemble_ad.cli import _folders
+    from ensemble_ad.cli import _folders, _outputs
     from ensemble_ad.cli._progress import busy
     from ensemble_ad.files.whole import whole_file
     from ensemble_ad.results.page import Sources, collect, render
@@ -78,7 +78,7 @@ def report(
     first = page.headline.judged[0]
     size = len(text.encode())
     say.result(
-        _folders.said(path),
+        _outputs.said(path),
         path=path,
         blend=chosen.name,
         bytes=size,

@@ -19,7 +19,7 @@ from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.data.seen import Seen, Strange
 from ensemble_ad.data.stream import BLOCK, conform
 from ensemble_ad.detect.steady import steady_error_vectors
-from ensemble_ad.errors import DataError
+from ensemble_ad.errors import DataError, StorageError
 from ensemble_ad.families import Model
 from ensemble_ad.layout import at_home
 from ensemble_ad.members.data_record import load_data_record
@@ -178,6 +178,11 @@ class BlendScorer:
             applied = prepared[network.preprocess]
             found = steady_error_vectors(network.model, applied, network.latents, flips=network.flips)
             for position, kind in network.columns:
+                if kind not in found or not np.isfinite(found[kind]).all():
+                    raise StorageError(
+                        f"{self.rule.names[position]} gives no finite scores of these images: its weights are damaged; "
+                        "blend without it"
+                    )
                 rows[:, position] = found[kind]
         return rows
 

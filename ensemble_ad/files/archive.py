@@ -1,5 +1,7 @@
 """A zip or folder of plain files that may be a stranger's: no file is read beyond the size that is told of it."""
 
+import itertools
+import shutil
 import stat
 import struct
 import zipfile
@@ -11,7 +13,8 @@ from typing import IO
 from ensemble_ad.errors import DataError, EnsadError, in_one_line
 from ensemble_ad.files.whole import clear_errors, file_hash
 
-_MOST_FILES = 10_000
+MOST_FILES = 100_000
+"""The most files that an archive may hold."""
 # Exported archives are not compressed; one that grows more than this on unpacking is none.
 _MOST_GROWTH = 20
 _SLACK = 1 << 20
@@ -61,6 +64,25 @@ class Archive:
                 yield block
 
 
+def pack(target: Path, files: Mapping[str, Path | bytes]) -> None:
+    """Write a zip, uncompressed, whose entries all have one date: a zip has none before 1980 nor after 2107.
+
+    Args:
+        target: the zip to write.
+        files: the content of each entry by its name: bytes, or the file that holds it.
+    """
+    with zipfile.ZipFile(target, "w") as packed:
+        for name, content in files.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = (stat.S_IFREG | 0o644) << 16
+            if isinstance(content, bytes):
+                packed.writestr(entry, content)
+                continue
+            entry.file_size = content.stat().st_size  # tells whether it needs the large form
+            with content.open("rb") as source, packed.open(entry, "w") as out:
+                shutil.copyfileobj(source, out, _BLOCK)
+
+
 @contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
     """Open a zip or folder whose entries are all plain files.
@@ -69,13 +91,17 @@ def open_archive(path: Path) -> Iterator[Archive]:
         DataError: if there is none, it is damaged, holds links or folders, or would unpack to much more than it is.
     """
     if path.is_dir():
-        entries = {entry.name: entry.lstat() for entry in path.iterdir()}
+        entries = {entry.name: entry.lstat() for entry in itertools.islice(path.iterdir(), MOST_FILES + 1)}
+        if len(entries) > MOST_FILES:
+            raise DataError(
+                f"{path} holds more than {MOST_FILES} files; name a zip or folder that `ensad export` wrote"
+            )
         for name, found in entries.items():
             if not stat.S_ISREG(found.st_mode):
                 raise DataError(f"{path} must hold plain files only, but {name!r} is none")
         yield Archive(path, {n: e.st_size for n, e in entries.items()}, lambda name: (path / name).open("rb"))
         return
-    if not path.exists():
+    if not path.is_file():
         raise DataError(f"the archive {path} does not exist; name a zip or folder that `ensad export` wrote")
     try:
         with zipfile.ZipFile(path) as opened:
@@ -107,7 +133,7 @@ def check_zip(path: Path, entries: list[zipfile.ZipInfo]) -> None:
         DataError: naming what is wrong.
     """
     names = [entry.filename for entry in entries]
-    if len(names) > _MOST_FILES or len(set(names)) < len(names):
+    if len(names) > MOST_FILES or len(set(names)) < len(names):
         raise DataError(f"{path} holds too many files, or a name twice")
     for entry in entries:
         if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG) or entry.flag_bits & 1:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ensemble_ad.errors import StorageError, in_one_line
 from ensemble_ad.files.archive import check_zip
+from ensemble_ad.files.whole import open_regular
 
 _KINDS = "biufUS"
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -28,7 +29,7 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
             objects or of another size than its header says.
     """
     try:
-        with path.open("rb") as opened, zipfile.ZipFile(opened) as file:
+        with open_regular(path) as opened, zipfile.ZipFile(opened) as file:
             check_zip(path, file.infolist())
             return {entry.filename.removesuffix(".npy"): _read(file, entry) for entry in file.infolist()}
     except FileNotFoundError:

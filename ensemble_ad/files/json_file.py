@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ensemble_ad.errors import StorageError
-from ensemble_ad.files.whole import clear_errors, whole_file
+from ensemble_ad.files.whole import clear_errors, open_regular, whole_file
 
 MOST_JSON = 16 << 20
 """The most bytes of a JSON file of ours; one that holds ids of images may have `MOST_IDS`."""
 MOST_IDS = 64 << 20
 _BEYOND = 1 << 64
+_LARGEST, _MOST_COUNTED = 1e100, 1 << 53
 
 
 def write_json(path: Path, value: Any, *, most: int = MOST_JSON) -> None:
@@ -35,7 +36,7 @@ def read_json(path: Path, *, most: int = MOST_JSON) -> Any:
     Raises:
         StorageError: if the file is missing, unreadable, larger than `most` bytes or not such JSON.
     """
-    with clear_errors(path, "read"), path.open("rb") as file:
+    with clear_errors(path, "read"), open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         text = file.read(min(size, most) + 1)  # a read allocates what it asks for
     if len(text) > most:
@@ -79,10 +80,20 @@ def _bounded(text: str) -> int:
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Whether a JSON value is of a kind: a type, one of several types, or a dict of names with the kinds of values."""
+    """Whether a JSON value is of a kind: a type or several, a function that says so, or a dict of kinds by name."""
     if isinstance(kind, dict):
         return isinstance(value, dict) and all(name in value and fits(value[name], kind[name]) for name in kind)
-    return isinstance(value, kind)
+    return isinstance(value, kind) if isinstance(kind, type | tuple) else bool(kind(value))
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a number that arithmetic takes: squares and sums of such numbers stay finite."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
+
+
+def is_count(value: Any) -> bool:
+    """Whether a JSON value is a whole number of 0 or more that a float holds exactly."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_COUNTED
 
 
 def json_hash(value: Any) -> str:

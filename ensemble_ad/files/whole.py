@@ -8,14 +8,17 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from ensemble_ad.errors import StorageError
 from ensemble_ad.files.output import is_stream, open_stream, resolved
 
 _HASH_BLOCK = 1 << 24
+_FORGOTTEN_SECONDS = 86_400
 _LONG_NAME = 200  # bytes; file systems allow 255, and a part's name is longer than the file's
 
 
@@ -172,11 +175,20 @@ def hidden_folder(parent: Path, name: str) -> Iterator[Path]:
     """
     make_folder(parent)
     with clear_errors(parent, "write to"):
+        _remove_forgotten(parent.glob(f".{name}-*.part"))
         folder = Path(tempfile.mkdtemp(prefix=f".{name}-", suffix=".part", dir=parent))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_forgotten(folders: Iterable[Path]) -> None:
+    """Remove what killed processes left more than a day ago; a younger folder may be in use."""
+    for folder in folders:
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _FORGOTTEN_SECONDS:
+                shutil.rmtree(folder)
 
 
 def remove_parts(path: Path) -> None:
@@ -201,6 +213,17 @@ def set_aside(path: Path) -> Path:
         number += 1
     with clear_errors(path, "set aside"):
         return path.rename(aside)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to read; a pipe, for one, would be waited for.
+
+    Raises:
+        OSError: if it cannot be opened or is something else.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    return path.open("rb")
 
 
 def file_hash(path: Path) -> str:

@@ -1,20 +1,22 @@
 """What later commands need to know of a data set, so that blending and handing in need no images."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ensemble_ad.data.dataset import Dataset
+from ensemble_ad.data.images import CHANNELS, SIDES
 from ensemble_ad.data.seen import Seen
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import StorageError
-from ensemble_ad.files.json_file import MOST_IDS, fits, json_hash, read_json, write_json
-from ensemble_ad.layout import data_record_file
+from ensemble_ad.files.id_table import is_text
+from ensemble_ad.files.json_file import MOST_IDS, fits, is_count, json_hash, read_json, write_json
+from ensemble_ad.layout import data_record_file, is_fingerprint
+from ensemble_ad.members.measured import UnfitError
 
 FORMAT = 1
-_MOST = 1 << 53
-_RECORD = {"ids": list, "n_train": int, "n_reference": int, "shape": list, "source": str}
+_LONGEST = 4096  # the longest path that Linux takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,19 +53,84 @@ class DataRecord:
             n_train=len(dataset.train),
             n_reference=len(split_rows(len(dataset.train), dataset.fingerprint).reference),
             shape=(dataset.side, dataset.side, dataset.channels),
-            source=str(dataset.train.source.parent),
+            source=str(dataset.train.source.parent).encode("utf-8", "backslashreplace").decode(),
             train=dataset.train.fingerprint,
             test=dataset.test.fingerprint,
             seen=Seen.of(dataset.train.images),
         )
 
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        seen = None if self.seen is None else self.seen.to_json()
+        return {"format": FORMAT, **asdict(self), "ids": list(self.ids), "shape": list(self.shape), "seen": seen}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """The inverse of `to_json`, of a record that may be a stranger's.
+
+        Raises:
+            UnfitError: if something is missing or cannot be; its text says what.
+        """
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            raise UnfitError("its format is another")
+        lacking = [name for name, kind in _KINDS.items() if not fits(value, {name: kind})]
+        if lacking:
+            raise UnfitError(f"{', '.join(lacking)} cannot be")
+        if len(set(value["ids"])) < len(value["ids"]):
+            raise UnfitError("its ids are not distinct names")
+        if value["n_reference"] > value["n_train"]:
+            raise UnfitError("it holds out more images than it has")
+        known = {name: value[name] for name in _KINDS}
+        return cls(**known | {"ids": tuple(value["ids"]), "shape": tuple(value["shape"])} | _later_parts(value))
+
+
+def _later_parts(value: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record of an earlier version lacks: the two sets' fingerprints, and what training images look like."""
+    train, test, seen = (value.get(name) for name in ("train", "test", "seen"))
+    known = isinstance(train, str) and isinstance(test, str) and json_hash([train, test]) == value["fingerprint"]
+    if not known and (train, test) != (None, None):
+        raise UnfitError("its fingerprints do not belong together")
+    try:
+        return {"train": train, "test": test, "seen": None if seen is None else Seen.from_json(seen)}
+    except TypeError as error:
+        raise UnfitError(str(error)) from error
+
+
+def _are_ids(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(name, str) and len(name) <= _LONGEST and is_text(name) for name in value
+    )
+
+
+def _is_shape(value: Any) -> bool:
+    """Whether images of that shape could have been read, which is what memory is taken by."""
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(map(is_count, value))
+        and value[0] == value[1]
+        and SIDES[0] <= value[0] <= SIDES[1]
+        and value[2] in CHANNELS
+    )
+
+
+_KINDS: dict[str, Any] = {
+    "fingerprint": lambda value: isinstance(value, str) and is_fingerprint(value),
+    "ids": _are_ids,
+    "n_train": is_count,
+    "n_reference": is_count,
+    "shape": _is_shape,
+    "source": lambda value: isinstance(value, str) and len(value) <= _LONGEST,
+}
+
 
 def save_data_record(studies: Path, record: DataRecord) -> None:
-    """Write the record of a data set beside its members."""
-    path = data_record_file(studies, record.fingerprint)
-    value = {"format": FORMAT, **{name: getattr(record, name) for name in DataRecord.__dataclass_fields__}}
-    value["seen"] = None if record.seen is None else record.seen.to_json()
-    write_json(path, value, most=MOST_IDS)
+    """Write the record of a data set beside its members.
+
+    Raises:
+        StorageError: if it cannot be written, or its ids take more bytes than `load_data_record` reads.
+    """
+    write_json(data_record_file(studies, record.fingerprint), record.to_json(), most=MOST_IDS)
 
 
 def rename_images(studies: Path, dataset: Dataset) -> None:
@@ -84,32 +151,9 @@ def load_data_record(studies: Path, fingerprint: str) -> DataRecord:
     path = data_record_file(studies, fingerprint)
     value = read_json(path, most=MOST_IDS)
     try:
-        if (value["format"], value["fingerprint"]) != (FORMAT, fingerprint):
-            raise KeyError(f"format {str(value['format'])[:20]}, fingerprint {str(value['fingerprint'])[:40]}")
-        if not fits(value, _RECORD) or not all(isinstance(n, int) and 0 < n < _MOST for n in value["shape"]):
-            raise TypeError("ids, numbers or shape are none")
-        if not all(isinstance(name, str) for name in value["ids"]) or len(set(value["ids"])) < len(value["ids"]):
-            raise TypeError("its ids are not distinct names")
-        if min(value["n_train"], value["n_reference"]) < 0 or len(value["shape"]) != 3:
-            raise TypeError("numbers or shape cannot be")
-        return DataRecord(
-            fingerprint=value["fingerprint"],
-            ids=tuple(value["ids"]),
-            n_train=value["n_train"],
-            n_reference=value["n_reference"],
-            shape=tuple(value["shape"]),
-            source=value["source"],
-            **_later_parts(value),
-        )
-    except (KeyError, TypeError) as error:
+        record = DataRecord.from_json(value)
+        if record.fingerprint != fingerprint:
+            raise UnfitError(f"its fingerprint is {record.fingerprint}")
+    except UnfitError as error:
         raise StorageError(f"{path} is not the record of a data set ({error}); run the study again") from error
-
-
-def _later_parts(value: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record of an earlier version lacks: the two sets' fingerprints, and what training images look like."""
-    train, test = (value.get(name) for name in ("train", "test"))
-    known = isinstance(train, str) and isinstance(test, str) and json_hash([train, test]) == value["fingerprint"]
-    if not known and (train, test) != (None, None):
-        raise TypeError("its fingerprints do not belong together")
-    seen = value.get("seen")
-    return {"train": train, "test": test, "seen": None if seen is None else Seen.from_json(seen)}
+    return record

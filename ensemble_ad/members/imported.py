@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,14 +19,16 @@ from ensemble_ad.files.whole import whole_file
 from ensemble_ad.members.data_record import DataRecord, save_data_record
 from ensemble_ad.members.info import ChosenBy, MemberInfo, RecipeInfo
 from ensemble_ad.members.measured import Measured
+from ensemble_ad.members.narrowed import Narrowed, narrowed
 from ensemble_ad.members.store import Member, discard_damaged, save_member
 from ensemble_ad.statistics import separation
-from ensemble_ad.statistics.arrays import Floats32
+from ensemble_ad.statistics.arrays import Floats64
 
 SCORE = "score"
 ORIGIN = "imported"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _SHOWN = 3
+_CHANCE, _SURE = 0.5, 3.0
 
 
 def is_imported(member: Member) -> bool:
@@ -75,8 +78,12 @@ def import_scores(
     reference: Path,
     taken: Collection[str],
     labels_used: str = "unknown",
+    invert: bool = False,
 ) -> Member:
     """Make a member of scores; the same scores again are the same member.
+
+    Scores are kept in 32 bits, and ranked as in 64: where rounding alone would make different ones equal, they are
+    shifted first, or ranked, and the recipe says so.
 
     Args:
         studies: the studies' folder.
@@ -87,6 +94,7 @@ def import_scores(
             since they were trained on.
         taken: names that no member may have, those of the families.
         labels_used: which labels the detector saw, `none` if none; the table shows it.
+        invert: store the negated scores, of a detector whose scores are low for anomalies; the table shows it.
 
     Raises:
         UsageError: for a name that does not fit or is a family's.
@@ -101,15 +109,25 @@ def import_scores(
     tested = _scores(test, dataset.test.ids, dataset.test.ids, "test images")
     if tested.min() == tested.max():
         raise DataError(f"{test} gives every image the score {tested[0]}, which ranks nothing")
-    info = _info(dataset, name, held_out, tested, None if labels_used == "none" else labels_used)
+    kept = narrowed([-held_out, -tested] if invert else [held_out, tested])
+    info = _info(dataset, name, kept, None if labels_used == "none" else labels_used, invert=invert)
     discard_damaged(studies, info.key)
     save_data_record(studies, DataRecord.of(dataset))
-    return save_member(studies, info, reference={SCORE: held_out}, test={SCORE: tested}, weights={})
+    return save_member(studies, info, reference={SCORE: kept.sides[0]}, test={SCORE: kept.sides[1]}, weights={})
 
 
-def _info(dataset: Dataset, name: str, held_out: Floats32, tested: Floats32, labels: str | None) -> MemberInfo:
-    values = json_hash([[float(x) for x in held_out], [float(x) for x in tested]])
-    identity = {"data": dataset.fingerprint, "family": name, "scores": values, "labels": labels}
+def is_upside_down(member: Member) -> bool:
+    """Whether test images score below held-out normal ones, by more than three standard errors."""
+    judged = member.info.separation
+    return judged is not None and judged.value + _SURE * judged.standard_error < _CHANCE
+
+
+def _info(dataset: Dataset, name: str, kept: Narrowed, labels: str | None, *, invert: bool) -> MemberInfo:
+    values = json_hash([[float(x) for x in side] for side in kept.sides])
+    identity: dict[str, Any] = {"data": dataset.fingerprint, "family": name, "scores": values, "labels": labels}
+    identity |= {"inverted": True} if invert else {}
+    identity |= {"rescaled": kept.how} if kept.how else {}
+    held_out, tested = kept.sides
     judged = separation(held_out, tested)
     measured = Measured(value=judged.value, standard_error=judged.standard_error)
     # Every member's recipe has these; what crop, size or epochs another program had cannot be known.
@@ -136,8 +154,8 @@ def check_name(name: str, taken: Collection[str]) -> None:
         raise UsageError(f"--name must not be a family's, and {name} is one; choose another")
 
 
-def _scores(path: Path, wanted: Sequence[str], known: Sequence[str], what: str) -> Floats32:
-    """The scores of `wanted` in a file, float32 in their order; the file may have all of `known`."""
+def _scores(path: Path, wanted: Sequence[str], known: Sequence[str], what: str) -> Floats64:
+    """The scores of `wanted` in a file, in their order; the file may have all of `known`."""
     table = read_id_table(path, SCORE)
     by_id = dict(zip(table.ids, table.values, strict=True))
     missing, unknown = [name for name in wanted if name not in by_id], sorted(by_id.keys() - set(known))
@@ -145,12 +163,10 @@ def _scores(path: Path, wanted: Sequence[str], known: Sequence[str], what: str) 
         if some:
             first = ", ".join(map(shown, some[:_SHOWN])) + (", ..." if len(some) > _SHOWN else "")
             raise DataError(f"{path} must have a row of each of the {len(wanted)} {what}, but {problem} ({first})")
-    values = np.empty(len(wanted), dtype=np.float32)
+    values = np.empty(len(wanted))
     for row, name in enumerate(wanted):
         try:
-            # Too large for float32 counts as infinite.
-            with np.errstate(over="ignore"):
-                values[row] = float(by_id[name])
+            values[row] = float(by_id[name])
         except ValueError:
             values[row] = np.nan
         if not np.isfinite(values[row]):

@@ -1,32 +1,31 @@
 """What `member.json` holds: a frozen record, its form on disk, and the check of a file that may be a stranger's."""
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from ensemble_ad.files.id_table import is_text
-from ensemble_ad.files.json_file import fits
+from ensemble_ad.files.json_file import fits, is_count, is_number
 from ensemble_ad.layout import is_fingerprint, is_key
 from ensemble_ad.members.measured import MEASURED, Measured, Objectives, UnfitError
 
 FORMAT = 1
 _COLUMN = re.compile(r"[A-Za-z0-9_.+-]{1,100}")
 _CHECKSUM = re.compile(r"[0-9a-f]{32}")
-_NUMBER = (int, float)
-_MOST = 1 << 53
 _KINDS: dict[str, Any] = {
     "recipe": {
         "family": str,
         "data": str,
         "preprocess": {"crop": list, "size": list},
-        "training": {"epochs": int},
-        "labels": (str, type(None)),
+        "training": {"epochs": is_count},
+        "labels": lambda value: value is None or isinstance(value, str),
     },
-    "objective": {"name": str, "direction": str, "value": _NUMBER, "column": str},
-    "best_epoch": int,
-    "parameters": int,
-    "seconds": {"train": _NUMBER, "score": _NUMBER},
+    "objective": {"name": str, "direction": str, "value": is_number, "column": str},
+    "best_epoch": is_count,
+    "parameters": is_count,
+    "seconds": {"train": is_number, "score": is_number},
     "columns": list,
     "checksums": dict,
     "created": str,
@@ -34,7 +33,7 @@ _KINDS: dict[str, Any] = {
 """What every member's file has to hold."""
 _OPTIONAL: dict[str, Any] = {
     "separation": MEASURED,
-    "trial": {"number": int, "study": str},
+    "trial": {"number": is_count, "study": str},
     "objectives": dict,
     "history": list,
     "environment": dict,
@@ -43,7 +42,7 @@ _OPTIONAL: dict[str, Any] = {
     "origin": str,
 }
 """What a file may lack, or hold as null, and what else it has to be."""
-_EPOCH = {"epoch": int, "loss": _NUMBER, "value": _NUMBER, "rate": _NUMBER}
+_EPOCH = {"epoch": is_count, "loss": is_number, "value": is_number, "rate": is_number}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +98,9 @@ class EpochInfo:
         Raises:
             UnfitError: if it is none.
         """
-        parts = value.get("parts", 1) if fits(value, _EPOCH) else None
-        if not isinstance(parts, int):
+        if not fits(value, _EPOCH) or not is_count(value.get("parts", 1)):
             raise UnfitError("history")
+        parts = value.get("parts", 1)
         return cls(number=value["epoch"], loss=value["loss"], value=value["value"], rate=value["rate"], parts=parts)
 
 
@@ -137,6 +136,8 @@ class RecipeInfo:
         seed: the training's seed.
         subset: how many training images are used; None is all.
         flips: whether an image's score is the mean of its own and its mirror image's.
+        inverted: whether imported scores were negated.
+        rescaled: what was done to imported scores besides rounding them to 32 bits; empty for nothing.
         json: the whole recipe, for `training.recipe.Recipe.from_json`.
     """
 
@@ -150,6 +151,8 @@ class RecipeInfo:
     seed: int | None
     subset: int | None
     flips: bool
+    inverted: bool
+    rescaled: str
     json: Mapping[str, Any] = field(repr=False)
 
     @classmethod
@@ -166,6 +169,8 @@ class RecipeInfo:
             seed=value["training"].get("seed"),
             subset=value.get("subset"),
             flips=bool(value.get("flips", False)),
+            inverted=bool(value.get("inverted", False)),
+            rescaled=str(value.get("rescaled", "")),
             json=value,
         )
 
@@ -215,7 +220,8 @@ class MemberInfo:
     @property
     def source(self) -> str:
         """The member's source in a word or two: its trial's number, its preset, or `imported`."""
-        return f"trial {self.trial.number}" if self.trial else self.preset or self.origin or ""
+        origin = f"{self.origin}, inverted" if self.origin and self.recipe.inverted else self.origin
+        return f"trial {self.trial.number}" if self.trial else self.preset or origin or ""
 
     def to_json(self) -> dict[str, Any]:
         """The contents of `member.json`."""
@@ -313,16 +319,24 @@ def _belongs_together(value: Mapping[str, Any]) -> bool:
 def _is_plain(value: Mapping[str, Any]) -> bool:
     """Whether what a table shows of a member is short text without control characters, and numbers or nothing."""
     recipe, objective, trial = value["recipe"], value["objective"], value.get("trial") or {}
-    texts = (value.get("preset"), value.get("origin"), recipe["labels"], objective["name"], value["created"],
-             objective["direction"], trial.get("study"), *(value.get("environment") or {}).values())  # fmt: skip
+    texts = (
+        value.get("preset"),
+        value.get("origin"),
+        recipe["labels"],
+        recipe.get("rescaled"),
+        objective["name"],
+        value["created"],
+        objective["direction"],
+        trial.get("study"),
+        *itertools.chain(*(value.get("environment") or {}).items()),
+    )
     crop, size = recipe["preprocess"]["crop"][:1], recipe["preprocess"]["size"][:1]
-    whole = (recipe.get("version"), recipe.get("subset"), recipe["training"].get("seed"), *size)
-    counts = [recipe["training"]["epochs"], value["best_epoch"], value["parameters"], trial.get("number", 0)]
-    counts += [count for count in whole if count is not None]
+    seed = recipe["training"].get("seed")
+    counts = (recipe.get("version"), recipe.get("subset"), abs(seed) if isinstance(seed, int) else seed, *size)
     return (
         all(text is None or (isinstance(text, str) and is_text(text) and len(text) < 300) for text in texts)
         and (len(crop), len(size)) == (1, 1)
-        and fits(crop[0], (*_NUMBER, type(None)))
-        and fits(objective.get("standard_error", 0.0), _NUMBER)
-        and all(isinstance(count, int) and abs(count) <= _MOST for count in counts)
+        and (crop[0] is None or is_number(crop[0]))
+        and is_number(objective.get("standard_error", 0.0))
+        and all(count is None or is_count(count) for count in counts)
     )

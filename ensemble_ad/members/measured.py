@@ -4,22 +4,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from ensemble_ad.files.json_file import fits
+from ensemble_ad.files.id_table import is_text
+from ensemble_ad.files.json_file import fits, is_number
 
-_NUMBER = (int, float)
-MEASURED = {"value": _NUMBER, "standard_error": _NUMBER}
+MEASURED = {"value": is_number, "standard_error": is_number}
 """The form of a `Measured` as JSON, for `fits`."""
 _OBJECTIVES: dict[str, Any] = {
     "separation": MEASURED,
     "synthetic": {**MEASURED, "kinds": dict},
     "loss": MEASURED,
-    "share": {"value": _NUMBER, "low": _NUMBER},
+    "share": {"value": is_number, "low": is_number},
     "implausible": list,
 }
 
 
 class UnfitError(ValueError):
-    """A member's or blend's file lacks something, or holds it in another form; the text names what."""
+    """The file of a member, a blend or a data set lacks something, or holds it in another form; the text names what."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +94,8 @@ class Objectives:
         if not all(fits(known[name], _OBJECTIVES[name]) for name in known):
             raise UnfitError("objectives")
         numbers = known["synthetic"]["kinds"].values() if "synthetic" in known else ()
-        names = known.get("implausible", ())
-        if not all(fits(number, _NUMBER) for number in numbers) or not all(fits(name, str) for name in names):
+        names = [*known.get("implausible", ()), *known.get("synthetic", {}).get("kinds", ())]
+        if not all(map(is_number, numbers)) or not all(isinstance(name, str) and is_text(name) for name in names):
             raise UnfitError("objectives")
         return cls(
             separation=Measured.from_json(known["separation"]) if "separation" in known else None,

@@ -19,6 +19,7 @@ from ensemble_ad.files.arrays import read_arrays
 from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.files.whole import file_hash, remove_parts, set_aside, whole_folder
 from ensemble_ad.layout import MEMBER_INFO, VECTORS, WEIGHTS, member_folder, members_folder
+from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.info import FORMAT, MemberInfo
 from ensemble_ad.members.measured import UnfitError
 from ensemble_ad.statistics.arrays import Floats32
@@ -104,17 +105,34 @@ class Member:
         self._check_sum(path)
         return path
 
-    def verify(self) -> None:
+    def verify(self, record: DataRecord | None = None) -> None:
         """Read all of it.
+
+        Args:
+            record: the record of its data set, whose images its error vectors have to be of.
 
         Raises:
             StorageError: as for `vectors`.
         """
-        self.vectors()
+        reference, test = self.vectors()
+        if record is not None:
+            self.check_rows(len(reference), len(test), (record.n_reference, len(record.ids)))
         self.weights_path()
 
+    def check_rows(self, reference: int, test: int, expected: tuple[int, int]) -> None:
+        """Whether it has scores of as many held-out and test images as its data set has.
+
+        Raises:
+            DamagedError: if it has not.
+        """
+        if (reference, test) != expected:
+            raise self._damaged(
+                f"{self.key} has scores of {reference} and {test} images, and its data set {expected[0]} and "
+                f"{expected[1]}; it is of another data set"
+            )
+
     def _check_sum(self, path: Path) -> None:
-        if not path.exists():
+        if not path.is_file():
             raise self._damaged(f"cannot read {path}: No such file or directory; run the study again")
         if file_hash(path) != self.info.checksums.get(path.name):
             raise self._damaged(

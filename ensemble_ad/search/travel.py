@@ -16,10 +16,11 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial, TrialState
 
 from ensemble_ad.errors import EnsadError, StorageError, in_one_line
-from ensemble_ad.files.archive import check_zip
+from ensemble_ad.files.archive import check_zip, pack
 from ensemble_ad.files.whole import clear_errors, hidden_folder
 from ensemble_ad.layout import MEMBER_FILES, data_record_file, is_key, member_folder
-from ensemble_ad.members.arrived import PACKED_RECORD, check_bombs, place_record, publish_folder, publish_record
+from ensemble_ad.members.arrived import PACKED_RECORD, Arrival, check_bombs, place_record
+from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, has_member, load_member
 from ensemble_ad.search.artifacts import Artifacts
 from ensemble_ad.search.notes import NOT_OURS, StudyNotes, TrialNotes
@@ -48,10 +49,8 @@ def push(artifacts: Artifacts, trial: optuna.Trial, member: Member, studies: Pat
     record = data_record_file(studies, member.data)
     with hidden_folder(studies, "member") as folder:
         packed = folder / f"{member.key}.zip"
-        with clear_errors(packed, "write"), zipfile.ZipFile(packed, "w") as file:
-            for name in MEMBER_FILES:
-                file.write(member.folder / name, name)
-            file.write(record, PACKED_RECORD)
+        with clear_errors(packed, "write"):
+            pack(packed, {name: member.folder / name for name in MEMBER_FILES} | {PACKED_RECORD: record})
         artifacts.upload(packed, trial)
 
 
@@ -114,8 +113,9 @@ def _fetch(artifacts: Artifacts, key: str, artifact_id: str, studies: Path) -> s
             return f"{key} was to be in the artifact store, and is not"
         except _NotAMember as error:
             return f"{key} in the artifact store is not a member: {error}"
-        publish_record(stage, studies, member.data)
-        publish_folder(member.folder, member_folder(studies, key))
+        with Arrival(stage, studies) as arrival:
+            arrival.record(member.data)
+            arrival.folder(member.folder, member_folder(studies, key))
     return None
 
 
@@ -161,7 +161,7 @@ def _unpack(packed: Path, key: str, stage: Path) -> Member:
         check_bombs(stage)
         member = load_member(stage, key)
         place_record(stage, member.data)
-        member.verify()
+        member.verify(load_data_record(stage, member.data))
     except (EnsadError, zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError) as error:
         raise _NotAMember(in_one_line(error).replace(str(stage), "")) from error
     return member

@@ -1,19 +1,34 @@
 """From a model to the weights that a member keeps, and from a cached member back to its model."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
-from ensemble_ad.errors import StorageError, UsageError
+from ensemble_ad.errors import StorageError, UsageError, in_one_line
 from ensemble_ad.families import Model
 from ensemble_ad.members.imported import is_imported
 from ensemble_ad.members.store import Member
+from ensemble_ad.training.bounds import check_bounds
 from ensemble_ad.training.error_vectors import LatentReference, LatentReferences
 from ensemble_ad.training.recipe import RECIPE_VERSION, Recipe
+from ensemble_ad.training.step import out_of_memory
 
 _MODEL, _LATENT = "model.", "latent."
+# Whatever a stranger's recipe and weights are met with.
+_UNFIT = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    UsageError,
+    ValueError,
+)
 
 
 class LoadedModel(NamedTuple):
@@ -49,10 +64,8 @@ def load_model(member: Member, device: torch.device) -> LoadedModel:
 
     Raises:
         UsageError: if the member was imported as scores and has no model, or was made by another recipe version.
-        StorageError: if the weights are missing or damaged, or fewer than the recipe's network has.
+        StorageError: if the weights are missing or damaged, not finite, or not those of the recipe's network.
     """
-    from safetensors.torch import load_file
-
     if is_imported(member):
         raise UsageError(
             f"{member.key} was imported as scores and has no model to score new images with or to look into; blend "
@@ -64,15 +77,26 @@ def load_model(member: Member, device: torch.device) -> LoadedModel:
             f"{member.key} was made by version {version} of the recipes, and this ensad has {RECIPE_VERSION}, which "
             "may score otherwise; use the ensad that made it, or train and blend again"
         )
+    try:
+        return _loaded(member, device)
+    except _UNFIT as error:
+        if out_of_memory(error):
+            raise
+        why = in_one_line(error, 200, with_kind=True)
+        raise StorageError(
+            f"{member.folder} holds no model that can be loaded ({why}); it is damaged, remove it"
+        ) from error
+
+
+def _loaded(member: Member, device: torch.device) -> LoadedModel:
+    from safetensors.torch import load_file
+
     recipe = Recipe.from_json(member.info.recipe.json)
     weights = member.weights_path()
-    with torch.device("meta"):  # allocates nothing: a stranger's recipe may ask for any amount of memory
-        wanted = sum(parameter.nbytes for parameter in untrained(recipe).parameters())
-    there = weights.stat().st_size
-    if wanted > there:
-        raise StorageError(
-            f"{member.folder} asks for a network of {wanted} bytes and has weights of {there}; it is damaged, remove it"
-        )
+    try:
+        check_bounds(partial(untrained, recipe), recipe.preprocess.shape, weights.stat().st_size)
+    except StorageError as error:
+        raise StorageError(f"{member.folder} cannot be loaded: {error}; it is damaged, remove it") from error
     arrays = load_file(weights, device=str(device))
     model = untrained(recipe)
     model.load_state_dict({k.removeprefix(_MODEL): v for k, v in arrays.items() if k.startswith(_MODEL)})
@@ -82,4 +106,7 @@ def load_model(member: Member, device: torch.device) -> LoadedModel:
             name, _, part = key.removeprefix(_LATENT).rpartition(".")
             parts.setdefault(name, {})[part] = value
     latents = {name: LatentReference(**values) for name, values in parts.items()}
+    kept = (*model.state_dict().values(), *(value for latent in latents.values() for value in vars(latent).values()))
+    if not all(bool(torch.isfinite(value).all()) for value in kept):
+        raise ValueError("its weights are not finite")
     return LoadedModel(model=model.to(device).eval(), latents=latents, recipe=recipe)

@@ -105,10 +105,10 @@ def fit_member(
         check_objective(recipe.objective, kind, len(dataset.test))
         remove_half_written(studies, recipe.key)
         images = Prepared.of(dataset, recipe, studies, device, judged_by.pseudo)
+        save_data_record(studies, DataRecord.of(dataset))  # before the training, since it may be refused
         judge = Judge(objective(recipe.objective), recipe, images, judged_by, after_epoch, resumed)
         trained = _trained(recipe, judge, _Keeper(checkpoint=checkpoint, judge=judge), device)
         info = replace(trained.info, trial=trial, preset=preset)
-        save_data_record(studies, DataRecord.of(dataset))
         member = save_member(
             studies,
             info,

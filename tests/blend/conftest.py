@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
+
+from ensemble_ad.blend.exported import export_blend
+from ensemble_ad.blend.saved import load_blend
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +59,16 @@ def sides() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     rows = (data.data[:, :10] - data.data[:, :10].mean(0)) / data.data[:, :10].std(0)
     benign, malignant = rows[data.target == 1], rows[data.target == 0]
     return benign[::2], malignant[::2], benign[1::2], malignant[1::2]
+
+
+@pytest.fixture(scope="module")
+def exported(studies_folder, tmp_path_factory) -> Path:
+    """The blend `both` as a zip; for reading only."""
+    target = tmp_path_factory.mktemp("exported") / "both.zip"
+    return export_blend(studies_folder, load_blend(studies_folder, "both"), target)
+
+
+@pytest.fixture
+def away(tmp_path) -> Path:
+    """The studies' folder of another machine, empty."""
+    return tmp_path / "away"

@@ -1,11 +1,13 @@
 """JSON files: what is written comes back, and what is no JSON is refused by its path."""
 
+import os
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble_ad.errors import StorageError
-from ensemble_ad.files.json_file import read_json, write_json
+from ensemble_ad.files.json_file import is_number, read_json, write_json
 
 JSON = st.recursive(
     st.none()
@@ -42,4 +44,20 @@ def test_what_is_not_json_is_refused_with_its_path(tmp_path, content):
 
 def test_a_missing_file_is_refused_with_its_path(tmp_path):
     with pytest.raises(StorageError, match=r"cannot read .*a.json: No such file or directory"):
+        read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("value", [0, -5, 0.5, 1e100, 1 << 60])
+def test_what_arithmetic_takes_is_a_number(value):
+    assert is_number(value)
+
+
+@pytest.mark.parametrize("value", [True, None, "1", 1.1e100, -1e308, float("nan"), float("inf"), [1]])
+def test_what_arithmetic_does_not_take_is_none(value):
+    assert not is_number(value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(StorageError, match=r"cannot read .*a.json: Not a regular file"):
         read_json(tmp_path / "a.json")

@@ -5,13 +5,14 @@ import json
 import os
 import stat
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from ensemble_ad.errors import StorageError
 from ensemble_ad.files.json_file import json_hash, write_json
-from ensemble_ad.files.whole import file_hash, make_folder, whole_file, whole_folder
+from ensemble_ad.files.whole import file_hash, hidden_folder, make_folder, whole_file, whole_folder
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -233,3 +234,13 @@ def test_what_is_written_into_a_setgid_folder_belongs_to_its_group(tmp_path):
     for path in tmp_path.rglob("*"):
         assert path.stat().st_gid == 65_001
         assert not path.is_dir() or path.stat().st_mode & stat.S_ISGID
+
+
+def test_a_hidden_folder_that_was_left_is_removed_when_it_is_old(tmp_path):
+    for name, age in (("old", 200_000), ("young", 1_000)):
+        (tmp_path / f".import-{name}.part").mkdir()
+        (tmp_path / f".import-{name}.part" / "x").write_text("half")
+        os.utime(tmp_path / f".import-{name}.part", (time.time() - age,) * 2)
+    with hidden_folder(tmp_path, "import") as folder:
+        assert {path.name for path in tmp_path.iterdir()} == {".import-young.part", folder.name}
+    assert {path.name for path in tmp_path.iterdir()} == {".import-young.part"}

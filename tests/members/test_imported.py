@@ -11,6 +11,7 @@ from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.members.imported import is_imported, reference_ids
 from ensemble_ad.members.store import list_members, load_member
+from ensemble_ad.statistics import midranks, separation
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def _broken(text: str, change: str) -> str:
         "twice": text + lines[-1] + "\n",
         "words": "\n".join([*lines[:-1], lines[-1].split(",")[0] + ",high"]),
         "nan": "\n".join([*lines[:-1], lines[-1].split(",")[0] + ",nan"]),
-        "too large": "\n".join([*lines[:-1], lines[-1].split(",")[0] + ",1e39"]),
+        "too large": "\n".join([*lines[:-1], lines[-1].split(",")[0] + ",1e999"]),
         "empty": "",
         "no column": text.replace("score", "value"),
     }[change]
@@ -126,7 +127,7 @@ def _broken(text: str, change: str) -> str:
         ("twice", "must name each id once"),
         ("words", "a score must be a finite number, but the one of"),
         ("nan", "is 'nan'"),
-        ("too large", "is '1e39'"),
+        ("too large", "is '1e999'"),
         ("empty", "but is empty"),
         ("no column", "must have the columns ID,score"),
     ],
@@ -183,3 +184,65 @@ def test_ids_of_folders_are_paths(knn, run_ensad, tmp_path, photos):
     lines = (tmp_path / "pictures.csv").read_text().splitlines()
     assert lines[0] == "ID,score"
     assert all(line.startswith("a/") and line.endswith(".png,") for line in lines[1:])
+
+
+def _rewrite(path, change):
+    header, *rows = path.read_text().splitlines()
+    lines = (f"{name},{change(float(value))!r}" for name, value in (row.split(",") for row in rows))
+    path.write_text("\n".join([header, *lines]) + "\n")
+
+
+def _turn(tmp_path, change):
+    for name in ("knn.csv", "held_out.csv"):
+        _rewrite(tmp_path / name, change)
+
+
+def test_scores_upside_down_are_warned_of_and_turned(knn, studies, run_ensad, tmp_path):
+    upright = load_member(studies, run_ensad(*IMPORT).stdout.strip())
+    _turn(tmp_path, lambda value: -value)
+    result = run_ensad(*IMPORT)
+    assert result.exit_code == 0
+    assert "warning: the scores seem to be upside down" in result.stderr
+    assert "import them with --invert if low scores mean anomalies" in result.stderr
+    result = run_ensad(*IMPORT, "--invert")
+    assert (result.exit_code, "warning" in result.stderr) == (0, False), result.output
+    turned = load_member(studies, result.stdout.strip())
+    assert turned.key != upright.key
+    for one, other in zip(turned.vectors(), upright.vectors(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert ea.comparison(studies).loc[turned.key, "source"] == "imported, inverted"
+    assert is_imported(turned)
+    assert run_ensad(*IMPORT, "--invert").stdout.strip() == turned.key
+    _turn(tmp_path, lambda value: -value)
+    result = run_ensad(*IMPORT, "--invert")
+    assert "seem to be upside down" in result.stderr
+    assert "leave --invert out" in result.stderr
+
+
+def test_scores_that_say_little_are_not_warned_of(knn, studies, run_ensad, tmp_path):
+    rng = np.random.default_rng(0)
+    _turn(tmp_path, lambda value: float(rng.normal()))
+    assert "upside down" not in run_ensad(*IMPORT).stderr
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda value: 1e6 + value * 1e-3, lambda value: value * 1e300, lambda value: value * 1e-300],
+    ids=["far from 0", "huge", "tiny"],
+)
+def test_differences_that_32_bits_would_lose_are_kept(knn, studies, run_ensad, tmp_path, change):
+    _turn(tmp_path, change)
+    result = run_ensad(*IMPORT)
+    assert result.exit_code == 0, result.output
+    assert "the scores were shifted, since 32 bits would not tell all of them apart as they are" in result.stderr
+    member = load_member(studies, result.stdout.strip())
+    np.testing.assert_array_equal(midranks(member.vectors()[1].T), midranks(knn["knn.csv"][None]))
+    assert member.value == pytest.approx(separation(knn["held_out.csv"], knn["knn.csv"]).value)
+    assert run_ensad("blend", "--members", "knn,fcn", "--name", "with_knn").exit_code == 0
+    assert run_ensad("export", "with_knn").exit_code == 0
+    assert run_ensad("import", "with_knn.zip", "--studies", "away").exit_code == 0
+
+
+def test_only_scores_are_turned(studies, run_ensad):
+    result = run_ensad("import", "both.zip", "--invert")
+    assert (result.exit_code, result.stderr) == (2, "Error: --invert goes with a .csv file of scores\n")

@@ -1,6 +1,7 @@
 """Members on disk: what is written comes back, and what is damaged, foreign or newer is refused by name."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -10,8 +11,9 @@ import pytest
 from ensemble_ad.errors import StorageError
 from ensemble_ad.files.json_file import write_json
 from ensemble_ad.files.whole import file_hash
+from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.info import ChosenBy, MemberInfo, RecipeInfo, Seconds
-from ensemble_ad.members.store import has_member, list_members, load_member, save_member
+from ensemble_ad.members.store import DamagedError, has_member, list_members, load_member, save_member
 
 KEY = "fcn-0123456789ab"
 INFO = MemberInfo(
@@ -189,3 +191,26 @@ def test_members_are_listed_oldest_first_without_unfinished_ones(tmp_path, vecto
 
 def test_no_members_where_there_is_no_folder(tmp_path):
     assert list_members(tmp_path / "none") == ([], [])
+
+
+def test_a_member_of_other_images_than_its_data_sets_is_refused(member, vectors):
+    n, k = len(vectors[0]["mean"]), len(vectors[1]["mean"])
+    record = DataRecord(
+        fingerprint="ab" * 16, ids=tuple(map(str, range(k))), n_train=n, n_reference=n, shape=(32, 32, 1), source=""
+    )
+    member.verify(record)
+    for other in (replace(record, ids=record.ids[1:]), replace(record, n_reference=n - 1)):
+        with pytest.raises(DamagedError, match=f"{KEY} has scores of {n} and {k} images, .* it is of another data set"):
+            member.verify(other)
+
+
+def test_a_pipe_in_a_members_folder_is_not_waited_for(member, tmp_path):
+    for name, read in (("vectors.npz", "vectors"), ("weights.safetensors", "weights_path")):
+        (member.folder / name).unlink()
+        os.mkfifo(member.folder / name)
+        with pytest.raises(StorageError, match=f"cannot read .*{name}"):
+            getattr(member, read)()
+    (member.folder / "member.json").unlink()
+    os.mkfifo(member.folder / "member.json")
+    with pytest.raises(StorageError, match="Not a regular file"):
+        load_member(tmp_path, KEY)

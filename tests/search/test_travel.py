@@ -15,7 +15,7 @@ from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.search.artifacts import Artifacts
 from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.search.storage import open_storage
-from ensemble_ad.search.travel import pull
+from ensemble_ad.search.travel import pull, push
 from ensemble_ad.search.tune import tune
 
 SECRET = "hunter2-not-to-be-seen"
@@ -76,6 +76,77 @@ def test_an_artifact_that_is_no_member_is_named_and_leaves_nothing(dataset, tmp_
 def _add(path, name):
     with zipfile.ZipFile(path, "a") as file:
         file.writestr(name, "x")
+
+
+def _rewrite(path, **changes):
+    """Other contents of a packed member: a function of its JSON for each name that stands for a file."""
+    with zipfile.ZipFile(path) as file:
+        content = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(path, "w") as file:
+        for name, value in content.items():
+            change = changes.get(name.partition(".")[0])
+            file.writestr(name, json.dumps(change(json.loads(value))) if change else value)
+
+
+def _of_data(fingerprint):
+    return {
+        "member": lambda m: {**m, "recipe": {**m["recipe"], "data": fingerprint}},
+        "data": lambda m: {**m, "fingerprint": fingerprint},
+    }
+
+
+CRAFTED = {
+    "a fingerprint that is a path": _of_data("{victim}"),
+    "a fingerprint that leads upwards": _of_data("../../victim/settings"),
+    "a fingerprint with a NUL": _of_data("ab" * 16 + "\0"),
+    "a very long fingerprint": _of_data("x" * 5000),
+    "a key that is a path": {"member": lambda m: {**m, "key": "../../victim/settings"}},
+    "another family": {"member": lambda m: {**m, "recipe": {**m["recipe"], "family": "../fcn"}}},
+    "fewer ids": {"data": lambda m: {**m, "ids": m["ids"][:-1]}},
+    "more held-out images": {"data": lambda m: {**m, "n_reference": m["n_reference"] + 1}},
+    "images of 4000 pixels": {"data": lambda m: {**m, "shape": [4000, 4000, 3]}},
+    "a value of 1e308": {"member": lambda m: {**m, "objective": {**m["objective"], "value": 1e308}}},
+}
+
+
+@pytest.mark.parametrize("kind", CRAFTED)
+def test_a_crafted_artifact_is_named_and_nothing_is_written(dataset, tmp_path, kind, log):
+    store, victim = tmp_path / "store", tmp_path / "victim" / "settings.json"
+    victim.parent.mkdir()
+    victim.write_text("mine")
+    settings = TuneSettings(
+        family="fcn", trials=1, epochs=1, max_width=128, size=16, device="cpu", artifacts=f"file://{store}"
+    )
+    tune(dataset, settings, studies=tmp_path / "one", watcher=log)
+    (packed,) = store.iterdir()
+    _rewrite(packed, **CRAFTED[kind])
+    packed.write_bytes(packed.read_bytes().replace(b"{victim}", str(victim.with_suffix("")).encode()))
+    backend = open_storage(tmp_path / "one", None).backend
+    fetched, (problem,), _ = pull(Artifacts(f"file://{store}"), backend, tmp_path / "two")
+    assert fetched == []
+    assert "is not a member" in problem
+    assert len(problem) < 600
+    assert list((tmp_path / "two").rglob("*")) == []
+    assert victim.read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"store", "victim", "one", "two"}
+
+
+def test_a_member_of_any_date_travels(dataset, tmp_path, log):
+    store = tmp_path / "store"
+    settings = TuneSettings(family="fcn", trials=1, epochs=1, max_width=128, size=16, device="cpu")
+    tune(dataset, settings, studies=tmp_path / "one", watcher=log)
+    (member,) = list_members(tmp_path / "one")[0]
+    for number, path in enumerate(path for path in (tmp_path / "one").rglob("*") if path.is_file()):
+        os.utime(path, (0, 0) if number % 2 else (9e9, 9e9))  # 1970 and 2255
+    backend = open_storage(tmp_path / "one", None).backend
+    (name,) = optuna.get_all_study_names(backend)
+    study = optuna.load_study(study_name=name, storage=backend)
+    store.mkdir()
+    trial = study.ask()
+    push(Artifacts(f"file://{store}"), trial, member, tmp_path / "one")
+    study.tell(trial, [0.5] * len(study.directions))
+    fetched, problems, _ = pull(Artifacts(f"file://{store}"), backend, tmp_path / "two")
+    assert (fetched, problems) == ([member.key], [])
 
 
 @pytest.mark.parametrize("url", ["s3://", "ftp://x/y", "store", f"s3://me:{SECRET}@bucket", "file://host/x"])

@@ -15,6 +15,7 @@ from ensemble_ad.families.cnn import CnnArchitecture
 from ensemble_ad.families.contrast import ContrastArchitecture
 from ensemble_ad.families.cutpaste import CutpasteArchitecture
 from ensemble_ad.families.fcn import FcnArchitecture
+from ensemble_ad.families.inpaint import InpaintArchitecture
 from ensemble_ad.families.memory import MemoryArchitecture
 from ensemble_ad.families.mesdnet import MesdnetArchitecture
 from ensemble_ad.families.multi_encoder import MultiEncoderArchitecture
@@ -46,6 +47,7 @@ SMALL = {
     "memory": MemoryArchitecture(encoder="fcn", width=64, bottleneck=16, slots=64, temperature=0.1),
     "cutpaste": CutpasteArchitecture(width=8, stages=3),
     "contrast": ContrastArchitecture(width=16, stages=3),
+    "inpaint": InpaintArchitecture(width=64),
 }
 KEY = "fcn-0123456789ab"
 

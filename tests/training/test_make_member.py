@@ -16,6 +16,7 @@ from ensemble_ad.families.cnn import CnnArchitecture
 from ensemble_ad.families.contrast import ContrastArchitecture
 from ensemble_ad.families.cutpaste import CutpasteArchitecture
 from ensemble_ad.families.fcn import FcnArchitecture
+from ensemble_ad.families.inpaint import InpaintArchitecture
 from ensemble_ad.families.memory import MemoryArchitecture
 from ensemble_ad.families.mesdnet import MesdnetArchitecture
 from ensemble_ad.families.multi_encoder import MultiEncoderArchitecture
@@ -50,6 +51,7 @@ SMALL = {
     "pca": PcaArchitecture(components=16),
     "cutpaste": CutpasteArchitecture(width=8, stages=3),
     "contrast": ContrastArchitecture(width=16, stages=3),
+    "inpaint": InpaintArchitecture(width=64),
 }
 
 

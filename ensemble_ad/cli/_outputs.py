@@ -1,0 +1,63 @@
+"""The file that a command writes where the user says: never one that the command reads."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+_OF_DATA = ("trainingset.npy", "testingset.npy", "train", "test", "sample_submission.csv", "labels.csv")
+
+
+def said(output: Path) -> str | None:
+    """What stdout gets of an output: its path; nothing of a device or pipe, which may be stdout itself."""
+    from ensemble_ad.files.output import is_stream
+
+    return None if is_stream(output) else str(output)
+
+
+def check_output(output: Path, given: Mapping[str, Any]) -> None:
+    """Refuse an output that the command reads.
+
+    Args:
+        output: the file that the user named.
+        given: the command's other parameters by name; paths among them are what it reads.
+
+    Raises:
+        UsageError: naming the output.
+    """
+    from ensemble_ad.errors import UsageError
+    from ensemble_ad.files.output import check_output as check
+    from ensemble_ad.layout import is_ours
+
+    check(output, _inputs(given))
+    if "studies" in given and is_ours(given["studies"], output):
+        raise UsageError(f"{output} belongs to the studies, and would be written over; name another file")
+
+
+def _inputs(given: Mapping[str, Any]) -> Iterator[Path]:
+    """The files and folders of pictures that a command reads, there or not."""
+    yield Path("ensad.toml")
+    for name, value in given.items():
+        paths = [path for path in (value if isinstance(value, tuple) else (value,)) if isinstance(path, Path)]
+        if name == "data":
+            yield from (value / part for part in _OF_DATA)
+        elif name == "studies":
+            yield from _evaluated_labels(value)
+        else:
+            yield from paths
+    url = given.get("storage") or ""
+    if url.startswith("sqlite:///"):
+        yield Path(url.removeprefix("sqlite:///"))
+
+
+def _evaluated_labels(studies: Path) -> Iterator[Path]:
+    """Files of labels that `ensad evaluate` read, and that a report reads again."""
+    from ensemble_ad.errors import StorageError
+    from ensemble_ad.files.json_file import fits, read_json
+    from ensemble_ad.layout import evaluations_folder
+
+    for path in evaluations_folder(studies).glob("*.json"):
+        with suppress(StorageError):
+            value = read_json(path)
+            if fits(value, {"path": str}):
+                yield Path(value["path"])

@@ -1,0 +1,33 @@
+"""A stranger's recipe may ask for no more than its weights account for."""
+
+import pytest
+
+from ensemble_ad.errors import StorageError
+from ensemble_ad.families.cnn import CnnArchitecture
+from ensemble_ad.families.fcn import FcnArchitecture
+from ensemble_ad.families.resnet import ResnetArchitecture
+from ensemble_ad.training.bounds import check_bounds
+
+SHAPE = (3, 256, 256)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "there", "said"),
+    [
+        (FcnArchitecture(widths=(10**6, 8)), 1_000, "asks for a network of .* bytes and has weights of 1000"),
+        (ResnetArchitecture(blocks=(1, 1, 1, 10**5), width=8, bottleneck=16), 1 << 40, "more than 20000 layers"),
+        (CnnArchitecture(channels=(50_000, 2, 4), batch_norm=True, bottleneck=16), 1 << 40, "makes .* of one image"),
+    ],
+    ids=["weights", "layers", "activations"],
+)
+def test_what_the_weights_do_not_account_for_is_refused(architecture, there, said):
+    with pytest.raises(StorageError, match=said):
+        check_bounds(lambda: architecture.build(SHAPE), SHAPE, there)
+
+
+def test_a_network_of_its_weights_passes():
+    architecture = ResnetArchitecture(blocks=(1, 1, 1, 1), width=8, bottleneck=16)
+    size = sum(value.nbytes for value in architecture.build(SHAPE).state_dict().values())
+    check_bounds(lambda: architecture.build(SHAPE), SHAPE, size)
+    with pytest.raises(StorageError):
+        check_bounds(lambda: architecture.build(SHAPE), SHAPE, size - 1)
