@@ -24,7 +24,7 @@ from ensemble_ad.cli import main
 from ensemble_ad.cli._config import read_defaults
 from ensemble_ad.data.npy import open_array
 from ensemble_ad.data.pictures import read_picture
-from ensemble_ad.detect.scorer import check_probe
+from ensemble_ad.detect.probe import check_probe
 from ensemble_ad.errors import DataError, EnsadError, StorageError, UsageError
 from ensemble_ad.files.arrays import read_arrays
 from ensemble_ad.files.id_table import read_labels

@@ -33,7 +33,11 @@ def dashboard(storage: str | None, host: str, port: int, studies: Path, say: _op
         raise UsageError(f"there is no study in {studies}; run `{FIRST_STUDY}` first")
     from optuna_dashboard import run_server
 
+    from ensemble_ad.search.database import Database
     from ensemble_ad.search.storage import open_storage
+
+    if not Database.named(studies, storage).is_there:
+        raise StorageError("the storage named by --storage is not there; name the one that `ensad tune` was given")
 
     opened = open_storage(studies, storage)
     say(f"Optuna's dashboard of {opened.where} at http://{host}:{port}/ until Ctrl-C")

@@ -26,8 +26,8 @@ def export(name: str | None, output: Path | None, studies: Path, say: _options.S
     from ensemble_ad.blend.exported import export_blend
     from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import busy
+    from ensemble_ad.detect.probe import probe
     from ensemble_ad.detect.scorer import load_blend as load_scorer
-    from ensemble_ad.detect.scorer import probe
     from ensemble_ad.errors import UsageError
 
     blend = _folders.blend(studies, name)

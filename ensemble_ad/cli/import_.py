@@ -93,7 +93,7 @@ def _blend(source: Path, name: str | None, studies: Path, say: _options.Say) -> 
     """Load what `ensad export` wrote."""
     from ensemble_ad.blend.exported import import_blend
     from ensemble_ad.cli._progress import busy
-    from ensemble_ad.detect.scorer import check_probe
+    from ensemble_ad.detect.probe import check_probe
 
     with busy(say, f"reading {source}"):
         blend = import_blend(studies, source, name=name, check=check_probe)

@@ -12,6 +12,7 @@ from ensemble_ad.cli import _completion, _options
 if TYPE_CHECKING:
     from ensemble_ad.data.seen import Strange
     from ensemble_ad.detect.score_file import Write
+    from ensemble_ad.detect.scorer import BlendScorer
     from ensemble_ad.detect.skipped import Skipped
 
 
@@ -69,19 +70,15 @@ def score(
     from ensemble_ad.cli._progress import busy, counted
     from ensemble_ad.data.seen import Strange
     from ensemble_ad.data.stream import check_sources, count, stream
-    from ensemble_ad.detect.scorer import ALARM_RATE, load_blend
+    from ensemble_ad.detect.scorer import load_blend
     from ensemble_ad.detect.skipped import Skipped
 
     with busy(say, "loading the models"):
         scorer = load_blend(blend, studies, device=device)
         rate = scorer.usual_rate if alarm_rate is None else alarm_rate
         threshold = scorer.threshold(rate)
-    if alarm_rate is None and rate > ALARM_RATE:
-        say.warn(scorer.about_usual_rate())
-    say(f"{scorer.blend.name}: alarm above {threshold:.4f}, which {rate:.3g} of normal images exceed")
-    if scorer.blend.info.transductive:
-        say("a member was trained on the test images: those score otherwise here than in the blend; new ones are fine")
     about: dict[str, Any] = {"blend": scorer.blend.name, "alarm_rate": rate, "threshold": threshold}
+    _introduce(scorer, about, alarm_rate, say)
     say.result(**about, output=output)
     started, total, alarms = time.perf_counter(), 0, 0
     skipped, strange = Skipped(), Strange()
@@ -112,6 +109,18 @@ def score(
         raise skipped.error(total)
     name = scorer.blend.name
     say.next("ensad compare" if Path(f"{name}.zip").exists() else f"ensad export {name}")
+
+
+def _introduce(scorer: "BlendScorer", about: Mapping[str, Any], alarm_rate: float | None, say: _options.Say) -> None:
+    """Say what an alarm is, and what about these scores is not as usual."""
+    from ensemble_ad.detect.scorer import ALARM_RATE
+
+    if alarm_rate is None and about["alarm_rate"] > ALARM_RATE:
+        say.warn(scorer.about_usual_rate())
+    name, threshold, rate = about["blend"], about["threshold"], about["alarm_rate"]
+    say(f"{name}: alarm above {threshold:.4f}, which {rate:.3g} of normal images exceed")
+    if scorer.blend.info.transductive:
+        say("a member was trained on the test images: those score otherwise here than in the blend; new ones are fine")
 
 
 def _writer(stack: ExitStack, kind: str, output: Path | None, about: Mapping[str, Any], say: _options.Say) -> "Write":

@@ -181,11 +181,11 @@ def changed_pictures(
         opening: the member's bottleneck.
         picture: uint8 (side, side, C).
         factors: elements that are scaled together, and their factors; None triples the three most telling, one by one.
-        shares: of noise, a picture each.
-        seed: of the noise.
+        shares: shares of noise, each of which gives a picture.
+        seed: the noise's seed.
 
     Returns:
-        A caption and uint8 (h, w, c) each.
+        Pairs of a caption and a picture, uint8 (h, w, c).
 
     Raises:
         UsageError: for an element that the bottleneck does not have.

@@ -1,11 +1,10 @@
 """Scores of new images by a saved blend: its members' models, its frozen normaliser and weights."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +31,6 @@ from ensemble_ad.training.load import load_model
 
 ALARM_RATE = 0.01
 _NOISE = 2e-5
-_PROBES = 4
-_PROBE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,36 +263,3 @@ def _blocks(images: Images) -> Iterator[Images]:
 def _shape(numbers: Sequence[int]) -> ImageShape:
     height, width, channels = numbers
     return (height, width, channels)
-
-
-def probe(scorer: BlendScorer) -> dict[str, Any]:
-    """Error vectors of a few made-up images, by which another machine can tell whether it scores alike."""
-    return {"vectors": scorer.vectors(_probe_images(scorer.shape)).astype(float).tolist()}
-
-
-def check_probe(studies: Path, name: str, wanted: Mapping[str, Any]) -> None:
-    """Check that the blend `name` gives here the error vectors that `probe` gave elsewhere.
-
-    Raises:
-        DataError: if they differ by more than a thousandth.
-        UsageError, StorageError: as for `load_blend`.
-    """
-    scorer = load_blend(name, studies, device="cpu")
-    found = scorer.vectors(_probe_images(scorer.shape))
-    try:
-        there = np.asarray(wanted.get("vectors"), dtype=np.float64)
-    except (TypeError, ValueError):
-        there = np.empty(0)
-    scale = np.abs(found).max(axis=0)
-    if there.shape != found.shape or not (np.abs(there - found) <= _PROBE_TOLERANCE * scale).all():
-        raise DataError(
-            f"the blend {name} scores otherwise here than where it was exported; use the same version of ensemble_ad"
-        )
-
-
-def _probe_images(shape: ImageShape) -> Images:
-    """uint8 (4, side, side, C): smooth ramps with more and more noise."""
-    rng = np.random.default_rng(0)
-    ramp = np.linspace(0, 255, shape[0])[:, None, None] * np.linspace(0, 1, shape[1])[None, :, None]
-    noise = rng.normal(size=(_PROBES, *shape)) * np.linspace(4, 64, _PROBES)[:, None, None, None]
-    return np.clip(np.rint(ramp + noise), 0, 255).astype(np.uint8)

@@ -20,7 +20,6 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -32,6 +31,7 @@ from ensemble_ad.errors import UsageError
 from ensemble_ad.families.architecture import Architecture
 from ensemble_ad.families.base import Family, Preset
 from ensemble_ad.families.hidden_blocks import MASKS, BlockErrors, HiddenBlocks, Masks, block_errors, columns
+from ensemble_ad.families.inpaint_networks import Mlp, UNet
 from ensemble_ad.families.model import ClosedFormModel, GradientModel, Model, Output
 from ensemble_ad.families.ranges import Sampler, SearchRanges
 
@@ -234,7 +234,11 @@ class NetworkInpainter(_Inpainter, GradientModel):
         counts = torch.tensor([[1.0] * len(each) + [0.0] * (most - len(each)) for each in self._masks])
         self.register_buffer("_numbers", numbers, persistent=False)  # blocks of each mask, filled up with its first
         self.register_buffer("_counts", counts, persistent=False)  # which of them count
-        self.network = (_Mlp if architecture.predictor == "mlp" else _Conv)(shape, architecture)
+        self.network: nn.Module = (
+            Mlp(shape, architecture.width, architecture.layers)
+            if architecture.predictor == "mlp"
+            else UNet(shape, architecture.width // _WIDTH_A_CHANNEL)
+        )
 
     def predict(self, images: Tensor, mask: int) -> Tensor:
         return self._filled_in(images, self._hidden[mask].expand(len(images), -1, -1, -1))
@@ -270,58 +274,6 @@ class NetworkInpainter(_Inpainter, GradientModel):
             (self.error_count, weights),
         ):
             total.mul_(_KEPT).index_add_(0, places, values.to(total.dtype))
-
-
-class _Mlp(nn.Module):
-    """Linear layers from the seen pixels and the mask to all pixels."""
-
-    def __init__(self, shape: ChannelsFirst, architecture: InpaintArchitecture) -> None:
-        super().__init__()
-        pixels, width = math.prod(shape), architecture.width
-        sizes = (pixels + shape[1] * shape[2], *(width,) * architecture.layers)
-        layers: list[nn.Module] = []
-        for before, after in pairwise(sizes):
-            layers += [nn.Linear(before, after), nn.GELU()]
-        self.layers = nn.Sequential(*layers, nn.Linear(width, pixels))
-
-    def forward(self, seen: Tensor, hidden: Tensor) -> Tensor:
-        found: Tensor = self.layers(torch.cat([seen.flatten(1), hidden.flatten(1)], 1))
-        return found.reshape(seen.shape)
-
-
-class _Conv(nn.Module):
-    """A small U-Net (Ronneberger, Fischer and Brox 2015, arXiv:1505.04597) of three scales."""
-
-    def __init__(self, shape: ChannelsFirst, architecture: InpaintArchitecture) -> None:
-        super().__init__()
-        wide = [architecture.width // _WIDTH_A_CHANNEL * 2**scale for scale in range(3)]
-        self.first = _convolutions(shape[0] + 1, wide[0])
-        self.down = nn.ModuleList([_convolutions(a, b, stride=2) for a, b in pairwise(wide)])
-        self.up = nn.ModuleList([_convolutions(a + b, a) for a, b in pairwise(wide)])
-        self.last = nn.Conv2d(wide[0], shape[0], 1)
-
-    def forward(self, seen: Tensor, hidden: Tensor) -> Tensor:
-        values = self.first(torch.cat([seen, hidden], 1))
-        kept = []
-        for down in self.down:
-            kept.append(values)
-            values = down(values)
-        for up in reversed(self.up):
-            beside = kept.pop()
-            values = up(torch.cat([functional.interpolate(values, size=beside.shape[2:]), beside], 1))
-        found: Tensor = self.last(values)
-        return found
-
-
-def _convolutions(before: int, after: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(before, after, 3, stride, 1),
-        nn.GroupNorm(1, after),
-        nn.GELU(),
-        nn.Conv2d(after, after, 3, 1, 1),
-        nn.GroupNorm(1, after),
-        nn.GELU(),
-    )
 
 
 _CLOSED_FORM = SearchRanges(

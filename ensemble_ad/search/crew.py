@@ -50,8 +50,7 @@ class Crew:
 
     @contextmanager
     def _here(self) -> Iterator[int]:
-        threads = self.threads(self.workers)
-        options = {"inner_max_num_threads": threads} if self.backend in ("loky", "multiprocessing") else {}
+        options = {"inner_max_num_threads": self.threads(self.workers)} if self.backend == "loky" else {}
         try:
             configured = joblib.parallel_config(self.backend, n_jobs=self.workers, **options)
         except (ValueError, ImportError) as error:

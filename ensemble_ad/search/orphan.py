@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ensemble_ad.errors import Interrupted
 from ensemble_ad.search import lease
 from ensemble_ad.search.signals import like_ctrl_c
 
@@ -77,9 +78,10 @@ _watch: _Watch | None = None
 
 @contextmanager
 def ended_with(parent: Parent | None) -> Iterator[None]:
-    """The main thread's work, after which or in which this process ends if `parent` has; None is no crew's process.
+    """The main thread's work: if it is interrupted, or `parent` has ended, this process ends.
 
-    A cluster's worker runs tasks in other threads than the main one, and goes on without this crew.
+    A process that no crew has started (None) goes on, and so does a cluster's worker, which runs tasks in other threads
+    than the main one.
     """
     global _watch
     if parent is None or threading.current_thread() is not threading.main_thread():
@@ -92,5 +94,7 @@ def ended_with(parent: Parent | None) -> Iterator[None]:
         _watch.at_work.set()
         try:
             yield
+        except (KeyboardInterrupt, Interrupted):
+            os._exit(_EXIT_CODE)  # who sent the signal waits for the process, not for its result
         finally:
             _watch.at_work.clear()

@@ -121,7 +121,8 @@ def reading(studies: Path, url: str | None) -> Iterator[optuna.storages.RDBStora
     except Exception as error:
         raise _cannot_open(database, error) from None
     try:
-        yield backend
+        with _deletions(database):
+            yield backend
     except FAILURES as error:
         raise _cannot_open(database, error) from None
     finally:
@@ -146,12 +147,19 @@ def storage_failures(studies: Path, url: str | None) -> Iterator[None]:
 @contextmanager
 def _failures_of(database: Database) -> Iterator[None]:
     try:
-        yield
+        with _deletions(database):
+            yield
     except FAILURES as error:
         raise StorageError(
             f"the studies' database failed: {_cause(database, error)}; finished trials are kept, mend it and run the "
             "same command again"
         ) from None
+
+
+@contextmanager
+def _deletions(database: Database) -> Iterator[None]:
+    try:
+        yield
     except KeyError as error:
         if _GONE not in str(error):
             raise

@@ -16,7 +16,7 @@ from ensemble_ad.blend import exported as archive
 from ensemble_ad.blend.exported import MANIFEST, export_blend, import_blend
 from ensemble_ad.blend.forest import grow
 from ensemble_ad.blend.saved import load_blend
-from ensemble_ad.detect.scorer import check_probe
+from ensemble_ad.detect.probe import check_probe
 from ensemble_ad.errors import DataError, StorageError, UsageError
 from ensemble_ad.files.archive import Archive
 from ensemble_ad.files.json_file import read_json, write_json

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import optuna
 import pytest
@@ -17,6 +18,9 @@ def test_what_is_not_installed_or_not_there_is_said_in_a_line(run_ensad, studies
     result = run_ensad("dashboard", "--studies", "empty")
     assert result.exit_code == 2
     assert "there is no study in empty; run `ensad tune" in result.stderr
+    result = run_ensad("dashboard", "--storage", "sqlite:///none.db")
+    assert (result.exit_code, Path("none.db").exists()) == (4, False)
+    assert "is not there" in result.stderr
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
     result = run_ensad("dashboard")
     assert result.exit_code == 2

@@ -78,9 +78,9 @@ def states_in(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [(1,), (2,), (2, "--backend", "multiprocessing")])
 def test_a_signal_to_end_is_ctrl_c(start, tmp_path, number, workers):
-    command = start("--trials", 40, "--workers", workers)
+    command = start("--trials", 40, "--workers", *workers)
     command.wait_for(r"trial \d+ complete")
     os.kill(command.process.pid, number)
     command.all_end()
@@ -90,15 +90,16 @@ def test_a_signal_to_end_is_ctrl_c(start, tmp_path, number, workers):
     assert "run the same command to go on" in said
     kept = states_in(tmp_path).count("COMPLETE")
     assert 1 <= kept < 40
-    again = start("--trials", kept + 1, "--workers", workers)
+    again = start("--trials", kept + 1, "--workers", *workers)
     again.all_end(1)
     assert again.process.returncode == 0
     assert states_in(tmp_path).count("COMPLETE") >= kept + 1
 
 
 @pytest.mark.slow
-def test_workers_end_when_the_process_that_started_them_is_killed(start, tmp_path):
-    command = start("--trials", 40, "--workers", 2)
+@pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
+def test_workers_end_when_the_process_that_started_them_is_killed(start, tmp_path, backend):
+    command = start("--trials", 40, "--workers", 2, "--backend", backend)
     command.wait_for(r"trial \d+ complete")
     assert len(command.left()) >= 3
     command.process.kill()

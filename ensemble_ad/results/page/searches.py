@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,39 +42,46 @@ def searches(
             of_study.setdefault(member.info.trial.study, []).append(member)
     if not of_study:
         return (), []
-    stored, why = _stored(studies, url)
-    found, notes = [], [] if why is None else [why]
-    names = dict.fromkeys(of_study)
-    for name in list(names):
-        if name + _BOTH in stored:
-            names[name + _BOTH] = None
-            of_study.setdefault(name + _BOTH, of_study[name])
-            del names[name]
-    for name in names:
-        study = stored.get(name)
-        search = _of_members(name, of_study[name]) if study is None else _of_study(study, of_study[name], seed)
-        if search is not None:
-            found.append(search)
+    with _stored(studies, url) as (stored, why):
+        found, notes = [], [] if why is None else [why]
+        names = dict.fromkeys(of_study)
+        for name in list(names):
+            if name + _BOTH in stored:
+                names[name + _BOTH] = None
+                of_study.setdefault(name + _BOTH, of_study[name])
+                del names[name]
+        for name in names:
+            study = stored.get(name)
+            search = _of_members(name, of_study[name]) if study is None else _of_study(study, of_study[name], seed)
+            if search is not None:
+                found.append(search)
     return tuple(sorted(found, key=lambda search: (search.family, search.study))), notes
 
 
-def _stored(studies: Path, url: str | None) -> tuple[Mapping[str, "optuna.Study"], str | None]:
+@contextmanager
+def _stored(studies: Path, url: str | None) -> Iterator[tuple[Mapping[str, "optuna.Study"], str | None]]:
     """The storage's studies by name, or why there are none."""
     gone = "only finished trials are shown, without pruned ones and importance"
     if url is None and not studies_database(studies).exists():
-        return {}, f"the studies' database {studies_database(studies)} is not there: {gone}"
+        yield {}, f"the studies' database {studies_database(studies)} is not there: {gone}"
+        return
     import optuna
 
-    from ensemble_ad.search.storage import open_storage
+    from ensemble_ad.search.storage import reading
 
-    try:
-        backend = open_storage(studies, url).backend
-        return {name: optuna.load_study(study_name=name, storage=backend)
-                for name in optuna.get_all_study_names(storage=backend)}, None  # fmt: skip
-    except EnsadError as error:
-        return {}, f"{error}: {gone}"
-    except Exception as error:  # whatever a damaged database makes SQLAlchemy or Optuna say
-        return {}, f"the studies' database cannot be read ({type(error).__name__}): {gone}"
+    with ExitStack() as stack:
+        found: Mapping[str, optuna.Study] = {}
+        why = None
+        try:
+            backend = stack.enter_context(reading(studies, url))
+            if backend is not None:
+                names = optuna.get_all_study_names(storage=backend)
+                found = {name: optuna.load_study(study_name=name, storage=backend) for name in names}
+        except EnsadError as error:
+            why = f"{error}: {gone}"
+        except Exception as error:  # whatever a damaged database makes SQLAlchemy or Optuna say
+            why = f"the studies' database cannot be read ({type(error).__name__}): {gone}"
+        yield found, why
 
 
 def _of_study(study: "optuna.Study", members: Sequence[Member], seed: int) -> Search | None:
