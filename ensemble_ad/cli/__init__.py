@@ -119,7 +119,7 @@ class _Group(click.Group):
                 note(ctx, unknown_variables(self._options()) if has_variables() else ())
             return super().invoke(ctx)
         except click.BadParameter as error:
-            raise with_origin(error) from error
+            raise with_origin(error) from error.__cause__
         except EnsadError as error:
             raise _CleanExit(error, completed(ctx, str(error))) from error
         except OSError as error:

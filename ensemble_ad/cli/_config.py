@@ -69,7 +69,7 @@ def with_origin(error: click.BadParameter) -> click.BadParameter:
     if source == ParameterSource.DEFAULT_MAP:
         place = str(FILE)
     elif source == ParameterSource.ENVIRONMENT and error.param is not None:
-        place = next(variable for variable in error.param.envvar or () if os.environ.get(variable))
+        place = next((variable for variable in error.param.envvar or () if os.environ.get(variable)), None)
     if place is None:
         return error
     message = f"{error.message.rstrip('.')} (set by {place})."

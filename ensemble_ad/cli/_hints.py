@@ -31,7 +31,10 @@ class Hints:
             command: as it is typed; capitals stand for what is to be filled in.
             places: what else is known, by the option's parameter; what was typed goes before.
         """
-        words = shlex.split(command)
+        try:
+            words = shlex.split(command)
+        except ValueError:  # a stranger's text that looks like a command
+            return command
         following = self._following(words[1:])
         for param in following.params if following else ():
             if param.name not in _SHARED or not isinstance(param, click.Option) or set(param.opts) & set(words):

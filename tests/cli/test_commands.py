@@ -50,6 +50,14 @@ def test_help_says_what_a_command_does_with_an_example_that_is_one(run_ensad, pa
     assert {word for word in example.partition("\n\n")[0].split() if word.startswith("--")} <= flags
 
 
+def test_the_help_of_a_group_has_an_example_too(run_ensad):
+    groups = [name for name, command in main.commands.items() if isinstance(command, click.Group)]
+    assert groups
+    for name in groups:
+        assert f"Example:\n    ensad {name} " in run_ensad(name, "--help").stdout
+    assert "ensad submit" in run_ensad("--help").stdout
+
+
 @EVERY_COMMAND
 def test_every_command_and_every_option_has_a_help_text(path):
     command = COMMANDS[path]

@@ -152,6 +152,13 @@ def test_a_study_without_a_trial_is_advised_again_as_it_was_asked_for(run_ensad,
     assert hints(done.stderr) == ["ensad blend --members fcn --studies 'my studies'"]
 
 
+def test_a_text_that_only_looks_like_a_command_stays_as_it_is(run_ensad, studies, tmp_path):
+    (studies / "blends" / "both" / "blend.json").write_text("`ensad 'x`")
+    result = run_ensad("submit", "--studies", "studies")
+    assert result.exit_code == 4
+    assert result.stderr.count("\n") == 1
+
+
 def test_a_password_is_not_repeated(run_ensad, data):
     result = run_ensad(
         "tune", "--family", "fcn", "--timeout", "0", "--trials", "1", "--artifacts", "file:///tmp?password=secret",

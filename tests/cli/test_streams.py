@@ -27,10 +27,13 @@ COMMANDS = (
     "compare --format csv",
     "submit",
     "report --pictures 0",
-    "export both -o blend{number}.zip",
+    "export both -o blend.zip",
+    "import blend.zip --studies there",
+    "latent --member {key} --device cpu",
+    "demo --only-data --out demo",
     "score data/testingset.npy --alarm-rate 0.1 --device cpu",
     "score data/testingset.npy --alarm-rate 0.1 --device cpu --format json",
-    "import --template held_out{number}.csv",
+    "import --template held_out.csv",
 )
 # Runs commands in one process, each with standard streams of its own: a path, or nothing for a closed one.
 _RUN = """
@@ -86,7 +89,8 @@ def run_with(tmp_path):
     def run(*lines: str, out: str = "out.txt", err: str = "err.txt", encoding: str = "utf-8") -> list[Ran]:
         # Words have tabs between them where one of them holds a space.
         some = [line if "\t" in line else line.replace(" ", "\t") for line in lines]
-        lines = tuple(line.format(number=number) for number, line in enumerate(some))
+        key = next((path.name for path in tmp_path.glob("studies/members/fcn-*")), "")
+        lines = tuple(line.format(key=key) for line in some)
         command = [sys.executable, "-c", _RUN, "results.json", encoding, out, err, *lines]
         subprocess.run(command, cwd=tmp_path, check=True, stdin=subprocess.DEVNULL)
         ran = [Ran(*each) for each in json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))]
@@ -147,6 +151,12 @@ def test_a_pipe_that_is_closed_early_is_left_without_a_word(tmp_path, studies, c
 
 
 # Encodings
+
+
+@pytest.mark.slow
+def test_every_command_prints_where_the_encoding_is_the_poorest(run_with, data, studies):
+    assert [ran for ran in run_with(*COMMANDS, encoding="ascii") if ran.code != 0 or not ran.out] == []
+
 
 NAMES = ("猫.png", "ä b.png", "\N{GRINNING FACE}.png", "plain.png")
 
