@@ -5,6 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ensemble_ad.cli._config import FILE
+
 _OF_DATA = ("trainingset.npy", "testingset.npy", "train", "test", "sample_submission.csv", "labels.csv")
 
 
@@ -36,7 +38,7 @@ def check_output(output: Path, given: Mapping[str, Any]) -> None:
 
 def _inputs(given: Mapping[str, Any]) -> Iterator[Path]:
     """The files and folders of pictures that a command reads, there or not."""
-    yield Path("ensad.toml")
+    yield FILE
     for name, value in given.items():
         paths = [path for path in (value if isinstance(value, tuple) else (value,)) if isinstance(path, Path)]
         if name == "data":

@@ -83,17 +83,17 @@ def fits(value: Any, kind: Any) -> bool:
     """Whether a JSON value is of a kind: a type or several, a function that says so, or a dict of kinds by name."""
     if isinstance(kind, dict):
         return isinstance(value, dict) and all(name in value and fits(value[name], kind[name]) for name in kind)
-    return isinstance(value, kind) if isinstance(kind, type | tuple) else bool(kind(value))
+    return isinstance(value, kind) if isinstance(kind, (type, tuple)) else bool(kind(value))
 
 
 def is_number(value: Any) -> bool:
     """Whether a JSON value is a number that arithmetic takes: squares and sums of such numbers stay finite."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
+    return type(value) in (float, int) and -_LARGEST <= value <= _LARGEST  # a bool is none
 
 
 def is_count(value: Any) -> bool:
     """Whether a JSON value is a whole number of 0 or more that a float holds exactly."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_COUNTED
+    return type(value) is int and 0 <= value <= _MOST_COUNTED
 
 
 def json_hash(value: Any) -> str:

@@ -3,6 +3,7 @@
 Nothing outside of that folder is touched before everything in it is verified.
 """
 
+import secrets
 import shutil
 import zipfile
 from contextlib import suppress
@@ -98,5 +99,5 @@ def _sizes(record: DataRecord) -> tuple[object, ...]:
 def _take_away(path: Path) -> None:
     """Remove a file or folder; a folder is hidden first, so that nobody finds half of it."""
     with suppress(OSError):
-        hidden = path.rename(path.with_name(f".{path.name}.removed.part"))
+        hidden = path.rename(path.with_name(f".{path.name}.{secrets.token_hex(4)}.part"))
         shutil.rmtree(hidden) if hidden.is_dir() else hidden.unlink()
