@@ -8,7 +8,17 @@ from numpy.typing import ArrayLike
 
 from ensemble_ad.blend.methods import AUTO, Method, find_method
 from ensemble_ad.errors import DataError, UsageError
-from ensemble_ad.statistics.arrays import Bools, Floats, Floats64, as_floats, as_labels
+from ensemble_ad.statistics.arrays import (
+    Bools,
+    Floats,
+    Floats64,
+    as_floats,
+    as_labels,
+    check_paired,
+    column_names,
+    in_order,
+    unnamed,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +64,18 @@ def check_request(
     Raises:
         DataError, UsageError: as for `blend_scores`.
     """
-    low, high = _table(reference, "reference"), _table(test, "test")
+    known = column_names(reference) or column_names(test)
+    low, high = (
+        _table(side if known is None else in_order(side, known, name), name)
+        for side, name in ((reference, "reference"), (test, "test"))
+    )
     columns = low.shape[1]
     if columns != high.shape[1]:
         raise DataError(
             "reference and test have to have the same members in columns, "
             f"got {columns} and {high.shape[1]}: score both with the same members"
         )
-    called = _names(names, columns)
+    called = _names(known if names is None else names, columns)
     _check_finite(low, "reference", called)
     _check_finite(high, "test", called)
     given = None if weights is None else _weights(weights, columns)
@@ -73,6 +87,8 @@ def check_request(
         raise UsageError(f"the anomaly share lies between 0 and 1, got {anomaly_share}: pass for example 0.5")
     if label is not None and method != "labels":
         raise UsageError(f"labels go with the method 'labels', got {method!r}: nothing else may see them")
+    if label is not None:
+        check_paired(label, test, "label and test")
     flags = None if label is None else as_labels(label, len(high))
     if method == AUTO and normaliser is not None:
         raise UsageError(f"'auto' chooses its normalisers, got {normaliser!r}: name a method or drop the normaliser")
@@ -99,7 +115,7 @@ def _table(values: ArrayLike, name: str) -> Floats:
 
 
 def _names(names: Sequence[str] | None, columns: int) -> tuple[str, ...]:
-    called = tuple(f"member {i}" for i in range(columns)) if names is None else tuple(str(name) for name in names)
+    called = unnamed(columns) if names is None else tuple(str(name) for name in names)
     if len(called) != columns:
         raise DataError(f"names has to hold one name a member, got {len(called)} for {columns} members: align them")
     return called

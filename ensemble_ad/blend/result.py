@@ -13,7 +13,7 @@ from ensemble_ad.blend.normalise import FrozenNormaliser
 from ensemble_ad.blend.rule import Part, total_score
 from ensemble_ad.errors import DataError
 from ensemble_ad.statistics import Estimate
-from ensemble_ad.statistics.arrays import Floats, Floats64
+from ensemble_ad.statistics.arrays import Floats, Floats64, as_floats, in_order, unnamed
 
 _FORMAT = 1
 _FOREST_ARRAYS = ("feature", "threshold", "child", "value", "importance")
@@ -46,15 +46,18 @@ class Blend:
     parts: tuple[Part, ...] = field(repr=False, default=())
 
     def score(self, new: ArrayLike) -> Floats64:
-        """Scores (r,) of new rows (r, m), members in the same order; a row's score depends on that row alone.
+        """Scores (r,) of new rows (r, m); a row's score depends on that row alone.
+
+        Columns are members in the same order; those of a DataFrame are taken by their names, where the blend has names.
 
         The rows that the blend was made of get the scores that they have in it; where there are more than 50,000 of
         them, to 1e-3 of the scores' spread, since only some of the ranks are then kept.
 
         Raises:
-            DataError: for another number of columns, or values that are not finite.
+            DataError: for another number of columns, other names, or values that are masked or not finite.
         """
-        rows = np.asarray(new)
+        named = self.names != unnamed(len(self.names))
+        rows = as_floats(in_order(new, self.names, "new rows") if named else new, "new rows")
         if rows.ndim != 2 or rows.shape[1] != len(self.weights):
             raise DataError(
                 f"new rows have to hold the blend's {len(self.weights)} members in columns, got shape {rows.shape}: "

@@ -36,8 +36,10 @@ def as_floats(values: ArrayLike, name: str) -> Floats:
     """`values` as an array of float32 where they are that, else of float64.
 
     Raises:
-        DataError: if they are no numbers.
+        DataError: if they are no numbers, or some of them are masked: what lies under a mask is no score.
     """
+    if np.ma.is_masked(values):
+        raise DataError(f"{name} has masked values: drop those images or members, or fill them with .filled(...)")
     array = np.asarray(values)
     if array.dtype not in (np.float32, np.float64):
         try:
@@ -47,12 +49,58 @@ def as_floats(values: ArrayLike, name: str) -> Floats:
     return array
 
 
+def column_names(values: object) -> tuple[str, ...] | None:
+    """The names of a DataFrame's columns (pandas, polars); None of an array, or where they are not all text."""
+    names = getattr(values, "columns", None)
+    if names is None or not hasattr(values, "to_numpy"):
+        return None
+    found = tuple(names)
+    return found if found and all(isinstance(name, str) for name in found) else None
+
+
+def unnamed(columns: int) -> tuple[str, ...]:
+    """The names of members that nobody has named."""
+    return tuple(f"member {i}" for i in range(columns))
+
+
+def in_order(values: ArrayLike, order: tuple[str, ...], name: str) -> ArrayLike:
+    """`values` with its columns in that order, by their names; arrays, which have none, as they are.
+
+    Raises:
+        DataError: if a DataFrame's columns are others, or one of them twice.
+    """
+    there = column_names(values)
+    if there is None:
+        return values
+    if len(set(there)) < len(there) or set(there) != set(order):
+        differ = sorted(set(there) ^ set(order)) or sorted({each for each in there if there.count(each) > 1})
+        raise DataError(
+            f"{name} has to have the columns {', '.join(order[:5])}{', ...' if len(order) > 5 else ''}, each once, but "
+            f"{', '.join(differ[:3])} differ: select them, or pass .to_numpy() where they are in order"
+        )
+    array: NDArray[np.generic] = values.to_numpy()  # type: ignore[union-attr]
+    return array[:, [there.index(each) for each in order]]
+
+
+def check_paired(first: object, second: object, names: str) -> None:
+    """Refuse two pandas objects whose rows belong together and are in another order.
+
+    Raises:
+        DataError: if both have an index, and the two differ.
+    """
+    indexes = [getattr(each, "index", None) for each in (first, second) if hasattr(each, "iloc")]
+    if len(indexes) == 2 and not indexes[0].equals(indexes[1]):  # type: ignore[union-attr]
+        raise DataError(f"{names} have different indexes: bring one into the other's order with .loc, or drop them")
+
+
 def as_labels(values: ArrayLike, length: int) -> Bools:
     """Labels of `length` images as booleans (True = anomaly), both classes present.
 
     Raises:
         DataError: for a wrong shape, another length, values other than 0 and 1, or one class only.
     """
+    if np.ma.is_masked(values):
+        raise DataError("labels have masked values: leave those images out of labels and scores")
     array = np.asarray(values)
     if array.ndim != 1:
         raise DataError(f"labels have to have 1 dimension, got shape {array.shape}: pass one 0 or 1 an image")

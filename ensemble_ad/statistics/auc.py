@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ensemble_ad.errors import DataError
-from ensemble_ad.statistics.arrays import Bools, Floats, Floats64, as_labels, as_scores
+from ensemble_ad.statistics.arrays import Bools, Floats, Floats64, as_labels, as_scores, check_paired
 from ensemble_ad.statistics.estimate import Comparison, Estimate, probability_estimate, two_sided_quantile
 from ensemble_ad.statistics.ranks import CHUNK_NUMBERS, placement_moments, placements
 
@@ -60,6 +60,7 @@ def auc(label: ArrayLike, score: ArrayLike, level: float = 0.95) -> Estimate:
     >>> print(auc([0, 0, 0, 0, 1, 1, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.4, 0.5, 0.7, 0.8]))
     0.875 [0.345, 0.989]
     """
+    check_paired(label, score, "label and score")
     values = as_scores(score, "score", 1)
     flags = as_labels(label, len(values))
     return separation(values[~flags], values[flags], level)
@@ -99,6 +100,7 @@ def auc_many(label: ArrayLike, scores: ArrayLike) -> AucColumns:
     Raises:
         DataError: as for `auc`; for a NaN the message names its column.
     """
+    check_paired(label, scores, "label and scores")
     table = as_scores(scores, "scores", 2)
     flags = as_labels(label, len(table))
     return _many(table.shape[1], int((~flags).sum()), int(flags.sum()), _by_label(table, flags))
@@ -161,6 +163,8 @@ def compare_auc(label: ArrayLike, a: ArrayLike, b: ArrayLike, level: float = 0.9
     >>> print(compare_auc(label, [1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 6, 4, 5, 7, 8]))
     +0.125 [-0.158, +0.408], p = 0.39
     """
+    for other, names in ((a, "label and a"), (b, "label and b")):
+        check_paired(label, other, names)
     first, second = as_scores(a, "a", 1), as_scores(b, "b", 1)
     if len(first) != len(second):
         raise DataError(f"a and b have to have one length, got {len(first)} and {len(second)}: align them by id")

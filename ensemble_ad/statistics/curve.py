@@ -4,11 +4,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.statistics.arrays import Floats64, as_labels, as_scores
+from ensemble_ad.statistics.arrays import Floats64, as_labels, as_scores, check_paired
 
 
 def roc_counts(label: ArrayLike, score: ArrayLike) -> tuple[Floats64, Floats64]:
     """Counts of false and of true positives at each distinct threshold, from high to low; both (t + 1,), 0 first."""
+    check_paired(label, score, "label and score")
     values = as_scores(score, "score", 1)
     flags = as_labels(label, len(values))
     order = np.argsort(values)[::-1]  # the order within a group of ties does not matter

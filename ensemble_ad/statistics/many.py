@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ensemble_ad.errors import DataError
-from ensemble_ad.statistics.arrays import Bools, Floats64, as_labels, as_scores
+from ensemble_ad.statistics.arrays import Bools, Floats64, as_labels, as_scores, check_paired
 from ensemble_ad.statistics.auc import auc_many, paired_differences, two_sided_p
 from ensemble_ad.statistics.estimate import Estimate, two_sided_quantile
 
@@ -77,6 +77,7 @@ def compare_to_best(label: ArrayLike, scores: ArrayLike, level: float = 0.95) ->
         DataError: as for `auc`.
         UsageError: unless 0 < level < 1.
     """
+    check_paired(label, scores, "label and scores")
     table = as_scores(scores, "scores", 2)
     flags = as_labels(label, len(table))
     two_sided_quantile(level)  # refuses a level that is none

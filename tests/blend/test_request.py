@@ -1,10 +1,12 @@
 """Bad input is refused before anything is fitted."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.errors import DataError, UsageError
+from ensemble_ad.statistics import auc, compare_auc
 
 
 @pytest.mark.parametrize(
@@ -45,3 +47,74 @@ def test_scores_that_are_not_finite_name_the_member(members, names, bad):
         blend.score(test)
     with pytest.raises(DataError, match="8 members"):
         blend.score(test[:, :3])
+
+
+# DataFrames and masks: what belongs together is found by its name, or refused
+
+
+@pytest.fixture
+def frames():
+    """Two named members of very unlike worth, as (reference, test) DataFrames, and the labels."""
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], [300, 100])
+    good, bad = rng.normal(size=400) + 3 * label, rng.normal(size=400)
+    reference = pd.DataFrame({"good": rng.normal(size=300), "bad": 1000 * rng.normal(size=300)})
+    return reference, pd.DataFrame({"good": good, "bad": 1000 * bad}), label
+
+
+@pytest.mark.parametrize("method", ["auto", "mean"])
+def test_a_frames_columns_are_taken_by_their_names(frames, method):
+    reference, test, _ = frames
+    blend = blend_scores(reference, test, method=method)
+    turned = blend_scores(reference, test[["bad", "good"]], method=method)
+    assert blend.names == turned.names == ("good", "bad")
+    np.testing.assert_array_equal(turned.scores, blend.scores)
+    np.testing.assert_array_equal(blend.score(test[["bad", "good"]]), blend.score(test.to_numpy()))
+
+
+def test_an_array_beside_a_frame_is_taken_as_it_stands(frames):
+    reference, test, _ = frames
+    np.testing.assert_array_equal(
+        blend_scores(reference, test.to_numpy()).scores, blend_scores(reference.to_numpy(), test.to_numpy()).scores
+    )
+
+
+@pytest.mark.parametrize("columns", [["good"], ["good", "other"], ["good", "good"], ["good", "bad", "more"]], ids=str)
+def test_other_columns_are_refused_by_name(frames, columns):
+    reference, test, _ = frames
+    other = pd.DataFrame(np.ones((5, len(columns))), columns=columns)
+    with pytest.raises(DataError, match=r"test has to have the columns good, bad, each once, but"):
+        blend_scores(reference, other)
+    with pytest.raises(DataError, match=r"new rows has to have the columns good, bad, each once, but"):
+        blend_scores(reference, test).score(other)
+
+
+def test_names_that_are_numbers_name_nothing(frames):
+    reference, test, _ = (pd.DataFrame(np.asarray(each)) for each in frames)
+    assert blend_scores(reference, test[[1, 0]]).names == ("member 0", "member 1")
+
+
+def test_what_lies_under_a_mask_is_no_score(frames):
+    reference, test, _ = (np.asarray(each) for each in frames)
+    hidden = np.ma.masked_greater(test, 3.0)
+    for arguments in ((hidden, test), (reference, hidden)):
+        with pytest.raises(DataError, match="masked values"):
+            blend_scores(*arguments)
+    with pytest.raises(DataError, match="masked values"):
+        blend_scores(reference, test).score(hidden)
+    bare = np.ma.masked_array(test, mask=False)
+    np.testing.assert_array_equal(blend_scores(reference, bare).scores, blend_scores(reference, test).scores)
+
+
+def test_rows_that_belong_together_and_are_in_another_order_are_refused(frames):
+    _, test, label = frames
+    labels = pd.Series(label)
+    shuffled = test.sample(frac=1.0, random_state=0)
+    for use in (
+        lambda: auc(labels, shuffled["good"]),
+        lambda: compare_auc(labels, test["good"], shuffled["bad"]),
+        lambda: blend_scores(test[label == 0], shuffled, method="labels", label=labels),
+    ):
+        with pytest.raises(DataError, match="different indexes"):
+            use()
+    assert auc(labels.loc[shuffled.index], shuffled["good"]).value == auc(label, test["good"]).value
