@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ensemble_ad.data.images import Images, ImageSet
+from ensemble_ad.data.images import FileState, Images, ImageSet
 from ensemble_ad.data.npy import open_array
 from ensemble_ad.data.pictures import open_folder
 from ensemble_ad.errors import DataError
@@ -40,6 +40,15 @@ class Dataset:
     def fingerprint(self) -> str:
         """Hash of both sets, another for any changed pixel; members of different fingerprints never mix."""
         return json_hash([self.train.fingerprint, self.test.fingerprint])
+
+    def check_unchanged(self) -> None:
+        """Refuse images that have changed since they were opened; see `ImageSet.check_unchanged`.
+
+        Raises:
+            DataError: if they have.
+        """
+        self.train.check_unchanged()
+        self.test.check_unchanged()
 
     @property
     def is_grey(self) -> bool:
@@ -88,8 +97,9 @@ def open_images(data: Path, names: tuple[str, str], image_cache: Path) -> ImageS
     """
     array, folder = (data / name for name in names)
     if array.exists():
+        state = FileState.of(array)
         images = open_array(array)
-        return ImageSet(images=images, ids=tuple(map(str, range(len(images)))), source=array)
+        return ImageSet(images=images, ids=tuple(map(str, range(len(images)))), source=array, file=state)
     return open_folder(folder, image_cache) if folder.is_dir() else None
 
 

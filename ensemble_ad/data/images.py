@@ -2,10 +2,11 @@
 
 import hashlib
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,24 @@ ChannelsFirst = tuple[int, int, int]
 """(channels, height, width) of an image as a model takes it."""
 
 
+class FileState(NamedTuple):
+    """By what a file is known again: where it lies, its bytes, and when its content last changed, in ns."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self | None:
+        """The state of a file; None where there is none."""
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
     """Images of one size.
@@ -32,27 +51,70 @@ class ImageSet:
         images: uint8 (N, side, side, C) with C of 1 or 3, often a read-only memory map.
         ids: N distinct names, the ones a submission uses.
         source: file or folder that they came from, for messages.
+        file: what the system said of the file under a memory map when it was opened; None of arrays in memory.
     """
 
     images: Images
     ids: tuple[str, ...]
     source: Path
+    file: FileState | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
+    def check_unchanged(self) -> None:
+        """Refuse a file that was replaced, cut off or written into since it was opened: its pixels would be others.
+
+        Where only its time is another, the pixels decide.
+
+        Raises:
+            DataError: if it has changed.
+        """
+        if self.file is None:
+            return
+        now = FileState.of(self.source)
+        if now == self.file:
+            return
+        same_file = now is not None and now[:3] == self.file[:3]
+        if not same_file or _fingerprint(blocks(self.images), self.images.shape) != self.fingerprint:
+            raise DataError(
+                f"{self.source} has changed since it was read; put the old images back, or run the command again: what "
+                "was made of the old ones is kept, and changed images are another data set"
+            )
+
+    def checked_blocks(self) -> Iterator[Images]:
+        """As `blocks`, of all images; in the end they are known to have been those of the fingerprint.
+
+        Raises:
+            DataError: at the end, if they were not.
+        """
+        digest = _digest(self.images.shape)
+        for block in blocks(self.images):
+            digest.update(block.data)
+            yield block
+        if digest.hexdigest() != self.fingerprint:
+            raise DataError(f"{self.source} has changed while it was read; run the command again")
+
     @cached_property
     def fingerprint(self) -> str:
         """BLAKE2b-128 of shape and pixels: equal images have it wherever they lie and however they are stored."""
-        digest = hashlib.blake2b(repr(self.images.shape).encode(), digest_size=16)
-        for block in blocks(self.images):
-            digest.update(block.data)
-        return digest.hexdigest()
+        return _fingerprint(blocks(self.images), self.images.shape)
 
     @cached_property
     def is_grey(self) -> bool:
         """Whether every pixel's channels are equal, so that one channel holds everything."""
         return self.images.shape[3] == 1 or all(bool((block == block[..., :1]).all()) for block in blocks(self.images))
+
+
+def _digest(shape: tuple[int, ...]) -> "hashlib.blake2b":
+    return hashlib.blake2b(repr(shape).encode(), digest_size=16)
+
+
+def _fingerprint(runs: Iterable[Images], shape: tuple[int, ...]) -> str:
+    digest = _digest(shape)
+    for run in runs:
+        digest.update(run.data)
+    return digest.hexdigest()
 
 
 def blocks(images: Images) -> Iterator[Images]:

@@ -23,6 +23,8 @@ def open_array(path: Path) -> Images:
     Raises:
         DataError: for a Git-LFS pointer, pickled objects, a cut-off file, or images that `checked_images` refuses.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise DataError(f"{path} must be a .npy file, but is none; a pipe or device cannot be read twice")
     try:
         with path.open("rb") as file:
             head = file.read(64)

@@ -1,5 +1,6 @@
 """Pictures in any of Pillow's formats: single ones, and folders of them."""
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,13 @@ from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.files.whole import file_hash
 
 _DECODED = 256
+FORMATS = (
+    "PNG", "JPEG", "MPO", "JPEG2000", "TIFF", "WEBP", "AVIF", "GIF", "BMP", "DIB", "PPM", "TGA", "PCX", "SGI", "QOI",
+    "ICO",
+)  # fmt: skip
+"""Pillow's names of the formats that are taken: those that Pillow decodes itself, and no other program runs for."""
+MOST_PIXELS = 1 << 24
+"""The most pixels of a picture; a larger one is refused by its header, before memory is taken for it."""
 _GREY = ("1", "L", "LA")
 
 
@@ -43,7 +51,7 @@ def pictures_below(folder: Path) -> Iterator[Path]:
     """
     from PIL import Image
 
-    known = Image.registered_extensions()
+    known = {ending for ending, kind in Image.registered_extensions().items() if kind in FORMATS}
     for place, folders, files in os.walk(folder):
         folders.sort()
         yield from (Path(place, name) for name in sorted(files) if Path(name).suffix.lower() in known)
@@ -66,7 +74,9 @@ def read_picture(path: Path) -> Images:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_taken()) as image:
+            if math.prod(image.size) > MOST_PIXELS:
+                raise ValueError(f"{image.width}x{image.height} pixels, more than {MOST_PIXELS}; shrink it")
             if image.mode in ("I", "F") or image.mode.startswith("I;16"):
                 raise ValueError("more than 8 bits a channel; convert it to 8 bits")
             upright = ImageOps.exif_transpose(image)
@@ -76,12 +86,20 @@ def read_picture(path: Path) -> Images:
         raise DataError(f"{path} cannot be read as an image ({why}); mend or remove it") from error
 
 
+def _taken() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow opens by that name."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
 def _has_colour(path: Path) -> bool:
     """Whether `read_picture` gives three channels; only the picture's header is read, and False if even that fails."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_taken()) as image:
             return image.mode not in _GREY
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
         return False

@@ -7,7 +7,7 @@ that Pillow and torchvision call "bilinear".
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -136,13 +136,19 @@ def apply(images: Images, preprocess: Preprocess) -> Images:
     return result
 
 
-def applied(images: Images, preprocess: Preprocess) -> Iterator[Images]:
-    """What `apply` gives, in blocks of images, so that only one block is held."""
+def applied(images: Images, preprocess: Preprocess, runs: Iterable[Images] | None = None) -> Iterator[Images]:
+    """What `apply` gives, in blocks of images, so that only one block is held.
+
+    Args:
+        images: the images.
+        preprocess: what happens to them.
+        runs: the images in blocks; None makes them.
+    """
     side, channels = images.shape[1], preprocess.channels
     resizes = replace(preprocess, channels=images.shape[3]).changes(images)
     rows = resize_matrix(side, preprocess.crop[0], preprocess.size[0], preprocess.via)
     columns = resize_matrix(side, preprocess.crop[1], preprocess.size[1], preprocess.via)
-    for block in blocks(images):
+    for block in blocks(images) if runs is None else runs:
         if channels < block.shape[3]:
             block = np.ascontiguousarray(block[..., :1])
         resized = _resized(block, rows, columns) if resizes else block
@@ -207,6 +213,7 @@ def cached(image_set: ImageSet, preprocess: Preprocess, folder: Path) -> Images:
 
     Raises:
         StorageError: if the folder cannot be written to.
+        DataError: if the images have changed since their fingerprint was taken; then nothing is kept.
     """
     images = image_set.images
     if not preprocess.changes(images):
@@ -214,7 +221,7 @@ def cached(image_set: ImageSet, preprocess: Preprocess, folder: Path) -> Images:
     key = json_hash([image_set.fingerprint, preprocess.as_json(), _PIXELS])
     path = folder / f"preprocessed-{key}.npy"
     shape = (len(images), *preprocess.size, preprocess.channels)
-    opened = keep_blocks(path, lambda: (shape, applied(images, preprocess)))
+    opened = keep_blocks(path, lambda: (shape, applied(images, preprocess, image_set.checked_blocks())))
     with clear_errors(path, "write"):
         os.utime(path)
     return opened

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import optuna
 from optuna.trial import TrialState
 
-from ensemble_ad.errors import DivergedError, EnsadError, StorageError, in_one_line
+from ensemble_ad.errors import DataError, DivergedError, EnsadError, StorageError, in_one_line
 from ensemble_ad.members.info import TrialInfo
 from ensemble_ad.members.objectives import Judgement
 from ensemble_ad.members.store import discard_damaged, has_member
@@ -139,8 +139,8 @@ class Worker:
         if isinstance(error, optuna.exceptions.UpdateFinishedTrialError):
             # This machine was silent for so long, asleep perhaps, that another worker has taken the trial over.
             return _Outcome("lost")
-        if isinstance(error, StorageError | OSError):
-            # The trial is queued again, once what is wrong is mended.
+        if isinstance(error, StorageError | DataError | OSError):
+            # A full disk, images that have changed, ...: the trial is queued again, once what is wrong is mended.
             self._fail(trial, TrialNotes(stopped=str(error)))
             raise error
         if isinstance(error, FAILURES):

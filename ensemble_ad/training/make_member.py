@@ -100,6 +100,7 @@ def fit_member(
         checkpoint.remove()
         return load_member(studies, recipe.key)
     kind = family(recipe.family)
+    dataset.check_unchanged()
     try:
         kind.check_shape(recipe.preprocess.shape)
         check_objective(recipe.objective, kind, len(dataset.test))
@@ -109,6 +110,7 @@ def fit_member(
         judge = Judge(objective(recipe.objective), recipe, images, judged_by, after_epoch, resumed)
         trained = _trained(recipe, judge, _Keeper(checkpoint=checkpoint, judge=judge), device)
         info = replace(trained.info, trial=trial, preset=preset)
+        dataset.check_unchanged()  # scores may have been read off the file
         member = save_member(
             studies,
             info,

@@ -1,12 +1,14 @@
 """Folders of pictures: every form that is accepted, what is refused, and that they are decoded once."""
 
+import subprocess
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from ensemble_ad.data import pictures as module
 from ensemble_ad.data.npy import open_array
-from ensemble_ad.data.pictures import open_folder
+from ensemble_ad.data.pictures import open_folder, read_picture
 from ensemble_ad.errors import DataError
 
 _LFS_POINTER = "version https://git-lfs.github.com/spec/v1\n"
@@ -158,3 +160,17 @@ def test_a_picture_is_turned_as_its_camera_says(tmp_path, photos):
     picture.save(tmp_path / "pictures" / "a.png", exif=exif)
     read = open_folder(tmp_path / "pictures", tmp_path / "cache").images[0]
     np.testing.assert_array_equal(read, np.asarray(picture)[::-1, ::-1])
+
+
+def test_a_huge_picture_is_refused_by_its_header(tmp_path, monkeypatch):
+    Image.new("L", (5_000, 5_000)).save(tmp_path / "huge.png")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("it was decoded"))
+    with pytest.raises(DataError, match="5000x5000 pixels, more than 16777216; shrink it"):
+        read_picture(tmp_path / "huge.png")
+
+
+def test_no_other_program_is_started_for_a_picture(tmp_path, monkeypatch):
+    (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\nshowpage\n")
+    monkeypatch.setattr(subprocess, "Popen", lambda *arguments, **_: pytest.fail(f"{arguments} was started"))
+    with pytest.raises(DataError, match=r"x.png cannot be read as an image"):
+        read_picture(tmp_path / "x.png")

@@ -11,6 +11,7 @@ from ensemble_ad import statistics
 from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.data.split import REFERENCE_LEAST, split_rows
+from ensemble_ad.errors import DataError
 from ensemble_ad.families import FAMILIES
 from ensemble_ad.families.cnn import CnnArchitecture
 from ensemble_ad.families.contrast import ContrastArchitecture
@@ -243,3 +244,20 @@ def test_a_transductive_member_is_marked_and_other_members_are_not(dataset, reci
     recipe = replace(recipe, family="contrast", architecture=SMALL["contrast"])
     marked = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
     assert (plain.info.transductive, marked.info.transductive) == (False, True)
+
+
+def test_images_that_change_while_a_model_is_trained_make_no_member(data, recipe, tmp_path):
+    dataset = load_dataset(data, image_cache=tmp_path / "images")
+    turned = np.load(data / "testingset.npy")[::-1].copy()
+
+    def change(epoch, judgement):
+        with (data / "testingset.npy").open("r+b") as file:
+            file.seek(-turned.nbytes, 2)
+            file.write(turned.tobytes())
+
+    fit = {"studies": tmp_path / "studies", "device": CPU}
+    with pytest.raises(DataError, match=r"testingset.npy has changed since it was read"):
+        fit_member(dataset, recipe, **fit, after_epoch=change)
+    assert list_members(tmp_path / "studies")[0] == []
+    with pytest.raises(DataError, match="has changed since it was read"):
+        fit_member(dataset, recipe, **fit)
