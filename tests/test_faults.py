@@ -15,7 +15,7 @@ import optuna
 import pytest
 
 import ensemble_ad as ea
-from ensemble_ad.blend import saved as saved_blend
+from ensemble_ad.blend import saved
 from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.detect.score_file import write_csv
 from ensemble_ad.errors import DataError, EnsadError, StorageError
@@ -325,14 +325,14 @@ def test_with_a_clock_set_back_the_last_blend_is_still_the_one_handed_in(run_ens
             return datetime.now(tz) + timedelta(days=days)
 
     with monkeypatch.context() as patch:
-        patch.setattr(saved_blend, "datetime", Jumped)
+        patch.setattr(saved, "datetime", Jumped)
         assert run_ensad("blend", "--members", "fcn", "--name", "jumped").exit_code == 0
     assert "-jumped.csv" in run_ensad("submit").stdout
     assert run_ensad("blend", "--members", "resnet", "--name", "after").exit_code == 0
     assert "-after.csv" in run_ensad("submit").stdout
     assert run_ensad("blend", "--members", "fcn", "--name", "jumped").exit_code == 0
     assert "-jumped" in run_ensad("submit").stdout
-    times = [datetime.fromisoformat(blend.info.blended) for blend in saved_blend.list_blends(studies)[0]]
+    times = [datetime.fromisoformat(blend.info.blended) for blend in saved.list_blends(studies)[0]]
     assert times == sorted(set(times))
     assert all(time.tzinfo == UTC for time in times)
 

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ensemble_ad.blend import Blend, alarm
-from ensemble_ad.blend import saved as saved_blend
+from ensemble_ad.blend import Blend, alarm, saved
 from ensemble_ad.blend.columns import reference_scores, stacked
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.data.images import Images, ImageShape
@@ -201,7 +200,7 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
         StorageError: if the blend or a member is missing or damaged.
     """
     studies = at_home(studies)
-    blend = saved_blend.latest_blend(studies) if name is None else saved_blend.load_blend(studies, name)
+    blend = saved.latest_blend(studies) if name is None else saved.load_blend(studies, name)
     rule = blend.rule()
     place = choose_device(device)
     names = [column.partition("/") for column in rule.names]
