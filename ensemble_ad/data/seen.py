@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from ensemble_ad.data.images import Images
+from ensemble_ad.data.images import Images, give_back
 from ensemble_ad.files.json_file import fits
 from ensemble_ad.statistics.arrays import Bools, Floats64
 
@@ -62,7 +62,10 @@ class Seen:
     def of(cls, images: Images) -> Self:
         """What uint8 (n, H, W, C) look like; 2,048 of them at most are looked at, evenly spread."""
         rows = np.unique(np.linspace(0, len(images) - 1, _LOOKED_AT).astype(int))
-        parts = [_looks(images[rows[start : start + _BLOCK]]) for start in range(0, len(rows), _BLOCK)]
+        parts = []
+        for start in range(0, len(rows), _BLOCK):
+            parts.append(_looks(images[rows[start : start + _BLOCK]]))
+            give_back(images)  # the system maps what lies around each image too
         brightness, contrast, grey = (np.concatenate(part) for part in zip(*parts, strict=True))
         return cls(
             darkest=float(brightness.min()),
