@@ -59,6 +59,14 @@ class DataRecord:
             seen=Seen.of(dataset.train.images),
         )
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder that it was read from, if it is there and may be looked into; a stranger's is on another machine."""
+        try:
+            return Path(self.source) if Path(self.source).is_dir() else None
+        except OSError:
+            return None
+
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         seen = None if self.seen is None else self.seen.to_json()

@@ -13,6 +13,7 @@ from ensemble_ad.members.measured import MEASURED, Measured, Objectives, UnfitEr
 
 FORMAT = 1
 _COLUMN = re.compile(r"[A-Za-z0-9_.+-]{1,100}")
+_LONGEST = 300
 _CHECKSUM = re.compile(r"[0-9a-f]{32}")
 _KINDS: dict[str, Any] = {
     "recipe": {
@@ -282,10 +283,16 @@ def _chosen(objective: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _trial(value: Mapping[str, Any]) -> TrialInfo:
-    parameters = value.get("parameters")
-    return TrialInfo(
-        study=value["study"], number=value["number"], parameters=parameters if isinstance(parameters, dict) else {}
-    )
+    parameters = value.get("parameters") or {}
+    if not isinstance(parameters, dict) or not all(is_text(n) and _is_drawn(x) for n, x in parameters.items()):
+        raise UnfitError("trial")
+    return TrialInfo(study=value["study"], number=value["number"], parameters=parameters)
+
+
+def _is_drawn(value: Any) -> bool:
+    """Whether a study can have drawn a value: a number, a short text, a bool or None."""
+    text = isinstance(value, str) and is_text(value) and len(value) < _LONGEST
+    return text or value is None or isinstance(value, bool) or is_number(value)
 
 
 def _unfit(value: Mapping[str, Any]) -> list[str]:
@@ -334,7 +341,7 @@ def _is_plain(value: Mapping[str, Any]) -> bool:
     seed = recipe["training"].get("seed")
     counts = (recipe.get("version"), recipe.get("subset"), abs(seed) if isinstance(seed, int) else seed, *size)
     return (
-        all(text is None or (isinstance(text, str) and is_text(text) and len(text) < 300) for text in texts)
+        all(text is None or (isinstance(text, str) and is_text(text) and len(text) < _LONGEST) for text in texts)
         and (len(crop), len(size)) == (1, 1)
         and (crop[0] is None or is_number(crop[0]))
         and is_number(objective.get("standard_error", 0.0))

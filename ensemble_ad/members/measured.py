@@ -95,7 +95,9 @@ class Objectives:
             raise UnfitError("objectives")
         numbers = known["synthetic"]["kinds"].values() if "synthetic" in known else ()
         names = [*known.get("implausible", ()), *known.get("synthetic", {}).get("kinds", ())]
-        if not all(map(is_number, numbers)) or not all(isinstance(name, str) and is_text(name) for name in names):
+        if not all(is_number(number) and 0 <= number <= 1 for number in numbers) or not all(
+            isinstance(name, str) and is_text(name) for name in names
+        ):
             raise UnfitError("objectives")
         return cls(
             separation=Measured.from_json(known["separation"]) if "separation" in known else None,

@@ -43,7 +43,7 @@ def find_images(
         changed: how the images in the data folder differ from them; None if they do not.
     """
     why = ""
-    for folder in dict.fromkeys((data, Path(record.source))):
+    for folder in dict.fromkeys((data, record.folder or data)):
         found = changed if folder == data else difference(folder, studies, record, "this blend")
         if found is None:
             try:
