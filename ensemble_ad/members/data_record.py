@@ -61,7 +61,7 @@ class DataRecord:
 
     @property
     def folder(self) -> Path | None:
-        """The folder that it was read from, if it is there and may be looked into; a stranger's is on another machine."""
+        """The folder that it was read from, if it is there and may be looked into; it may be on another machine."""
         try:
             return Path(self.source) if Path(self.source).is_dir() else None
         except OSError:
