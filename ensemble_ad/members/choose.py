@@ -102,9 +102,13 @@ def judged_alike(members: Sequence[Member]) -> list[Member]:
     """The members among `members` (oldest first) whose values compare with the newest one's."""
     newest = members[-1].info.objective.name
     if newest == "both":
-        return [m for m in members if m.info.recipe.labels is None and _has_both(m)]
-    alike = [m for m in members if _judged_by(m) == _judged_by(members[-1])]
-    return [m for m in alike if newest not in _WITH_KINDS or m.info.objectives.synthetic]
+        alike = [m for m in members if m.info.recipe.labels is None and _has_both(m)]
+    else:
+        alike = [m for m in members if _judged_by(m) == _judged_by(members[-1])]
+    if newest not in _WITH_KINDS:
+        return alike
+    known = [m for m in alike if m.info.objectives.synthetic]
+    return [m for m in known if _kinds(m) == _kinds(known[-1])]
 
 
 def best_first(members: Sequence[Member], objective: str) -> list[Member]:
@@ -113,6 +117,12 @@ def best_first(members: Sequence[Member], objective: str) -> list[Member]:
         zip(-worth(members, objective), [m.key for m in members], members, strict=True), key=lambda row: row[:2]
     )
     return [member for _, _, member in order]
+
+
+def _kinds(member: Member) -> frozenset[str]:
+    """The kinds of pseudo-anomaly that a member was judged by."""
+    judged = member.info.objectives.synthetic
+    return frozenset(judged.kinds if judged else ())
 
 
 def _has_both(member: Member) -> bool:

@@ -1,5 +1,6 @@
 """The grammar of `--members` and `--weights`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from ensemble_ad.errors import UsageError
 from ensemble_ad.members.choose import of_one_data_set, parse_weights, select
 from ensemble_ad.members.info import ChosenBy, MemberInfo, RecipeInfo
+from ensemble_ad.members.measured import Measured, Objectives, Synthetic
 from ensemble_ad.members.store import Member
 
 
@@ -61,6 +63,24 @@ def test_members_judged_otherwise_than_the_newest_are_left_out_and_counted():
     assert (list(term.members), term.left_out) == (by_labels, 7)
     named = select([*by_labels, *MEMBERS], f"fcn:1,{by_labels[0].key}")
     assert [term.members[0] for term in named] == [MEMBERS[3], by_labels[0]]
+
+
+def _judged(number: int, kinds: dict[str, float], objective: str) -> Member:
+    member = _member("fcn", number, 0.6)
+    known = Objectives(
+        separation=Measured(value=0.6, standard_error=0.1),
+        synthetic=Synthetic(value=0.5, standard_error=0.1, kinds=kinds),
+    )
+    info = replace(member.info, objective=replace(member.info.objective, name=objective), objectives=known)
+    return replace(member, info=info)
+
+
+@pytest.mark.parametrize("objective", ["both", "synthetic"])
+def test_members_judged_by_other_kinds_of_pseudo_anomaly_are_left_out(objective):
+    older = [_judged(i, {"blur": 0.9}, objective) for i in range(2)]
+    newer = [_judged(2 + i, {"blur": 0.9, "rotate": 0.5 + i / 10}, objective) for i in range(2)]
+    (term,) = select([*older, *newer], "fcn")
+    assert (list(term.members), term.left_out) == (newer[::-1], 2)
 
 
 def test_equal_values_are_ordered_by_key():

@@ -113,6 +113,10 @@ def history(search: Search, direction: int, title: str) -> Markup:
     return chart.markup()
 
 
+def _numbers_first(value: object) -> tuple[bool, float, str]:
+    return (False, value, "") if isinstance(value, int | float) else (True, 0.0, str(value))
+
+
 def slice_chart(search: Search, part: Slice) -> Markup:
     """A hyperparameter beside the objective."""
     title = f"{part.parameter} beside {search.objectives[0]}, {len(part.values)} trials"
@@ -121,7 +125,7 @@ def slice_chart(search: Search, part: Slice) -> Markup:
         across = axis(values, part.parameter, log=part.log)
         places: Floats64 = values
     else:
-        words = tuple(map(str, sorted(set(part.values), key=lambda v: (isinstance(v, str), v))))
+        words = tuple(map(str, sorted(set(part.values), key=_numbers_first)))
         across = Axis(low=-0.5, high=len(words) - 0.5, label=part.parameter, words=words)
         places = np.array([float(words.index(str(value))) for value in part.values])
     chart = Chart(across, axis(part.objective, ""), title, width=300, height=200, ticks=4)
