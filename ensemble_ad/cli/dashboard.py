@@ -1,5 +1,7 @@
 """`ensad dashboard`."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -41,7 +43,31 @@ def dashboard(storage: str | None, host: str, port: int, studies: Path, say: _op
 
     opened = open_storage(studies, storage)
     say(f"Optuna's dashboard of {opened.where} at http://{host}:{port}/ until Ctrl-C")
-    try:
-        run_server(opened.backend, host=host, port=port)
-    except OSError as error:
-        raise StorageError(f"cannot listen at {host}:{port}: {error.strerror}; name another with --port") from error
+    _until_interrupted(lambda: run_server(opened.backend, host=host, port=port), f"{host}:{port}")
+
+
+def _until_interrupted(serve: Callable[[], None], where: str) -> None:
+    """Serve until Ctrl-C, which the thread that answers a request would take for an error of that request.
+
+    Raises:
+        StorageError: if the port is taken.
+    """
+    from threading import Thread
+
+    from ensemble_ad.errors import StorageError
+
+    refused: list[OSError] = []
+
+    def serving() -> None:
+        try:
+            serve()
+        except OSError as error:
+            refused.append(error)
+
+    thread = Thread(target=serving, daemon=True)
+    thread.start()
+    with suppress(KeyboardInterrupt):
+        while thread.is_alive():
+            thread.join(0.5)
+    if refused:
+        raise StorageError(f"cannot listen at {where}: {refused[0].strerror}; name another with --port")
