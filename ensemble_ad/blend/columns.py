@@ -1,6 +1,6 @@
 """The columns of a saved blend, read from its members: a member's kinds of error, each named `<member key>/<kind>`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -42,12 +42,3 @@ def reference_scores(info: BlendInfo, reference: Floats, test: Floats) -> Floats
         weights=np.array(list(info.weights.values())) if info.asked_method == "given" else None,
         anomaly_share=info.anomaly_share,
     )
-
-
-def weight_by_member(weights: Mapping[str, float]) -> dict[str, float]:
-    """The sum of each member's weights, by its key."""
-    total: dict[str, float] = {}
-    for name, value in weights.items():
-        key = name.partition("/")[0]
-        total[key] = total.get(key, 0.0) + value
-    return total

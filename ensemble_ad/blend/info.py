@@ -162,3 +162,12 @@ def _is_plain(value: Mapping[str, Any]) -> bool:
         and all(isinstance(key, str) and is_key(key) for key in value["members"])
         and len(value["members"]) > 0
     )
+
+
+def weight_by_member(weights: Mapping[str, float]) -> dict[str, float]:
+    """The sum of each member's weights, by its key."""
+    total: dict[str, float] = {}
+    for name, value in weights.items():
+        key = name.partition("/")[0]
+        total[key] = total.get(key, 0.0) + value
+    return total

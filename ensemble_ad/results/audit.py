@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from ensemble_ad.blend import blend_scores
-from ensemble_ad.blend.columns import stacked, weight_by_member
+from ensemble_ad.blend.columns import stacked
+from ensemble_ad.blend.info import weight_by_member
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.members.choose import worth
 from ensemble_ad.members.store import Member

@@ -5,7 +5,7 @@ from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble_ad.blend.columns import weight_by_member
+from ensemble_ad.blend.info import weight_by_member
 from ensemble_ad.blend.saved import SavedBlend, list_blends
 from ensemble_ad.errors import StorageError
 from ensemble_ad.layout import at_home

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ensemble_ad.blend.columns import stacked, weight_by_member
+from ensemble_ad.blend.columns import stacked
+from ensemble_ad.blend.info import weight_by_member
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.figures import Correlations, Weight
