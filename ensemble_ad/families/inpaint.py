@@ -18,7 +18,7 @@ the conditional mean of a Gaussian (Mardia, Kent and Bibby 1979, "Multivariate A
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +33,7 @@ from ensemble_ad.families.base import Family, Preset
 from ensemble_ad.families.hidden_blocks import MASKS, BlockErrors, HiddenBlocks, Masks, block_errors, columns
 from ensemble_ad.families.inpaint_networks import Mlp, UNet
 from ensemble_ad.families.model import ClosedFormModel, GradientModel, Model, Output
+from ensemble_ad.families.moments import moments
 from ensemble_ad.families.ranges import Sampler, SearchRanges
 
 Predictor = Literal["gauss", "conv", "mlp"]
@@ -185,7 +186,8 @@ class GaussInpainter(_Inpainter, ClosedFormModel):
 
     @torch.no_grad()
     def solve(self, batches: Iterable[Tensor], noise_scale: float, latent_noise_scale: float) -> float:
-        mean, covariance, sample = self._moments(batches)
+        sample: list[Tensor] = []
+        mean, covariance = moments(self._sampling(batches, sample))
         ridge = max(noise_scale**2, _LEAST_RIDGE * float(covariance.diagonal().mean()), _TINY)
         covariance.diagonal().add_(ridge)
         precision = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
@@ -195,29 +197,19 @@ class GaussInpainter(_Inpainter, ClosedFormModel):
             # Multiplied out in float64: the two factors are large where the ridge is small, their product is not.
             inverse = torch.cholesky_inverse(torch.linalg.cholesky(precision[places][:, places]))
             missed.copy_(precision[:, places] @ inverse)
-        errors = [self.judged(part)[0] for part in torch.split(sample, 256)]
+        errors = [self.judged(part)[0] for part in torch.split(torch.cat(sample), 256)]
         square, structure = (torch.cat([each[part] for each in errors]).mean(0) for part in (0, 1))
         self.square_sum.copy_(square)
         self.structure_sum.copy_(structure)
         return float(square.mean())
 
-    def _moments(self, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """float64 mean (d,) and covariance (d, d) of all images, and some of them as `predict` takes them."""
-        count = 0
-        total = products = None
-        sample: list[Tensor] = []
+    def _sampling(self, batches: Iterable[Tensor], sample: list[Tensor]) -> Iterator[Tensor]:
+        """The batches as `predict` takes them; some of them are kept in `sample`."""
         for batch in batches:
             taken = self._taken(batch)
-            flat = taken.flatten(1).double()
-            count += len(flat)
-            total = flat.sum(0) if total is None else total + flat.sum(0)
-            products = flat.T @ flat if products is None else products.addmm_(flat.T, flat)
             if sum(map(len, sample)) < _SAMPLE:
                 sample.append(taken.clone())
-        if total is None or products is None:
-            raise ValueError("there are no images")
-        mean = total / count
-        return mean, (products / count).sub_(torch.outer(mean, mean)), torch.cat(sample)
+            yield taken
 
 
 class NetworkInpainter(_Inpainter, GradientModel):

@@ -38,6 +38,7 @@ from ensemble_ad.errors import UsageError
 from ensemble_ad.families.architecture import Architecture
 from ensemble_ad.families.base import Family, Preset
 from ensemble_ad.families.model import ClosedFormModel, Output
+from ensemble_ad.families.moments import moments
 from ensemble_ad.families.ranges import Sampler, SearchRanges
 
 _MOST_EXACT_PIXELS = 2048
@@ -138,18 +139,7 @@ class _Spectrum(NamedTuple):
 
 
 def _exact(batches: Iterable[Tensor], kept: int, pixels: int) -> _Spectrum:
-    count = 0
-    total: Tensor | None = None
-    products: Tensor | None = None
-    for batch in batches:
-        flat = batch.flatten(1).double()
-        count += len(flat)
-        total = flat.sum(0) if total is None else total + flat.sum(0)
-        products = flat.T @ flat if products is None else products.addmm_(flat.T, flat)
-    if total is None or products is None:
-        raise ValueError("there are no images")
-    mean = total / count
-    covariance = products / count - torch.outer(mean, mean)
+    mean, covariance = moments(batches)
     values, vectors = torch.linalg.eigh(covariance)
     return _Spectrum(mean, values.flip(0)[:kept].clamp_min(0), vectors.T.flip(0)[:kept], covariance.trace())
 
