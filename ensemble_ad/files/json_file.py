@@ -81,6 +81,8 @@ def _bounded(text: str) -> int:
 
 def fits(value: Any, kind: Any) -> bool:
     """Whether a JSON value is of a kind: a type or several, a function that says so, or a dict of kinds by name."""
+    if isinstance(kind, (type, tuple)):
+        return isinstance(value, kind)
     if isinstance(kind, dict):
         if not isinstance(value, dict):
             return False
@@ -88,7 +90,7 @@ def fits(value: Any, kind: Any) -> bool:
             if name not in value or not fits(value[name], inner):
                 return False
         return True
-    return isinstance(value, kind) if isinstance(kind, (type, tuple)) else bool(kind(value))
+    return bool(kind(value))
 
 
 def is_number(value: Any) -> bool:

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.data.images import CHANNELS, SIDES
 from ensemble_ad.data.seen import Seen
 from ensemble_ad.data.split import split_rows
@@ -14,6 +13,9 @@ from ensemble_ad.files.id_table import is_text
 from ensemble_ad.files.json_file import MOST_IDS, fits, is_count, json_hash, read_json, write_json
 from ensemble_ad.layout import data_record_file, is_fingerprint
 from ensemble_ad.members.measured import UnfitError
+
+if TYPE_CHECKING:
+    from ensemble_ad.data.dataset import Dataset
 
 FORMAT = 1
 _LONGEST = 4096  # the longest path that Linux takes
@@ -45,7 +47,7 @@ class DataRecord:
     seen: Seen | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "DataRecord":
+    def of(cls, dataset: "Dataset") -> "DataRecord":
         """The record of `dataset`."""
         return cls(
             fingerprint=dataset.fingerprint,
@@ -141,7 +143,7 @@ def save_data_record(studies: Path, record: DataRecord) -> None:
     write_json(data_record_file(studies, record.fingerprint), record.to_json(), most=MOST_IDS)
 
 
-def rename_images(studies: Path, dataset: Dataset) -> None:
+def rename_images(studies: Path, dataset: "Dataset") -> None:
     """Take note of new names of test images whose pixels are those of a record; does nothing without such a record."""
     if not data_record_file(studies, dataset.fingerprint).exists():
         return

@@ -297,9 +297,8 @@ def _is_drawn(value: Any) -> bool:
 
 def _unfit(value: Mapping[str, Any]) -> list[str]:
     """The parts of a member's file that are missing, or otherwise than they have to be."""
-    found = [name for name, kind in _KINDS.items() if not fits(value, {name: kind})]
-    if found:
-        return found
+    if not fits(value, _KINDS):
+        return [name for name, kind in _KINDS.items() if not fits(value, {name: kind})]
     found = [n for n, kind in _OPTIONAL.items() if value.get(n) is not None and not fits(value[n], kind)]
     if found:
         return found

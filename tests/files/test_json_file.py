@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble_ad.errors import StorageError
-from ensemble_ad.files.json_file import is_number, read_json, write_json
+from ensemble_ad.files.json_file import is_number, parse_json, read_json, write_json
 
 JSON = st.recursive(
     st.none()
@@ -61,3 +61,24 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.json")
     with pytest.raises(StorageError, match=r"cannot read .*a.json: Not a regular file"):
         read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+@pytest.mark.parametrize("place", ["{}", " {}", "[{}]", "[0,{}]", '{{"a":{}}}', '{{"a": {}}}', "[\n{}]", "[\t{}]"])
+@pytest.mark.parametrize(
+    "number", ["1e400", "-1E400", "1.5e+999", "0.1e400", "9" * 20, "-" + "9" * 30, "1" * 400 + ".5", "NaN", "-Infinity"]
+)
+def test_a_number_that_is_too_large_is_refused_wherever_it_stands(number, place, encoding):
+    with pytest.raises(ValueError):  # noqa: PT011, whichever of the rules says so
+        parse_json(place.format(number).encode(encoding))
+
+
+@pytest.mark.parametrize("number", ["1e308", "-0.0034999034568847503", "1e-400", "123456789012345678", str(2**63)])
+def test_a_number_that_is_not_too_large_is_taken(number):
+    wanted = float(number) if "e" in number or "." in number else int(number)
+    assert parse_json(f'{{"a": {number}}}'.encode()) == {"a": wanted}
+
+
+def test_what_looks_like_a_large_number_in_a_text_is_a_text():
+    text = '{"hash": "e761 3e761 12345678901234567890, 1e999"}'
+    assert parse_json(text.encode()) == {"hash": "e761 3e761 12345678901234567890, 1e999"}
