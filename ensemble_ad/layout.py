@@ -27,6 +27,7 @@ _FOLDERS = ("members", "blends", "data", "evaluations", "checkpoints", "workers"
 
 KEY = r"[a-z][a-z0-9_]{0,59}-[0-9a-f]{12}"
 """Pattern of a member's key: its family, and 12 digits of the hash of its recipe."""
+_KEY = re.compile(KEY)
 _BLEND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 _WORKER = re.compile(r"[A-Za-z0-9-]{1,100}\.[0-9a-f]{12}")
@@ -42,7 +43,7 @@ def at_home(path: str | Path) -> Path:
 
 def is_key(name: str) -> bool:
     """Whether `name` looks like a member's key."""
-    return re.fullmatch(KEY, name) is not None
+    return _KEY.fullmatch(name) is not None
 
 
 def is_fingerprint(text: str) -> bool:

@@ -5,7 +5,9 @@ environment, checksums), `vectors.npz` (float32 `reference` (n, m) and `test` (k
 `weights.safetensors`. The data set it belongs to has a record, `studies/data/<fingerprint>.json`.
 """
 
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +19,7 @@ import numpy.typing as npt
 from ensemble_ad.errors import StorageError
 from ensemble_ad.files.arrays import read_arrays
 from ensemble_ad.files.json_file import read_json, write_json
-from ensemble_ad.files.whole import file_hash, remove_parts, set_aside, whole_folder
+from ensemble_ad.files.whole import clear_errors, file_hash, remove_parts, set_aside, whole_folder
 from ensemble_ad.layout import MEMBER_INFO, VECTORS, WEIGHTS, member_folder, members_folder
 from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.info import FORMAT, MemberInfo
@@ -281,13 +283,18 @@ def sound_members(members: Sequence[Member]) -> tuple[list[Member], list[str]]:
 
 
 def list_members(studies: Path) -> tuple[list[Member], list[str]]:
-    """All members, oldest first, and a line about each folder that is not one."""
+    """All members, oldest first, and a line about each folder that is not one.
+
+    Raises:
+        StorageError: if the members' folder cannot be read.
+    """
     members, problems = [], []
-    for folder in sorted(members_folder(studies).glob("*-*")):
-        if folder.name.startswith(".") or not folder.is_dir():
-            continue
+    folder = members_folder(studies)
+    with clear_errors(folder, "read"), os.scandir(folder) if folder.is_dir() else nullcontext(()) as entries:
+        names = sorted(e.name for e in entries if "-" in e.name and not e.name.startswith(".") and e.is_dir())
+    for name in names:
         try:
-            members.append(load_member(studies, folder.name))
+            members.append(load_member(studies, name))
         except StorageError as error:
             problems.append(str(error))
     members.sort(key=lambda member: (member.info.created, member.key))
