@@ -26,7 +26,7 @@ before = resident()
 print(left(before))
 with keep_freed_memory():
     print(left(before))
-    for _ in range(10):
+    for _ in range(100):
         left(before)
     print(left(before))
 print(resident() - before)
@@ -37,8 +37,8 @@ _BLOCK = 100_000_000
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that is told")
 def test_freed_memory_is_kept_while_a_model_is_trained_and_given_back_after():
     done = subprocess.run([sys.executable, "-c", _SCRIPT], capture_output=True, text=True, check=True)
-    usually, kept, kept_after_twelve, after = map(int, done.stdout.split())
+    usually, kept, kept_after_a_hundred, after = map(int, done.stdout.split())
     assert usually < _BLOCK / 2
     assert kept > _BLOCK / 2
-    assert kept_after_twelve < 4 * _BLOCK, "the block is taken again, or the one beside it"
+    assert kept_after_a_hundred < 20 * _BLOCK, "freed blocks are taken again"
     assert after < _BLOCK / 2
