@@ -34,7 +34,8 @@ from sklearn.datasets import load_sample_images
 from ensemble_ad.blend.exported import MANIFEST
 from ensemble_ad.cli import main
 from ensemble_ad.data.digits import write_digits
-from ensemble_ad.data.pictures import FORMATS, read_picture
+from ensemble_ad.data.folders import FORMATS
+from ensemble_ad.data.pictures import read_picture
 from ensemble_ad.errors import DataError, EnsadError
 from ensemble_ad.files.whole import file_hash
 
