@@ -11,11 +11,9 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from ensemble_ad.data.sizes import CHANNELS, SIDES
 from ensemble_ad.errors import DataError
 
-SIDES = (16, 256)
-"""The smallest and the largest height and width that images may have, in pixels."""
-CHANNELS = (1, 3)
 _BLOCK = 4096
 
 Images = npt.NDArray[np.uint8]

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from ensemble_ad.files.id_table import is_text
 from ensemble_ad.files.json_file import fits, is_number
+from ensemble_ad.files.text import is_text
 
 MEASURED = {"value": is_number, "standard_error": is_number}
 """The form of a `Measured` as JSON, for `fits`."""
