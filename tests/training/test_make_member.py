@@ -85,7 +85,7 @@ def test_a_loaded_model_gives_the_cached_scores(dataset, recipe, tmp_path, famil
         np.testing.assert_allclose(scores[kind], test[:, i], rtol=1e-4, atol=1e-5, err_msg=kind)
 
 
-def test_a_crop_that_is_not_square_is_trained_on_and_loaded_by_the_command_line(data, run_ensad, tmp_path):
+def test_a_crop_that_is_not_square_is_trained_on_and_loaded(data, run_ensad, tmp_path):
     result = run_ensad("train", "--preset", "fcn-crop", "--epochs", 2, "--batch-size", 32, "--device", "cpu")
     assert result.exit_code == 0, result.output
     member = load_member(tmp_path / "studies", result.stdout.strip())
@@ -111,7 +111,7 @@ def test_reference_images_are_held_out_and_come_in_the_splits_order(dataset, rec
 
 
 @pytest.mark.parametrize(("n_images", "subset"), [(40, None), (1000, None), (1000, 30), (100_000, None)])
-def test_a_split_is_disjoint_and_its_reference_does_not_depend_on_the_subset(n_images, subset):
+def test_a_split_is_disjoint_and_a_subset_has_the_same_reference(n_images, subset):
     split = split_rows(n_images, "ab" * 16, subset)
     assert not set(split.train) & set(split.reference)
     np.testing.assert_array_equal(split.reference, split_rows(n_images, "ab" * 16).reference)
@@ -196,7 +196,7 @@ def test_a_half_member_is_set_aside_and_made_again(dataset, recipe, tmp_path):
     assert [path.name for path in member.folder.parent.glob(".*")] == [f".{member.key}.damaged-1"]
 
 
-def test_a_member_says_what_the_other_objectives_find_by_its_own_kind_of_error(dataset, recipe, tmp_path, pseudo):
+def test_a_member_says_what_other_objectives_find_by_its_column(dataset, recipe, tmp_path, pseudo):
     member = fit_member(dataset, recipe, studies=tmp_path, device=CPU, judged_by=JudgedBy(pseudo=pseudo))
     reference, test = (side[:, member.columns.index(member.main_column)] for side in member.vectors())
     found = member.info.objectives
