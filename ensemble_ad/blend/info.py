@@ -171,3 +171,12 @@ def weight_by_member(weights: Mapping[str, float]) -> dict[str, float]:
         key = name.partition("/")[0]
         total[key] = total.get(key, 0.0) + value
     return total
+
+
+def weight_by_family(weights: Mapping[str, float]) -> dict[str, float]:
+    """The sum of each family's weights, by its name."""
+    total: dict[str, float] = {}
+    for key, value in weight_by_member(weights).items():
+        family = key.rpartition("-")[0]
+        total[family] = total.get(family, 0.0) + value
+    return total

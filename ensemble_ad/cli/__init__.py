@@ -31,6 +31,7 @@ COMMANDS = {
     "demo": "The whole job on bundled images, in two minutes.",
     "data": "Look at the data.",
     "families": "List families, presets, their sources and search spaces.",
+    "run": "The best blend within a time: tunes, blends and writes the CSV.",
     "tune": "Run an Optuna study of a family.",
     "train": "Train one published system.",
     "blend": "Blend cached members into one anomaly score.",
