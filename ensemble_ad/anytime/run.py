@@ -60,6 +60,15 @@ class RunWatcher(Watcher, Protocol):
         """No more trials of that family are made."""
 
 
+class SilentWatcher:
+    """A `RunWatcher` that shows nothing."""
+
+    def turn(self, *what: object) -> None:
+        """Whatever it is told, it keeps quiet."""
+
+    study = epoch = trial = moved = blended = dropped = turn
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
     """How a run ended.
