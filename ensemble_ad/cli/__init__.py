@@ -41,6 +41,7 @@ COMMANDS = {
     "latent": "Change a model's bottleneck and see what it decodes.",
     "audit": "How well the choices without labels did.",
     "submit": "Write the CSV to hand in.",
+    "submissions": "List what was handed in, with the scores that came back.",
     "score": "Score new images with a saved blend.",
     "export": "Write a blend as one file for another machine.",
     "import": "Load an exported blend, or another detector's scores.",

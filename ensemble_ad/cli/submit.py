@@ -25,6 +25,7 @@ _COMPETITION = "ml2022spring-hw8"
 )
 @click.option("--column", help="Name of the score's column, where the sample submission does not make it clear.")
 @click.option("--competition", help="Kaggle's name of it, for the line to paste.  [default: ml2022spring-hw8 for .npy]")
+@click.option("--note", help="A line about it, for `ensad submissions`.")
 @_options.anyway
 @_options.data
 @_options.studies
@@ -35,6 +36,7 @@ def submit(
     sample: Path | None,
     column: str | None,
     competition: str | None,
+    note: str | None,
     anyway: bool,
     data: Path,
     studies: Path,
@@ -59,8 +61,10 @@ def submit(
     record = _folders.check_images(data, studies, chosen.data, chosen.name, say, anyway=anyway)
     if sample is not None and not sample.exists():
         raise DataError(f"the sample submission {sample} does not exist; name another, or leave --sample out")
-    hand_in(chosen, record.ids, data, submissions, say, sample=sample, column=column, competition=competition)
-    say.next("ensad compare")
+    hand_in(
+        chosen, record.ids, data, submissions, say, sample=sample, column=column, competition=competition, note=note
+    )
+    say.next("ensad submissions", "ensad compare")
 
 
 def hand_in(
@@ -73,6 +77,7 @@ def hand_in(
     sample: Path | None = None,
     column: str | None = None,
     competition: str | None = None,
+    note: str | None = None,
 ) -> Path:
     """Write a blend's CSV, and say where it is and how it is handed in.
 
@@ -85,10 +90,12 @@ def hand_in(
         sample: the sample submission that the user named.
         column: as for `write_submission`.
         competition: Kaggle's name of the competition; None where the user named none.
+        note: what the user wants to remember about it.
     """
     from datetime import datetime
 
     from ensemble_ad.files.whole import make_folder
+    from ensemble_ad.results.handed_in import note_submission
     from ensemble_ad.results.submission import write_submission
 
     if sample is None:
@@ -99,6 +106,7 @@ def hand_in(
         submissions, blend.name, blend.scores(), ids, sample=sample, now=datetime.now(), column=column
     )
     say(f"{len(ids)} scores of {blend.name}, ids from {sample or 'the test images'}")
+    note_submission(path, blend=blend.name, separation=blend.info.separation.value, note=note)
     paste = None
     if competition is None and _are_numbered(ids):
         competition = _COMPETITION
