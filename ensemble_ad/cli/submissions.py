@@ -16,8 +16,8 @@ def submissions(ctx: click.Context, submissions: Path, say: _options.Say) -> Non
 
     \b
     Example:
-      ensad submissions
       ensad submissions score 20261125-213225-run.csv --public 0.84
+      ensad submissions
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -37,6 +37,7 @@ def submissions(ctx: click.Context, submissions: Path, say: _options.Say) -> Non
     ]
     if not say.as_json:
         print_table(("file", "blend", "separation", "public", "private", "note"), rows, keep=5)
+    say.next("ensad submissions score FILE --public SCORE", "ensad compare")
 
 
 @submissions.command(short_help="Note the score that a submission got.")
@@ -68,6 +69,7 @@ def score(
     noted = note_submission(path, public=public, private=private, note=note)
     say.result(file=path.name, **asdict(noted))
     say(f"noted for {path.name}")
+    say.next("ensad submissions")
 
 
 def _shown(number: float | None) -> str:

@@ -64,7 +64,7 @@ def submit(
     hand_in(
         chosen, record.ids, data, submissions, say, sample=sample, column=column, competition=competition, note=note
     )
-    say.next("ensad submissions", "ensad compare")
+    say.next("ensad compare", "ensad submissions")
 
 
 def hand_in(
