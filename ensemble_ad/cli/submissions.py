@@ -29,7 +29,8 @@ def submissions(ctx: click.Context, submissions: Path, say: _options.Say) -> Non
     found = handed_in(submissions)
     say.result(submissions=[{"file": name, **asdict(each)} for name, each in found.items()])
     if not found:
-        say(f"nothing was handed in from {submissions} yet; `ensad submit` writes a CSV there")
+        say(f"nothing was handed in from {submissions} yet")
+        say.next("ensad submit")
         return
     rows = [
         (name, each.blend or "-", *(_shown(n) for n in (each.separation, each.public, each.private)), each.note)
