@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ensemble_ad.data.images import SIDES
+from ensemble_ad.data.sizes import SIDES
 from ensemble_ad.families import FAMILIES
 from ensemble_ad.families.architecture import architecture_json
 from ensemble_ad.families.base import Family, Preset
