@@ -21,20 +21,12 @@ from ensemble_ad.errors import UsageError
 from ensemble_ad.families.architecture import ADDED_LATER, Architecture
 from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
 from ensemble_ad.families.convolution import Doubling
-from ensemble_ad.families.encoders import ENCODERS, STRIDE, Encoder, encoder
+from ensemble_ad.families.encoders import BLOCKS, ENCODERS, STRIDE, Encoder, check_encoder, choices, encoder, places
 from ensemble_ad.families.model import GradientModel, Output
 from ensemble_ad.families.noise import add_noise
 from ensemble_ad.families.ranges import Sampler
 
 _BLOCKS = {"10": (1, 1, 1, 1), "small": (2, 1, 1, 1), "18": (2, 2, 2, 2)}
-# A study on a CPU tries no network that is dearer than basic blocks of its widest layers; the numbers are such widths.
-_DEAR_AS: dict[Encoder, int] = {
-    "convnext_tiny": 64,
-    "resnet50": 64,
-    "resnet34": 64,
-    "resnet18": 64,
-    "regnet_y_400mf": 16,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +57,7 @@ class ResnetArchitecture(Architecture):
             )
         if self.classifier_weight < 0:
             raise UsageError(f"a classifier's weight must be 0 or more, not {self.classifier_weight}")
-        if self.encoder not in ("blocks", *ENCODERS):
-            known = ", ".join(["blocks", *ENCODERS])
-            raise UsageError(f"a resnet's encoder must be one of {known}, not {self.encoder!r}")
+        check_encoder(self.encoder, "resnet")
 
     def build(self, shape: ChannelsFirst) -> "ResnetAutoencoder":
         return ResnetAutoencoder(shape, self)
@@ -122,14 +112,14 @@ class ResnetAutoencoder(GradientModel):
     def __init__(self, shape: ChannelsFirst, architecture: ResnetArchitecture) -> None:
         super().__init__()
         width = architecture.width
-        places = (shape[1] // STRIDE, shape[2] // STRIDE)
-        self.deep_shape = (8 * width, *places)
+        high, wide = places(shape[1:])
+        self.deep_shape = (8 * width, high, wide)
         self.classifier_weight = architecture.classifier_weight
         if architecture.encoder == "blocks":
             self.encoder, channels = _encoder(shape, architecture), 8 * width
         else:
-            self.encoder, channels = encoder(architecture.encoder, shape[0]), ENCODERS[architecture.encoder]
-        self.squeeze = nn.Linear(channels * math.prod(places), architecture.bottleneck)
+            self.encoder, channels = encoder(architecture.encoder, shape), ENCODERS[architecture.encoder]
+        self.squeeze = nn.Linear(channels * high * wide, architecture.bottleneck)
         self.unsqueeze = nn.Linear(architecture.bottleneck, math.prod(self.deep_shape))
         self.decoder = nn.Sequential(
             *_upsample(8 * width, 4 * width),
@@ -177,9 +167,8 @@ class ResnetAutoencoder(GradientModel):
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> ResnetArchitecture:
     """The encoder, its depth, width and bottleneck, and how much the classifier counts."""
-    affordable = [name for name, width in _DEAR_AS.items() if width <= widths[-1]]
-    taken = trial.suggest_categorical("encoder", [*affordable, "blocks"])
-    blocks = trial.suggest_categorical("blocks", list(_BLOCKS)) if taken == "blocks" else "18"
+    taken = trial.suggest_categorical("encoder", choices(widths[-1]))
+    blocks = trial.suggest_categorical("blocks", list(_BLOCKS)) if taken == BLOCKS else "18"
     return ResnetArchitecture(
         encoder=taken,
         blocks=_BLOCKS[blocks],

@@ -12,6 +12,7 @@ from ensemble_ad.families import FAMILIES
 from ensemble_ad.families.architecture import architecture_from_json, architecture_json
 from ensemble_ad.families.encoders import ENCODERS
 from ensemble_ad.families.resnet import ResnetArchitecture
+from ensemble_ad.families.resnet_aux import ResnetAuxArchitecture
 from ensemble_ad.training.loop import train
 from ensemble_ad.training.settings import TrainSettings
 from ensemble_ad.training.step import to_input
@@ -32,14 +33,18 @@ def test_the_resnet_encoder_is_torchvisions_resnet18_without_its_head():
 EVERY_ENCODER = pytest.mark.parametrize("name", ENCODERS)
 
 
-def with_encoder(name):
-    return ResnetArchitecture(encoder=name, width=8, bottleneck=6)
+def with_encoder(name, kind=ResnetArchitecture):
+    return kind(encoder=name, width=8, bottleneck=6)
 
 
 @EVERY_ENCODER
-@pytest.mark.parametrize("shape", [(1, 32, 32), (3, 32, 64)], ids=str)
-def test_every_encoder_keeps_shape_and_range(name, shape):
-    model = with_encoder(name).build(shape).eval()
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [(ResnetArchitecture, (1, 32, 32)), (ResnetArchitecture, (3, 32, 64))]
+    + [(ResnetAuxArchitecture, shape) for shape in ((3, 16, 16), (1, 16, 48), (1, 80, 64))],
+)
+def test_every_encoder_keeps_shape_and_range(name, kind, shape):
+    model = with_encoder(name, kind).build(shape).eval()
     images = torch.rand(3, *shape) * 2 - 1
     with torch.inference_mode():
         output = model(images)
@@ -63,8 +68,9 @@ def test_every_encoder_is_torchvisions_but_for_its_head(name):
 
 
 @EVERY_ENCODER
-def test_every_parameter_of_every_encoder_gets_a_gradient(name, digits):
-    model = with_encoder(name).build(SHAPE).to(memory_format=torch.channels_last).train()
+@pytest.mark.parametrize("kind", [ResnetArchitecture, ResnetAuxArchitecture])
+def test_every_parameter_of_every_encoder_gets_a_gradient(name, kind, digits):
+    model = with_encoder(name, kind).build(SHAPE).to(memory_format=torch.channels_last).train()
     images = to_input(digits[:16])
     reconstruction, loss = model.training_pass(images, 0.1, torch.tensor(1.0))
     (loss + (reconstruction - images).square().mean()).backward()
@@ -73,15 +79,16 @@ def test_every_parameter_of_every_encoder_gets_a_gradient(name, digits):
 
 
 @EVERY_ENCODER
-def test_every_encoder_survives_json_and_blocks_are_not_said(name):
-    architecture = with_encoder(name)
-    assert architecture_from_json(ResnetArchitecture, architecture_json(architecture)) == architecture
+@pytest.mark.parametrize("kind", [ResnetArchitecture, ResnetAuxArchitecture])
+def test_every_encoder_survives_json_and_blocks_are_not_said(name, kind):
+    architecture = with_encoder(name, kind)
+    assert architecture_from_json(kind, architecture_json(architecture)) == architecture
     # Members that were made before there was a choice keep their keys.
-    assert "encoder" not in architecture_json(ResnetArchitecture())
+    assert "encoder" not in architecture_json(kind())
 
 
 def test_a_study_on_a_cpu_tries_the_encoders_that_it_can_afford():
-    def tried(widths):
+    def tried(widths, family="resnet"):
         asked = {}
 
         class Asking:
@@ -94,12 +101,14 @@ def test_a_study_on_a_cpu_tries_the_encoders_that_it_can_afford():
 
             suggest_float = suggest_int
 
-        FAMILIES["resnet"].suggest(Asking(), widths)
+        FAMILIES[family].suggest(Asking(), widths)
         return asked["encoder"]
 
     assert set(tried(FAMILIES["resnet"].widths)) == {"blocks", *ENCODERS}
     assert tried(FAMILIES["resnet"].widths_up_to(16)) == ["regnet_y_400mf", "blocks"]
     assert tried((8,)) == ["blocks"]
+    assert set(tried(FAMILIES["resnet_aux"].widths, "resnet_aux")) == {"blocks", *ENCODERS}
+    assert tried((4, 8), "resnet_aux") == ["regnet_y_400mf", "blocks"]
 
 
 def test_an_unknown_encoder_is_refused_with_those_there_are():
