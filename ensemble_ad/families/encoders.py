@@ -5,8 +5,10 @@ of the image's height and width (ConvNeXt: Liu et al. 2022, CVPR).
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final, Literal
 
+import torch
 from torch import nn
 
 from ensemble_ad.data.images import ChannelsFirst
@@ -67,9 +69,7 @@ def encoder(name: Encoder, shape: ChannelsFirst) -> nn.Sequential:
     Returns:
         From (B, C, H, W) to (B, `ENCODERS[name]`, `places((H, W))`), H and W multiples of 16.
     """
-    from torchvision import models  # here, since importing it takes 160 MB and a second
-
-    network: nn.Module = getattr(models, name)(weights=None)
+    network = _network(name)
     channels_in, *sides = shape
     if channels_in != 3:
         place, first = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
@@ -90,3 +90,17 @@ def encoder(name: Encoder, shape: ChannelsFirst) -> nn.Sequential:
     if min(sides) < STRIDE or any(side % STRIDE for side in sides):
         layers.append(nn.AdaptiveAvgPool2d(places(sides)))
     return layers
+
+
+def _network(name: Encoder) -> nn.Module:
+    from torchvision import models  # here, since importing it takes 160 MB and a second
+    from torchvision.models.regnet import BlockParams, RegNet
+
+    if name == "regnet_y_400mf":
+        # torchvision computes its widths by tensors, which have no values where networks are only sketched ("meta").
+        with torch.device("cpu"):
+            blocks = BlockParams.from_init_params(depth=16, w_0=48, w_a=27.89, w_m=2.09, group_width=8, se_ratio=0.25)
+        made: nn.Module = RegNet(blocks, norm_layer=partial(nn.BatchNorm2d, eps=1e-5, momentum=0.1))
+    else:
+        made = getattr(models, name)(weights=None)
+    return made
