@@ -80,8 +80,8 @@ def tune(
 ) -> None:
     """Search a family's sizes, crops, widths, noise, ... for the best detector.
 
-    The first trials have small images, which are trained on quickly and tell where to look. By the objective loss
-    images of different sizes do not compare, so that they keep their own.
+    The first trials have small images, which are trained on quickly and tell where to look; larger ones follow. By the
+    objective loss images of different sizes do not compare, so that they keep their own.
 
     Every finished trial is cached at once. Run the same command again to go on after Ctrl-C, a kill or a crash, or with
     more --trials to top up; run it twice at once, or with --workers, to share the work. Trials are judged without

@@ -25,7 +25,7 @@ from ensemble_ad.training.device import choose_device, choose_precision
 from ensemble_ad.training.recipe import Recipe, check_objective, check_transductive
 from ensemble_ad.training.settings import TrainSettings
 
-_SMALL = 32
+_SMALL, _LARGE = 32, 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,15 +164,18 @@ class Plan:
         return shared
 
     def _starts(self) -> list[dict[str, Any]]:
-        """What the first trials shall have: the family's first values, and then small sizes.
+        """What the first trials shall have: the family's first values, then small sizes, then each larger one.
 
-        Those trials are drawn at random, and small images tell as well where to look, in less time.
+        Until the sampler has seen some trials it draws at random, and small images tell as well where to look, in less
+        time. After that it keeps to the sizes that it knows, so each larger one is tried once with what it has learnt.
         """
         starts = [self._start(each) for each in self.kind.start]
+        if len(self.sizes) == 1:
+            return starts
         small = [size for size in self.sizes if size <= _SMALL] or self.sizes[:1]
-        if len(self.sizes) > 1:
-            starts += [{"size": small[place % len(small)]} for place in range(len(starts), STARTUP_TRIALS)]
-        return starts
+        drawn = [small[place % len(small)] for place in range(len(starts), STARTUP_TRIALS)]
+        larger = [size for size in self.sizes if small[-1] < size <= _LARGE]
+        return [*starts, *({"size": size} for size in (*drawn, *larger))]
 
     def _start(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The family's first values, as near as the choices for this device and these images come to them."""

@@ -105,15 +105,16 @@ def sizes_of(studies):
     return [member.info.recipe.json["preprocess"]["size"] for member in members]
 
 
-def test_a_study_searches_the_size_and_begins_with_small_ones(digits_folder, tmp_path):
+def test_a_study_begins_with_small_sizes_and_tries_larger_ones_after(digits_folder, tmp_path):
     images = np.load(digits_folder / "trainingset.npy")[..., :1]
     (tmp_path / "data").mkdir()
     for name, some in (("trainingset.npy", images), ("testingset.npy", images[:60])):
         np.save(tmp_path / "data" / name, some.repeat(2, axis=1).repeat(2, axis=2))
     large = load_dataset(tmp_path / "data", image_cache=tmp_path)
-    run(large, tmp_path / "searched", trials=5, epochs=1, prune=False)
+    run(large, tmp_path / "searched", trials=7, epochs=1, prune=False)
     assert sizes_of(tmp_path / "searched")[:2] == [[32, 32]] * 2
-    assert sorted(sizes_of(tmp_path / "searched")[2:]) == [[16, 16], [24, 24], [32, 32]]
+    assert sorted(sizes_of(tmp_path / "searched")[2:5]) == [[16, 16], [24, 24], [32, 32]]
+    assert sizes_of(tmp_path / "searched")[5:] == [[48, 48], [64, 64]]
     run(large, tmp_path / "pinned", trials=1, epochs=1, size=48)
     assert sizes_of(tmp_path / "pinned") == [[48, 48]]
     # Pixels of a smaller image are easier to rebuild, so that losses do not compare.
