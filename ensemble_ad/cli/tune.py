@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 @click.option("--transductive", is_flag=True, help="Allow a family that is trained on the unlabelled test images.")
 @click.option("--flips", is_flag=True, help="Score an image by the mean of it and its mirror image.")
 @click.option("--subset", type=int, help="Train on that many images only, for a quick look.")
-@click.option("--size", type=int, help="Side in pixels that crops are resized to.  [default: the images' own]")
+@click.option("--size", type=int,
+              help="Side in pixels that crops are resized to.  [default: searched, up to the images' own]")  # fmt: skip
 @click.option("--max-width", type=int, help="Widest layer to try.  [default: by family, less without a GPU]")
 @click.option("--prune/--no-prune", default=True, show_default=True, help="Give up trials that fall behind.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampler and of every model.")
@@ -77,7 +78,10 @@ def tune(
     studies: Path,
     say: _options.Say,
 ) -> None:
-    """Search a family's widths, noise, warm-up, crop, ... for the best detector.
+    """Search a family's sizes, crops, widths, noise, ... for the best detector.
+
+    The first trials have small images, which are trained on quickly and tell where to look; larger ones follow. By the
+    objective loss images of different sizes do not compare, so that they keep their own.
 
     Every finished trial is cached at once. Run the same command again to go on after Ctrl-C, a kill or a crash, or with
     more --trials to top up; run it twice at once, or with --workers, to share the work. Trials are judged without
