@@ -1,20 +1,21 @@
-"""The columns of a saved blend, read from its members: a member's kinds of error, each named `<member key>/<kind>`."""
+"""The columns of a saved blend, read from its members."""
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from ensemble_ad.blend.alarm import crossfit_reference
+from ensemble_ad.blend.column import Column
 from ensemble_ad.blend.info import BlendInfo
 from ensemble_ad.members.store import Member
 from ensemble_ad.statistics.arrays import Floats, Floats32, Floats64
 
 
 def stacked(names: Sequence[str], members: Iterable[Member]) -> tuple[Floats32, Floats32]:
-    """Error vectors side by side.
+    """Error vectors side by side, those of inverted columns negated.
 
     Args:
-        names: the names of m columns.
+        names: the names of m columns; see `Column.name`.
         members: the members that `names` speak of, and maybe others.
 
     Returns:
@@ -24,13 +25,22 @@ def stacked(names: Sequence[str], members: Iterable[Member]) -> tuple[Floats32, 
         StorageError: if a member is damaged.
     """
     known = {member.key: member for member in members}
-    parts = [name.partition("/") for name in names]
-    vectors = {key: known[key].vectors() for key in dict.fromkeys(key for key, _, _ in parts)}
+    columns = [Column.of(name) for name in names]
+    vectors = {key: known[key].vectors() for key in dict.fromkeys(column.key for column in columns)}
     reference, test = (
-        np.stack([vectors[key][side][:, known[key].columns.index(kind)] for key, _, kind in parts], axis=1)
+        np.stack([vectors[key][side][:, known[key].columns.index(kind)] for key, kind, _ in columns], axis=1)
         for side in (0, 1)
     )
+    for side in (reference, test):
+        side[:, [column.inverted for column in columns]] *= -1
     return reference, test
+
+
+def main_columns(members: Sequence[Member], names: Iterable[str]) -> list[str]:
+    """The names of the members' main columns, inverted where they are so among `names`."""
+    among = set(names)
+    both = [[Column(member.key, member.main_column, inverted).name for inverted in (True, False)] for member in members]
+    return [inverted if inverted in among else plain for inverted, plain in both]
 
 
 def reference_scores(info: BlendInfo, reference: Floats, test: Floats) -> Floats64:

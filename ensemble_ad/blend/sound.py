@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ensemble_ad.blend.column import Column
 from ensemble_ad.blend.columns import stacked
 from ensemble_ad.blend.forest import Forest
 from ensemble_ad.blend.info import BlendInfo
@@ -67,9 +68,10 @@ def _check_members(studies: Path, info: BlendInfo) -> None:
 
 def _check_columns(rule: Blend, info: BlendInfo, members: Sequence[Member]) -> None:
     """Whether the rule's columns are members', and have the weights that the blend's record shows."""
-    columns = {f"{member.key}/{kind}" for member in members for kind in member.columns}
-    unknown = set(rule.names) - columns
-    if unknown or len(set(rule.names)) < len(rule.names):
+    columns = {Column(member.key, kind) for member in members for kind in member.columns}
+    found = {Column.of(name)._replace(inverted=False) for name in rule.names}
+    unknown = {column.name for column in found - columns}
+    if unknown or len(found) < len(rule.names):
         raise StorageError(f"no member has the columns {sorted(unknown)[:3]}, or one comes twice")
     shown = [info.weights.get(name, np.nan) for name in rule.names]
     if rule.weights.shape != (len(rule.names),) or not np.allclose(shown, rule.weights, rtol=1e-6, atol=1e-9):

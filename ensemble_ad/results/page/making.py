@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from ensemble_ad.blend.info import weight_by_member
 from ensemble_ad.blend.of_members import columns_of
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.members.data_record import DataRecord
@@ -125,7 +126,7 @@ def _commands(
         line += " --weights ..."
     elif asked != "auto":
         line += f" --method {asked}"
-    used = {name.partition("/")[0] for name in blend.weights}
+    used = weight_by_member(blend.weights)
     if any(
         len([c for c in blend.weights if c.startswith(f"{m.key}/")]) > len(columns_of(m, "main"))
         for m in members
