@@ -46,6 +46,11 @@ def is_key(name: str) -> bool:
     return _KEY.fullmatch(name) is not None
 
 
+def family_of(key: str) -> str:
+    """The family that a member's key names."""
+    return key.rpartition("-")[0]
+
+
 def is_fingerprint(text: str) -> bool:
     """Whether `text` looks like a data set's fingerprint."""
     return _FINGERPRINT.fullmatch(text) is not None

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ensemble_ad.blend.alarm import crossfit_reference
-from ensemble_ad.blend.column import Column
 from ensemble_ad.blend.info import BlendInfo
+from ensemble_ad.members.column import Column
 from ensemble_ad.members.store import Member
 from ensemble_ad.statistics.arrays import Floats, Floats32, Floats64
 
@@ -27,13 +27,16 @@ def stacked(names: Sequence[str], members: Iterable[Member]) -> tuple[Floats32, 
     known = {member.key: member for member in members}
     columns = [Column.of(name) for name in names]
     vectors = {key: known[key].vectors() for key in dict.fromkeys(column.key for column in columns)}
-    reference, test = (
+    expected = [len(side) for side in vectors[columns[0].key]]
+    for key, (reference, test) in vectors.items():
+        known[key].check_rows(len(reference), len(test), (expected[0], expected[1]))
+    sides = [
         np.stack([vectors[key][side][:, known[key].columns.index(kind)] for key, kind, _ in columns], axis=1)
         for side in (0, 1)
-    )
-    for side in (reference, test):
-        side[:, [column.inverted for column in columns]] *= -1
-    return reference, test
+    ]
+    for table in sides:
+        table[:, [column.inverted for column in columns]] *= -1
+    return sides[0], sides[1]
 
 
 def main_columns(members: Sequence[Member], names: Iterable[str]) -> list[str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from ensemble_ad.blend import blend_scores
-from ensemble_ad.blend.column import Column
 from ensemble_ad.blend.columns import main_columns
 from ensemble_ad.blend.guard import surely_inverted
 from ensemble_ad.blend.info import BlendInfo
@@ -17,6 +16,7 @@ from ensemble_ad.blend.share import crossfit_share
 from ensemble_ad.errors import DataError, StorageError, UsageError
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.members.choose import Term
+from ensemble_ad.members.column import Column
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.store import Member

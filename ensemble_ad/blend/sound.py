@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ensemble_ad.blend.column import Column
 from ensemble_ad.blend.columns import stacked
 from ensemble_ad.blend.forest import Forest
 from ensemble_ad.blend.info import BlendInfo
@@ -15,6 +14,7 @@ from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.errors import EnsadError, StorageError, in_one_line
 from ensemble_ad.layout import members_folder
 from ensemble_ad.members.arrived import check_bombs
+from ensemble_ad.members.column import Column
 from ensemble_ad.members.data_record import DataRecord, load_data_record
 from ensemble_ad.members.store import Member, load_member
 from ensemble_ad.statistics.arrays import Floats64

@@ -15,7 +15,7 @@ import click
 
 from ensemble_ad.cli import _streams
 from ensemble_ad.cli._config import (
-    FILE,
+    SETTINGS,
     give_variables,
     has_variables,
     keys,
@@ -46,7 +46,7 @@ COMMANDS = {
     "pull": "Fetch the members that other machines have made.",
     "dashboard": "Start Optuna's dashboard on the studies.",
 }
-"""Each command's `short_help`, in the order of `ensad --help`, which so imports no command; a test holds them together.
+"""Each command's `short_help`, in the order of `ensad --help`, which imports no command for it; a test compares them.
 
 A command is the function of its name in the module of its name; a word of Python's gets an underscore.
 """
@@ -141,7 +141,7 @@ class _Group(click.Group):
 
     def _defaults(self) -> dict[str, Any]:
         # Only a file that is there has to be held against the options of all commands.
-        return read_defaults(FILE, self._options()) if FILE.exists() else {}
+        return read_defaults(SETTINGS, self._options()) if SETTINGS.exists() else {}
 
     def _options(self) -> dict[str, dict[str, str]]:
         commands: dict[str, click.Command] = {}

@@ -93,7 +93,7 @@ def verbosity(command: Command) -> Command:
         say = start(-1 if quiet else verbose, as_json=as_json)
         output = kwargs.get("output") or kwargs.get("template")
         if output is not None:
-            _outputs.check_output(output, {name: value for name, value in kwargs.items() if value is not output})
+            _outputs.check_named(output, {name: value for name, value in kwargs.items() if value is not output})
         return command(*args, say=say, **kwargs)
 
     return wrapped  # type: ignore[return-value]

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 
 from ensemble_ad.blend import Blend, alarm, saved
-from ensemble_ad.blend.column import Column
 from ensemble_ad.blend.columns import reference_scores, stacked
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.data.images import Images, ImageShape
@@ -22,6 +21,7 @@ from ensemble_ad.detect.steady import steady_error_vectors
 from ensemble_ad.errors import DataError, StorageError
 from ensemble_ad.families import Model
 from ensemble_ad.layout import at_home
+from ensemble_ad.members.column import Column
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, load_member
 from ensemble_ad.statistics.arrays import Floats32, Floats64

@@ -18,7 +18,8 @@ from ensemble_ad.errors import StorageError
 from ensemble_ad.files.output import is_stream, open_stream, resolved
 
 _HASH_BLOCK = 1 << 24
-_FORGOTTEN_SECONDS = 86_400
+FORGOTTEN_SECONDS = 86_400
+"""Age of what is surely left by a killed process and not in use."""
 _LONG_NAME = 200  # bytes; file systems allow 255, and a part's name is longer than the file's
 
 
@@ -187,7 +188,7 @@ def _remove_forgotten(folders: Iterable[Path]) -> None:
     """Remove what killed processes left more than a day ago; a younger folder may be in use."""
     for folder in folders:
         with suppress(OSError):
-            if time.time() - folder.stat().st_mtime > _FORGOTTEN_SECONDS:
+            if time.time() - folder.stat().st_mtime > FORGOTTEN_SECONDS:
                 shutil.rmtree(folder)
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from optuna.trial import TrialState
 
 from ensemble_ad.data.dataset import Dataset
@@ -23,6 +22,7 @@ from ensemble_ad.search.storage import storage_failures
 from ensemble_ad.search.study import SharedStudy
 from ensemble_ad.search.watcher import Watcher
 from ensemble_ad.search.worker import Worker
+from ensemble_ad.statistics.arrays import Labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ def tune(
     *,
     studies: Path,
     watcher: Watcher,
-    label: npt.NDArray[np.int8] | None = None,
+    label: Labels | None = None,
 ) -> TuneResult:
     """Run a study until it has `settings.trials` finished trials or its time is up.
 

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ensemble_ad.blend.columns import main_columns, stacked
 from ensemble_ad.blend.info import weight_by_member
 from ensemble_ad.blend.saved import SavedBlend
+from ensemble_ad.members.column import Column
 from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.figures import Correlations, Weight
 from ensemble_ad.statistics import auc_many, midranks, separation_many
-from ensemble_ad.statistics.arrays import Floats64
+from ensemble_ad.statistics.arrays import Floats64, Labels
 
 MOST_CORRELATED = 40
 
@@ -45,21 +45,19 @@ def columns(blend: SavedBlend, members: Sequence[Member]) -> Columns:
     return Columns(names=names, reference=low, test=high, main=dict(zip([m.key for m in members], main.T, strict=True)))
 
 
-def weights(
-    blend: SavedBlend, members: Sequence[Member], found: Columns, label: npt.NDArray[np.int8] | None
-) -> tuple[Weight, ...]:
+def weights(blend: SavedBlend, members: Sequence[Member], found: Columns, label: Labels | None) -> tuple[Weight, ...]:
     """How much each column counts, the heaviest first."""
     families = {member.key: member.family for member in members}
     separation = separation_many(found.reference, found.test).value
     auc = None if label is None else auc_many(label, found.test).value
     rows = []
     for i, name in enumerate(found.names):
-        key, _, kind = name.partition("/")
+        column = Column.of(name)
         rows.append(
             Weight(
-                key=key,
-                family=families[key],
-                kind=kind,
+                key=column.key,
+                family=families[column.key],
+                kind=column.marked_kind,
                 weight=blend.weights[name],
                 separation=float(separation[i]),
                 auc=None if auc is None else float(auc[i]),

@@ -1,6 +1,7 @@
 """How a blend was made: data, versions, commands, seeds, times and labels, as far as what is stored tells."""
 
 import platform
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -8,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from ensemble_ad.blend.info import weight_by_member
 from ensemble_ad.blend.of_members import columns_of
 from ensemble_ad.blend.saved import SavedBlend
+from ensemble_ad.members.column import Column
 from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.contents import LabelUse, Making
@@ -126,12 +127,8 @@ def _commands(
         line += " --weights ..."
     elif asked != "auto":
         line += f" --method {asked}"
-    used = weight_by_member(blend.weights)
-    if any(
-        len([c for c in blend.weights if c.startswith(f"{m.key}/")]) > len(columns_of(m, "main"))
-        for m in members
-        if m.key in used
-    ):
+    used = Counter(Column.of(name).key for name in blend.weights)
+    if any(used[m.key] > len(columns_of(m, "main")) for m in members):
         line += " --columns all"
     if info.anomaly_share is not None:
         line += f" --anomaly-share {info.anomaly_share:g}"

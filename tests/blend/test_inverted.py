@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 import ensemble_ad as ea
-from ensemble_ad.blend.column import Column
 from ensemble_ad.blend.columns import stacked
 from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.cli import main
 from ensemble_ad.files.json_file import write_json
+from ensemble_ad.members.column import Column
 from ensemble_ad.members.store import list_members
 from ensemble_ad.results.comparison import INVERTED, TURNED
 from ensemble_ad.results.comparison_text import render_text

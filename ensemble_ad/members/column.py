@@ -1,4 +1,4 @@
-"""A blend's column by its name: a member's kind of error, as it is or inverted."""
+"""A column of a blend by its name: a member's kind of error, as it is or inverted."""
 
 from typing import NamedTuple, Self
 
@@ -19,9 +19,14 @@ class Column(NamedTuple):
     inverted: bool = False
 
     @property
+    def marked_kind(self) -> str:
+        """The kind of error with the mark of an inverted one, which no kind of error has in its name."""
+        return self.kind + _INVERTED * self.inverted
+
+    @property
     def name(self) -> str:
-        """`<member key>/<kind of error>`, and the mark of an inverted one, which no kind of error can have."""
-        return f"{self.key}/{self.kind}" + _INVERTED * self.inverted
+        """`<member key>/<kind of error>`, with that mark."""
+        return f"{self.key}/{self.marked_kind}"
 
     @classmethod
     def of(cls, name: str) -> Self:
