@@ -8,7 +8,7 @@ from ensemble_ad.errors import UsageError
 from ensemble_ad.files.json_file import fits, is_number, json_hash
 from ensemble_ad.files.text import is_text
 from ensemble_ad.layout import family_of, is_fingerprint, is_key
-from ensemble_ad.members.column import column_parts
+from ensemble_ad.members.column import Column
 from ensemble_ad.members.measured import MEASURED, Measured, UnfitError
 from ensemble_ad.statistics.implied import Share
 
@@ -57,7 +57,7 @@ class BlendInfo:
         asked_method: the method that the user asked for.
         normaliser: how scores were made comparable; None where an earlier version did not note it.
         explanation: why these weights, in a sentence or two.
-        weights: the weight of each column, `<member key>/<kind of error>`.
+        weights: the weight of each column, by `Column.name`.
         separation: the blend's separation, out of fold.
         anomaly_share: the share of anomalies in the test set, where the user gave it.
         share: the estimated share of anomalies.
@@ -109,6 +109,12 @@ class BlendInfo:
             transductive=later.transductive,
             blended=now,
         )
+
+    @property
+    def inverted(self) -> frozenset[str]:
+        """The keys of the members that enter inverted."""
+        columns = map(Column.of, self.weights)
+        return frozenset(column.key for column in columns if column.inverted)
 
     @property
     def known_share(self) -> Share | None:
@@ -169,7 +175,7 @@ def weight_by_member(weights: Mapping[str, float]) -> dict[str, float]:
     """The sum of each member's weights, by its key."""
     total: dict[str, float] = {}
     for name, value in weights.items():
-        key, _ = column_parts(name)
+        key = Column.of(name).key
         total[key] = total.get(key, 0.0) + value
     return total
 

@@ -43,7 +43,7 @@ class SavedBlend:
 
     @property
     def weights(self) -> Mapping[str, float]:
-        """Weight of each column, `<member key>/<kind of error>`."""
+        """Weight of each column, by `Column.name`."""
         return self.info.weights
 
     @property

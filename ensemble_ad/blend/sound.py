@@ -14,7 +14,7 @@ from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.errors import EnsadError, StorageError, in_one_line
 from ensemble_ad.layout import members_folder
 from ensemble_ad.members.arrived import check_bombs
-from ensemble_ad.members.column import column_name
+from ensemble_ad.members.column import Column
 from ensemble_ad.members.data_record import DataRecord, load_data_record
 from ensemble_ad.members.store import Member, load_member
 from ensemble_ad.statistics.arrays import Floats64
@@ -68,9 +68,10 @@ def _check_members(studies: Path, info: BlendInfo) -> None:
 
 def _check_columns(rule: Blend, info: BlendInfo, members: Sequence[Member]) -> None:
     """Whether the rule's columns are members', and have the weights that the blend's record shows."""
-    columns = {column_name(member.key, kind) for member in members for kind in member.columns}
-    unknown = set(rule.names) - columns
-    if unknown or len(set(rule.names)) < len(rule.names):
+    columns = {Column(member.key, kind) for member in members for kind in member.columns}
+    found = {Column.of(name)._replace(inverted=False) for name in rule.names}
+    unknown = {column.name for column in found - columns}
+    if unknown or len(found) < len(rule.names):
         raise StorageError(f"no member has the columns {sorted(unknown)[:3]}, or one comes twice")
     shown = [info.weights.get(name, np.nan) for name in rule.names]
     if rule.weights.shape != (len(rule.names),) or not np.allclose(shown, rule.weights, rtol=1e-6, atol=1e-9):

@@ -154,6 +154,7 @@ def _tell(made: "SavedBlend", say: _options.Say) -> None:
         separation=vars(separation),
         share=None if share is None else vars(share),
         estimated_auc=None if implied is None else vars(implied),
+        inverted=sorted(info.inverted),
         transductive=info.transductive,
         labels_used=info.labels_used,
     )

@@ -55,7 +55,7 @@ COLUMNS = {
 }
 """Columns of the table and their pandas dtypes."""
 
-CONSTANT, INVERTED = "constant", "inverted"
+CONSTANT, INVERTED, TURNED = "constant", "inverted", "inverted in the blend"
 _SURE = 3.0  # standard errors below 0.5 that make a member surely inverted, as the blend's guard has it
 
 
@@ -83,7 +83,8 @@ def comparison(
           `Share.implied_auc`). Missing without a blend or a share, where the share cannot be told from 0, and where no
           AUC explains the separation; the value alone is missing where it leaves [0, 1] by no more than its error.
         - `flag`: `constant` for a member whose main column is one number for all images; `inverted` where test images
-          score surely (3 standard errors) below the reference.
+          score surely (3 standard errors) below the reference; `inverted in the blend` where the shown blend has it
+          negated for that, see `blend.of_members`.
         - `weight`, `correlation`: in the shown blend, and Spearman's rank correlation of the main column with it.
         - `transductive`: whether it, or a member of the blend, was trained on the unlabelled test images too.
 
@@ -139,7 +140,8 @@ def table_rows(
         judged = (evaluations[row["data"]] or {"rows": {}})["rows"].get(name, {})
         row |= {key: judged.get(key) for key in ("auc", "auc_low", "auc_high", "ties_best")}
         row |= _estimated(row, shares.get(row["data"]))
-        row["flag"] = _flag(row, constant_errors.get(row["data"]))
+        turned = shown is not None and name in shown.info.inverted
+        row["flag"] = TURNED if turned else _flag(row, constant_errors.get(row["data"]))
     found = [{"name": name} | {column: row.get(column) for column in COLUMNS} for name, row in rows.items()]
     return sorted(found, key=lambda row: [(row[c] is None, -(row[c] or 0.0)) for c in ("auc", "separation")])
 
@@ -246,11 +248,11 @@ def _member_row(member: Member) -> dict[str, Any]:
 
 
 def _blend_row(saved: SavedBlend) -> dict[str, Any]:
-    info = saved.info
+    info, inverted = saved.info, len(saved.info.inverted)
     return {
         "kind": "blend",
         "family": "+".join(info.families),
-        "source": f"{info.method} of {len(info.members)}",
+        "source": f"{info.method} of {len(info.members)}" + (f", {inverted} inverted" if inverted else ""),
         "separation": info.separation.value,
         "separation_standard_error": info.separation.standard_error,
         "seconds": info.seconds,

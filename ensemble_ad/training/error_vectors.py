@@ -62,7 +62,7 @@ LatentReferences = Mapping[str, LatentReference]
 
 
 def latent_rows(rows: Tensor) -> Tensor:
-    """Of the rows of all training images, int64 (n,), the 2,000 at most that `fit_latents` needs, evenly spread."""
+    """Of the rows of all training images, int64 (n,), 2,000 at most, evenly spread: for `fit_latents` and `settle`."""
     places = torch.linspace(0, len(rows) - 1, min(len(rows), _LATENT_IMAGES), device=rows.device)
     return rows[places.long()]
 

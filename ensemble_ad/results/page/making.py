@@ -11,7 +11,7 @@ import pandas as pd
 
 from ensemble_ad.blend.of_members import columns_of
 from ensemble_ad.blend.saved import SavedBlend
-from ensemble_ad.members.column import column_parts
+from ensemble_ad.members.column import Column
 from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.contents import LabelUse, Making
@@ -127,7 +127,7 @@ def _commands(
         line += " --weights ..."
     elif asked != "auto":
         line += f" --method {asked}"
-    used = Counter(column_parts(name)[0] for name in blend.weights)
+    used = Counter(Column.of(name).key for name in blend.weights)
     if any(used[m.key] > len(columns_of(m, "main")) for m in members):
         line += " --columns all"
     if info.anomaly_share is not None:
