@@ -25,8 +25,8 @@ from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, load_member
 from ensemble_ad.statistics.arrays import Floats32, Floats64
 from ensemble_ad.training.device import choose_device
-from ensemble_ad.training.error_vectors import LatentReferences
 from ensemble_ad.training.load import load_model
+from ensemble_ad.training.references import References, is_distance
 
 ALARM_RATE = 0.01
 _NOISE = 2e-5
@@ -37,7 +37,7 @@ class _Network:
     """A member's trained model, and the blend's columns that it gives as pairs (position, kind of error)."""
 
     model: Model
-    latents: LatentReferences
+    references: References
     preprocess: Preprocess
     flips: bool
     columns: tuple[tuple[int, str], ...]
@@ -175,7 +175,7 @@ class BlendScorer:
                 resized = np.ascontiguousarray(apply(images, network.preprocess))
                 prepared[network.preprocess] = torch.tensor(resized).to(self._device)
             applied = prepared[network.preprocess]
-            found = steady_error_vectors(network.model, applied, network.latents, flips=network.flips)
+            found = steady_error_vectors(network.model, applied, network.references, flips=network.flips)
             for position, kind in network.columns:
                 if kind not in found or not np.isfinite(found[kind]).all():
                     raise StorageError(
@@ -253,7 +253,7 @@ def _network(member: Member, columns: tuple[tuple[int, str], ...], device: torch
     loaded = load_model(member, device)
     return _Network(
         model=loaded.model,
-        latents=loaded.latents if any(kind.startswith("latent_") for _, kind in columns) else {},
+        references=loaded.references if any(is_distance(kind) for _, kind in columns) else {},
         preprocess=loaded.recipe.preprocess,
         flips=loaded.recipe.flips,
         columns=columns,
