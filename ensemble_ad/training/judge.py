@@ -139,6 +139,8 @@ class Judge:
 
     def references(self, model: Model, most: int = _IMAGES) -> dict[str, Reference]:
         """Where the bottlenecks and the residuals of `most` training images lie."""
+        if self.images.folds is not None:
+            return {}  # the networks of a transductive model share no space
         self.images.give_back()  # the test images, which need not be held beside the training images
         rows = reference_rows(self.images.rows, most)
         fitted = fit_references(model, self.images.train[rows], flips=self.recipe.flips)
