@@ -44,7 +44,7 @@ def drawn(dataset: Dataset, name: str, seed: int, size: int, epochs: int) -> Rec
         study.enqueue_trial(dict(kind.start[seed]))
     trial = study.ask()
     architecture = kind.suggest(trial, kind.widths_up_to(kind.cpu_width))
-    crop, training = kind.ranges_of(architecture).suggest(trial, epochs)
+    crop, _, training = kind.ranges_of(architecture).suggest(trial, epochs, sizes=(size,))
     return Recipe(
         data=dataset.fingerprint, family=name, architecture=architecture, objective="separation", labels=None,
         preprocess=Preprocess(crop=(crop, crop), size=(size, size), channels=dataset.channels),
