@@ -45,10 +45,11 @@ from ensemble_ad.members.objectives import (
     synthetic_kinds,
 )
 from ensemble_ad.members.store import list_members
-from ensemble_ad.training.error_vectors import LatentReferences, error_vectors
+from ensemble_ad.training.error_vectors import error_vectors
 from ensemble_ad.training.load import load_model
 from ensemble_ad.training.prepared import PseudoImages
 from ensemble_ad.training.recipe import Recipe
+from ensemble_ad.training.references import References
 
 SHARES = (0.25, 0.1, 0.05)
 DRAWS = 20
@@ -110,9 +111,9 @@ class Choice:
     goal: Sequence[float] | npt.NDArray[np.float64]
 
 
-def _score(model: Model, recipe: Recipe, latents: LatentReferences, images: npt.NDArray[np.uint8]) -> Vectors:
+def _score(model: Model, recipe: Recipe, references: References, images: npt.NDArray[np.uint8]) -> Vectors:
     ready = torch.from_numpy(np.array(apply(images, recipe.preprocess)))
-    return error_vectors(model, ready, latents, flips=recipe.flips)
+    return error_vectors(model, ready, references, flips=recipe.flips)
 
 
 def rescore(given: argparse.Namespace) -> tuple[list[Trial], Labels, PseudoImages]:
@@ -131,8 +132,8 @@ def rescore(given: argparse.Namespace) -> tuple[list[Trial], Labels, PseudoImage
         if not member.info.trial or member.info.transductive or member.data != dataset.fingerprint:
             continue
         recipe = Recipe.from_json(member.info.recipe.json)
-        model, latents, _ = load_model(member, torch.device("cpu"))
-        score = partial(_score, model, recipe, latents if recipe.family == "cutpaste" else {})
+        model, references, _ = load_model(member, torch.device("cpu"))
+        score = partial(_score, model, recipe, references)
         trials.append(
             Trial(
                 key=member.key,

@@ -25,9 +25,12 @@ from ensemble_ad.statistics.arrays import Floats32, Floats64
 
 COLUMN_CHOICES = ("main", "all")
 _CHANCE = 0.5
-# The kinds of `reconstruction.ERROR_KINDS` and `error_vectors.LatentReference`, whose modules import torch; a test
-# compares them.
-_SHARED_KINDS = ("rss", "mae", "top", "gradient", "ssim", "latent_mahalanobis", "latent_knn")
+# The kinds of `reconstruction.ERROR_KINDS` and of `references.DISTANCES`, whose modules import torch; a test compares
+# them.
+_SHARED_KINDS = (
+    "rss", "mae", "top", "gradient", "ssim", "latent_mahalanobis", "latent_knn", "latent_lof", "residual_mahalanobis",
+    "residual_knn", "residual_lof",
+)  # fmt: skip
 
 
 def columns_of(member: Member, choice: str) -> list[str]:

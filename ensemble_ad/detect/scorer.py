@@ -26,8 +26,8 @@ from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, load_member
 from ensemble_ad.statistics.arrays import Floats32, Floats64
 from ensemble_ad.training.device import choose_device
-from ensemble_ad.training.error_vectors import LatentReferences
 from ensemble_ad.training.load import load_model
+from ensemble_ad.training.references import References, is_distance
 
 ALARM_RATE = 0.01
 _NOISE = 2e-5
@@ -38,7 +38,7 @@ class _Network:
     """A member's trained model, and the blend's columns that it gives, by their position."""
 
     model: Model
-    latents: LatentReferences
+    references: References
     preprocess: Preprocess
     flips: bool
     columns: Mapping[int, Column]
@@ -176,7 +176,7 @@ class BlendScorer:
                 resized = np.ascontiguousarray(apply(images, network.preprocess))
                 prepared[network.preprocess] = torch.tensor(resized).to(self._device)
             applied = prepared[network.preprocess]
-            found = steady_error_vectors(network.model, applied, network.latents, flips=network.flips)
+            found = steady_error_vectors(network.model, applied, network.references, flips=network.flips)
             for position, (_, kind, inverted) in network.columns.items():
                 if kind not in found or not np.isfinite(found[kind]).all():
                     raise StorageError(
@@ -254,7 +254,7 @@ def _network(member: Member, columns: Mapping[int, Column], device: torch.device
     loaded = load_model(member, device)
     return _Network(
         model=loaded.model,
-        latents=loaded.latents if any(column.kind.startswith("latent_") for column in columns.values()) else {},
+        references=loaded.references if any(is_distance(column.kind) for column in columns.values()) else {},
         preprocess=loaded.recipe.preprocess,
         flips=loaded.recipe.flips,
         columns=columns,

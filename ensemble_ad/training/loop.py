@@ -17,7 +17,7 @@ from ensemble_ad.families import Model
 from ensemble_ad.families.model import ClosedFormModel, GradientModel
 from ensemble_ad.training.allocator import keep_freed_memory
 from ensemble_ad.training.device import float32_products
-from ensemble_ad.training.error_vectors import latent_rows
+from ensemble_ad.training.error_vectors import reference_rows
 from ensemble_ad.training.progress import Keeper, Progress
 from ensemble_ad.training.settings import TrainSettings
 from ensemble_ad.training.step import GradientStep, Schedule, make_optimizer, suited, to_input
@@ -148,7 +148,7 @@ def _descend(
 
 @torch.no_grad()
 def _settle(model: GradientModel, images: Tensor, rows: Tensor) -> None:
-    some = latent_rows(rows)
+    some = reference_rows(rows)
     with float32_products("fp32", images.device):
         model.settle((to_input(images[part]) for part in torch.split(some, _SETTLED_BATCH)), len(some))
 
