@@ -61,6 +61,7 @@ def blend_members(
     anomaly_share: float | None = None,
     name: str | None = None,
     seed: int = 0,
+    overwrite: bool = False,
 ) -> SavedBlend:
     """Blend the members of `terms` and save the result.
 
@@ -79,6 +80,7 @@ def blend_members(
         anomaly_share: the share of anomalies in the test set, where the user knows it.
         name: the blend's name; None makes one of the terms and a hash.
         seed: the seed of methods that draw.
+        overwrite: replace another blend of that name.
 
     Raises:
         StorageError: if a member is damaged or the blend cannot be written.
@@ -121,7 +123,7 @@ def blend_members(
     if name is None:
         info = replace(info, name=_name_of(info, terms))
     state = {key: np.asarray(value) for key, value in made.state().items()}
-    return save_blend(studies, info, {"test": state.pop("scores"), **state})
+    return save_blend(studies, info, {"test": state.pop("scores"), **state}, overwrite=overwrite)
 
 
 def _inverting(names: Sequence[str], members: Sequence[Member], reference: Floats32, test: Floats32) -> list[str]:

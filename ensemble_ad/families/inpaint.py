@@ -276,6 +276,7 @@ _CLOSED_FORM = SearchRanges(
     warmup_ratio=(0.0, 0.0),
     noise_scale=(0.02, 0.5),
     latent_noise_scale=(0.0, 0.0),
+    mirror=(False,),
     loss=("mse",),
     most_epochs=1,
 )
@@ -308,9 +309,10 @@ def suggest(trial: Sampler, widths: Sequence[int]) -> InpaintArchitecture:
     )
 
 
-_GAUSS = {"predictor": "gauss", "block": 0.5, "stride": 0.5, "masks": "one", "crop": 0.8125, "noise_scale": 0.16}
-_NETWORK = {"block": 0.5, "stride": 0.5, "masks": "one", "structure": 1.0, "crop": 0.8125, "learning_rate": 3e-3,
-            "noise_scale": 0.0, "loss": "mse"}  # fmt: skip
+_GAUSS = {"predictor": "gauss", "block": 0.5, "stride": 0.5, "masks": "one", "crop": 0.8125, "size": 16,
+          "noise_scale": 0.16}  # fmt: skip
+_NETWORK = {"block": 0.5, "stride": 0.5, "masks": "one", "structure": 1.0, "crop": 0.8125, "size": 24,
+            "learning_rate": 3e-3, "noise_scale": 0.0, "loss": "mse"}  # fmt: skip
 
 FAMILY = Family(
     name="inpaint",

@@ -137,10 +137,11 @@ def _name_unless_taken(part: Path, path: Path) -> None:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def whole_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """As `whole_file`, for a folder: it appears at `path` with everything in it, or not at all.
 
-    If `path` exists by then (another process finished the same work), it stays, and this folder is dropped.
+    If `path` exists by then (another process finished the same work), it stays, and this folder is dropped; with
+    `overwrite` it is replaced. A process that is killed between the two renames of that leaves neither.
     """
     make_folder(path.parent)
     part = _part_of(path)
@@ -150,9 +151,18 @@ def whole_folder(path: Path) -> Iterator[Path]:
             yield part
             for item in part.iterdir():
                 _sync(item)
+            if overwrite:
+                _make_way(path)
             _rename_unless_taken(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _make_way(path: Path) -> None:
+    old = _part_of(path)
+    with suppress(FileNotFoundError):
+        path.rename(old)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _rename_unless_taken(part: Path, path: Path) -> None:

@@ -115,6 +115,22 @@ def work(task: Task) -> EnsadError | None:
     return None
 
 
+def tune_with(
+    crew: Crew,
+    dataset: Dataset,
+    settings: TuneSettings,
+    watcher: Watcher,
+    *,
+    data: Path,
+    studies: Path,
+    label: Labels | None = None,
+) -> TuneResult:
+    """`tune` in this process where the crew is a single worker, else `tune_together`."""
+    if crew == Crew(workers=1):
+        return tune(dataset, settings, studies=studies, watcher=watcher, label=label)
+    return tune_together(dataset, settings, crew, data=data, studies=studies, watcher=watcher, label=label)
+
+
 def tune_together(
     dataset: Dataset,
     settings: TuneSettings,
