@@ -11,6 +11,8 @@ Floats = NDArray[np.floating]
 """Either of the two."""
 _EXACT = 1 << 53
 Bools = NDArray[np.bool_]
+Labels = NDArray[np.int8]
+"""0 for normal images, 1 for anomalies."""
 
 
 def as_scores(values: ArrayLike, name: str, ndim: int) -> Floats:
