@@ -13,7 +13,7 @@ from ensemble_ad.blend.normalise import FrozenNormaliser
 from ensemble_ad.blend.rule import Part, total_score
 from ensemble_ad.errors import DataError
 from ensemble_ad.statistics import Estimate
-from ensemble_ad.statistics.arrays import Floats, Floats64, as_floats, in_order, unnamed
+from ensemble_ad.statistics.arrays import Floats, Floats64, as_floats, in_order, turned_numbers, unnamed
 
 _FORMAT = 1
 _FOREST_ARRAYS = ("feature", "threshold", "child", "value", "importance")
@@ -57,7 +57,8 @@ class Blend:
             DataError: for another number of columns, other names, or values that are masked or not finite.
         """
         named = self.names != unnamed(len(self.names))
-        rows = as_floats(in_order(new, self.names, "new rows") if named else new, "new rows")
+        order = self.names if named else turned_numbers(new)
+        rows = as_floats(new if order is None else in_order(new, order, "new rows"), "new rows")
         if rows.ndim != 2 or rows.shape[1] != len(self.weights):
             raise DataError(
                 f"new rows have to hold the blend's {len(self.weights)} members in columns, got shape {rows.shape}: "

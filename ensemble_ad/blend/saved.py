@@ -85,16 +85,21 @@ class SavedBlend:
         """The blend as it was made, to score rows of new images with its frozen normaliser and weights.
 
         Raises:
-            StorageError: as for `scores`.
+            StorageError: as for `scores`, and for a rule that does not score.
         """
         from ensemble_ad.blend import Blend
+        from ensemble_ad.blend.well_formed import check_rule
 
         scores, arrays = self.scores(), self._arrays()
         try:
-            return Blend.from_state({**arrays, "scores": scores})
+            rule = Blend.from_state({**arrays, "scores": scores})
+            check_rule(rule)
+        except StorageError as error:
+            raise StorageError(f"{self.folder / BLEND_ARRAYS} holds no rule ({error}); blend again") from error
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             why = in_one_line(error, 200, with_kind=True)
             raise StorageError(f"{self.folder / BLEND_ARRAYS} holds no rule ({why}); blend again") from error
+        return rule
 
     def _arrays(self) -> "dict[str, npt.NDArray[Any]]":
         from ensemble_ad.files.arrays import read_arrays

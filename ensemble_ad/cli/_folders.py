@@ -125,7 +125,7 @@ def record(studies: Path, fingerprint: str) -> "DataRecord | None":
 def data_of(studies: Path, fingerprint: str) -> dict[str, str]:
     """For a hint: where a data set was read from, as it was named then; nothing if that is gone, or the default."""
     known = record(studies, fingerprint)
-    if known is None or known.folder is None or known.folder.resolve() == DATA.resolve():
+    if known is None or not known.source or known.folder is None or known.folder.resolve() == DATA.resolve():
         return {}
     return {"data": known.source}
 
