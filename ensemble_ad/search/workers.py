@@ -18,6 +18,7 @@ import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from ensemble_ad.data.dataset import Dataset, load_dataset
+from ensemble_ad.data.groups import Groups
 from ensemble_ad.errors import DataError, EnsadError, Interrupted
 from ensemble_ad.layout import preprocessed_folder
 from ensemble_ad.members.objectives import Judgement
@@ -51,6 +52,7 @@ class Task:
         threads: number of threads to compute with; 0 leaves that to the worker's machine.
         parent: the process that has started the crew; None for a worker on its own.
         label: as for `tune`.
+        named: groups of training images that the user named.
     """
 
     data: Path
@@ -60,6 +62,7 @@ class Task:
     threads: int = 0
     parent: Parent | None = None
     label: npt.NDArray[np.int8] | None = field(default=None, repr=False)
+    named: Groups | None = field(default=None, repr=False)
 
 
 class _StopWatcher:
@@ -106,6 +109,7 @@ def work(task: Task) -> EnsadError | None:
     try:
         with _ONE_A_PROCESS, ended_with(task.parent):
             dataset = load_dataset(task.data, image_cache=preprocessed_folder(task.studies), test_optional=True)
+            dataset = replace(dataset, named=task.named)
             if dataset.fingerprint != task.fingerprint:
                 raise DataError(f"{task.data} holds other images for this worker; copy the same to every machine")
             tune(dataset, task.settings, studies=task.studies, watcher=_StopWatcher(task), label=task.label)
@@ -154,6 +158,7 @@ def tune_together(
                 threads=crew.threads(count),
                 parent=Parent(name=name, pid=os.getpid(), studies=studies.absolute()),
                 label=label,
+                named=dataset.named,
             )
             tasks = [replace(task, settings=replace(settings, device=device)) for device in crew.devices(plan, count)]
             try:
