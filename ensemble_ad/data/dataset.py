@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ensemble_ad.data.groups import Groups, groups_hash, joined, near_duplicates, read_groups
+from ensemble_ad.data.groups import Groups, joined, near_duplicates, read_groups
 from ensemble_ad.data.images import FileState, Images, ImageSet
 from ensemble_ad.data.npy import open_array
 from ensemble_ad.data.pictures import open_folder
@@ -44,7 +44,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """Hash of both sets and of `groups`; members of different fingerprints never mix."""
         known = [self.train.fingerprint, self.test.fingerprint]
-        return json_hash(known if self.groups is None else [*known, groups_hash(self.groups)])
+        return json_hash(known if self.groups is None else [*known, list(self.groups)])
 
     @cached_property
     def together(self) -> Groups | None:

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from ensemble_ad.data.images import Images, blocks
 from ensemble_ad.errors import DataError
 from ensemble_ad.files.id_table import read_id_table, shown
-from ensemble_ad.files.json_file import json_hash
 
 FOLDERS = "folders"
 """What names the folders of the training images as their groups, instead of a file."""
@@ -96,11 +95,6 @@ def _components(count: int, pairs: npt.NDArray[np.intp]) -> npt.NDArray[np.int64
     graph = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     _, found = connected_components(graph, directed=False)
     return np.asarray(found, dtype=np.int64)
-
-
-def groups_hash(groups: Groups) -> str:
-    """Hash of which images belong together."""
-    return json_hash(list(groups))
 
 
 def joined(one: Groups | None, other: Groups | None) -> Groups | None:

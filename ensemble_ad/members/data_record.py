@@ -5,12 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ensemble_ad.data.groups import Groups, groups_hash
-from ensemble_ad.data.images import CHANNELS, SIDES
 from ensemble_ad.data.seen import Seen
+from ensemble_ad.data.sizes import CHANNELS, SIDES
 from ensemble_ad.errors import StorageError
-from ensemble_ad.files.id_table import is_text
 from ensemble_ad.files.json_file import MOST_IDS, fits, is_count, json_hash, read_json, write_json
+from ensemble_ad.files.text import is_text
 from ensemble_ad.layout import data_record_file, is_fingerprint
 from ensemble_ad.members.measured import UnfitError
 
@@ -46,11 +45,13 @@ class DataRecord:
     train: str | None = None
     test: str | None = None
     seen: Seen | None = None
-    groups: Groups | None = None
+    groups: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, dataset: "Dataset") -> "DataRecord":
         """The record of `dataset`."""
+        from ensemble_ad.data.split import split_rows
+
         return cls(
             fingerprint=dataset.fingerprint,
             ids=dataset.test.ids,
@@ -104,7 +105,7 @@ def _later_parts(value: Mapping[str, Any]) -> dict[str, Any]:
     train, test, seen, groups = (value.get(name) for name in ("train", "test", "seen", "groups"))
     if groups is not None and not _are_groups(groups, value["n_train"]):
         raise UnfitError("its groups cannot be")
-    known = [train, test] if groups is None else [train, test, groups_hash(groups)]
+    known = [train, test] if groups is None else [train, test, groups]
     fits_together = all(isinstance(each, str) for each in known) and json_hash(known) == value["fingerprint"]
     if not fits_together and (train, test, groups) != (None, None, None):
         raise UnfitError("its fingerprints do not belong together")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from ensemble_ad.files.id_table import is_text
 from ensemble_ad.files.json_file import fits, is_count, is_number
+from ensemble_ad.files.text import is_text
 from ensemble_ad.layout import is_fingerprint, is_key
 from ensemble_ad.members.measured import MEASURED, Measured, Objectives, UnfitError
 

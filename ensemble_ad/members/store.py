@@ -11,20 +11,20 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from ensemble_ad.errors import StorageError
-from ensemble_ad.files.arrays import read_arrays
 from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.files.whole import clear_errors, file_hash, remove_parts, set_aside, whole_folder
 from ensemble_ad.layout import MEMBER_INFO, VECTORS, WEIGHTS, member_folder, members_folder
-from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.info import FORMAT, MemberInfo
 from ensemble_ad.members.measured import UnfitError
-from ensemble_ad.statistics.arrays import Floats32
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ensemble_ad.members.data_record import DataRecord
+    from ensemble_ad.statistics.arrays import Floats32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class Member:
         """The error kind that its objective found best."""
         return self.info.objective.column
 
-    def vectors(self) -> tuple[Floats32, Floats32]:
+    def vectors(self) -> "tuple[Floats32, Floats32]":
         """Its error vectors, verified.
 
         Returns:
@@ -80,6 +80,11 @@ class Member:
         Raises:
             StorageError: if the file is missing, damaged or not what the checksum says.
         """
+        # Imported here, since a table of members opens no arrays.
+        import numpy as np
+
+        from ensemble_ad.files.arrays import read_arrays
+
         path = self.folder / VECTORS
         self._check_sum(path)
         try:
@@ -107,7 +112,7 @@ class Member:
         self._check_sum(path)
         return path
 
-    def verify(self, record: DataRecord | None = None) -> None:
+    def verify(self, record: "DataRecord | None" = None) -> None:
         """Read all of it.
 
         Args:
@@ -173,9 +178,9 @@ def save_member(
     studies: Path,
     info: MemberInfo,
     *,
-    reference: Mapping[str, Floats32],
-    test: Mapping[str, Floats32],
-    weights: Mapping[str, npt.NDArray[Any]],
+    reference: "Mapping[str, Floats32]",
+    test: "Mapping[str, Floats32]",
+    weights: "Mapping[str, npt.NDArray[Any]]",
 ) -> Member:
     """Write a member, whole or not at all.
 
@@ -189,6 +194,7 @@ def save_member(
     Raises:
         StorageError: if it cannot be written.
     """
+    import numpy as np
     from safetensors.numpy import save
 
     columns = tuple(reference)

@@ -10,20 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import ensemble_ad as ea
 from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.files.json_file import read_json, write_json
-
-
-@pytest.fixture(scope="module")
-def images(digits_folder):
-    """The digits' test images, uint8 (120, 32, 32, 1)."""
-    return np.load(digits_folder / "testingset.npy")
-
-
-@pytest.fixture(scope="module")
-def scorer(studies_folder):
-    return ea.load_blend("both", studies_folder, device="cpu")
 
 
 def _rows(text: str) -> list[dict[str, str]]:

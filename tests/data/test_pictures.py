@@ -76,7 +76,7 @@ def test_pictures_are_decoded_once(pictures, tmp_path, count_decodes):
 
 
 @pytest.mark.parametrize("coloured", [0, 5])
-def test_a_folder_is_written_in_runs_whichever_of_its_pictures_has_colour(tmp_path, photos, monkeypatch, coloured):
+def test_a_folder_is_written_in_runs_whichever_picture_has_colour(tmp_path, photos, monkeypatch, coloured):
     monkeypatch.setattr(module, "_DECODED", 2)
     folder, pixels = tmp_path / "mixed", photos(6, 24, 3)
     folder.mkdir()
