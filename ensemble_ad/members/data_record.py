@@ -50,8 +50,6 @@ class DataRecord:
     @classmethod
     def of(cls, dataset: "Dataset") -> "DataRecord":
         """The record of `dataset`."""
-        from ensemble_ad.data.split import split_rows
-
         return cls(
             fingerprint=dataset.fingerprint,
             ids=dataset.test.ids,
