@@ -34,8 +34,8 @@ def test_the_crossfitted_share_of_many_columns_sees_no_anomalies_in_none():
 def test_of_a_few_images_no_share_is_estimated_and_a_given_one_stands():
     assert crossfit_share(*_normal_scores(0.5, 149, 200, 0)) is None
     assert crossfit_share(*_normal_scores(0.5, 200, 39, 0)) is None
-    assert crossfit_share(*_normal_scores(0.5, 39, 200, 0), 0.5) == Share(value=0.5)
-    found = crossfit_share(*_normal_scores(0.5, 149, 200, 0), 0.5)
+    assert crossfit_share(*_normal_scores(0.5, 39, 200, 0), given=0.5) == Share(value=0.5)
+    found = crossfit_share(*_normal_scores(0.5, 149, 200, 0), given=0.5)
     assert (found.value, found.standard_error, found.given) == (0.5, 0.0, True)
 
 
