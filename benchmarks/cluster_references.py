@@ -32,7 +32,8 @@ def small(images: npt.NDArray[np.uint8]) -> Floats:
     grey = images.reshape(*images.shape[:3], -1).mean(axis=3, dtype=np.float32)
     side = 16 if grey.shape[1] > 32 else 8
     field = grey.shape[1] // side
-    return grey.reshape(len(grey), side, field, side, field).mean(axis=(2, 4)).reshape(len(grey), -1).astype(np.float64)
+    fields: Floats = grey.reshape(len(grey), side, field, side, field).mean(axis=(2, 4), dtype=np.float64)
+    return fields.reshape(len(grey), -1)
 
 
 def scores(train: Floats, *others: Floats) -> dict[str, list[Floats]]:

@@ -141,12 +141,17 @@ def judge(case: Case, cache: Path) -> Iterator[Judged]:
     for given in (None, known.p) if case.share == WHOLE and case.shift == NONE else (None,):
         few = given is None and known.n < ENOUGH_REFERENCE
         share = None if few else share_of(known.scored, given)
-        for what, table in (("blend", known.blends), ("member", known.members)):
-            row = (case.group, case.shift, case.share, "estimated" if given is None else "given", what)
+        for what, table in (
+            ("blend auto", known.blends[:1]),
+            ("blend mean", known.blends[1:]),
+            ("member", known.members),
+        ):
+            kind = what.partition(" ")[0]
+            row = (case.group, case.shift, case.share, "estimated" if given is None else "given", kind)
             for separation, error, truth in table:
                 found = None
                 if share is not None:
-                    found = share.implied_auc(float(separation), float(error), blend=what == "blend")
+                    found = share.implied_auc(float(separation), float(error), own_shift=what == "blend auto")
                 yield Judged(
                     row=row,
                     name=case.name,
@@ -223,13 +228,13 @@ SHIFTS = {
 }
 
 
-def image_cases(group: str, data: Path, labels: Path, studies: Path) -> Iterator[Case]:
+def image_cases(columns: Sequence[str], group: str, data: Path, labels: Path, studies: Path) -> Iterator[Case]:
     """The blends of a data set's members, as they are, thinned, and with changed normal images."""
     dataset = load_dataset(data, image_cache=studies / "preprocessed")
     label = read_labels(labels, dataset.test.ids).astype(bool)
     members = [m for m in list_members(studies)[0] if m.data == dataset.fingerprint and not m.info.transductive]
     sets = _sets(members)
-    for choice in ("main", "all"):
+    for choice in columns:
         for name, some in sets.items():
             case = _case(group, f"{name}-{choice}", some, choice, label)
             yield case
@@ -313,10 +318,11 @@ def main() -> None:
     arguments.add_argument("--tasks", type=Path)
     four = ("NAME", "DATA", "LABELS", "STUDIES")
     arguments.add_argument("--images", nargs=4, action="append", default=[], metavar=four)
+    arguments.add_argument("--columns", nargs="+", choices=["main", "all"], default=["main", "all"])
     arguments.add_argument("-v", "--verbose", action="store_true")
     given = arguments.parse_args()
     cases = [tasks(given.tasks)] if given.tasks else []
-    cases += [image_cases(name, *map(Path, paths)) for name, *paths in given.images]
+    cases += [image_cases(given.columns, name, *map(Path, paths)) for name, *paths in given.images]
     judged: list[Judged] = []
     for case in chain.from_iterable(cases):
         print(case.group, case.name, case.shift, case.share, file=sys.stderr, flush=True)

@@ -118,6 +118,11 @@ class BlendInfo:
         )
 
     @property
+    def is_auto(self) -> bool:
+        """Whether it is `auto`'s, by whose scores the shift of normal images is estimated."""
+        return self.asked_method == "auto"
+
+    @property
     def known_share(self) -> Share | None:
         """The share of anomalies in its test set: the user's where it was given, else the estimate, else None."""
         if self.anomaly_share is not None:

@@ -58,7 +58,7 @@ class SavedBlend:
             return "no AUC can be estimated without labels: too few images to estimate the share of anomalies"
         if share.why_none:
             return f"no AUC can be estimated without labels: {share.why_none}"
-        implied = share.implied_auc(separation.value, separation.standard_error, blend=True)
+        implied = share.implied_auc(separation.value, separation.standard_error, own_shift=self.info.is_auto)
         if implied is None:
             return (
                 "no AUC can be estimated without labels: no AUC, or almost every one, explains this separation with "

@@ -1,13 +1,16 @@
 """The share of anomalies among the test images, without labels, and whether an AUC can be told by it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 
 from ensemble_ad.blend.auto import fit_auto
 from ensemble_ad.blend.guard import ENOUGH_REFERENCE
 from ensemble_ad.blend.rule import total_score
-from ensemble_ad.statistics import separation_many
+from ensemble_ad.statistics import separation, separation_many
 from ensemble_ad.statistics.arrays import Floats, Floats64
 from ensemble_ad.statistics.implied import Share
 from ensemble_ad.statistics.mixture import Mixture, fit_mixture
@@ -16,6 +19,7 @@ from ensemble_ad.statistics.mixture import Mixture, fit_mixture
 _ROWS = 5_000
 _COLUMNS = 50
 _LEAST_ROWS = 40
+_LEAST_AUC = 0.7  # below it a shift of normal images is taken for many anomalies that look normal
 _MOST_SHIFT = 0.4  # on the reference's normal scale; more is another kind of images
 _MOST_MISFIT = 50.0  # chi-squared of 15 degrees of freedom is above 38 in one of a thousand data sets
 Sides = tuple[Floats, Floats]
@@ -56,7 +60,7 @@ def scored_halves(reference: Floats, test: Floats) -> list[tuple[Floats64, Float
 def share_of(scored: Sequence[tuple[Floats64, Floats64]], given: float | None = None) -> Share:
     """The share that cross-fitted scores tell, or the given one with what else they tell."""
     found = fit_mixture(scored, given)
-    return Share(
+    share = Share(
         value=found.share if given is None else given,
         standard_error=found.share_error if given is None else 0.0,
         given=given is not None,
@@ -64,6 +68,14 @@ def share_of(scored: Sequence[tuple[Floats64, Floats64]], given: float | None = 
         shift_error=found.shift_error,
         withheld=_what_is_wrong(found),
     )
+    if share.why_none or given is not None:
+        return share
+    a = NormalDist().cdf(share.shift / sqrt(2)) - 0.5
+    above = float(np.mean([separation(*pair).value for pair in scored])) - 0.5
+    auc = 0.5 + (above - (1 - share.value) * a) / share.value
+    if auc >= _LEAST_AUC:
+        return share
+    return replace(share, withheld="the scores tell anomalies from normal images too badly to count them")
 
 
 def _what_is_wrong(found: Mixture) -> str:

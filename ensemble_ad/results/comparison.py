@@ -184,8 +184,8 @@ def _estimated(row: Mapping[str, Any], share: Share | None) -> dict[str, Any]:
         return {}
     cells: dict[str, Any] = {"estimated_share": share.value, "share_source": share.source}
     if row["separation"] is not None:
-        blend = row["kind"] == "blend"
-        implied = share.implied_auc(row["separation"], row["separation_standard_error"], blend=blend)
+        own = row.get("is_auto", False)
+        implied = share.implied_auc(row["separation"], row["separation_standard_error"], own_shift=own)
         if implied is not None:
             cells |= {
                 "estimated_auc": implied.value,
@@ -251,6 +251,7 @@ def _blend_row(saved: SavedBlend) -> dict[str, Any]:
     info = saved.info
     return {
         "kind": "blend",
+        "is_auto": info.is_auto,
         "family": "+".join(info.families),
         "source": f"{info.method} of {len(info.members)}",
         "separation": info.separation.value,

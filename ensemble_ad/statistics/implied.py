@@ -93,7 +93,7 @@ class Share:
         """Whether an AUC can be told by it."""
         return not self.why_none
 
-    def implied_auc(self, separation: float, standard_error: float, *, blend: bool = False) -> ImpliedAuc | None:
+    def implied_auc(self, separation: float, standard_error: float, *, own_shift: bool = False) -> ImpliedAuc | None:
         """The AUC that a separation A implies, 0.5 + (A - 0.5 - (1 - p) a) / p (after Menon et al. 2015).
 
         a is by how much the test's normal images score above the reference more often than below it. The interval
@@ -103,7 +103,7 @@ class Share:
         Args:
             separation: in [0, 1].
             standard_error: of it.
-            blend: whether it is the blend's by which the shift was estimated; another score has another shift.
+            own_shift: whether it is of the score by which the shift was estimated, `auto`'s; others have other shifts.
 
         Returns:
             None where the share is not usable, where test images score surely below the reference, where no AUC
@@ -112,7 +112,7 @@ class Share:
         if not self.usable or separation + _QUANTILE * standard_error < 0.5:
             return None
         shift, error = self.shift, self.shift_error
-        if not blend and error > 0:
+        if not own_shift and error > 0:
             shift, error = shift / 2, sqrt(error**2 + (shift / 2) ** 2 + _OTHER_SHIFT**2)
         a, a_error = NormalDist().cdf(shift / sqrt(2)) - 0.5, error / (2 * sqrt(pi))
         likely = [

@@ -8,7 +8,7 @@ from ensemble_ad.blend.share import crossfit_share
 from ensemble_ad.statistics.implied import Share
 
 
-def _normal_scores(share, n, k, seed, members=4):
+def _normal_scores(share: float, n: int, k: int, seed: int, members: int = 4) -> tuple[np.ndarray, np.ndarray]:
     """Scores (n, m) of normal images and (k, m) of test images, anomalies two standard deviations higher."""
     rng = np.random.default_rng(seed)
     reference, test = rng.normal(size=(n, members)), rng.normal(size=(k, members))

@@ -58,7 +58,7 @@ def test_with_a_given_share_the_estimate_is_the_implied_auc(studies, some):
     share = some[1][-1].info.given_share(0.8)
     assert table["estimated_auc"].notna().any()
     for name, row in table.iterrows():
-        found = share.implied_auc(row["separation"], row["separation_standard_error"], blend=name == "both")
+        found = share.implied_auc(row["separation"], row["separation_standard_error"], own_shift=name == "both")
         known = [row[f"estimated_auc{end}"] for end in ("", "_low", "_high")]
         assert (known == [found.value, found.low, found.high]) if found else all(map(pd.isna, known))
 

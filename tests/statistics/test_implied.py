@@ -64,7 +64,7 @@ def test_errors_of_share_and_shift_widen_the_interval():
     widths = []
     for error, shift_error in ((0.0, 0.0), (0.03, 0.0), (0.03, 0.1)):
         share = Share(value=0.5, standard_error=error, given=error == 0, shift_error=shift_error)
-        found = share.implied_auc(0.7, 0.01, blend=True)
+        found = share.implied_auc(0.7, 0.01, own_shift=True)
         widths.append(found.high - found.low)
     assert widths[0] < widths[1] < widths[2]
 
@@ -79,7 +79,7 @@ def test_the_interval_covers_all_three_errors_as_often_as_it_says():
         for share, value in zip(shares, rng.normal(mean, 0.01), strict=True):
             error = share_error * share / true_share
             one = Share(value=share, standard_error=error, given=False, shift_error=shift_error)
-            found = one.implied_auc(float(value), 0.01, blend=True)
+            found = one.implied_auc(float(value), 0.01, own_shift=True)
             hits += [found.low <= true_auc <= found.high] if found is not None else []
         assert len(hits) > 900
         assert 0.93 < np.mean(hits) < 0.99

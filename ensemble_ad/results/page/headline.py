@@ -85,7 +85,7 @@ def _judge(
     implied = (
         None
         if blend.share is None or separation is None
-        else blend.share.implied_auc(*separation, blend=role == "blend")
+        else blend.share.implied_auc(*separation, own_shift=role == "blend" and blend.info.is_auto)
     )
     if implied is None:
         return Judged(role=role, name=name, value=None, low=None, high=None, measured=False)
