@@ -22,7 +22,7 @@ _LEAST_ROWS = 40
 _LEAST_AUC = 0.7  # below it a shift of normal images is taken for many anomalies that look normal
 _MOST_SHIFT = 0.4  # on the reference's normal scale; more is another kind of images
 _MOST_MISFIT = 50.0  # chi-squared of 15 degrees of freedom is above 38 in one of a thousand data sets
-Sides = tuple[Floats, Floats]
+_Sides = tuple[Floats, Floats]
 """Scores of the reference and of the test images, a column a kind of error."""
 
 
@@ -86,7 +86,7 @@ def _what_is_wrong(found: Mixture) -> str:
     return ""
 
 
-def _scored(fitted: Sides, scored: Sides) -> tuple[Floats64, Floats64]:
+def _scored(fitted: _Sides, scored: _Sides) -> tuple[Floats64, Floats64]:
     """Scores (r,) and (s,) of the `scored` images of both sides, by the rule `auto` of the `fitted` ones."""
     low, high = fitted
     columns = np.arange(low.shape[1])

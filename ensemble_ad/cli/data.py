@@ -46,6 +46,7 @@ def check(data: Path, groups: Path | None, studies: Path, say: _options.Say) -> 
         test_images=len(dataset.test),
         side=dataset.side,
         channels=dataset.channels,
+        remarks={"train": dataset.train.remarks.counts, "test": dataset.test.remarks.counts},
         findings=[vars(finding) for finding in findings],
     )
     for finding in findings:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     help="Family of models; `ensad families` lists them.",
 )
 @click.option("--trials", type=int, default=50, show_default=True, help="Finished trials in all; a rerun tops up.")
-@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds after which no new trial starts.")
+@click.option("--timeout", type=_options.DURATION, help="Time after which no new trial starts: 90s, 30m, 1h30m.")
 @click.option("--epochs", type=int, default=20, show_default=True, help="The most that a trial trains.")
 @click.option("--objective", shell_complete=_completion.objectives,
               help="What a trial is judged by: auto, separation, synthetic, both, consensus, loss or labels.  "
@@ -112,8 +112,7 @@ def tune(
     from ensemble_ad.families import family as look_up
     from ensemble_ad.search.crew import Crew
     from ensemble_ad.search.plan import TuneSettings
-    from ensemble_ad.search.tune import tune as run
-    from ensemble_ad.search.workers import tune_together
+    from ensemble_ad.search.workers import tune_with
 
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
     dataset = _folders.dataset(data, studies, test_optional=True, groups=groups)
@@ -128,10 +127,7 @@ def tune(
     look_up(family)
     _folders.check_worth(dataset, data, say, anyway=anyway)
     with watch(say) as watcher:
-        if crew == Crew(workers=1):
-            result = run(dataset, settings, studies=studies, watcher=watcher, label=label)
-        else:
-            result = tune_together(dataset, settings, crew, data=data, studies=studies, watcher=watcher, label=label)
+        result = tune_with(crew, dataset, settings, watcher, data=data, studies=studies, label=label)
     _tell(result, say)
     if result.best is None:
         say.warn("no trial was completed; raise --trials or --timeout")

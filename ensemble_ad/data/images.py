@@ -3,7 +3,7 @@
 import hashlib
 import mmap
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -11,6 +11,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from ensemble_ad.data.remarks import Remarks
 from ensemble_ad.data.sizes import CHANNELS, SIDES
 from ensemble_ad.errors import DataError
 
@@ -54,12 +55,14 @@ class ImageSet:
         ids: N distinct names, the ones a submission uses.
         source: file or folder that they came from, for messages.
         file: what the system said of the file under a memory map when it was opened; None of arrays in memory.
+        remarks: what was passed over, and which pictures are not used as they are.
     """
 
     images: Images
     ids: tuple[str, ...]
     source: Path
     file: FileState | None = None
+    remarks: Remarks = field(default_factory=Remarks, compare=False)
 
     def __len__(self) -> int:
         return len(self.images)

@@ -41,9 +41,9 @@ PREDICTORS: tuple[Predictor, ...] = ("gauss", "conv", "mlp")
 _MOST_NUMBERS = 2304
 _SAMPLE = 4096
 _TINY = 1e-6
-# Of the mean variance: less, and float32 does not tell the prediction from rounding errors.
+# Share of the mean variance; below it float32 cannot tell the prediction from rounding errors.
 _LEAST_RIDGE = 1e-3
-# Of the running means of the blocks' errors, a step: they forget the beginning of a training within some hundred steps.
+# Share of the blocks' running sums that each step keeps: they forget a training's beginning in some hundred steps.
 _KEPT = 0.99
 _WIDTH_A_CHANNEL = 32
 
@@ -106,10 +106,10 @@ class _Inpainter(Model):
         blocks = HiddenBlocks.of(height, width, architecture.block, architecture.stride, architecture.masks)
         self._masks = blocks.masks
         masked = [number for mask in blocks.masks for number in mask]
-        self._order = sorted(range(len(masked)), key=masked.__getitem__)  # of the blocks as the masks hide them
+        self._order = sorted(range(len(masked)), key=masked.__getitem__)  # the blocks' numbers, as the masks hide them
         self.register_buffer("_pixels", blocks.pixels, persistent=False)
         self.register_buffer("_hidden", blocks.hidden(height, width), persistent=False)
-        # Sums of the blocks' errors, and of what they are of: the usual errors are the first by the second.
+        # Sums of each block's errors, and how many were summed: their quotient is the block's usual error.
         self.register_buffer("square_sum", torch.ones(blocks.count))
         self.register_buffer("structure_sum", torch.ones(blocks.count))
         self.register_buffer("error_count", torch.ones(blocks.count))

@@ -118,11 +118,16 @@ class Plan:
         split = dataset.split(settings.subset)
         self.reference_rows = len(split.reference)
 
+    @property
+    def study_name(self) -> str:
+        """The study's name."""
+        return study_name(self.settings, self.dataset.fingerprint, self.widths, self.batch_sizes)
+
     def open_study(self, studies: Path, worker: str, watcher: MoveWatcher) -> SharedStudy:
         """The study, open, for a worker of that name; empty for one that only looks at it."""
         settings = self.settings
         shared = SharedStudy(
-            name=study_name(settings, self.dataset.fingerprint, self.widths, self.batch_sizes),
+            name=self.study_name,
             start=[self._start(each) for each in self.kind.start],
             objective=settings.objective,
             transductive=self.kind.transductive,

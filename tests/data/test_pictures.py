@@ -28,7 +28,7 @@ def pictures(tmp_path, photos):
 def count_decodes(monkeypatch):
     """The paths that were decoded, in a list that grows."""
     opened, real = [], module.read_picture
-    monkeypatch.setattr(module, "read_picture", lambda path: opened.append(path) or real(path))
+    monkeypatch.setattr(module, "read_picture", lambda path, *more: opened.append(path) or real(path, *more))
     return opened
 
 

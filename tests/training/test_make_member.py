@@ -183,6 +183,19 @@ def test_a_member_says_what_other_objectives_find_by_its_column(dataset, recipe,
     assert found.synthetic.kinds["occlusion"] == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.parametrize("objective", ["separation", "loss"])
+def test_every_member_keeps_its_scores_of_pseudo_anomalies(dataset, recipe, tmp_path, pseudo, objective):
+    recipe = replace(recipe, objective=objective)
+    member = fit_member(dataset, recipe, studies=tmp_path, device=CPU, judged_by=JudgedBy(pseudo=pseudo))
+    kept = member.all_vectors()[2]
+    assert kept.kinds == tuple(pseudo.images)
+    np.testing.assert_array_equal(kept.damaged, pseudo.damaged)
+    model, latents, _ = load_model(member, CPU)
+    again = error_vectors(model, torch.from_numpy(apply(pseudo.images["blur"], recipe.preprocess)), latents)
+    expected = np.stack([again[column] for column in member.columns], axis=1)
+    assert kept.scores[kept.kinds.index("blur")] == pytest.approx(expected, rel=1e-3)
+
+
 @pytest.mark.parametrize("objective", ["synthetic", "both"])
 def test_the_best_epoch_can_be_kept_by_pseudo_anomalies(dataset, recipe, tmp_path, pseudo, objective):
     seen = []
