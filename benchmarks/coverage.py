@@ -245,8 +245,8 @@ def image_cases(columns: Sequence[str], group: str, data: Path, labels: Path, st
         changed = change(np.asarray(dataset.test.images[normal]), np.random.default_rng(0))
         moved = [_scored(member, changed) for member in few]
         case = _case(group, "one of each-main", few, "main", label)
-        columns = [scores[kind] for m, scores in zip(few, moved, strict=True) for kind in columns_of(m, "main")]
-        case.test[normal] = np.stack(columns, axis=1)
+        scored = [scores[kind] for m, scores in zip(few, moved, strict=True) for kind in columns_of(m, "main")]
+        case.test[normal] = np.stack(scored, axis=1)
         yield replace(case, shift=shift)
 
 
