@@ -26,7 +26,6 @@ from ensemble_ad import statistics
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import apply
-from ensemble_ad.data.split import split_rows
 from ensemble_ad.families import Model
 from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.layout import preprocessed_folder
@@ -121,7 +120,7 @@ def rescore(given: argparse.Namespace) -> tuple[list[Trial], Labels, PseudoImage
     dataset = load_dataset(given.data, image_cache=preprocessed_folder(given.studies))
     label = read_labels(given.labels, dataset.test.ids)
     pseudo = PseudoImages.of(dataset)
-    held_out = np.asarray(dataset.train.images[split_rows(len(dataset.train), dataset.fingerprint).reference])
+    held_out = np.asarray(dataset.train.images[dataset.split().reference])
     plain = np.asarray(dataset.test.images)
     sets = {"as it is": plain}
     for name, shift in SHIFTS.items():

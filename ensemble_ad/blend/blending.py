@@ -13,6 +13,7 @@ from ensemble_ad.blend.normalise import POOLED, normalise
 from ensemble_ad.blend.request import Request, check_request
 from ensemble_ad.blend.result import Blend
 from ensemble_ad.blend.rule import Part, Rule, total_score
+from ensemble_ad.blend.share import crossfit_share
 from ensemble_ad.blend.weight import WEIGHERS, Pool, varying
 from ensemble_ad.statistics import Estimate, estimate_share, separation, separation_many
 from ensemble_ad.statistics.arrays import Bools, Floats
@@ -77,17 +78,19 @@ def blend_scores(
         seed=seed,
     )
     rule = _fit(request, request.reference, request.test, request.label)
+    share = crossfit_share(request.reference, request.test, request.anomaly_share)
     findings = _findings(request, rule)
     fired = guards(findings)
     return Blend(
         scores=rule.test,
         weights=rule.weights,
         method=rule.method,
-        explanation=explain(request.asked, rule, findings, fired),
+        explanation=explain(request.asked, rule, findings, fired, share),
         normaliser=", ".join(dict.fromkeys(part.normaliser.name for part in rule.parts)),
         separation=findings.separation,
         names=request.names,
         guards=fired,
+        share=share,
         parts=rule.parts,
     )
 

@@ -37,6 +37,8 @@ _OPTIONAL: dict[str, Any] = {
     "explanation": str,
     "anomaly_share": is_number,
     "share": MEASURED,
+    "shift": MEASURED,
+    "withheld": str,
     "correlation": dict,
     "transductive": bool,
 }
@@ -60,7 +62,9 @@ class BlendInfo:
         weights: the weight of each column, by `Column.name`.
         separation: the blend's separation, out of fold.
         anomaly_share: the share of anomalies in the test set, where the user gave it.
-        share: the estimated share of anomalies.
+        share: the estimated share of anomalies; None where the user gave it.
+        shift: how far the test's normal images are shifted; None where that is not known.
+        withheld: what is wrong with the test images, so that no AUC can be told; mostly "".
         correlation: Spearman's rank correlation of its scores with each member's main column, by the member's key;
             constant columns have none.
         transductive: whether one of its members was trained on the unlabelled test images too.
@@ -84,6 +88,8 @@ class BlendInfo:
     explanation: str = ""
     anomaly_share: float | None = None
     share: Measured | None = None
+    shift: Measured | None = None
+    withheld: str = ""
     correlation: Mapping[str, float] = field(default_factory=dict)
     transductive: bool = False
     labels_used: str = "none"
@@ -105,6 +111,8 @@ class BlendInfo:
             explanation=later.explanation,
             anomaly_share=later.anomaly_share,
             share=later.share,
+            shift=later.shift,
+            withheld=later.withheld,
             correlation=later.correlation,
             transductive=later.transductive,
             blended=now,
@@ -117,13 +125,26 @@ class BlendInfo:
         return frozenset(column.key for column in columns if column.inverted)
 
     @property
+    def is_auto(self) -> bool:
+        """Whether it is `auto`'s, by whose scores the shift of normal images is estimated."""
+        return self.asked_method == "auto"
+
+    @property
     def known_share(self) -> Share | None:
         """The share of anomalies in its test set: the user's where it was given, else the estimate, else None."""
         if self.anomaly_share is not None:
-            return Share(value=float(self.anomaly_share))
+            return self.given_share(float(self.anomaly_share))
         if self.share is None:
             return None
-        return Share(value=float(self.share.value), standard_error=float(self.share.standard_error), given=False)
+        value, error = float(self.share.value), float(self.share.standard_error)
+        return replace(self.given_share(1.0), value=value, standard_error=error, given=False)
+
+    def given_share(self, value: float) -> Share:
+        """A share that the user gives, with what is known of the test images besides."""
+        if self.shift is None:
+            return Share(value=value, withheld=self.withheld)
+        shift, error = float(self.shift.value), float(self.shift.standard_error)
+        return Share(value=value, shift=shift, shift_error=error, withheld=self.withheld)
 
     def to_json(self) -> dict[str, Any]:
         """The contents of `blend.json`."""
@@ -146,7 +167,7 @@ class BlendInfo:
             raise UnfitError("texts and numbers to show")
         for name in ("members", "families", "terms"):
             known |= {name: tuple(known[name])} if name in known else {}
-        for name in ("separation", "share"):
+        for name in ("separation", "share", "shift"):
             known |= {name: Measured.from_json(known[name])} if name in known else {}
         info = cls(**known)
         try:
@@ -161,7 +182,7 @@ def _is_plain(value: Mapping[str, Any]) -> bool:
     numbers = (*value["weights"].values(), *value.get("correlation", {}).values())
     names = (*value["families"], *value.get("terms", ()), *value["weights"], *value.get("correlation", {}))
     texts = [value[name] for name in ("method", "labels_used", "created", "blended", "checksum")]
-    texts += [value.get(name, "") for name in ("asked_method", "normaliser", "explanation")]
+    texts += [value.get(name, "") for name in ("asked_method", "normaliser", "explanation", "withheld")]
     return (
         is_fingerprint(value["data"])
         and all(map(is_number, numbers))

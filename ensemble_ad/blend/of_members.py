@@ -12,7 +12,6 @@ from ensemble_ad.blend.columns import main_columns
 from ensemble_ad.blend.guard import surely_inverted
 from ensemble_ad.blend.info import BlendInfo
 from ensemble_ad.blend.saved import SavedBlend, save_blend
-from ensemble_ad.blend.share import crossfit_share
 from ensemble_ad.errors import DataError, StorageError, UsageError
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.members.choose import Term
@@ -22,6 +21,7 @@ from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.store import Member
 from ensemble_ad.statistics import Estimate, rank_correlations, separation_many
 from ensemble_ad.statistics.arrays import Floats32, Floats64
+from ensemble_ad.statistics.implied import Share
 
 COLUMN_CHOICES = ("main", "all")
 _CHANCE = 0.5
@@ -68,7 +68,7 @@ def blend_members(
 ) -> SavedBlend:
     """Blend the members of `terms` and save the result.
 
-    Saved with it, for the comparison table: the share of anomalies (the user's, and `crossfit_share`'s), the rank
+    Saved with it, for the comparison table: the share of anomalies (the user's, else `crossfit_share`'s), the rank
     correlation of each member's main column with the blend, and whether a member is transductive.
 
     A main column that is surely inverted, test below reference by three standard errors, enters negated where its
@@ -103,7 +103,7 @@ def blend_members(
         anomaly_share=anomaly_share,
         seed=seed,
     )
-    share = crossfit_share(reference, test)
+    share = made.share
     info = BlendInfo(
         name=name or "",
         data=members[0].data,
@@ -117,7 +117,9 @@ def blend_members(
         weights={column: float(weight) for column, weight in zip(names, made.weights, strict=True)},
         separation=_measured(made.separation),
         anomaly_share=anomaly_share,
-        share=None if share is None else _measured(share),
+        share=None if share is None or share.given else _measured(share),
+        shift=None if share is None else Measured(value=share.shift, standard_error=share.shift_error),
+        withheld="" if share is None else share.withheld,
         correlation=_correlations(members, dict(zip(names, test.T, strict=True)), made.scores),
         transductive=any(member.info.transductive for member in members),
         labels_used=_labels_of(members),
@@ -178,7 +180,7 @@ def _name_of(info: BlendInfo, terms: Sequence[Term]) -> str:
     return f"{'+'.join(term.text.replace(':', '') for term in terms)[:80]}-{digest}"
 
 
-def _measured(estimate: Estimate) -> Measured:
+def _measured(estimate: Estimate | Share) -> Measured:
     return Measured(value=estimate.value, standard_error=estimate.standard_error)
 
 

@@ -56,17 +56,15 @@ class SavedBlend:
         share, separation = self.share, self.info.separation
         if share is None:
             return "no AUC can be estimated without labels: too few images to estimate the share of anomalies"
-        used = f"{share.value:.1%} anomalies ({share.source}"
-        used += ")" if share.given else f", standard error {share.standard_error:.1%})"
-        if not share.usable:
-            return f"no AUC can be estimated without labels: {used} cannot be told from none; give --anomaly-share"
-        implied = share.implied_auc(separation.value, separation.standard_error)
+        if share.why_none:
+            return f"no AUC can be estimated without labels: {share.why_none}"
+        implied = share.implied_auc(separation.value, separation.standard_error, own_shift=self.info.is_auto)
         if implied is None:
             return (
-                f"no AUC can be estimated without labels: no AUC, or every one, explains this separation with {used}; "
-                "the share is another, or the test's normal images differ from the training images"
+                "no AUC can be estimated without labels: no AUC, or almost every one, explains this separation with "
+                f"{share.in_words}; the share is another, or the test's normal images differ from the training images"
             )
-        return f"AUC {implied} (estimated, no labels), with {used}"
+        return f"AUC {implied} (estimated, no labels), with {share.in_words}"
 
     def scores(self) -> "Floats64":
         """float64 (k,) anomaly scores of the test images, verified.

@@ -19,12 +19,12 @@ DATA = Path("data")
 """The data folder, unless another one is named."""
 
 
-def dataset(data: Path, studies: Path, *, test_optional: bool = False) -> "Dataset":
+def dataset(data: Path, studies: Path, *, test_optional: bool = False, groups: Path | None = None) -> "Dataset":
     """The images of `data`; see `load_dataset`."""
     from ensemble_ad.data.dataset import load_dataset
     from ensemble_ad.layout import preprocessed_folder
 
-    return load_dataset(data, image_cache=preprocessed_folder(studies), test_optional=test_optional)
+    return load_dataset(data, image_cache=preprocessed_folder(studies), test_optional=test_optional, groups=groups)
 
 
 def check_worth(dataset: "Dataset", data: Path, say: Say, *, anyway: bool) -> None:

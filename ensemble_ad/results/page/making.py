@@ -86,11 +86,7 @@ def _facts(blend: SavedBlend, members: Sequence[Member], record: DataRecord, lab
 
 
 def _share(blend: SavedBlend) -> str:
-    share = blend.share
-    if share is None:
-        return "unknown"
-    error = "" if share.given else f" (standard error {share.standard_error:.1%})"
-    return f"{share.value:.1%}, {share.source}{error}"
+    return "unknown" if blend.share is None else blend.share.in_words
 
 
 def _versions() -> dict[str, str]:
