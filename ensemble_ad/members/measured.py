@@ -15,6 +15,7 @@ _OBJECTIVES: dict[str, Any] = {
     "loss": MEASURED,
     "share": {"value": is_number, "low": is_number},
     "implausible": list,
+    "believed": {"share": is_number, "weight": is_number},
 }
 
 
@@ -61,6 +62,19 @@ class EstimatedShare:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Believed:
+    """How `auto` judged: by what share of anomalies, and how much the test images decided (`statistics.belief`)."""
+
+    share: float
+    weight: float
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`."""
+        return cls(share=value["share"], weight=value["weight"])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Objectives:
     """What the objectives say of a member, by the kind of error that its own objective chose; None if not known.
 
@@ -70,6 +84,7 @@ class Objectives:
         loss: the mean squared reconstruction error a pixel.
         share: the share of anomalies in the test set that its scores speak of.
         implausible: the kinds of error that `separation` passed over.
+        believed: what `auto` believed of the test images; None where another objective judged.
     """
 
     separation: Measured | None = None
@@ -77,6 +92,7 @@ class Objectives:
     loss: Measured | None = None
     share: EstimatedShare | None = None
     implausible: tuple[str, ...] | None = None
+    believed: Believed | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What is known, as JSON values."""
@@ -105,4 +121,5 @@ class Objectives:
             loss=Measured.from_json(known["loss"]) if "loss" in known else None,
             share=EstimatedShare.from_json(known["share"]) if "share" in known else None,
             implausible=tuple(known["implausible"]) if "implausible" in known else None,
+            believed=Believed.from_json(known["believed"]) if "believed" in known else None,
         )

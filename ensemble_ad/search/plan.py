@@ -14,14 +14,12 @@ from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families import Family, family
 from ensemble_ad.files.json_file import json_hash
-from ensemble_ad.members.auto_objective import Circumstances
 from ensemble_ad.members.objectives import AUTO
 from ensemble_ad.search.storage import open_storage
 from ensemble_ad.search.study import SharedStudy
-from ensemble_ad.search.watcher import MoveWatcher
 from ensemble_ad.training.device import AUTO as AUTO_PRECISION
 from ensemble_ad.training.device import choose_device, choose_precision
-from ensemble_ad.training.recipe import Recipe, check_objective, check_transductive
+from ensemble_ad.training.recipe import RECIPE_VERSION, Recipe, check_objective, check_transductive
 from ensemble_ad.training.settings import TrainSettings
 
 
@@ -47,7 +45,7 @@ class TuneSettings:
         labels_hash: hash of the labels that the objective reads; None where it reads none.
         flips: whether a score is the mean of an image's and its mirror image's.
         transductive: whether the user agreed to training on the test images.
-        anomaly_share: what the user knows of the share of anomalies in the test set, for the guards of `auto`.
+        anomaly_share: what the user knows of the share of anomalies in the test set, for `auto`.
     """
 
     family: str
@@ -90,6 +88,8 @@ def study_name(settings: TuneSettings, fingerprint: str, widths: Sequence[int], 
         settings.labels_hash,
         settings.seed,
         settings.flips,
+        RECIPE_VERSION,
+        settings.anomaly_share,
     ]
     return f"{settings.family}-{settings.objective}-{json_hash(what)[:8]}"
 
@@ -112,32 +112,24 @@ class Plan:
         self.size = settings.size or dataset.side
         self.kind.check_shape((dataset.channels, self.size, self.size))
         check_transductive(self.kind, allowed=settings.transductive)
-        if settings.objective != AUTO:
-            check_objective(settings.objective, self.kind, len(dataset.test))
-        elif self.kind.transductive:
-            check_objective("separation", self.kind, len(dataset.test))
+        # Pseudo-anomalies say nothing of what is trained on the test images.
+        self.objective = "separation" if settings.objective == AUTO and self.kind.transductive else settings.objective
+        check_objective(self.objective, self.kind, len(dataset.test))
         split = split_rows(len(dataset.train), dataset.fingerprint, settings.subset)
         self.reference_rows = len(split.reference)
 
-    def open_study(self, studies: Path, worker: str, watcher: MoveWatcher) -> SharedStudy:
+    def open_study(self, studies: Path, worker: str) -> SharedStudy:
         """The study, open, for a worker of that name; empty for one that only looks at it."""
         settings = self.settings
         shared = SharedStudy(
             name=study_name(settings, self.dataset.fingerprint, self.widths, self.batch_sizes),
             start=[self._start(each) for each in self.kind.start],
-            objective=settings.objective,
-            transductive=self.kind.transductive,
+            objective=self.objective,
             epochs=settings.epochs,
             seed=settings.seed,
             studies=studies,
             storage=open_storage(studies, settings.storage),
             worker=worker,
-            watcher=watcher,
-            known=Circumstances(
-                reference_rows=self.reference_rows,
-                test_rows=len(self.dataset.test),
-                anomaly_share=settings.anomaly_share,
-            ),
         )
         shared.open()
         return shared
@@ -151,7 +143,7 @@ class Plan:
             nearest["batch_size"] = min(self.batch_sizes, key=lambda size: abs(size - values["batch_size"]))
         return {**values, **nearest}
 
-    def recipe(self, trial: optuna.Trial, objective: str) -> Recipe:
+    def recipe(self, trial: optuna.Trial) -> Recipe:
         """What a trial shall train."""
         settings, dataset = self.settings, self.dataset
         architecture = self.kind.suggest(trial, self.widths)
@@ -166,9 +158,10 @@ class Plan:
                 channels=1 if dataset.is_grey else dataset.channels,
             ),
             training=TrainSettings(seed=settings.seed, precision=self.precision, **training),
-            objective=objective,
+            objective=self.objective,
             labels=settings.labels_hash,
             subset=settings.subset,
             patience=max(3, math.ceil(training["epochs"] / 3)),
             flips=settings.flips,
+            share=settings.anomaly_share if self.objective == AUTO else None,
         )

@@ -211,7 +211,7 @@ def test_a_member_says_what_the_other_objectives_find_by_its_own_kind_of_error(d
     assert found.synthetic.kinds["occlusion"] == pytest.approx(expected, abs=1e-3)
 
 
-@pytest.mark.parametrize("objective", ["synthetic", "both"])
+@pytest.mark.parametrize("objective", ["synthetic", "auto"])
 def test_the_best_epoch_can_be_kept_by_pseudo_anomalies(dataset, recipe, tmp_path, pseudo, objective):
     seen = []
     recipe = replace(recipe, objective=objective, training=TrainSettings(epochs=8, batch_size=16, learning_rate=0.02))

@@ -36,7 +36,7 @@ def test_a_recipe_survives_json(recipe):
 
 
 @pytest.mark.parametrize(
-    ("objective", "family"), [("synthetic", "contrast"), ("both", "contrast"), ("loss", "contrast")]
+    ("objective", "family"), [("synthetic", "contrast"), ("auto", "contrast"), ("loss", "contrast")]
 )
 def test_an_objective_that_means_nothing_for_a_family_is_refused(objective, family):
     with pytest.raises(UsageError, match=f"the objective {objective} .* {family}.* use separation"):
@@ -44,7 +44,7 @@ def test_an_objective_that_means_nothing_for_a_family_is_refused(objective, fami
 
 
 @pytest.mark.parametrize(
-    ("objective", "family"), [("separation", "fcn"), ("both", "fcn"), ("consensus", "fcn"), ("synthetic", "contrast")]
+    ("objective", "family"), [("separation", "fcn"), ("consensus", "fcn"), ("synthetic", "contrast")]
 )
 def test_what_needs_test_images_is_refused_where_there_are_none(objective, family):
     with pytest.raises(UsageError, match="test images, and there are none"):
