@@ -26,11 +26,14 @@ def stacked(names: Sequence[str], members: Iterable[Member]) -> tuple[Floats32, 
     known = {member.key: member for member in members}
     parts = [name.partition("/") for name in names]
     vectors = {key: known[key].vectors() for key in dict.fromkeys(key for key, _, _ in parts)}
-    reference, test = (
+    expected = [len(side) for side in vectors[parts[0][0]]]
+    for key, (reference, test) in vectors.items():
+        known[key].check_rows(len(reference), len(test), (expected[0], expected[1]))
+    sides = [
         np.stack([vectors[key][side][:, known[key].columns.index(kind)] for key, _, kind in parts], axis=1)
         for side in (0, 1)
-    )
-    return reference, test
+    ]
+    return sides[0], sides[1]
 
 
 def reference_scores(info: BlendInfo, reference: Floats, test: Floats) -> Floats64:

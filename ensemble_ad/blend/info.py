@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.files.id_table import is_text
 from ensemble_ad.files.json_file import fits, is_number, json_hash
+from ensemble_ad.files.text import is_text
 from ensemble_ad.layout import is_fingerprint, is_key
 from ensemble_ad.members.measured import MEASURED, Measured, UnfitError
 from ensemble_ad.statistics.implied import Share

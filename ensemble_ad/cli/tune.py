@@ -8,6 +8,8 @@ import click
 from ensemble_ad.cli import _completion, _options
 
 if TYPE_CHECKING:
+    from ensemble_ad.data.dataset import Dataset
+    from ensemble_ad.members.store import Member
     from ensemble_ad.search.tune import TuneResult
 
 
@@ -132,12 +134,19 @@ def tune(
     if result.best is None:
         say.warn("no trial was completed; raise --trials or --timeout")
         say.again("timeout", trials=trials if result.finished < trials else result.finished + 10)
-    elif len(dataset.test):
-        say.next(_folders.blending_of(studies, dataset.fingerprint, family))
+        return
+    _hint(result.best, dataset, studies, say)
+    say.result(result.best.key)
+
+
+def _hint(best: "Member", dataset: "Dataset", studies: Path, say: _options.Say) -> None:
+    from ensemble_ad.cli import _folders
+
+    if len(dataset.test):
+        say.next(_folders.blending_of(studies, dataset.fingerprint, best.family))
     else:
         say("there are no test images to blend scores of: put them into testingset.npy or test/ and tune again")
         say.next("ensad compare")
-    say.result(None if result.best is None else result.best.key)
 
 
 def _tell(result: "TuneResult", say: _options.Say) -> None:

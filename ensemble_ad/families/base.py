@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ensemble_ad.data.images import SIDES, ChannelsFirst
+from ensemble_ad.data.images import ChannelsFirst
+from ensemble_ad.data.sizes import SIDES
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families.architecture import Architecture
 from ensemble_ad.families.ranges import USUAL_RANGES, Sampler, SearchRanges

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from ensemble_ad.files.id_table import is_text
 from ensemble_ad.files.json_file import fits, is_count, is_number
+from ensemble_ad.files.text import is_text
 from ensemble_ad.layout import is_fingerprint, is_key
 from ensemble_ad.members.measured import MEASURED, Measured, Objectives, UnfitError
 
@@ -41,6 +41,7 @@ _OPTIONAL: dict[str, Any] = {
     "transductive": bool,
     "preset": str,
     "origin": str,
+    "pseudo_kinds": list,
 }
 """What a file may lack, or hold as null, and what else it has to be."""
 _EPOCH = {"epoch": is_count, "loss": is_number, "value": is_number, "rate": is_number}
@@ -197,6 +198,8 @@ class MemberInfo:
         preset: name of the published system that it is.
         origin: `imported`, of scores that another program made.
         columns: names of its kinds of error, in the vectors' order.
+        pseudo_kinds: names of the kinds of pseudo-anomaly that it has error vectors of, in their order; none where it
+            has none.
         checksums: BLAKE2b-128 of its other files, by name.
     """
 
@@ -216,6 +219,7 @@ class MemberInfo:
     preset: str | None = None
     origin: str | None = None
     columns: tuple[str, ...] = ()
+    pseudo_kinds: tuple[str, ...] = ()
     checksums: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -226,7 +230,12 @@ class MemberInfo:
 
     def to_json(self) -> dict[str, Any]:
         """The contents of `member.json`."""
-        optional = {"origin": self.origin, "preset": self.preset, "trial": self.trial and asdict(self.trial)}
+        optional = {
+            "origin": self.origin,
+            "preset": self.preset,
+            "trial": self.trial and asdict(self.trial),
+            "pseudo_kinds": list(self.pseudo_kinds) or None,
+        }
         return {
             "format": FORMAT,
             "key": self.key,
@@ -274,6 +283,7 @@ class MemberInfo:
             preset=value.get("preset"),
             origin=value.get("origin"),
             columns=tuple(value["columns"]),
+            pseudo_kinds=tuple(value.get("pseudo_kinds") or ()),
             checksums=value["checksums"],
         )
 
@@ -312,14 +322,18 @@ def _unfit(value: Mapping[str, Any]) -> list[str]:
 
 
 def _belongs_together(value: Mapping[str, Any]) -> bool:
-    """Whether columns are distinct names, the objective's among them, and the family the key's."""
+    """Whether columns and kinds are distinct names, the objective's a column, and the family the key's."""
     columns, key = value["columns"], str(value["key"])
     return (
-        all(isinstance(name, str) and _COLUMN.fullmatch(name) for name in columns)
-        and len(set(columns)) == len(columns)
+        _are_names(columns)
+        and _are_names(value.get("pseudo_kinds") or [])
         and value["objective"]["column"] in columns
         and value["recipe"]["family"] == key.rpartition("-")[0]
     )
+
+
+def _are_names(values: Sequence[Any]) -> bool:
+    return all(isinstance(name, str) and _COLUMN.fullmatch(name) for name in values) and len(set(values)) == len(values)
 
 
 def _is_plain(value: Mapping[str, Any]) -> bool:

@@ -1,8 +1,9 @@
 """Members on disk: what one trained model says of every image, ready to be blended without torch or the images.
 
 A member is a folder `studies/members/<key>/` of three files: `member.json` (the recipe, how good it is, times,
-environment, checksums), `vectors.npz` (float32 `reference` (n, m) and `test` (k, m), one column an error kind) and
-`weights.safetensors`. The data set it belongs to has a record, `studies/data/<fingerprint>.json`.
+environment, checksums), `vectors.npz` (float32 `reference` (n, m) and `test` (k, m), one column an error kind; float32
+`pseudo` (K, d, m) of d pseudo-anomalies of K kinds, and int64 `damaged` (d,), the rows of the reference that these were
+made of) and `weights.safetensors`. The data set it belongs to has a record, `studies/data/<fingerprint>.json`.
 """
 
 import os
@@ -11,20 +12,36 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble_ad.errors import StorageError
-from ensemble_ad.files.arrays import read_arrays
 from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.files.whole import clear_errors, file_hash, remove_parts, set_aside, whole_folder
 from ensemble_ad.layout import MEMBER_INFO, VECTORS, WEIGHTS, member_folder, members_folder
-from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.info import FORMAT, MemberInfo
 from ensemble_ad.members.measured import UnfitError
-from ensemble_ad.statistics.arrays import Floats32
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ensemble_ad.data.split import Rows
+    from ensemble_ad.members.data_record import DataRecord
+    from ensemble_ad.statistics.arrays import Floats32
+
+
+class PseudoVectors(NamedTuple):
+    """A member's error vectors of pseudo-anomalies.
+
+    Attributes:
+        kinds: names of the K kinds.
+        scores: float32 (K, d, m): pseudo-anomaly i of every kind is made of the same image.
+        damaged: int64 (d,), the rows of the reference that they were made of.
+    """
+
+    kinds: tuple[str, ...]
+    scores: "Floats32"
+    damaged: "Rows"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +88,7 @@ class Member:
         """The error kind that its objective found best."""
         return self.info.objective.column
 
-    def vectors(self) -> tuple[Floats32, Floats32]:
+    def vectors(self) -> "tuple[Floats32, Floats32]":
         """Its error vectors, verified.
 
         Returns:
@@ -80,11 +97,30 @@ class Member:
         Raises:
             StorageError: if the file is missing, damaged or not what the checksum says.
         """
+        reference, test, _ = self.all_vectors()
+        return reference, test
+
+    def all_vectors(self) -> "tuple[Floats32, Floats32, PseudoVectors | None]":
+        """Its error vectors, verified, with those of pseudo-anomalies.
+
+        Returns:
+            What `vectors` gives, and those of pseudo-anomalies; None of a member that was made without them.
+
+        Raises:
+            StorageError: as for `vectors`.
+        """
+        # Imported here, since a table of members opens no arrays.
+        import numpy as np
+
+        from ensemble_ad.files.arrays import read_arrays
+
         path = self.folder / VECTORS
         self._check_sum(path)
+        kinds = self.info.pseudo_kinds
         try:
             arrays = read_arrays(path)
             reference, test = arrays["reference"], arrays["test"]
+            pseudo = PseudoVectors(kinds, arrays["pseudo"], arrays["damaged"]) if kinds else None
         except KeyError as error:
             raise self._damaged(f"{path} is not a member's error vectors: it lacks {error}") from error
         except StorageError as error:
@@ -93,9 +129,15 @@ class Member:
             raise self._damaged(
                 f"{path} must have {len(self.columns)} columns, but has {reference.shape} and {test.shape}"
             )
-        if not all(side.dtype == np.float32 and np.isfinite(side).all() for side in (reference, test)):
+        if pseudo is not None and not _are_of(pseudo, reference):
+            raise self._damaged(
+                f"{path} must hold {len(self.columns)} columns of {len(kinds)} kinds of pseudo-anomaly and the rows "
+                "that these were made of, and does not"
+            )
+        sides = (reference, test) if pseudo is None else (reference, test, pseudo.scores)
+        if not all(side.dtype == np.float32 and np.isfinite(side).all() for side in sides):
             raise self._damaged(f"{path} must hold finite numbers of 32 bits, and does not")
-        return reference, test
+        return reference, test, pseudo
 
     def weights_path(self) -> Path:
         """Its weights, verified.
@@ -107,7 +149,7 @@ class Member:
         self._check_sum(path)
         return path
 
-    def verify(self, record: DataRecord | None = None) -> None:
+    def verify(self, record: "DataRecord | None" = None) -> None:
         """Read all of it.
 
         Args:
@@ -145,6 +187,20 @@ class Member:
         return DamagedError(text, key=self.key, folder=self.folder)
 
 
+def _are_of(pseudo: PseudoVectors, reference: "Floats32") -> bool:
+    """Whether pseudo-anomalies can have been made of some of the images that `reference` (n, m) has scores of."""
+    import numpy as np
+
+    rows, (n, m) = pseudo.damaged, reference.shape
+    return (
+        rows.ndim == 1
+        and rows.dtype == np.int64
+        and 0 < len(rows) <= n
+        and bool((rows >= 0).all() and (rows < n).all() and (np.diff(rows) > 0).all())
+        and pseudo.scores.shape == (len(pseudo.kinds), len(rows), m)
+    )
+
+
 class DamagedError(StorageError):
     """A member whose files are not what they should be.
 
@@ -173,22 +229,28 @@ def save_member(
     studies: Path,
     info: MemberInfo,
     *,
-    reference: Mapping[str, Floats32],
-    test: Mapping[str, Floats32],
-    weights: Mapping[str, npt.NDArray[Any]],
+    reference: "Mapping[str, Floats32]",
+    test: "Mapping[str, Floats32]",
+    weights: "Mapping[str, npt.NDArray[Any]]",
+    pseudo: "Mapping[str, Mapping[str, Floats32]]" = MappingProxyType({}),
+    damaged: "Rows | None" = None,
 ) -> Member:
     """Write a member, whole or not at all.
 
     Args:
         studies: the studies' folder.
-        info: what is known of the member; columns and checksums are added.
+        info: what is known of the member; columns, kinds of pseudo-anomaly and checksums are added.
         reference: float32 (n,) by kind of error, the scores of held-out images.
         test: float32 (k,) by the same kinds, the scores of test images.
         weights: the model's arrays by name.
+        pseudo: float32 (d,) by kind of pseudo-anomaly, then by the same kinds of error; empty where there are none.
+        damaged: int64 (d,), the rows of the reference that pseudo-anomalies were made of, sorted; None where there are
+            none.
 
     Raises:
         StorageError: if it cannot be written.
     """
+    import numpy as np
     from safetensors.numpy import save
 
     columns = tuple(reference)
@@ -196,17 +258,27 @@ def save_member(
     if place.exists() and not has_member(studies, info.key):
         set_aside(place)
     with whole_folder(place) as folder:
-        np.savez(
-            folder / VECTORS,
-            reference=np.stack([reference[c] for c in columns], axis=1),
-            test=np.stack([test[c] for c in columns], axis=1),
-        )
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "reference": _side_by_side(reference, columns),
+            "test": _side_by_side(test, columns),
+        }
+        if damaged is not None:
+            of_kinds = [_side_by_side(scores, columns) for scores in pseudo.values()]
+            arrays |= {"pseudo": np.stack(of_kinds), "damaged": damaged}
+        np.savez(folder / VECTORS, **arrays)  # type: ignore[arg-type]
         # safetensors' own writer would report a full disk by an error that is no OSError.
         packed = save({name: np.ascontiguousarray(value) for name, value in weights.items()})
         (folder / WEIGHTS).write_bytes(packed)
         checksums = {item.name: file_hash(item) for item in folder.iterdir()}
-        write_json(folder / MEMBER_INFO, replace(info, columns=columns, checksums=checksums).to_json())
+        written = replace(info, columns=columns, pseudo_kinds=tuple(pseudo), checksums=checksums)
+        write_json(folder / MEMBER_INFO, written.to_json())
     return load_member(studies, info.key)
+
+
+def _side_by_side(scores: "Mapping[str, Floats32]", columns: Sequence[str]) -> "Floats32":
+    import numpy as np
+
+    return np.stack([scores[column] for column in columns], axis=1)
 
 
 def has_member(studies: Path, key: str) -> bool:

@@ -97,11 +97,11 @@ def work(task: Task) -> EnsadError | None:
     Returns:
         What went wrong, if anything did: not raised, since backends log what a task raises, with its arguments.
     """
-    logging.getLogger("optuna").setLevel(logging.WARNING)
-    if task.threads:
-        torch.set_num_threads(task.threads)
     try:
-        with _ONE_A_PROCESS, ended_with(task.parent):
+        with ended_with(task.parent), _ONE_A_PROCESS:
+            logging.getLogger("optuna").setLevel(logging.WARNING)
+            if task.threads:
+                torch.set_num_threads(task.threads)
             dataset = load_dataset(task.data, image_cache=preprocessed_folder(task.studies), test_optional=True)
             if dataset.fingerprint != task.fingerprint:
                 raise DataError(f"{task.data} holds other images for this worker; copy the same to every machine")

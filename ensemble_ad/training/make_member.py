@@ -117,6 +117,8 @@ def fit_member(
             reference=trained.scored.reference,
             test=trained.scored.test or {column: np.empty(0, np.float32) for column in trained.scored.reference},
             weights={name: value.cpu().numpy() for name, value in trained.weights.items()},
+            pseudo=trained.scored.pseudo,
+            damaged=None if judged_by.pseudo is None else judged_by.pseudo.damaged,
         )
     except StorageError:
         raise

@@ -32,10 +32,12 @@ class PseudoImages:
     Attributes:
         images: uint8 (j, side, side, C) by kind, of the data set's size: each recipe crops and resizes them.
         normal_rows: int64 (r,), the rows of the reference that no pseudo-anomaly was made of.
+        damaged: int64 (j,), those that they were made of.
     """
 
     images: Mapping[str, Images]
     normal_rows: npt.NDArray[np.int64]
+    damaged: npt.NDArray[np.int64]
 
     @classmethod
     def of(cls, dataset: Dataset) -> "PseudoImages":
@@ -43,7 +45,7 @@ class PseudoImages:
         images, rows = dataset.train.images, split_rows(len(dataset.train), dataset.fingerprint).reference
         split = split_reference(len(rows), dataset.fingerprint, image_bytes=images[0].nbytes)
         made = pseudo_anomalies(images[rows[split.damaged]], seed=int(dataset.fingerprint, 16))
-        return cls(images=made, normal_rows=split.normal)
+        return cls(images=made, normal_rows=split.normal, damaged=split.damaged)
 
 
 @dataclass(frozen=True, kw_only=True)

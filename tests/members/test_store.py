@@ -109,6 +109,67 @@ def _write_npz(path, **arrays):
     np.savez(path, **arrays)
 
 
+@pytest.fixture
+def with_pseudo(tmp_path, vectors):
+    """A member with error vectors of pseudo-anomalies of two kinds, made of rows 1 and 3 of the reference."""
+    reference, test = vectors
+    pseudo = {kind: {column: x[[1, 3]] + by for column, x in reference.items()} for kind, by in (("a", 1), ("b", 2))}
+    return save_member(
+        tmp_path, INFO, reference=reference, test=test, weights={}, pseudo=pseudo, damaged=np.array([1, 3])
+    )
+
+
+def test_error_vectors_of_pseudo_anomalies_come_back(with_pseudo, member, tmp_path, vectors):
+    reference, _, pseudo = load_member(tmp_path, KEY).all_vectors()
+    assert (pseudo.kinds, pseudo.scores.dtype, pseudo.damaged.tolist()) == (("a", "b"), np.float32, [1, 3])
+    np.testing.assert_array_equal(pseudo.scores, reference[[1, 3]] + np.array([[[1]], [[2]]], dtype=np.float32))
+
+
+def test_a_member_made_without_pseudo_anomalies_has_none(member, tmp_path):
+    assert member.all_vectors()[2] is None
+    assert "pseudo_kinds" not in json.loads((member.folder / "member.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda arrays: arrays.pop("pseudo"),
+        lambda arrays: arrays.pop("damaged"),
+        lambda arrays: arrays.update(pseudo=arrays["pseudo"][:1]),
+        lambda arrays: arrays.update(pseudo=arrays["pseudo"][:, :, :1]),
+        lambda arrays: arrays.update(pseudo=arrays["pseudo"][:, :1]),
+        lambda arrays: arrays.update(pseudo=arrays["pseudo"] * np.float32("nan")),
+        lambda arrays: arrays.update(pseudo=arrays["pseudo"].astype(np.float64)),
+        lambda arrays: arrays.update(damaged=np.array([1, len(arrays["reference"])])),
+        lambda arrays: arrays.update(damaged=np.array([3, 1])),
+        lambda arrays: arrays.update(damaged=np.array([1.0, 3.0])),
+        lambda arrays: arrays.update(pseudo=arrays["pseudo"][:, :0], damaged=np.array([], dtype=np.int64)),
+    ],
+    ids=["none", "no rows", "a kind", "a column", "an image", "NaN", "64 bits", "beyond", "unsorted", "float", "empty"],
+)
+def test_damaged_vectors_of_pseudo_anomalies_are_refused(with_pseudo, tmp_path, spoil):
+    path = with_pseudo.folder / "vectors.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    spoil(arrays)
+    np.savez(path, **arrays)
+    info = json.loads((with_pseudo.folder / "member.json").read_text())
+    info["checksums"]["vectors.npz"] = file_hash(path)
+    write_json(with_pseudo.folder / "member.json", info)
+    with pytest.raises(DamagedError, match=r"vectors.npz (is not a member's|must hold)"):
+        load_member(tmp_path, KEY).all_vectors()
+    with pytest.raises(DamagedError):
+        load_member(tmp_path, KEY).verify()
+
+
+@pytest.mark.parametrize("kinds", [["a", "a"], ["a", 1], ["a b"], {"a": 1}, ["x" * 101]])
+def test_kinds_of_pseudo_anomaly_that_are_no_names_are_refused(with_pseudo, tmp_path, kinds):
+    info = json.loads((with_pseudo.folder / "member.json").read_text())
+    write_json(with_pseudo.folder / "member.json", {**info, "pseudo_kinds": kinds})
+    with pytest.raises(DamagedError):
+        load_member(tmp_path, KEY)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -153,7 +214,7 @@ def test_vectors_that_are_none_are_refused_even_if_the_checksum_fits(member, tmp
         "no objective", "value is text", "columns a number", "no main column", "checksums a list", "created a number",
     ],
 )  # fmt: skip
-def test_a_foreign_or_newer_member_is_refused_and_does_not_hide_the_others(member, tmp_path, vectors, change, message):
+def test_a_foreign_or_newer_member_is_refused_and_hides_no_other(member, tmp_path, vectors, change, message):
     info = replace(INFO, key="fcn-ffffffffffff")
     other = save_member(tmp_path, info, reference=vectors[0], test=vectors[1], weights={"w": np.ones(1)})
     path = member.folder / "member.json"

@@ -177,7 +177,7 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts_to_the_same_end(images, 
         torch.testing.assert_close(mine, theirs, rtol=1e-2, atol=2e-4)
 
 
-def test_a_batch_size_that_its_parts_do_not_divide_counts_every_image_once(images, monkeypatch):
+def test_parts_that_do_not_divide_a_batch_count_every_image_once(images, monkeypatch):
     architecture = FcnArchitecture(widths=(32, 8))
     settings = replace(SETTINGS, batch_size=27)
     whole, _ = losses_of(lambda: FcnAutoencoder(SHAPE, architecture), images, settings)
