@@ -7,9 +7,10 @@ shows p of it (Menon et al. 2015), up to the error s of its separation A_i:
 
 With normal errors the posterior mean is 0.5 + (1 - w) (m_i - 0.5) + w (A_i - 0.5) / p, where
 w = p^2 t^2 / (p^2 t^2 + s^2): the promise alone where nothing can be seen (p small, few images), what the separation
-implies where much can. p is not known either. A few detectors that are known beforehand show it: their mean separation
-is p times their mean promise. Its posterior, with all orders of magnitude alike before, weighs the sum over p, so that
-the value stays linear in S_i and A_i, with the same two factors for every model: values compare.
+implies where much can. p is not known either. A few detectors that are known beforehand show it: the largest of their
+separations beyond 0.5, less two errors since it is the largest, is p times what that detector promises. The posterior
+of p, with all orders of magnitude alike before, weighs the sum over p, so that the value stays linear in S_i and A_i,
+with the same two factors for every model: values compare.
 
 b, t and the range of p were found on image sets, each judged by constants that the others gave (benchmarks/pseudo.md).
 """
@@ -31,6 +32,7 @@ SPREAD = 0.05
 _LEAST_SHARE = 0.004
 _SHARES = np.geomspace(_LEAST_SHARE, MOST_ANOMALIES, 60)
 _LEAST_PROMISE = 0.05
+_CHARGED = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,7 @@ class Belief:
         """The AUC that is believed, in [0, 1].
 
         Args:
-            synthetic: mean AUC over kinds of pseudo-anomaly.
+            synthetic: what pseudo-anomalies say.
             separation: of the test batch; 0.5 where there is none, or where it is not believed.
         """
         beyond = self.promised * SLOPE * (synthetic - 0.5) + self.shown * (separation - 0.5)
@@ -82,14 +84,15 @@ class Belief:
         """Where detectors that are known beforehand show the share.
 
         Args:
-            synthetic: what pseudo-anomalies say of each, the mean AUC over their kinds.
+            synthetic: what pseudo-anomalies say of each.
             separation: each one's.
             reference_rows: number of held-out normal images.
             test_rows: number of test images.
         """
         error = _error(reference_rows, test_rows)
-        promise = max(_LEAST_PROMISE, SLOPE * (float(np.mean(synthetic)) - 0.5))
-        apart = ((float(np.mean(separation)) - 0.5) / promise - _SHARES) / (error / promise)
+        best = int(np.argmax(separation))
+        promise = max(_LEAST_PROMISE, SLOPE * (synthetic[best] - 0.5))
+        apart = (separation[best] - 0.5 - _CHARGED * error - _SHARES * promise) / error
         likely = np.exp(-0.5 * (apart**2 - (apart**2).min()))
         return cls._over(_SHARES, likely / likely.sum(), error)
 

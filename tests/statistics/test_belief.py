@@ -36,15 +36,15 @@ def test_no_batch_leaves_the_promise_alone():
 
 @pytest.mark.parametrize("share", [0.5, 0.2, 0.05])
 def test_detectors_show_the_share(share):
-    promised = np.array([0.7, 0.8, 0.9])
-    shown = 0.5 + share * SLOPE * (promised - 0.5)
-    sure = Belief.of_detectors(promised, shown, 10**6, 10**6)  # type: ignore[arg-type]
+    promised = [0.7, 0.8, 0.9]
+    shown = [0.5 + share * SLOPE * (each - 0.5) for each in promised]
+    sure = Belief.of_detectors(promised, shown, 10**6, 10**6)
     assert sure.share == pytest.approx(share, rel=0.1)
     assert sure.weight == pytest.approx(Belief.of_share(share, 10**6, 10**6).weight, abs=0.01)
 
 
 def test_a_separation_within_its_error_is_hardly_believed():
-    unsure = Belief.of_detectors([0.8], [0.505], 300, 300)
+    unsure = Belief.of_detectors([0.8, 0.8], [0.505, 0.46], 300, 300)
     assert unsure.share < 0.1
     assert unsure.weight < 0.05
     assert Belief.of_detectors([0.8], [0.45], 300, 300).weight < 0.02
