@@ -27,7 +27,7 @@ from ensemble_ad.statistics.share import MOST_ANOMALIES
 
 SLOPE = 0.7
 """b: how much of what pseudo-anomalies promise comes true."""
-SPREAD = 0.05
+SPREAD = 0.04
 """t: the standard deviation of true AUCs about what is promised."""
 _LEAST_SHARE = 0.004
 _SHARES = np.geomspace(_LEAST_SHARE, MOST_ANOMALIES, 60)
