@@ -178,8 +178,8 @@ def _tell(result: "TuneResult", say: _options.Say) -> None:
     believed = result.best.info.objectives.believed
     if believed:
         say(
-            f"auto: the test images decide {believed.weight:.0%} of that, pseudo-anomalies the rest; "
-            f"{believed.share:.0%} anomalies are believed"
+            f"auto: the test images decide {believed.weight:.1%} of that, pseudo-anomalies the rest; "
+            f"{believed.share:.1%} anomalies are believed"
         )
     for doubt in result.doubts:
         say.warn(doubt)
