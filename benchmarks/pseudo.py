@@ -1,6 +1,6 @@
 """Held against labels: which kinds of pseudo-anomaly rank models as the true AUC does, and what `auto` picks.
 
-    python benchmarks/pseudo.py --data data --labels labels.csv --tiles magnetic_tile --out pseudo.json
+    python benchmarks/pseudo.py --data data --labels labels.csv --tiles magnetic_tile --scores scores --out pseudo.json
 
 Some twenty-five closed forms (`pca`, and `inpaint` with the predictor `gauss`, at several settings) score the
 held-out images, the pseudo-anomalies and the test images of nine sets: the faces of --data; the same turned round, with
@@ -31,11 +31,13 @@ from sklearn.datasets import load_digits
 
 from ensemble_ad import statistics
 from ensemble_ad.data.dataset import Dataset, load_dataset
-from ensemble_ad.data.defect_kinds import KINDS, _as_uint8, _each, _smooth
+from ensemble_ad.data.defect_kinds import KINDS
 from ensemble_ad.data.defects import pseudo_anomalies, split_reference
 from ensemble_ad.data.images import Images, ImageSet
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.data.split import split_rows
+from ensemble_ad.data.square import as_uint8
+from ensemble_ad.data.warps import smoothed
 from ensemble_ad.families import Architecture
 from ensemble_ad.families.inpaint import InpaintArchitecture
 from ensemble_ad.families.pca import PcaArchitecture
@@ -47,7 +49,7 @@ from ensemble_ad.training.loop import train
 from ensemble_ad.training.settings import TrainSettings
 
 SHARES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
-DRAWS = 8
+DRAWS = 5
 DETECTORS = ("inpaint 16 0.8125 0.5 0.16", "inpaint 16 1.0 0.25 0.05", "pca 16 0.8125 64", "pca 16 1.0 16")
 INPAINT = (
     (16, 0.8125, 0.5, 0.16), (16, 0.8125, 0.25, 0.16), (16, 1.0, 0.5, 0.16), (16, 1.0, 0.25, 0.05),
@@ -69,21 +71,22 @@ Rows = npt.NDArray[np.int64]
 def blur(images: Images, rng: np.random.Generator) -> Images:
     """A kind that was dropped: smoothed by 1.2 to 3% of the side."""
     n, side = images.shape[:2]
-    return _as_uint8(_smooth(images.astype(np.float32), np.maximum(rng.uniform(0.012, 0.03, n) * side, 0.6)))
+    return as_uint8(smoothed(images.astype(np.float32), np.maximum(rng.uniform(0.012, 0.03, n) * side, 0.6)))
 
 
 def contrast(images: Images, rng: np.random.Generator) -> Images:
     """A kind that was dropped: contrast times 0.5 to 2, brightness by up to 25 grey levels."""
     n = len(images)
-    gain = np.exp(rng.uniform(np.log(1.3), np.log(2), n) * rng.choice([-1, 1], n))
+    gain = np.exp(rng.uniform(np.log(1.3), np.log(2), n) * rng.choice([-1, 1], n))[:, None, None, None]
+    brightness = (rng.uniform(5, 25, n) * rng.choice([-1, 1], n))[:, None, None, None]
     mean = images.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float32)
-    return _as_uint8((images - mean) * _each(gain) + mean + _each(rng.uniform(5, 25, n) * rng.choice([-1, 1], n)))
+    return as_uint8((images - mean) * gain + mean + brightness)
 
 
 def noise(images: Images, rng: np.random.Generator) -> Images:
     """A kind that was dropped: Gaussian noise of 5 to 20% of the images' standard deviation."""
     sigma = np.maximum(rng.uniform(0.05, 0.2, len(images)) * images.std(), 2)
-    return _as_uint8(images + _each(sigma) * rng.standard_normal(images.shape, dtype=np.float32))
+    return as_uint8(images + sigma[:, None, None, None] * rng.standard_normal(images.shape, dtype=np.float32))
 
 
 DROPPED = {"blur": blur, "contrast": contrast, "noise": noise}
@@ -200,6 +203,29 @@ def closed_forms(side: int) -> Iterator[tuple[str, Architecture, int, float, flo
         yield f"pca {size} {crop} {components}", PcaArchitecture(components=components), size, crop, 0.0
 
 
+def kept_bank(path: Path, images: Images, test: Images, label: npt.NDArray[np.bool_]) -> Bank:
+    """What `bank` gives, kept in a file."""
+    if not path.exists():
+        made = bank(images, test, label)
+        np.savez(
+            path,
+            names=np.array(made.names),
+            kind_names=np.array(made.kind_names),
+            reference=made.reference,
+            test=made.test,
+            kinds=made.kinds,
+        )
+    with np.load(path) as file:
+        return Bank(
+            names=[(str(form), str(kind)) for form, kind in file["names"]],
+            reference=file["reference"],
+            test=file["test"],
+            label=label,
+            kinds=file["kinds"],
+            kind_names=file["kind_names"].tolist(),
+        )
+
+
 def bank(images: Images, test: Images, label: npt.NDArray[np.bool_]) -> Bank:
     """Score one set by all closed forms."""
     sets = (ImageSet(images=each, ids=(), source=Path()) for each in (images, test))
@@ -309,13 +335,15 @@ def five(values: npt.NDArray[np.float64], models: Bank) -> float:
 def main() -> None:
     """Read the command line, measure, print, write."""
     arguments = parser(__doc__, "data", "labels", "out")
+    arguments.add_argument("--scores", type=Path, required=True, help="folder where scores are kept")
     arguments.add_argument("--tiles", type=Path, required=True, help="folder of the magnetic tiles")
     given = arguments.parse_args()
     torch.set_num_threads(1)
+    given.scores.mkdir(exist_ok=True)
     record: Result = {"environment": environment(), "sets": {}}
     for name, images, test, label in image_sets(given):
         print(name, flush=True)
-        models = bank(images, test, label)
+        models = kept_bank(given.scores / f"{name}.npz", images, test, label)
         auc, synthetic = models.auc(), models.synthetic()
         record["sets"][name] = {
             "models": len(auc),

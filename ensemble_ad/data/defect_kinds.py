@@ -1,19 +1,18 @@
 """Kinds of defect that a normal image can be given: a function each, all of them listed in `KINDS`."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator
-from scipy import fft, ndimage
 
 from ensemble_ad.data.images import Images
-from ensemble_ad.data.sizes import CHANNELS
+from ensemble_ad.data.square import as_uint8, checked_square
+from ensemble_ad.data.warps import affine, elastic, roll, rotate, shift, stretch, upside_down
 from ensemble_ad.errors import DataError
 from ensemble_ad.statistics.arrays import Floats32
 
-LEAST_SIDE = 8
 # A patch's share of the image's area, and its height / width: Li et al. 2021.
 _AREA = (0.02, 0.15)
 _ASPECT = (0.3, 3.3)
@@ -83,24 +82,6 @@ def occlusion(images: Images, rng: Generator) -> Images:
     return _patched(images, patch)
 
 
-def elastic(images: Images, rng: Generator) -> Images:
-    """A smooth random warp: uniform noise, smoothed and scaled to move pixels by 4 to 8% of the side.
-
-    The 4 to 8% are the root mean square along an axis. The smoothing Gaussian has a standard deviation of 10 to 20% of
-    the side, so that the warp hardly folds. Interpolation is cubic; outside, the image is mirrored. Source: Simard,
-    Steinkraus and Platt 2003, "Best practices for convolutional neural networks applied to visual document analysis",
-    with the scale given by the displacement instead of their alpha.
-    """
-    images = checked_square(images)
-    n, side = images.shape[:2]
-    sigma = rng.uniform(0.1, 0.2, n) * side
-    size = rng.uniform(0.04, 0.08, n) * side
-    field = _smooth(rng.uniform(-1, 1, (n, side, side, 2)).astype(np.float32), sigma)
-    field *= (size / np.sqrt(np.square(field).mean(axis=(1, 2, 3))))[:, None, None, None].astype(np.float32)
-    grid = _grid(side)
-    return _sampled(images, (grid + np.moveaxis(shift, 2, 0) for shift in field))
-
-
 def halves(images: Images, rng: Generator) -> Images:
     """The other side of a straight cut, upright or level, is another image's; the cut lies at 35 to 65% of the side.
 
@@ -118,62 +99,6 @@ def halves(images: Images, rng: Generator) -> Images:
     return result
 
 
-def rotate(images: Images, rng: Generator) -> Images:
-    """The image turned about its centre by 10 to 40 degrees, either way; cubic interpolation, mirrored outside."""
-    n = len(checked_square(images))
-    return _mapped(images, _turns(np.deg2rad(rng.uniform(10, 40, n)) * rng.choice([-1, 1], n)))
-
-
-def shift(images: Images, rng: Generator) -> Images:
-    """The image moved by 3 to 15% of the side in any direction; cubic interpolation, mirrored outside."""
-    n, side = checked_square(images).shape[:2]
-    return _mapped(images, np.tile(np.eye(2), (n, 1, 1)), _moves(rng, n, (0.03 * side, 0.15 * side)))
-
-
-def roll(images: Images, rng: Generator) -> Images:
-    """The image moved by 8 to 20% of the side, up or across: what leaves it on one side comes in on the other."""
-    side = checked_square(images).shape[1]
-    result = np.empty_like(images)
-    for image, out in zip(images, result, strict=True):
-        distance = max(1, round(side * rng.uniform(0.08, 0.2))) * int(rng.choice([-1, 1]))
-        out[:] = np.roll(image, distance, axis=int(rng.integers(2)))
-    return result
-
-
-def affine(images: Images, rng: Generator) -> Images:
-    """A little out of place: turned by 3 to 12 degrees, scaled by 0.86 to 1.16, moved by 2 to 6% of the side.
-
-    Cubic interpolation, mirrored outside.
-    """
-    n, side = checked_square(images).shape[:2]
-    turns = _turns(np.deg2rad(rng.uniform(3, 12, n)) * rng.choice([-1, 1], n))
-    scale = np.exp(rng.uniform(-0.15, 0.15, n))
-    return _mapped(images, turns * scale[:, None, None], _moves(rng, n, (0.02 * side, 0.06 * side)))
-
-
-def stretch(images: Images, rng: Generator) -> Images:
-    """The image drawn towards one of its edges: the distance d from an edge, 0 to 1, becomes d to the power 1.2 to 1.5.
-
-    Cubic interpolation.
-    """
-    n, side = checked_square(images).shape[:2]
-    grid = _grid(side).astype(np.float64)
-
-    def places() -> Iterator[npt.NDArray[np.float64]]:
-        for _ in range(n):
-            power, axis = rng.uniform(1.2, 1.5) ** rng.choice([-1, 1]), rng.integers(2)
-            where = grid.copy()
-            where[axis] = (grid[axis] / (side - 1)) ** power * (side - 1)
-            yield where
-
-    return _sampled(images, places())
-
-
-def upside_down(images: Images, rng: Generator) -> Images:
-    """The image with its rows in the opposite order; nothing is drawn."""
-    return checked_square(images)[:, ::-1].copy()
-
-
 def colour(images: Images, rng: Generator) -> Images:
     """Hues turned by 30 to 90 degrees, either way, about the grey axis, so that greys stay.
 
@@ -189,7 +114,7 @@ def colour(images: Images, rng: Generator) -> Images:
     cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
     turn = cos * np.eye(3) + sin * cross + (1 - cos) / 3
-    return _as_uint8(images @ turn[:, None].transpose(0, 1, 3, 2).astype(np.float32))
+    return as_uint8(images @ turn[:, None].transpose(0, 1, 3, 2).astype(np.float32))
 
 
 KINDS: dict[str, Kind] = {
@@ -211,24 +136,6 @@ strength, in the same shape and dtype. It raises a DataError for other dtypes an
 generator gives the same pixels. On constant images only `occlusion` shows."""
 OF_PLACE = frozenset({"elastic", "rotate", "shift", "roll", "affine", "stretch", "upside_down"})
 """The kinds that change where things are: they say something only where normal images have things in their places."""
-
-
-def checked_square(images: Images) -> Images:
-    """The images themselves.
-
-    Raises:
-        DataError: if they are not uint8 (n, side, side, C) with C of 1 or 3 and a side of `LEAST_SIDE` or more.
-    """
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-        what = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
-        raise DataError(f"pseudo-anomalies are made of uint8 images (0 to 255), got {what}; convert them first")
-    shape = images.shape
-    if images.ndim != 4 or 0 in shape or shape[1] != shape[2] or shape[3] not in CHANNELS or shape[1] < LEAST_SIDE:
-        raise DataError(
-            f"images must have the axes (n, side, side, 1 or 3) with a side of {LEAST_SIDE} or more, got {shape}; "
-            "reshape or resize them"
-        )
-    return images
 
 
 class _Patch(NamedTuple):
@@ -256,7 +163,7 @@ def _patched(images: Images, draw: Callable[[int], _Patch]) -> Images:
                 most, best = change, (box, content)
             if change >= least:
                 break
-        result[i][best[0]] = _as_uint8(best[1])
+        result[i][best[0]] = as_uint8(best[1])
     return result
 
 
@@ -279,64 +186,6 @@ def _ramp(length: int, fade: float) -> Floats32:
     return np.minimum(inside / fade, 1).astype(np.float32)
 
 
-def _smooth(planes: Floats32, sigma: npt.NDArray[np.float64]) -> Floats32:
-    """Each of (n, side, side, C) smoothed with a Gaussian of its own sigma (n,), in pixels, mirrored outside.
-
-    It is done in the cosine basis, where smoothing by a Gaussian of any width is a product (the heat equation without
-    flux at the border).
-    """
-    side = planes.shape[1]
-    falls = np.exp(-0.5 * np.square(np.pi * np.arange(side) / side * sigma[:, None])).astype(np.float32)
-    waves = fft.dctn(planes, axes=(1, 2))
-    waves *= falls[:, :, None, None] * falls[:, None, :, None]
-    smoothed: Floats32 = fft.idctn(waves, axes=(1, 2), overwrite_x=True)
-    return smoothed
-
-
-def _turns(angle: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The (n, 2, 2) matrices that turn by angles (n,)."""
-    return np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=1).reshape(-1, 2, 2)
-
-
-def _moves(rng: Generator, n: int, length: tuple[float, float]) -> npt.NDArray[np.float64]:
-    """(n, 2): moves in any direction, of a length from one number to the other."""
-    angle, far = rng.uniform(0, 2 * np.pi, n), rng.uniform(*length, n)
-    return np.stack([far * np.sin(angle), far * np.cos(angle)], axis=1)
-
-
-def _mapped(images: Images, turns: npt.NDArray[np.float64], moves: npt.NDArray[np.float64] | None = None) -> Images:
-    """Each image read about its centre by a matrix (n, 2, 2) of its own, and at a distance (n, 2) in pixels."""
-    side = images.shape[1]
-    centre = (side - 1) / 2
-    grid = _grid(side) - centre
-    moved = np.zeros((len(images), 2)) if moves is None else moves
-    places = (
-        np.tensordot(turn, grid, axes=1) + (centre + move)[:, None, None]
-        for turn, move in zip(turns, moved, strict=True)
-    )
-    return _sampled(images, places)
-
-
-def _grid(side: int) -> npt.NDArray[np.int64]:
-    """(2, side, side): the row and the column of every pixel."""
-    return np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"))
-
-
-def _sampled(images: Images, coordinates: Iterable[npt.NDArray[np.floating]]) -> Images:
-    """Each image read at rows and columns (2, side, side) of its own, by cubic splines."""
-    result = np.empty_like(images)
-    for image, where, out in zip(images, coordinates, result, strict=True):
-        for channel in range(image.shape[2]):
-            plane = image[..., channel].astype(np.float32)
-            out[..., channel] = _as_uint8(ndimage.map_coordinates(plane, where, order=3, mode="reflect"))
-    return result
-
-
 def _each(values: npt.NDArray[np.float64]) -> Floats32:
     """One number an image (n,), in the axes of the images."""
     return values.astype(np.float32)[:, None, None, None]
-
-
-def _as_uint8(values: npt.NDArray[np.floating]) -> Images:
-    rounded: Images = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    return rounded

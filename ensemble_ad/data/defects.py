@@ -28,9 +28,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ensemble_ad.data.defect_kinds import KINDS, OF_PLACE, checked_square
+from ensemble_ad.data.defect_kinds import KINDS, OF_PLACE
 from ensemble_ad.data.images import Images
 from ensemble_ad.data.split import Rows
+from ensemble_ad.data.square import checked_square
 from ensemble_ad.errors import DataError
 
 MOST = 256

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ensemble_ad.data import defect_kinds as module
+from ensemble_ad.data import warps as module
 from ensemble_ad.data.defect_kinds import KINDS, OF_PLACE
 from ensemble_ad.errors import DataError
 
@@ -157,7 +157,7 @@ def test_smoothing_is_scipys_gaussian(photos):
 
     images = photos(3, 64, 3).astype(np.float32)
     sigma = np.array([1.5, 2.5, 5.0])
-    for image, width, smooth in zip(images, sigma, module._smooth(images, sigma), strict=True):
+    for image, width, smooth in zip(images, sigma, module.smoothed(images, sigma), strict=True):
         expected = ndimage.gaussian_filter(image, width, axes=(0, 1), mode="reflect", truncate=6)
         np.testing.assert_allclose(smooth, expected, atol=0.5)
 
