@@ -6,6 +6,7 @@ import numpy as np
 
 from ensemble_ad.blend.alarm import crossfit_reference
 from ensemble_ad.blend.info import BlendInfo
+from ensemble_ad.members.column import column_parts
 from ensemble_ad.members.store import Member
 from ensemble_ad.statistics.arrays import Floats, Floats32, Floats64
 
@@ -24,13 +25,13 @@ def stacked(names: Sequence[str], members: Iterable[Member]) -> tuple[Floats32, 
         StorageError: if a member is damaged.
     """
     known = {member.key: member for member in members}
-    parts = [name.partition("/") for name in names]
-    vectors = {key: known[key].vectors() for key in dict.fromkeys(key for key, _, _ in parts)}
+    parts = [column_parts(name) for name in names]
+    vectors = {key: known[key].vectors() for key in dict.fromkeys(key for key, _ in parts)}
     expected = [len(side) for side in vectors[parts[0][0]]]
     for key, (reference, test) in vectors.items():
         known[key].check_rows(len(reference), len(test), (expected[0], expected[1]))
     sides = [
-        np.stack([vectors[key][side][:, known[key].columns.index(kind)] for key, _, kind in parts], axis=1)
+        np.stack([vectors[key][side][:, known[key].columns.index(kind)] for key, kind in parts], axis=1)
         for side in (0, 1)
     ]
     return sides[0], sides[1]

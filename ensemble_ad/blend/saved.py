@@ -105,7 +105,9 @@ class SavedBlend:
         return read_arrays(path)
 
 
-def save_blend(studies: Path, info: BlendInfo, arrays: "Mapping[str, npt.NDArray[Any]]") -> SavedBlend:
+def save_blend(
+    studies: Path, info: BlendInfo, arrays: "Mapping[str, npt.NDArray[Any]]", *, overwrite: bool = False
+) -> SavedBlend:
     """Write a blend, whole or not at all.
 
     A name that is taken is an error unless it holds the same blend, so that two runs never mix. The same blend made
@@ -115,6 +117,7 @@ def save_blend(studies: Path, info: BlendInfo, arrays: "Mapping[str, npt.NDArray
         studies: the studies' folder.
         info: what is known of the blend; times, identity and checksum are added.
         arrays: the arrays of its file by name: `test` the scores, the others what `Blend.state` gives.
+        overwrite: replace another blend of that name.
 
     Raises:
         UsageError: for a name that does not fit or is taken by another blend.
@@ -126,8 +129,8 @@ def save_blend(studies: Path, info: BlendInfo, arrays: "Mapping[str, npt.NDArray
     if is_key(name):
         raise UsageError(f"{name!r} looks like a member's key; choose another with --name")
     made = info.made()
-    if not folder.exists():
-        with whole_folder(folder) as part:
+    if not folder.exists() or (overwrite and load_blend(studies, name).info.identity != made.identity):
+        with whole_folder(folder, overwrite=overwrite) as part:
             np.savez(part / BLEND_ARRAYS, **arrays)  # type: ignore[arg-type]
             now = _after_all(studies)
             made = replace(made, created=now, blended=now, checksum=file_hash(part / BLEND_ARRAYS))

@@ -3,10 +3,15 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ensemble_ad.cli import _completion, _options
+from ensemble_ad.errors import DataError
+
+if TYPE_CHECKING:
+    from ensemble_ad.blend.saved import SavedBlend
 
 _COMPETITION = "ml2022spring-hw8"
 
@@ -20,6 +25,7 @@ _COMPETITION = "ml2022spring-hw8"
 )
 @click.option("--column", help="Name of the score's column, where the sample submission does not make it clear.")
 @click.option("--competition", help="Kaggle's name of it, for the line to paste.  [default: ml2022spring-hw8 for .npy]")
+@click.option("--note", help="A line about it, for `ensad submissions`.")
 @_options.anyway
 @_options.data
 @_options.studies
@@ -30,6 +36,7 @@ def submit(
     sample: Path | None,
     column: str | None,
     competition: str | None,
+    note: str | None,
     anyway: bool,
     data: Path,
     studies: Path,
@@ -48,33 +55,66 @@ def submit(
       ensad submit --blend fcn+resnet-1a2b3c --sample data/sample_submission.csv
       ensad submit --sample sample.csv --column Predicted
     """
-    from datetime import datetime
-
     from ensemble_ad.cli import _folders
-    from ensemble_ad.errors import DataError
-    from ensemble_ad.files.whole import make_folder
-    from ensemble_ad.results.submission import write_submission
 
     chosen = _folders.blend(studies, blend)
     record = _folders.check_images(data, studies, chosen.data, chosen.name, say, anyway=anyway)
+    if sample is not None and not sample.exists():
+        raise DataError(f"the sample submission {sample} does not exist; name another, or leave --sample out")
+    hand_in(
+        chosen, record.ids, data, submissions, say, sample=sample, column=column, competition=competition, note=note
+    )
+    say.next("ensad compare", "ensad submissions")
+
+
+def hand_in(
+    blend: "SavedBlend",
+    ids: Sequence[str],
+    data: Path,
+    submissions: Path,
+    say: _options.Say,
+    *,
+    sample: Path | None = None,
+    column: str | None = None,
+    competition: str | None = None,
+    note: str | None = None,
+) -> Path:
+    """Write a blend's CSV, and say where it is and how it is handed in.
+
+    Args:
+        blend: the blend.
+        ids: the test images' ids.
+        data: the data folder, which may hold a sample submission.
+        submissions: the folder to write to.
+        say: for the result.
+        sample: the sample submission that the user named.
+        column: as for `write_submission`.
+        competition: Kaggle's name of the competition; None where the user named none.
+        note: what the user wants to remember about it.
+    """
+    from datetime import datetime
+
+    from ensemble_ad.files.whole import make_folder
+    from ensemble_ad.results.handed_in import note_submission
+    from ensemble_ad.results.submission import write_submission
+
     if sample is None:
         default = data / "sample_submission.csv"
         sample = default if default.exists() else None
-    elif not sample.exists():
-        raise DataError(f"the sample submission {sample} does not exist; name another, or leave --sample out")
     make_folder(submissions)
     path = write_submission(
-        submissions, chosen.name, chosen.scores(), record.ids, sample=sample, now=datetime.now(), column=column
+        submissions, blend.name, blend.scores(), ids, sample=sample, now=datetime.now(), column=column
     )
-    say(f"{len(record.ids)} scores of {chosen.name}, ids from {sample or 'the test images'}")
+    say(f"{len(ids)} scores of {blend.name}, ids from {sample or 'the test images'}")
+    note_submission(path, blend=blend.name, separation=blend.info.separation.value, note=note)
     paste = None
-    if competition is None and _are_numbered(record.ids):
+    if competition is None and _are_numbered(ids):
         competition = _COMPETITION
     if competition is not None:
-        paste = f"kaggle competitions submit -c {shlex.quote(competition)} -f {shlex.quote(str(path))} -m {chosen.name}"
+        paste = f"kaggle competitions submit -c {shlex.quote(competition)} -f {shlex.quote(str(path))} -m {blend.name}"
         say(f"to hand it in, paste:\n  {paste}")
-    say.result(str(path), path=path, images=len(record.ids), blend=chosen.name, sample=sample, paste=paste)
-    say.next("ensad compare")
+    say.result(str(path), path=path, images=len(ids), blend=blend.name, sample=sample, paste=paste)
+    return path
 
 
 def _are_numbered(ids: Sequence[str]) -> bool:

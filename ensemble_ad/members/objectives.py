@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ensemble_ad import statistics
 from ensemble_ad.errors import UsageError
 from ensemble_ad.members.defect_aucs import pooled, synthetic_aucs
-from ensemble_ad.statistics.arrays import Floats32, Floats64
+from ensemble_ad.statistics.arrays import Floats32, Floats64, Labels
 from ensemble_ad.statistics.belief import Belief
 
 AUTO = "auto"
@@ -40,7 +40,7 @@ class Evidence:
     normal_rows: npt.NDArray[np.int64] | None = None
     belief: Belief = field(default_factory=Belief)
     consensus: Floats64 | None = None
-    label: npt.NDArray[np.int8] | None = None
+    label: Labels | None = None
 
 
 class Judgement(NamedTuple):

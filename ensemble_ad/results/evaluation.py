@@ -12,9 +12,10 @@ from ensemble_ad.layout import evaluation_file
 from ensemble_ad.members.store import Member
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     import pandas as pd
+
+    from ensemble_ad.statistics.arrays import Labels
 
 PARTIAL_FPR = 0.1
 # What the comparison table reads of an evaluation's row.
@@ -23,7 +24,7 @@ _ROW: dict[str, Any] = {"auc": _NUMBER, "auc_low": _NUMBER, "auc_high": _NUMBER,
 
 
 def evaluate_scores(
-    label: "npt.NDArray[np.int8]",
+    label: "Labels",
     scores: "Mapping[str, npt.NDArray[Any]]",
     *,
     transductive: Collection[str] = (),

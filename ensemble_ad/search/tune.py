@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
+import optuna
 from optuna.trial import TrialState
 
 from ensemble_ad.data.dataset import Dataset
@@ -20,10 +20,11 @@ from ensemble_ad.members.store import Member
 from ensemble_ad.search.artifacts import Artifacts
 from ensemble_ad.search.lease import lease
 from ensemble_ad.search.plan import Plan, TuneSettings
-from ensemble_ad.search.storage import storage_failures
+from ensemble_ad.search.storage import open_storage, storage_failures
 from ensemble_ad.search.study import FINISHED, SharedStudy
 from ensemble_ad.search.watcher import Watcher
 from ensemble_ad.search.worker import Worker
+from ensemble_ad.statistics.arrays import Labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ def tune(
     *,
     studies: Path,
     watcher: Watcher,
-    label: npt.NDArray[np.int8] | None = None,
+    label: Labels | None = None,
 ) -> TuneResult:
     """Run a study until it has `settings.trials` finished trials or its time is up.
 
@@ -103,6 +104,21 @@ def tune(
         # The interrupted frames are gone by now, and with them a transaction that they were in the middle of.
         shared.leave()
         raise shared.interrupted("the running one")
+
+
+def finished_trials(dataset: Dataset, settings: TuneSettings, studies: Path) -> int:
+    """How many finished trials the study of these settings has; 0 where there is none yet, and none is made.
+
+    Raises:
+        EnsadError: for settings that do not fit, or a storage that fails.
+    """
+    name = Plan(dataset, settings).study_name
+    with storage_failures(studies, settings.storage):
+        backend = open_storage(studies, settings.storage).backend
+        if name not in {study.study_name for study in backend.get_all_studies()}:
+            return 0
+        study = optuna.load_study(study_name=name, storage=backend)
+        return len(study.get_trials(deepcopy=False, states=FINISHED))
 
 
 def result(plan: Plan, shared: SharedStudy) -> TuneResult:

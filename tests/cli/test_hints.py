@@ -113,7 +113,7 @@ def _named(command: str) -> click.Command:
         ("blend --members vae", 2, ["compare --studies 'my studies'"]),
         ("submit --blend none", 2, []),
         ("latent --member fcn-0123456789ab", 2, ["compare --studies 'my studies'"]),
-        ("submit --blend both", 0, ["compare --blend both --studies 'my studies'"]),
+        ("submit --blend both", 0, ["compare --blend both --studies 'my studies'", "submissions"]),
         ("compare --blend both", 0, ["report" + _NAMED, "submit" + _NAMED]),
         ("export both", 0, ["import both.zip"]),
         ("import both.zip", 3, ["export --studies 'my studies'"]),

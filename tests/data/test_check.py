@@ -144,7 +144,7 @@ def test_a_study_says_before_it_begins_what_was_passed_over(folders, run_ensad, 
     assert result.stderr.splitlines()[:3] == lines
 
 
-def test_pictures_beside_an_array_of_the_same_images_are_said_to_be_passed_over(data, run_ensad):
+def test_pictures_beside_an_array_are_said_to_be_passed_over(data, run_ensad):
     (data / "train").mkdir()
     found = json.loads(run_ensad("data", "check", "--json").stdout)["result"]
     assert found["remarks"] == {"train": {"shadowed": 1}, "test": {}}

@@ -43,7 +43,14 @@ def recipe_of(dataset, small):
             architecture=small[family],
             preprocess=Preprocess(crop=(0.75, 0.75), size=(32, 32), channels=1),
             training=TrainSettings(
-                epochs=4, batch_size=32, noise_scale=0.1, latent_noise_scale=0.1, weight_decay=0.01, learning_rate=3e-3
+                epochs=4,
+                passes=2,
+                batch_size=64,
+                noise_scale=0.1,
+                latent_noise_scale=0.1,
+                mirror=True,
+                weight_decay=0.01,
+                learning_rate=3e-3,
             ),
             objective="separation",
             labels=None,
