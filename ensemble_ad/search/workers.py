@@ -92,9 +92,6 @@ class _StopWatcher:
     def trial(self, number: int, state: str, value: float | None, best: float | None, note: str) -> None:
         pass
 
-    def moved(self, objective: str, reason: str) -> None:
-        pass
-
 
 def work(task: Task) -> EnsadError | None:
     """Be a worker until the study is finished.
@@ -162,7 +159,7 @@ def tune_together(
     """
     plan = Plan(dataset, settings)
     with storage_failures(studies, settings.storage), lease(studies) as name:
-        shared = plan.open_study(studies, "", watcher)
+        shared = plan.open_study(studies, "")
         watcher.study(shared.study.study_name, shared.count().finished, settings.trials)
         with crew.started() as count, looking_on(shared, watcher):
             task = Task(
@@ -181,7 +178,6 @@ def tune_together(
             except KeyboardInterrupt:
                 shared.say_stop(name)
                 raise shared.interrupted("the running ones") from None
-        shared.follow()
         for error in errors:
             if error is not None and shared.count().finished < settings.trials:
                 raise error
@@ -198,7 +194,6 @@ def _run(tasks: list[Task], shared: SharedStudy) -> list[EnsadError | None]:
                 joblib.delayed(work)(task) for task in tasks
             )
         except TerminatedWorkerError:
-            shared.follow()
             idle = idle + 1 if shared.count().finished == before else 0
             if idle == _RESTARTS_WITHOUT_A_TRIAL:
                 raise EnsadError(
