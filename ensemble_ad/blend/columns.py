@@ -1,43 +1,86 @@
 """The columns of a saved blend, read from its members: a member's kinds of error, each named `<member key>/<kind>`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from ensemble_ad.blend.alarm import crossfit_reference
 from ensemble_ad.blend.info import BlendInfo
-from ensemble_ad.members.store import Member
-from ensemble_ad.statistics.arrays import Floats, Floats32, Floats64
+from ensemble_ad.members.store import Member, PseudoVectors
+from ensemble_ad.statistics.arrays import Floats32, Floats64
 
 
-def stacked(names: Sequence[str], members: Iterable[Member]) -> tuple[Floats32, Floats32]:
+class Columns(NamedTuple):
+    """The error vectors of a blend's m columns, side by side.
+
+    Attributes:
+        reference, test: float32 (n, m) of the held-out normal images and (k, m) of the test images.
+        pseudo: float32 (d, m) of pseudo-anomalies, by kind; NaN where a member has none.
+    """
+
+    reference: Floats32
+    test: Floats32
+    pseudo: Mapping[str, Floats32]
+
+
+def stacked(names: Sequence[str], members: Iterable[Member]) -> Columns:
     """Error vectors side by side.
 
     Args:
         names: the names of m columns.
         members: the members that `names` speak of, and maybe others.
 
-    Returns:
-        float32 (n, m) of the held-out normal images and (k, m) of the test images.
-
     Raises:
         StorageError: if a member is damaged.
     """
     known = {member.key: member for member in members}
     parts = [name.partition("/") for name in names]
-    vectors = {key: known[key].vectors() for key in dict.fromkeys(key for key, _, _ in parts)}
-    reference, test = (
-        np.stack([vectors[key][side][:, known[key].columns.index(kind)] for key, _, kind in parts], axis=1)
-        for side in (0, 1)
+    vectors = {key: known[key].all_vectors() for key in dict.fromkeys(key for key, _, _ in parts)}
+    places = [(vectors[key], known[key].columns.index(kind)) for key, _, kind in parts]
+    return Columns(
+        reference=np.stack([reference[:, column] for (reference, _, _), column in places], axis=1),
+        test=np.stack([test[:, column] for (_, test, _), column in places], axis=1),
+        pseudo=side_by_side([(pseudo, [column]) for (_, _, pseudo), column in places]),
     )
-    return reference, test
 
 
-def reference_scores(info: BlendInfo, reference: Floats, test: Floats) -> Floats64:
+def side_by_side(found: Sequence[tuple[PseudoVectors | None, list[int]]]) -> dict[str, Floats32]:
+    """Scores of pseudo-anomalies (d, m) by kind, of the kinds that all members have which have any.
+
+    Args:
+        found: a member's error vectors of pseudo-anomalies, and which of its columns are wanted.
+
+    Returns:
+        float32 (d, m) by kind, NaN in the columns of a member that has none or has them of other images than the first
+        one that has some; empty where no member has any.
+    """
+    some = [pseudo for pseudo, _ in found if pseudo is not None]
+    if not some:
+        return {}
+    like = [pseudo for pseudo in some if np.array_equal(pseudo.damaged, some[0].damaged)]
+    kinds = [kind for kind in some[0].kinds if all(kind in pseudo.kinds for pseudo in like)]
+    lacking = np.full(len(some[0].damaged), np.nan, dtype=np.float32)
+    alike = [pseudo is not None and np.array_equal(pseudo.damaged, some[0].damaged) for pseudo, _ in found]
+    return {
+        kind: np.stack(
+            [
+                pseudo.scores[pseudo.kinds.index(kind), :, column] if pseudo is not None and has else lacking
+                for (pseudo, columns), has in zip(found, alike, strict=True)
+                for column in columns
+            ],
+            axis=1,
+        )
+        for kind in kinds
+    }
+
+
+def reference_scores(info: BlendInfo, columns: Columns) -> Floats64:
     """Scores of the held-out normal images by rules that were fitted without them; see `alarm.crossfit_reference`."""
     return crossfit_reference(
-        reference,
-        test,
+        columns.reference,
+        columns.test,
+        pseudo=columns.pseudo,
         method=info.asked_method,
         weights=np.array(list(info.weights.values())) if info.asked_method == "given" else None,
         anomaly_share=info.anomaly_share,

@@ -2,15 +2,14 @@
 
 import numpy as np
 
-from ensemble_ad.blend.auto import mixture
 from ensemble_ad.blend.guard import Findings
-from ensemble_ad.blend.methods import AUTO, METHODS
+from ensemble_ad.blend.methods import AUTO, METHODS, PRIOR
 from ensemble_ad.blend.rule import Rule
 
 _PARTS = {
     "linear": "a non-negative logistic regression of test against reference",
     "forest": "randomised trees of test against reference",
-    "flat": "the flat mean of the members' stretched ranks",
+    "prior": "the prior, a mean of the members' stretched ranks that looks at no test image",
 }
 
 
@@ -27,6 +26,8 @@ def explain(asked: str, rule: Rule, findings: Findings, guards: tuple[str, ...])
         sentences = [_of_auto(rule, findings)]
     else:
         sentences = [f"Method {asked}: {METHODS[asked].summary} ({rule.parts[0].normaliser.name})."]
+    if asked == PRIOR and not findings.pseudo_kinds:
+        sentences.append("There are no pseudo-anomalies, so members count the less the more others repeat them.")
     weights = rule.weights
     most = [i for i in np.argsort(-weights, kind="stable")[:3] if weights[i] > 0]
     sentences.append(
@@ -34,12 +35,15 @@ def explain(asked: str, rule: Rule, findings: Findings, guards: tuple[str, ...])
         + ", ".join(f"{findings.names[i]} {weights[i]:.0%}" for i in most)
         + "."
     )
-    best = int(np.argmax(findings.member.value))
-    kind = "Out-of-fold separation" if findings.out_of_fold else "Separation (in-sample)"
-    sentences.append(
-        f"{kind} of test from reference: {findings.separation}; best single member {findings.names[best]} "
-        f"{findings.member.value[best]:.3f} (in-sample, best of {len(weights)})."
-    )
+    if findings.member is not None:
+        best = int(np.argmax(findings.member.value))
+        kind = "Out-of-fold separation" if findings.out_of_fold else "Separation (in-sample)"
+        sentences.append(
+            f"{kind} of test from reference: {findings.separation}; best single member {findings.names[best]} "
+            f"{findings.member.value[best]:.3f} (in-sample, best of {len(weights)})."
+        )
+    else:
+        sentences.append("No test image was looked at.")
     if guards:
         sentences.append("Guards: " + "; ".join(guards) + ".")
     return " ".join(sentences)
@@ -50,14 +54,15 @@ def _of_auto(rule: Rule, findings: Findings) -> str:
     text = "Chosen without labels: " + "; ".join(_PARTS[kind] for kind in kinds) + "."
     if findings.differs:
         return text + " What could be learnt is how the test's normal images differ, so it is not used."
-    if rule.learnt is None or kinds == ["flat"]:
-        return text + " Too few images or members to learn weights, so members count by how much they differ."
+    if rule.share is None:
+        return text + " There are too few images or members to learn from."
     if findings.given_share is not None:
         text += f" With the given {findings.given_share:.0%} anomalies"
-    elif findings.share is not None:
-        text += f" With an estimated {findings.share.value:.0%} (+- {findings.share.standard_error:.0%}) anomalies"
-    if rule.learnt >= 1:
-        return text + " there is enough to learn from, so no flat mean is needed."
-    portions = mixture(rule.learnt)
-    flat = portions["flat"] / sum(portions.values())
-    return text + f" there is little to learn from, so {flat:.0%} of the blend is the flat mean (the fallback)."
+    else:
+        text += f" With an estimated {rule.share.value:.0%} (+- {rule.share.standard_error:.0%}) anomalies"
+    if kinds == ["prior"]:
+        return text + " there is nothing to learn from."
+    if rule.learnt == 1:
+        return text + " there is enough to learn from, so that no prior is needed."
+    total = sum(part.portion for part in rule.parts if part.name != "linear") + (rule.learnt or 0.0)
+    return text + f" there is little to learn from, so {rule.parts[-1].portion / total:.0%} of the blend is the prior."

@@ -20,7 +20,6 @@ _KINDS: dict[str, Any] = {
     "members": list,
     "method": str,
     "weights": dict,
-    "separation": MEASURED,
     "labels_used": str,
     "seconds": is_number,
     "created": str,
@@ -30,6 +29,7 @@ _KINDS: dict[str, Any] = {
 }
 """What every blend's file has to hold."""
 _OPTIONAL: dict[str, Any] = {
+    "separation": MEASURED,
     "terms": list,
     "asked_method": str,
     "normaliser": str,
@@ -57,7 +57,7 @@ class BlendInfo:
         normaliser: how scores were made comparable; None where an earlier version did not note it.
         explanation: why these weights, in a sentence or two.
         weights: the weight of each column, `<member key>/<kind of error>`.
-        separation: the blend's separation, out of fold.
+        separation: the blend's separation, out of fold; None where it was made without test images.
         anomaly_share: the share of anomalies in the test set, where the user gave it.
         share: the estimated share of anomalies.
         correlation: Spearman's rank correlation of its scores with each member's main column, by the member's key;
@@ -76,7 +76,7 @@ class BlendInfo:
     families: tuple[str, ...]
     method: str
     weights: Mapping[str, float]
-    separation: Measured
+    separation: Measured | None = None
     terms: tuple[str, ...] | None = None
     asked_method: str = "auto"
     normaliser: str | None = None

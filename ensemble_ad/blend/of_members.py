@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from ensemble_ad.blend import blend_scores
+from ensemble_ad.blend.columns import Columns, side_by_side
 from ensemble_ad.blend.info import BlendInfo
 from ensemble_ad.blend.saved import SavedBlend, save_blend
 from ensemble_ad.blend.share import crossfit_share
-from ensemble_ad.errors import DataError, StorageError, UsageError
+from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.members.choose import Term
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.measured import Measured
-from ensemble_ad.members.store import Member
+from ensemble_ad.members.store import Member, PseudoVectors
 from ensemble_ad.statistics import Estimate, rank_correlations
 from ensemble_ad.statistics.arrays import Floats32, Floats64
 
@@ -80,7 +81,7 @@ def blend_members(
     started = time.perf_counter()
     members = [member for term in terms for member in term.members]
     names = [name for term in terms for name in _column_names(term, columns)]
-    reference, test = _stacked(members, columns, _rows(studies, members[0]))
+    reference, test, pseudo = _stacked(members, columns, _rows(studies, members[0]))
     asked_method = method if term_weights is None else "given"
     made = blend_scores(
         reference,
@@ -90,6 +91,7 @@ def blend_members(
         names=names,
         anomaly_share=anomaly_share,
         seed=seed,
+        pseudo=pseudo,
     )
     share = crossfit_share(reference, test)
     info = BlendInfo(
@@ -103,10 +105,10 @@ def blend_members(
         normaliser=made.normaliser,
         explanation=made.explanation,
         weights={column: float(weight) for column, weight in zip(names, made.weights, strict=True)},
-        separation=_measured(made.separation),
+        separation=None if made.separation is None else _measured(made.separation),
         anomaly_share=anomaly_share,
         share=None if share is None else _measured(share),
-        correlation=_correlations(members, dict(zip(names, test.T, strict=True)), made.scores),
+        correlation=_correlations(members, dict(zip(names, test.T, strict=True)), made.scores) if len(test) else {},
         transductive=any(member.info.transductive for member in members),
         labels_used=_labels_of(members),
         seconds=round(time.perf_counter() - started, 3),
@@ -146,25 +148,21 @@ def _measured(estimate: Estimate) -> Measured:
     return Measured(value=estimate.value, standard_error=estimate.standard_error)
 
 
-def _stacked(members: Sequence[Member], choice: str, rows: tuple[int, int]) -> tuple[Floats32, Floats32]:
-    """float32 (n, m) and (k, m): the chosen columns of all members, each member read into its place in the result."""
+def _stacked(members: Sequence[Member], choice: str, rows: tuple[int, int]) -> Columns:
+    """The chosen columns of all members, each member read into its place in the result."""
     chosen = [[member.columns.index(kind) for kind in columns_of(member, choice)] for member in members]
     width, done = sum(map(len, chosen)), 0
     sides: list[Floats32] = []
+    damaged: list[tuple[PseudoVectors | None, list[int]]] = []
     for member, kinds in zip(members, chosen, strict=True):
-        found = member.vectors()
-        reference, test = found
-        if not len(test):
-            raise DataError(
-                f"{member.key} was made without test images, so there is nothing to blend; put them into "
-                "testingset.npy or test/ and tune again"
-            )
+        reference, test, pseudo = member.all_vectors()
         member.check_rows(len(reference), len(test), rows)
         sides = sides or [np.empty((n, width), dtype=np.float32, order="F") for n in rows]
-        for side, values in zip(sides, found, strict=True):
+        for side, values in zip(sides, (reference, test), strict=True):
             side[:, done : done + len(kinds)] = values[:, kinds]
+        damaged.append((pseudo, kinds))
         done += len(kinds)
-    return sides[0], sides[1]
+    return Columns(sides[0], sides[1], side_by_side(damaged))
 
 
 def _rows(studies: Path, member: Member) -> tuple[int, int]:

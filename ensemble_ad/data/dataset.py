@@ -56,13 +56,14 @@ class Dataset:
         return self.train.is_grey and self.test.is_grey
 
 
-def load_dataset(data: Path, *, image_cache: Path, test_optional: bool = False) -> Dataset:
+def load_dataset(data: Path, *, image_cache: Path, test_optional: bool = False, look: bool = True) -> Dataset:
     """Read `data`, either `trainingset.npy` and `testingset.npy` or the folders `train/` and `test/`.
 
     Args:
         data: the folder.
         image_cache: folder where decoded pictures are kept as uint8 arrays.
         test_optional: whether a folder without test images gives a data set with none, instead of an error.
+        look: whether test images are looked at; if not, the data set is the one of a folder that has none.
 
     Raises:
         DataError: if anything about the images makes them unusable; the message names file, rule and value.
@@ -73,7 +74,7 @@ def load_dataset(data: Path, *, image_cache: Path, test_optional: bool = False) 
             "or name the folder that has them with --data"
         )
     train = _load_one(data, TRAIN, image_cache)
-    if test_optional and not any((data / name).exists() for name in TEST):
+    if not look or (test_optional and not any((data / name).exists() for name in TEST)):
         return Dataset(train=train, test=ImageSet(images=train.images[:0], ids=(), source=data / "test"))
     test = _load_one(data, TEST, image_cache)
     if train.images.shape[1:] != test.images.shape[1:]:

@@ -60,6 +60,7 @@ class Task:
     threads: int = 0
     parent: Parent | None = None
     label: npt.NDArray[np.int8] | None = field(default=None, repr=False)
+    look: bool = True
 
 
 class _StopWatcher:
@@ -105,7 +106,8 @@ def work(task: Task) -> EnsadError | None:
         torch.set_num_threads(task.threads)
     try:
         with _ONE_A_PROCESS, ended_with(task.parent):
-            dataset = load_dataset(task.data, image_cache=preprocessed_folder(task.studies), test_optional=True)
+            cache = preprocessed_folder(task.studies)
+            dataset = load_dataset(task.data, image_cache=cache, test_optional=True, look=task.look)
             if dataset.fingerprint != task.fingerprint:
                 raise DataError(f"{task.data} holds other images for this worker; copy the same to every machine")
             tune(dataset, task.settings, studies=task.studies, watcher=_StopWatcher(task), label=task.label)
@@ -154,6 +156,7 @@ def tune_together(
                 threads=crew.threads(count),
                 parent=Parent(name=name, pid=os.getpid(), studies=studies.absolute()),
                 label=label,
+                look=len(dataset.test) > 0,
             )
             tasks = [replace(task, settings=replace(settings, device=device)) for device in crew.devices(plan, count)]
             try:
