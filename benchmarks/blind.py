@@ -29,6 +29,7 @@ from ensemble_ad.data.preprocess import apply
 from ensemble_ad.data.split import split_rows
 from ensemble_ad.families import Model
 from ensemble_ad.files.id_table import read_labels
+from ensemble_ad.layout import preprocessed_folder
 from ensemble_ad.members.auto_objective import Circumstances, Finished, guard
 from ensemble_ad.members.defect_aucs import synthetic_values
 from ensemble_ad.members.objectives import (
@@ -116,7 +117,7 @@ def _score(model: Model, recipe: Recipe, latents: LatentReferences, images: npt.
 
 def rescore(given: argparse.Namespace) -> tuple[list[Trial], Labels, PseudoImages]:
     """Every inductive trial's error vectors, the labels of the test images, and the pseudo-anomalies."""
-    dataset = load_dataset(given.data, image_cache=given.studies / "preprocessed")
+    dataset = load_dataset(given.data, image_cache=preprocessed_folder(given.studies))
     label = read_labels(given.labels, dataset.test.ids)
     pseudo = PseudoImages.of(dataset)
     held_out = np.asarray(dataset.train.images[split_rows(len(dataset.train), dataset.fingerprint).reference])

@@ -22,6 +22,7 @@ from ensemble_ad.families import Architecture
 from ensemble_ad.families.fcn import FcnArchitecture
 from ensemble_ad.families.multi_encoder import MultiEncoderArchitecture
 from ensemble_ad.files.id_table import read_labels
+from ensemble_ad.layout import preprocessed_folder
 from ensemble_ad.members.store import list_members
 from ensemble_ad.statistics import auc
 from ensemble_ad.training.make_member import fit_member
@@ -39,7 +40,7 @@ def main() -> None:
     arguments = parser(__doc__, "data", "studies", "labels")
     arguments.add_argument("--only", choices=["trained", "logit"], help="one of the two tables")
     given = arguments.parse_args()
-    dataset = load_dataset(given.data, image_cache=given.studies / "preprocessed")
+    dataset = load_dataset(given.data, image_cache=preprocessed_folder(given.studies))
     label = read_labels(given.labels, dataset.test.ids)
     if given.only != "logit":
         print_trained(dataset, label, given.studies)

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -160,21 +161,26 @@ def cli(options: argparse.Namespace) -> list[Row]:
 
 def _thousand(folder: Path) -> None:
     from ensemble_ad.data.digits import write_digits
+    from ensemble_ad.files.json_file import write_json
+    from ensemble_ad.layout import MEMBER_INFO, VECTORS, WEIGHTS, member_folder
+    from ensemble_ad.members.info import RecipeInfo
+    from ensemble_ad.members.store import list_members
     from ensemble_ad.training.recipe import Recipe
 
     write_digits(folder / "data")
     tune = "tune --family fcn --trials 3 --epochs 20 --max-width 128 --no-prune --device cpu -q"
     _run("-m", "ensemble_ad", *tune.split(), folder=str(folder))
-    members = folder / "studies" / "members"
-    real = [(each, json.loads((each / "member.json").read_text())) for each in sorted(members.iterdir())]
+    real, _ = list_members(folder / "studies")
     for number in range(COMPARED - len(real)):
-        source, info = real[number % len(real)]
-        recipe = {**info["recipe"], "training": {**info["recipe"]["training"], "seed": number + 1}}
-        key = Recipe.from_json(recipe).key
-        (members / key).mkdir()
-        (members / key / "member.json").write_text(json.dumps({**info, "key": key, "recipe": recipe}, indent=1))
-        for name in ("vectors.npz", "weights.safetensors"):
-            (members / key / name).hardlink_to(source / name)
+        source = real[number % len(real)]
+        recipe = Recipe.from_json(source.info.recipe.json)
+        recipe = replace(recipe, training=replace(recipe.training, seed=number + 1))
+        copy = member_folder(folder / "studies", recipe.key)
+        copy.mkdir()
+        info = replace(source.info, key=recipe.key, recipe=RecipeInfo.from_json(recipe.as_json()))
+        write_json(copy / MEMBER_INFO, info.to_json())
+        for name in (VECTORS, WEIGHTS):
+            (copy / name).hardlink_to(source.folder / name)
     _run("-m", "ensemble_ad", "blend", "--members", "fcn:20", "--method", "mean", folder=str(folder))
 
 

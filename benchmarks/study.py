@@ -24,6 +24,7 @@ from _turns import turns
 
 from ensemble_ad.data.dataset import Dataset, load_dataset
 from ensemble_ad.files.id_table import read_labels
+from ensemble_ad.layout import studies_database
 from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.search.tune import tune
 
@@ -123,7 +124,7 @@ def main() -> None:
             )  # fmt: skip
             studies = folder / f"{settings.seed}-{prune}"
             for cache in ("empty", "full"):
-                (studies / "studies.db").unlink(missing_ok=True)
+                studies_database(studies).unlink(missing_ok=True)
                 rows.append(row(dataset, settings, studies, cache, label))
                 print(printed(rows[-1]), flush=True)
     options = {key: value for key, value in vars(given).items() if key not in ("data", "labels", "out")}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ensemble_ad.blend import Blend, blend_scores
     from ensemble_ad.detect.autoencoder import AutoencoderDetector
     from ensemble_ad.detect.blended import BlendedDetector
+    from ensemble_ad.detect.run import run
     from ensemble_ad.detect.scorer import BlendScorer, load_blend
     from ensemble_ad.results.comparison import comparison
     from ensemble_ad.statistics import Comparison, Estimate, auc, compare_auc, separation
@@ -25,6 +26,7 @@ _HOMES = {
     "BlendedDetector": "ensemble_ad.detect.blended",
     "BlendScorer": "ensemble_ad.detect.scorer",
     "load_blend": "ensemble_ad.detect.scorer",
+    "run": "ensemble_ad.detect.run",
     "Blend": "ensemble_ad.blend",
     "blend_scores": "ensemble_ad.blend",
     "Comparison": "ensemble_ad.statistics",
@@ -52,6 +54,7 @@ __all__ = [
     "compare_auc",
     "comparison",
     "load_blend",
+    "run",
     "separation",
 ]
 

@@ -23,9 +23,10 @@ MEMBER_INFO, VECTORS, WEIGHTS = MEMBER_FILES = ("member.json", "vectors.npz", "w
 BLEND_INFO, BLEND_ARRAYS = BLEND_FILES = ("blend.json", "scores.npz")
 
 _DATABASE = "studies.db"
-_FOLDERS = ("members", "blends", "data", "evaluations", "checkpoints", "workers", "preprocessed")
+_FOLDERS = ("members", "blends", "data", "evaluations", "checkpoints", "workers", "preprocessed", "runs")
 
-KEY = r"[a-z][a-z0-9_]{0,59}-[0-9a-f]{12}"
+_FAMILY = r"[a-z][a-z0-9_]{0,59}"
+KEY = rf"{_FAMILY}-[0-9a-f]{{12}}"
 """Pattern of a member's key: its family, and 12 digits of the hash of its recipe."""
 _KEY = re.compile(KEY)
 _BLEND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
@@ -44,6 +45,16 @@ def at_home(path: str | Path) -> Path:
 def is_key(name: str) -> bool:
     """Whether `name` looks like a member's key."""
     return _KEY.fullmatch(name) is not None
+
+
+def family_of(key: str) -> str:
+    """The family that a member's key names."""
+    return key.rpartition("-")[0]
+
+
+def is_family(name: object) -> bool:
+    """Whether `name` looks like a family's."""
+    return isinstance(name, str) and re.fullmatch(_FAMILY, name) is not None
 
 
 def is_fingerprint(text: str) -> bool:
@@ -112,6 +123,11 @@ def blend_folder(studies: Path, name: str) -> Path:
 def data_record_file(studies: Path, fingerprint: str) -> Path:
     """The record of a data set; StorageError if `fingerprint` cannot be one."""
     return studies / "data" / f"{check_fingerprint(fingerprint)}.json"
+
+
+def run_file(studies: Path, name: str) -> Path:
+    """What is kept of a run; UsageError if its blend cannot have that name."""
+    return studies / "runs" / f"{check_blend_name(name)}.json"
 
 
 def evaluations_folder(studies: Path) -> Path:

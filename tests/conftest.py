@@ -15,6 +15,8 @@ from hypothesis import settings
 
 from ensemble_ad.cli import main
 from ensemble_ad.data.digits import write_digits
+from ensemble_ad.data.images import Images
+from ensemble_ad.detect.scorer import BlendScorer, load_blend
 
 N_TRAIN, N_TEST = 200, 120
 # For `tests/test_parsers.py`, which has the command.
@@ -89,6 +91,18 @@ def studies_folder(shared_folder, digits_folder) -> Path:
             assert result.exit_code == 0, result.output
 
     return _made_once(shared_folder / "studies", make)
+
+
+@pytest.fixture(scope="module")
+def images(digits_folder) -> Images:
+    """The digits' test images, uint8 (120, 32, 32, 1)."""
+    return np.load(digits_folder / "testingset.npy")
+
+
+@pytest.fixture(scope="module")
+def scorer(studies_folder) -> BlendScorer:
+    """What scores new images by the blend `both`."""
+    return load_blend("both", studies_folder, device="cpu")
 
 
 @pytest.fixture

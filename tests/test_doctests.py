@@ -8,7 +8,13 @@ import pytest
 import ensemble_ad
 
 # Beside the homes of the public names: modules that have examples too.
-_OTHERS = ("ensemble_ad", "ensemble_ad.statistics.auc", "ensemble_ad.blend.blending", "ensemble_ad.blend.alarm")
+_OTHERS = (
+    "ensemble_ad",
+    "ensemble_ad.statistics.delong",
+    "ensemble_ad.blend.blending",
+    "ensemble_ad.blend.alarm",
+    "ensemble_ad.files.text",
+)
 MODULES = sorted({*ensemble_ad._HOMES.values(), *_OTHERS})
 WITH_EXAMPLES = ("auc", "separation", "compare_auc", "blend_scores", "AutoencoderDetector", "BlendedDetector")
 

@@ -17,7 +17,7 @@ import pytest
 import ensemble_ad as ea
 from ensemble_ad.blend import saved
 from ensemble_ad.data.dataset import load_dataset
-from ensemble_ad.detect.score_file import write_csv
+from ensemble_ad.detect.score_file import stream_csv
 from ensemble_ad.errors import DataError, EnsadError, StorageError
 from ensemble_ad.files.id_table import ID
 from ensemble_ad.files.json_file import MOST_JSON, read_json, write_json
@@ -213,7 +213,7 @@ def test_100_mb_of_json_are_refused_before_they_are_parsed(studies, text):
 @pytest.mark.parametrize(
     "text", ['{"a": NaN}', '{"a": -Infinity}', '{"a": 1e999}', '{"a": 1%s}' % ("0" * 5000), '"\\ud800"']
 )
-def test_numbers_that_are_not_finite_and_halves_of_characters_are_no_json(tmp_path, text):
+def test_infinite_numbers_and_halves_of_characters_are_no_json(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(StorageError, match=r"a\.json must be JSON: "):
         read_json(tmp_path / "a.json")
@@ -245,7 +245,7 @@ def test_no_csv_that_is_written_holds_a_formula(run_ensad, data, studies, tmp_pa
         write_submission(tmp_path / "out", "x", scores, ids, sample=None, now=datetime(2026, 1, 2))
     with (
         (tmp_path / "a.csv").open("w") as file,
-        write_csv(file, {}) as write,
+        stream_csv(file, {}) as write,
         pytest.raises(DataError, match="--format json would take"),
     ):
         write(ids, scores, scores > 0)
@@ -253,7 +253,7 @@ def test_no_csv_that_is_written_holds_a_formula(run_ensad, data, studies, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["=1+1.png", "@x.png", "-a.png", "a\nb.png", b"\xff.png"])
-def test_pictures_whose_names_would_be_formulas_are_refused_before_a_study(run_ensad, tmp_path, photos, name):
+def test_pictures_named_as_formulas_are_refused_before_a_study(run_ensad, tmp_path, photos, name):
     from PIL import Image
 
     for folder in ("train", "test"):
@@ -414,7 +414,7 @@ def test_no_error_of_looking_at_failures_repeats_a_storage_url(run_ensad):
         assert "--storage" in result.stderr
 
 
-def test_an_error_travels_from_a_worker_and_is_one_line_that_a_terminal_takes(studies):
+def test_an_error_travels_from_a_worker_and_is_one_printable_line(studies):
     member = list_members(studies)[0][0]
     error = DamagedError("is\ndamaged \x1b[2J \ud800", key=member.key, folder=member.folder)
     back = pickle.loads(pickle.dumps(error))

@@ -13,7 +13,8 @@ import ensemble_ad
 ROOT = Path(ensemble_ad.__file__).parent
 # A room may import those below it, and the modules of the package's root that lie under all of them.
 ROOMS = (
-    "cli", "results", "detect", "search", "blend", "training", "members", "families", "data", "statistics", "files",
+    "cli", "results", "detect", "anytime", "search", "blend", "training", "members", "families", "data", "statistics",
+    "files",
 )  # fmt: skip
 UNDER_ALL = ("errors", "version", "layout")
 ABOVE_ALL = ("__init__", "__main__")

@@ -37,7 +37,7 @@ def test_a_monotone_transform_leaves_a_rank_blend_alone(sides, method, bend):
 
 @few
 @given(sides=tables((2, 15), (1, 4)), method=st.sampled_from(RANKED[:-1]), seed=st.integers(0, 99))
-def test_permuting_images_permutes_scores_and_permuting_the_reference_does_nothing(sides, method, seed):
+def test_scores_follow_permuted_images_and_not_a_permuted_reference(sides, method, seed):
     reference, test = sides
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(test))
@@ -99,7 +99,7 @@ label_and_scores = st.integers(2, 30).flatmap(
 
 
 @given(case=label_and_scores)
-def test_an_auc_and_that_of_the_negated_scores_or_the_other_labels_add_to_one(case):
+def test_an_auc_and_that_of_negated_scores_or_labels_add_to_one(case):
     label, score = case
     value = auc(label, score).value
     assert value + auc(label, -score).value == pytest.approx(1, abs=1e-14)

@@ -618,3 +618,17 @@ def test_a_password_in_the_place_of_a_storage_is_not_repeated(tmp_path):
     ):
         pass
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("side", ["reference", "test"])
+def test_a_member_of_other_rows_than_its_blends_is_one_line(studies, side, data, run_ensad):
+    folder = sorted((studies / "members").iterdir())[0]
+    with np.load(folder / "vectors.npz") as file:
+        arrays = dict(file)
+    np.savez(folder / "vectors.npz", **{**arrays, side: np.repeat(arrays[side], 2, axis=0)})
+    info = read_json(folder / "member.json")
+    checksums = {**info["checksums"], "vectors.npz": file_hash(folder / "vectors.npz")}
+    write_json(folder / "member.json", {**info, "checksums": checksums})
+    for command in ("score data/testingset.npy", "blend --members fcn,resnet --name x", "report"):
+        result = run_ensad(*command.split())
+        assert (result.exit_code in (0, 3, 4), result.stderr.count("Error: ")) == (True, int(result.exit_code != 0))

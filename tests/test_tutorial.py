@@ -73,7 +73,7 @@ def _run(step: Step, environment: dict[str, str]) -> str:
 
 
 @pytest.mark.slow
-def test_every_command_of_the_tutorial_runs_and_prints_what_the_page_says(tmp_path, run_ensad):
+def test_the_tutorials_commands_run_and_print_what_the_page_says(tmp_path, run_ensad):
     (tmp_path / "bin").mkdir()
     script = tmp_path / "bin" / "ensad"
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ensemble_ad "$@"\n')

@@ -31,7 +31,7 @@ from ensemble_ad.blend.normalise import FrozenNormaliser, frozen_tail, normalise
 from ensemble_ad.blend.optimise import nonnegative_logistic
 from ensemble_ad.blend.prior import Seen, prior_weights
 from ensemble_ad.blend.rule import Part, Rule, total_score
-from ensemble_ad.blend.weight import Pool, thinned
+from ensemble_ad.blend.weight import FIT_ROWS, Pool, thinned
 from ensemble_ad.statistics import MOST_ANOMALIES, Estimate, estimate_share, implausible, separation_many
 from ensemble_ad.statistics.arrays import Bools, Floats, Floats64
 
@@ -42,7 +42,6 @@ AGREES, DISAGREES = 2.5, 3.5  # standard errors by which the linear part's share
 MIN_ROWS = 8  # on either side; from fewer no weight can be learnt
 _PRIOR = 20.0  # images that the ridge is worth, so that it fades as images come
 _RIDGE_FLOOR = 0.003
-_FIT_ROWS = 5_000  # rows a side that the linear part is fitted on
 _SCALE_ROWS = 2_000  # rows a side that the forest's centre and scale are computed on
 _FIT_MEMBERS = 200  # members that the linear part is fitted on: those that separate best
 
@@ -130,7 +129,7 @@ class _Ranks:
 
 def _too_many(reference: Floats, test: Floats, most: float, seed: int) -> Bools:
     """(m,) True for members that speak of more anomalies than `most`; for none where that would be all."""
-    pool = thinned(Pool(reference=reference, test=test, seed=seed), _FIT_ROWS)
+    pool = thinned(Pool(reference=reference, test=test, seed=seed), FIT_ROWS)
     columns = range(reference.shape[1])
     found = np.array([implausible(pool.reference[:, j], pool.test[:, j], most) for j in columns])
     return found & ~found.all()
@@ -190,7 +189,7 @@ def _linear_rows(ranks: _Ranks) -> tuple[Floats64, int, NDArray[np.intp]]:
         float64 (n + k, d), first n of the reference, then k of the test; n; which d of the distinct members they are.
     """
     # Rows before columns, and single columns last: what is picked of the whole table would be a copy of it.
-    every = thinned(Pool(reference=ranks.reference, test=ranks.test, seed=ranks.seed), _FIT_ROWS)
+    every = thinned(Pool(reference=ranks.reference, test=ranks.test, seed=ranks.seed), FIT_ROWS)
     low, high = every.reference[:, ranks.members.columns], every.test[:, ranks.members.columns]
     some = np.arange(low.shape[1])
     if len(some) > _FIT_MEMBERS:

@@ -7,6 +7,7 @@ import numpy as np
 
 from ensemble_ad.blend.alarm import crossfit_reference
 from ensemble_ad.blend.info import BlendInfo
+from ensemble_ad.members.column import column_parts
 from ensemble_ad.members.store import Member, PseudoVectors
 from ensemble_ad.statistics.arrays import Floats32, Floats64
 
@@ -35,9 +36,13 @@ def stacked(names: Sequence[str], members: Iterable[Member]) -> Columns:
         StorageError: if a member is damaged.
     """
     known = {member.key: member for member in members}
-    parts = [name.partition("/") for name in names]
-    vectors = {key: known[key].all_vectors() for key in dict.fromkeys(key for key, _, _ in parts)}
-    places = [(vectors[key], known[key].columns.index(kind)) for key, _, kind in parts]
+    parts = [column_parts(name) for name in names]
+    vectors = {key: known[key].all_vectors() for key in dict.fromkeys(key for key, _ in parts)}
+    reference, test, _ = vectors[parts[0][0]]
+    expected = (len(reference), len(test))
+    for key, (reference, test, _) in vectors.items():
+        known[key].check_rows(len(reference), len(test), expected)
+    places = [(vectors[key], known[key].columns.index(kind)) for key, kind in parts]
     return Columns(
         reference=np.stack([reference[:, column] for (reference, _, _), column in places], axis=1),
         test=np.stack([test[:, column] for (_, test, _), column in places], axis=1),

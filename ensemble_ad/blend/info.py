@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.files.id_table import is_text
 from ensemble_ad.files.json_file import fits, is_number, json_hash
-from ensemble_ad.layout import is_fingerprint, is_key
+from ensemble_ad.files.text import is_text
+from ensemble_ad.layout import family_of, is_fingerprint, is_key
+from ensemble_ad.members.column import column_parts
 from ensemble_ad.members.measured import MEASURED, Measured, UnfitError
 from ensemble_ad.statistics.implied import Share
 
@@ -168,6 +169,14 @@ def weight_by_member(weights: Mapping[str, float]) -> dict[str, float]:
     """The sum of each member's weights, by its key."""
     total: dict[str, float] = {}
     for name, value in weights.items():
-        key = name.partition("/")[0]
+        key, _ = column_parts(name)
         total[key] = total.get(key, 0.0) + value
+    return total
+
+
+def weight_by_family(weights: Mapping[str, float]) -> dict[str, float]:
+    """The sum of each family's weights, by its name."""
+    total: dict[str, float] = {}
+    for key, value in weight_by_member(weights).items():
+        total[family_of(key)] = total.get(family_of(key), 0.0) + value
     return total

@@ -15,6 +15,7 @@ from ensemble_ad.blend.share import crossfit_share
 from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.members.choose import Term
+from ensemble_ad.members.column import column_name
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.store import Member, PseudoVectors
@@ -58,6 +59,7 @@ def blend_members(
     anomaly_share: float | None = None,
     name: str | None = None,
     seed: int = 0,
+    overwrite: bool = False,
 ) -> SavedBlend:
     """Blend the members of `terms` and save the result.
 
@@ -73,6 +75,7 @@ def blend_members(
         anomaly_share: the share of anomalies in the test set, where the user knows it.
         name: the blend's name; None makes one of the terms and a hash.
         seed: the seed of methods that draw.
+        overwrite: replace another blend of that name.
 
     Raises:
         StorageError: if a member is damaged or the blend cannot be written.
@@ -116,7 +119,7 @@ def blend_members(
     if name is None:
         info = replace(info, name=_name_of(info, terms))
     state = {key: np.asarray(value) for key, value in made.state().items()}
-    return save_blend(studies, info, {"test": state.pop("scores"), **state})
+    return save_blend(studies, info, {"test": state.pop("scores"), **state}, overwrite=overwrite)
 
 
 def _labels_of(members: Sequence[Member]) -> str:
@@ -124,7 +127,7 @@ def _labels_of(members: Sequence[Member]) -> str:
 
 
 def _column_names(term: Term, choice: str) -> list[str]:
-    return [f"{member.key}/{kind}" for member in term.members for kind in columns_of(member, choice)]
+    return [column_name(member.key, kind) for member in term.members for kind in columns_of(member, choice)]
 
 
 def _shared_out(term_weights: Sequence[float], terms: Sequence[Term], choice: str) -> Floats64:
@@ -135,7 +138,7 @@ def _shared_out(term_weights: Sequence[float], terms: Sequence[Term], choice: st
 
 def _correlations(members: Sequence[Member], columns: Mapping[str, Floats32], scores: Floats64) -> dict[str, float]:
     """Rank correlation of each member's main column with the blend's scores; a constant column has none."""
-    found = rank_correlations([columns[f"{member.key}/{member.main_column}"] for member in members], scores)
+    found = rank_correlations([columns[column_name(member.key, member.main_column)] for member in members], scores)
     return {m.key: float(value) for m, value in zip(members, found, strict=True) if np.isfinite(value)}
 
 

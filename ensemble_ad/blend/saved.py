@@ -7,21 +7,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from ensemble_ad.blend.info import BlendInfo
 from ensemble_ad.errors import FIRST_STUDY, EnsadError, StorageError, UsageError, in_one_line
-from ensemble_ad.files.arrays import read_arrays
 from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.files.whole import file_hash, whole_folder
 from ensemble_ad.layout import BLEND_ARRAYS, BLEND_INFO, blend_folder, blends_folder, is_key, members_folder
 from ensemble_ad.members.measured import UnfitError
-from ensemble_ad.statistics.arrays import Floats64
 from ensemble_ad.statistics.implied import Share
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from ensemble_ad.blend import Blend
+    from ensemble_ad.statistics.arrays import Floats64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +70,14 @@ class SavedBlend:
             )
         return f"AUC {implied} (estimated, no labels), with {used}"
 
-    def scores(self) -> Floats64:
+    def scores(self) -> "Floats64":
         """float64 (k,) anomaly scores of the test images, verified.
 
         Raises:
             StorageError: if the file is missing or damaged.
         """
+        import numpy as np  # here, since a table of blends opens no arrays
+
         scores = self._arrays().get("test")
         if scores is None or scores.dtype.kind not in "fiu" or scores.ndim != 1 or not np.isfinite(scores).all():
             raise StorageError(f"{self.folder / BLEND_ARRAYS} must hold one finite score an image; blend again")
@@ -98,14 +98,18 @@ class SavedBlend:
             why = in_one_line(error, 200, with_kind=True)
             raise StorageError(f"{self.folder / BLEND_ARRAYS} holds no rule ({why}); blend again") from error
 
-    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def _arrays(self) -> "dict[str, npt.NDArray[Any]]":
+        from ensemble_ad.files.arrays import read_arrays
+
         path = self.folder / BLEND_ARRAYS
         if file_hash(path) != self.info.checksum:
             raise StorageError(f"{path} is damaged: its checksum differs; blend again")
         return read_arrays(path)
 
 
-def save_blend(studies: Path, info: BlendInfo, arrays: Mapping[str, npt.NDArray[Any]]) -> SavedBlend:
+def save_blend(
+    studies: Path, info: BlendInfo, arrays: "Mapping[str, npt.NDArray[Any]]", *, overwrite: bool = False
+) -> SavedBlend:
     """Write a blend, whole or not at all.
 
     A name that is taken is an error unless it holds the same blend, so that two runs never mix. The same blend made
@@ -115,17 +119,20 @@ def save_blend(studies: Path, info: BlendInfo, arrays: Mapping[str, npt.NDArray[
         studies: the studies' folder.
         info: what is known of the blend; times, identity and checksum are added.
         arrays: the arrays of its file by name: `test` the scores, the others what `Blend.state` gives.
+        overwrite: replace another blend of that name.
 
     Raises:
         UsageError: for a name that does not fit or is taken by another blend.
         StorageError: if it cannot be written.
     """
+    import numpy as np
+
     name, folder = info.name, blend_folder(studies, info.name)
     if is_key(name):
         raise UsageError(f"{name!r} looks like a member's key; choose another with --name")
     made = info.made()
-    if not folder.exists():
-        with whole_folder(folder) as part:
+    if not folder.exists() or (overwrite and load_blend(studies, name).info.identity != made.identity):
+        with whole_folder(folder, overwrite=overwrite) as part:
             np.savez(part / BLEND_ARRAYS, **arrays)  # type: ignore[arg-type]
             now = _after_all(studies)
             made = replace(made, created=now, blended=now, checksum=file_hash(part / BLEND_ARRAYS))

@@ -17,9 +17,9 @@ _COLUMNS = 50
 _LEAST_ROWS = 40
 # A threshold is charged so many standard errors: at a low one the ratio is right, but few images lie below it.
 _SURE = 3.0
-Sides = tuple[Floats, Floats]
+_Sides = tuple[Floats, Floats]
 """Scores of the reference and of the test images, a column a kind of error."""
-Curve = tuple[Floats64, Floats64]
+_Excess = tuple[Floats64, Floats64]
 """What `_excess` gives: values and standard errors, a threshold each."""
 
 
@@ -66,7 +66,7 @@ def crossfit_share(reference: Floats, test: Floats) -> Estimate | None:
     )
 
 
-def _scored(fitted: Sides, scored: Sides) -> tuple[Floats64, Floats64]:
+def _scored(fitted: _Sides, scored: _Sides) -> tuple[Floats64, Floats64]:
     """Scores (r,) and (s,) of the `scored` images of both sides, by the rule `auto` of the `fitted` ones."""
     low, high = fitted
     columns = np.arange(low.shape[1])
@@ -78,14 +78,14 @@ def _scored(fitted: Sides, scored: Sides) -> tuple[Floats64, Floats64]:
     return reference, test
 
 
-def _chosen_by(curve: Curve, other: Curve) -> tuple[float, float]:
+def _chosen_by(curve: _Excess, other: _Excess) -> tuple[float, float]:
     """The excess and its standard error of `other`, at the threshold where `curve` says that the excess is largest."""
     (here, error_here), (there, error_there) = curve, other
     best = int(np.argmax(np.where(np.isfinite(error_there), here - _SURE * error_here, -np.inf)))
     return float(there[best]), float(error_there[best])
 
 
-def _excess(reference: Floats64, test: Floats64) -> Curve:
+def _excess(reference: Floats64, test: Floats64) -> _Excess:
     """1 - F_test / F_reference at 1%, 2%, ... 99% of the reference, and its standard error.
 
     The error is infinite where fewer than a tenth of the reference, or fewer than 10 of its images, lie below.

@@ -14,6 +14,7 @@ from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.errors import EnsadError, StorageError, in_one_line
 from ensemble_ad.layout import members_folder
 from ensemble_ad.members.arrived import check_bombs
+from ensemble_ad.members.column import column_name
 from ensemble_ad.members.data_record import DataRecord, load_data_record
 from ensemble_ad.members.store import Member, load_member
 from ensemble_ad.statistics.arrays import Floats64
@@ -67,7 +68,7 @@ def _check_members(studies: Path, info: BlendInfo) -> None:
 
 def _check_columns(rule: Blend, info: BlendInfo, members: Sequence[Member]) -> None:
     """Whether the rule's columns are members', and have the weights that the blend's record shows."""
-    columns = {f"{member.key}/{kind}" for member in members for kind in member.columns}
+    columns = {column_name(member.key, kind) for member in members for kind in member.columns}
     unknown = set(rule.names) - columns
     if unknown or len(set(rule.names)) < len(rule.names):
         raise StorageError(f"no member has the columns {sorted(unknown)[:3]}, or one comes twice")

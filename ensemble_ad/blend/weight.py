@@ -17,7 +17,7 @@ from ensemble_ad.statistics.arrays import Bools, Floats, Floats64
 # Both were judged by the mean AUC over the 25 tasks of benchmarks/score_matrices.md.
 RIDGE_LDA = 0.1  # share of the mean variance; between 0.01 and 0.3 the AUC moves by 0.0005
 RIDGE_LOGISTIC = 0.01  # between 0.001 and 0.1 the AUC moves by 0.001
-_FIT_ROWS = 5_000  # rows a side that a weight is fitted on: its noise is then far below that of the test batch
+FIT_ROWS = 5_000  # rows a side that a weight is fitted on: its noise is then far below that of the test batch
 _BINS = 1 << 14  # ranks are told apart to 1/16384, finer than a test batch's noise
 _GREEDY_STEPS = 15
 _BAGS, _BAG_STEPS = 20, 10
@@ -83,7 +83,7 @@ def greedy(pool: Pool) -> Floats64:
     Starting from nothing, 15 times the member is added that makes the sum separate best; the best of the 15 sums is
     kept. Scores have to lie in [0, 1], as ranks do, since sums are compared on a fine histogram.
     """
-    pool = thinned(pool, 2 * _FIT_ROWS)
+    pool = thinned(pool, 2 * FIT_ROWS)
     return normalised_weights(_greedy_counts(pool.reference, pool.test, _GREEDY_STEPS), varying(pool))
 
 
@@ -113,7 +113,7 @@ def pu_lda(pool: Pool) -> Floats64:
     Cov_T = W + p (1 - p) D D' and d = p D. So without ridge and sign constraint w points where the labelled Fisher
     discriminant W^-1 D does (Sherman and Morrison 1950). Members need not be independent.
     """
-    pool = thinned(pool, 4 * _FIT_ROWS)
+    pool = thinned(pool, 4 * FIT_ROWS)
     shift = pool.test.mean(axis=0, dtype=np.float64) - pool.reference.mean(axis=0, dtype=np.float64)
     if len(pool.test) < 2:
         return normalised_weights(shift, varying(pool))
@@ -130,7 +130,7 @@ def pu_logistic(pool: Pool) -> Floats64:
     It orders images as a regression on labels would (Elkan and Noto 2008). The weights are the mean of those of five
     fits, each without a fifth of the images.
     """
-    pool = thinned(pool, _FIT_ROWS)
+    pool = thinned(pool, FIT_ROWS)
     rng = np.random.default_rng(pool.seed)
     folds = min(5, len(pool.reference), len(pool.test))
     if folds < 2:
@@ -149,7 +149,7 @@ def select(pool: Pool) -> Floats64:
 
     Here for comparison: members that agree because they are alike are kept, and a good one that stands alone is not.
     """
-    pool = thinned(pool, 4 * _FIT_ROWS)
+    pool = thinned(pool, 4 * FIT_ROWS)
     usable = np.flatnonzero(varying(pool))
     if len(usable) < 2:
         return equal(pool)
@@ -185,7 +185,7 @@ def spectral(pool: Pool) -> Floats64:
 
     Here for comparison: it takes members for independent given the label, and autoencoders are not.
     """
-    pool = thinned(pool, 4 * _FIT_ROWS)
+    pool = thinned(pool, 4 * FIT_ROWS)
     matrix = np.atleast_2d(np.cov(pool.test.astype(np.float64), rowvar=False)) if len(pool.test) > 1 else np.eye(1)
     if len(matrix) < 3 or not np.isfinite(matrix).all():
         return equal(pool)

@@ -15,7 +15,7 @@ import click
 
 from ensemble_ad.cli import _streams
 from ensemble_ad.cli._config import (
-    FILE,
+    SETTINGS,
     give_variables,
     has_variables,
     keys,
@@ -31,6 +31,7 @@ COMMANDS = {
     "demo": "The whole job on bundled images, in two minutes.",
     "data": "Look at the data.",
     "families": "List families, presets, their sources and search spaces.",
+    "run": "The best blend within a time: tunes, blends and writes the CSV.",
     "tune": "Run an Optuna study of a family.",
     "train": "Train one published system.",
     "blend": "Blend cached members into one anomaly score.",
@@ -40,13 +41,14 @@ COMMANDS = {
     "latent": "Change a model's bottleneck and see what it decodes.",
     "audit": "How well the choices without labels did.",
     "submit": "Write the CSV to hand in.",
+    "submissions": "List what was handed in, with the scores that came back.",
     "score": "Score new images with a saved blend.",
     "export": "Write a blend as one file for another machine.",
     "import": "Load an exported blend, or another detector's scores.",
     "pull": "Fetch the members that other machines have made.",
     "dashboard": "Start Optuna's dashboard on the studies.",
 }
-"""Each command's `short_help`, in the order of `ensad --help`, which so imports no command; a test holds them together.
+"""Each command's `short_help`, in the order of `ensad --help`, which imports no command for it; a test compares them.
 
 A command is the function of its name in the module of its name; a word of Python's gets an underscore.
 """
@@ -141,7 +143,7 @@ class _Group(click.Group):
 
     def _defaults(self) -> dict[str, Any]:
         # Only a file that is there has to be held against the options of all commands.
-        return read_defaults(FILE, self._options()) if FILE.exists() else {}
+        return read_defaults(SETTINGS, self._options()) if SETTINGS.exists() else {}
 
     def _options(self) -> dict[str, dict[str, str]]:
         commands: dict[str, click.Command] = {}

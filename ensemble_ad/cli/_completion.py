@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ensemble_ad.cli._config import FILE
-from ensemble_ad.layout import at_home
+from ensemble_ad.cli._config import SETTINGS
+from ensemble_ad.layout import at_home, family_of
 
 if TYPE_CHECKING:
     import ast
@@ -37,7 +37,7 @@ def members(context: click.Context, param: click.Parameter, incomplete: str) -> 
     """The last of a comma-separated list of families and members' keys."""
     before, comma, last = incomplete.rpartition(",")
     cached = _folders(context, "members")
-    kinds = dict.fromkeys(key.rpartition("-")[0] for key in cached)
+    kinds = dict.fromkeys(map(family_of, cached))
     found = _beginning(last, ((name, "") for name in (*kinds, *cached)))
     for item in found:
         item.value = f"{before}{comma}{item.value}"
@@ -75,10 +75,10 @@ def _folders(context: click.Context, kind: str) -> list[str]:
 
     studies = context.params.get("studies")
     source = context.get_parameter_source("studies")
-    if source == click.core.ParameterSource.DEFAULT and FILE.exists():
+    if source == click.core.ParameterSource.DEFAULT and SETTINGS.exists():
         # The command itself says what is wrong with the file.
         with contextlib.suppress(tomllib.TOMLDecodeError, UnicodeDecodeError, OSError):
-            studies = tomllib.loads(FILE.read_text(encoding="utf-8-sig")).get("studies", studies)
+            studies = tomllib.loads(SETTINGS.read_text(encoding="utf-8-sig")).get("studies", studies)
     place = at_home(str(studies or "studies")) / kind
     if not place.is_dir():
         return []

@@ -16,7 +16,7 @@ from click.core import ParameterSource
 
 from ensemble_ad.errors import UsageError
 
-FILE = Path("ensad.toml")
+SETTINGS = Path("ensad.toml")
 _PREFIX = "ENSAD_"
 # At the top of the file these would hold for a study too, and a study sees labels only where they are set for it.
 _ONLY_IN_TABLES = {"labels"}
@@ -67,7 +67,7 @@ def with_origin(error: click.BadParameter) -> click.BadParameter:
     source = error.ctx.get_parameter_source(name) if error.ctx and name else None
     place = None
     if source == ParameterSource.DEFAULT_MAP:
-        place = str(FILE)
+        place = str(SETTINGS)
     elif source == ParameterSource.ENVIRONMENT and error.param is not None:
         place = next((variable for variable in error.param.envvar or () if os.environ.get(variable)), None)
     if place is None:

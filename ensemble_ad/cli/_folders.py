@@ -1,6 +1,6 @@
 """What lies in the folders that a command is given: the images, the members, the blend that is meant."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,9 @@ def dataset(data: Path, studies: Path, *, test_optional: bool = False, look: boo
 
 
 def check_worth(dataset: "Dataset", data: Path, say: Say, *, anyway: bool) -> None:
-    """Stop before anything is trained on what `ensad data check` calls an error; it takes seconds for 100,000 images.
+    """Say what was passed over, and stop before anything is trained on what `ensad data check` calls an error.
+
+    It takes seconds for 100,000 images.
 
     Raises:
         DataError: if there is an error, and the user did not say to go on anyway.
@@ -37,6 +39,7 @@ def check_worth(dataset: "Dataset", data: Path, say: Say, *, anyway: bool) -> No
     from ensemble_ad.data.check import worthless
     from ensemble_ad.errors import DataError
 
+    tell(dataset.remarks(), say)
     with busy(say, "checking the images"):
         found = worthless(dataset, data)
     if found and not anyway:
@@ -45,6 +48,12 @@ def check_worth(dataset: "Dataset", data: Path, say: Say, *, anyway: bool) -> No
         )
     for text in found:
         say.warn(text)
+
+
+def tell(remarks: Iterable[tuple[str, str]], say: Say) -> None:
+    """Say what was passed over in folders, and which pictures are not used as they are; see `Remarks.lines`."""
+    for level, text in remarks:
+        (say.warn if level == "warning" else say)(text)
 
 
 def check_images(

@@ -52,6 +52,21 @@ class _Url(click.ParamType[str]):
         return value if found is None else found[1] + str(at_home(found[2]))
 
 
+class _Duration(click.ParamType[float]):
+    """Seconds: `90s`, `30m`, `2h`, `1h30m`, or a bare number of seconds."""
+
+    name = "duration"
+    _FORM = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = self._FORM.fullmatch(str(value).strip().lower())
+        if found is None:
+            self.fail(f"{value!r} is no time; write 90s, 30m, 2h or 1h30m", param, ctx)
+        hours, minutes, seconds = (float(part or 0) for part in found.groups())
+        return 3600 * hours + 60 * minutes + seconds
+
+
+DURATION = _Duration()
 FOLDER = _Path(file_okay=False, path_type=Path)
 FILE = _Path(dir_okay=False, path_type=Path)
 PATH = _Path(path_type=Path)
@@ -97,7 +112,7 @@ def verbosity(command: Command) -> Command:
         say = start(-1 if quiet else verbose, as_json=as_json)
         output = kwargs.get("output") or kwargs.get("template")
         if output is not None:
-            _outputs.check_output(output, {name: value for name, value in kwargs.items() if value is not output})
+            _outputs.check_named(output, {name: value for name, value in kwargs.items() if value is not output})
         return command(*args, say=say, **kwargs)
 
     return wrapped  # type: ignore[return-value]

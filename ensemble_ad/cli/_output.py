@@ -1,7 +1,6 @@
 """What a command says and on which stream: text for people, or one JSON document for scripts (`--json`)."""
 
 import functools
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -90,15 +89,15 @@ class Say:
 
         Only with `--json`; memory stays bounded. Fields of the result that are given later stand behind the list.
         """
-        head = json.dumps(self._head(), allow_nan=False)
-        inner = json.dumps(plain(self.fields), allow_nan=False)
+        head = _document(self._head())
+        inner = _document(self.fields)
         click.echo(f'{head[:-1]}, "result": {inner[:-1]}{", " if self.fields else ""}"{name}": [', nl=False)
         self._written = set(self.fields)
         separator = "\n"
 
         def write(row: Mapping[str, Any]) -> None:
             nonlocal separator
-            sys.stdout.write(separator + json.dumps(plain(row), allow_nan=False))
+            sys.stdout.write(separator + _document(row))
             separator = ",\n"
 
         yield write
@@ -107,11 +106,10 @@ class Say:
         """Write the document, or the rest of it."""
         rest = {"ok": error is None, "error": error, "warnings": self.warnings, "next": self.following}
         if self._written is not None:
-            later = {key: plain(value) for key, value in self.fields.items() if key not in self._written}
-            inner = json.dumps(later, allow_nan=False)[1:]
-            click.echo(f"\n]{', ' if later else ''}{inner}, {json.dumps(rest, allow_nan=False)[1:]}")
+            later = {key: value for key, value in self.fields.items() if key not in self._written}
+            click.echo(f"\n]{', ' if later else ''}{_document(later)[1:]}, {_document(rest)[1:]}")
         else:
-            click.echo(json.dumps({**self._head(), "result": plain(self.fields), **rest}, indent=1, allow_nan=False))
+            click.echo(_document({**self._head(), "result": self.fields, **rest}, indent=1))
 
     def _head(self) -> dict[str, Any]:
         return {"format": FORMAT, "version": __version__, "command": self.command}
@@ -207,9 +205,17 @@ def _name(context: click.Context) -> str:
     return context.command_path.partition(" ")[2]
 
 
+def _document(value: Mapping[str, Any], indent: int | None = None) -> str:
+    import json  # here, since `ensad --help` writes none
+
+    return json.dumps(plain(value), indent=indent, allow_nan=False)
+
+
 def plain(value: Any) -> Any:
     """A value as JSON has it: numbers of numpy and paths too, NaN and infinity as null, a table as a list of rows."""
     if hasattr(value, "to_json"):  # a DataFrame; pandas knows its missing values and dates
+        import json
+
         text = value.reset_index().to_json(orient="records", date_format="iso", date_unit="us", double_precision=15)
         return json.loads(text)
     if isinstance(value, Mapping):

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ensemble_ad.cli._config import FILE
+from ensemble_ad.cli._config import SETTINGS
 
 _OF_DATA = ("trainingset.npy", "testingset.npy", "train", "test", "sample_submission.csv", "labels.csv")
 
@@ -17,7 +17,7 @@ def said(output: Path) -> str | None:
     return None if is_stream(output) else str(output)
 
 
-def check_output(output: Path, given: Mapping[str, Any]) -> None:
+def check_named(output: Path, given: Mapping[str, Any]) -> None:
     """Refuse an output that the command reads.
 
     Args:
@@ -28,17 +28,17 @@ def check_output(output: Path, given: Mapping[str, Any]) -> None:
         UsageError: naming the output.
     """
     from ensemble_ad.errors import UsageError
-    from ensemble_ad.files.output import check_output as check
+    from ensemble_ad.files.output import check_output
     from ensemble_ad.layout import is_ours
 
-    check(output, _inputs(given))
+    check_output(output, _inputs(given))
     if "studies" in given and is_ours(given["studies"], output):
         raise UsageError(f"{output} belongs to the studies, and would be written over; name another file")
 
 
 def _inputs(given: Mapping[str, Any]) -> Iterator[Path]:
     """The files and folders of pictures that a command reads, there or not."""
-    yield FILE
+    yield SETTINGS
     for name, value in given.items():
         paths = [path for path in (value if isinstance(value, tuple) else (value,)) if isinstance(path, Path)]
         if name == "data":

@@ -81,7 +81,7 @@ def watch(say: Say) -> Iterator[_Watcher]:
         yield _Watcher(say, bar)
 
 
-class Steps:
+class Counter:
     """A bar of steps, or none; see `counted`."""
 
     def __init__(self, say: Say, bar: "Progress | None", total: int | None) -> None:
@@ -101,13 +101,13 @@ class Steps:
 
 
 @contextmanager
-def counted(say: Say, total: int | None) -> Iterator[Steps]:
+def counted(say: Say, total: int | None) -> Iterator[Counter]:
     """A bar of `total` steps, None where their number is not known; outside a terminal nothing is drawn."""
     if not say.live:
-        yield Steps(say, None, total)
+        yield Counter(say, None, total)
         return
     with _bar() as bar:
-        yield Steps(say, bar, total)
+        yield Counter(say, bar, total)
 
 
 @contextmanager

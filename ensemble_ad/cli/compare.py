@@ -168,7 +168,7 @@ def _write(
 
 def _without_formulas(table: "pd.DataFrame") -> "pd.DataFrame":
     """The table with an apostrophe before what a spreadsheet would take for a formula; members come from strangers."""
-    from ensemble_ad.files.id_table import is_formula
+    from ensemble_ad.files.text import is_formula
 
     def plain(cell: object) -> object:
         return f"'{cell}" if isinstance(cell, str) and is_formula(cell) else cell

@@ -45,6 +45,7 @@ def check(data: Path, studies: Path, say: _options.Say) -> None:
         test_images=len(dataset.test),
         side=dataset.side,
         channels=dataset.channels,
+        remarks={"train": dataset.train.remarks.counts, "test": dataset.test.remarks.counts},
         findings=[vars(finding) for finding in findings],
     )
     for finding in findings:

@@ -67,7 +67,9 @@ def score(
     import sys
     import time
 
+    from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import busy, counted
+    from ensemble_ad.data.remarks import Remarks
     from ensemble_ad.data.seen import Strange
     from ensemble_ad.data.stream import check_sources, count, stream
     from ensemble_ad.detect.scorer import load_blend
@@ -81,14 +83,16 @@ def score(
     _introduce(scorer, about, alarm_rate, say)
     say.result(**about, output=output)
     started, total, alarms = time.perf_counter(), 0, 0
-    skipped, strange = Skipped(), Strange()
+    skipped, strange, remarks, passed_over = Skipped(), Strange(), Remarks(), Remarks()
+    expected = count(images, passed_over)
+    _folders.tell(passed_over.lines(), say)
     if strict:
         check_sources(images, scorer.shape)
-    blocks = stream(images, scorer.shape, skip=None if strict else skipped)
+    blocks = stream(images, scorer.shape, skip=None if strict else skipped, remarks=remarks)
     if not strict and kind == "csv" and (output is not None or not say.as_json):
         blocks = skipped.writable(blocks)
     with ExitStack() as stack:
-        steps = stack.enter_context(counted(say, count(images) if say.live else None))
+        steps = stack.enter_context(counted(say, expected))
         write: Write | None = None
         for block in blocks:
             write = write or _writer(stack, kind, output, about, say)  # nothing is written before there is a score
@@ -101,9 +105,10 @@ def score(
             speed = total / (time.perf_counter() - started)
             steps.done(total, f"{alarms} alarms {speed:,.0f} images/s")
     sys.stdout.flush()
-    say.result(image_count=total, alarm_count=alarms, unlike=strange.counts, failed=skipped.first)
-    say.result(failed_count=skipped.count)
+    say.result(image_count=total, alarm_count=alarms, unlike=strange.counts)
+    say.result(remarks=passed_over.counts | remarks.counts, failed=skipped.first, failed_count=skipped.count)
     _tell(total, skipped, strange, say)
+    _folders.tell(remarks.lines(), say)
     say(f"{total} images, {alarms} alarms, {total / (time.perf_counter() - started):,.0f} images/s")
     if skipped.count:
         raise skipped.error(total)

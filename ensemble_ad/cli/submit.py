@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ensemble_ad.cli import _completion, _options
+from ensemble_ad.errors import DataError
+
+if TYPE_CHECKING:
+    from ensemble_ad.blend.saved import SavedBlend
 
 if TYPE_CHECKING:
     from ensemble_ad.blend.saved import SavedBlend
@@ -25,6 +29,7 @@ _COMPETITION = "ml2022spring-hw8"
 )
 @click.option("--column", help="Name of the score's column, where the sample submission does not make it clear.")
 @click.option("--competition", help="Kaggle's name of it, for the line to paste.  [default: ml2022spring-hw8 for .npy]")
+@click.option("--note", help="A line about it, for `ensad submissions`.")
 @_options.anyway
 @_options.device
 @_options.data
@@ -36,6 +41,7 @@ def submit(
     sample: Path | None,
     column: str | None,
     competition: str | None,
+    note: str | None,
     anyway: bool,
     device: str,
     data: Path,
@@ -56,32 +62,70 @@ def submit(
       ensad submit --blend fcn+resnet-1a2b3c --sample data/sample_submission.csv
       ensad submit --sample sample.csv --column Predicted
     """
-    from datetime import datetime
-
     from ensemble_ad.cli import _folders
-    from ensemble_ad.errors import DataError
-    from ensemble_ad.files.whole import make_folder
-    from ensemble_ad.results.submission import write_submission
 
     chosen = _folders.blend(studies, blend)
     record = _folders.check_images(data, studies, chosen.data, chosen.name, say, anyway=anyway)
+    if sample is not None and not sample.exists():
+        raise DataError(f"the sample submission {sample} does not exist; name another, or leave --sample out")
+    scores, ids = (None, record.ids) if record.ids else _scored_now(chosen, data, studies, device, say)
+    hand_in(
+        chosen, ids, data, submissions, say, scores=scores, sample=sample, column=column, competition=competition,
+        note=note,
+    )  # fmt: skip
+    say.next("ensad compare", "ensad submissions")
+
+
+def hand_in(
+    blend: "SavedBlend",
+    ids: Sequence[str],
+    data: Path,
+    submissions: Path,
+    say: _options.Say,
+    *,
+    scores: "Floats64 | None" = None,
+    sample: Path | None = None,
+    column: str | None = None,
+    competition: str | None = None,
+    note: str | None = None,
+) -> Path:
+    """Write a blend's CSV, and say where it is and how it is handed in.
+
+    Args:
+        blend: the blend.
+        ids: the test images' ids.
+        data: the data folder, which may hold a sample submission.
+        submissions: the folder to write to.
+        say: for the result.
+        scores: the test images', where the blend has not seen these; None for its own.
+        sample: the sample submission that the user named.
+        column: as for `write_submission`.
+        competition: Kaggle's name of the competition; None where the user named none.
+        note: what the user wants to remember about it.
+    """
+    from datetime import datetime
+
+    from ensemble_ad.files.whole import make_folder
+    from ensemble_ad.results.handed_in import note_submission
+    from ensemble_ad.results.submission import write_submission
+
     if sample is None:
         default = data / "sample_submission.csv"
         sample = default if default.exists() else None
-    elif not sample.exists():
-        raise DataError(f"the sample submission {sample} does not exist; name another, or leave --sample out")
-    scores, ids = (chosen.scores(), record.ids) if record.ids else _scored_now(chosen, data, studies, device, say)
     make_folder(submissions)
-    path = write_submission(submissions, chosen.name, scores, ids, sample=sample, now=datetime.now(), column=column)
-    say(f"{len(ids)} scores of {chosen.name}, ids from {sample or 'the test images'}")
+    found = blend.scores() if scores is None else scores
+    path = write_submission(submissions, blend.name, found, ids, sample=sample, now=datetime.now(), column=column)
+    say(f"{len(ids)} scores of {blend.name}, ids from {sample or 'the test images'}")
+    judged = blend.info.separation
+    note_submission(path, blend=blend.name, separation=None if judged is None else judged.value, note=note)
     paste = None
     if competition is None and _are_numbered(ids):
         competition = _COMPETITION
     if competition is not None:
-        paste = f"kaggle competitions submit -c {shlex.quote(competition)} -f {shlex.quote(str(path))} -m {chosen.name}"
+        paste = f"kaggle competitions submit -c {shlex.quote(competition)} -f {shlex.quote(str(path))} -m {blend.name}"
         say(f"to hand it in, paste:\n  {paste}")
-    say.result(str(path), path=path, images=len(ids), blend=chosen.name, sample=sample, paste=paste)
-    say.next("ensad compare")
+    say.result(str(path), path=path, images=len(ids), blend=blend.name, sample=sample, paste=paste)
+    return path
 
 
 def _scored_now(

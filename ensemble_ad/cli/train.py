@@ -14,6 +14,7 @@ from ensemble_ad.cli import _completion, _options
 @click.option("--epochs", type=int, help="Instead of the published number.")
 @click.option("--batch-size", type=int, help="Instead of the published size.")
 @click.option("--transductive", is_flag=True, help="Allow a system that is trained on the unlabelled test images.")
+@click.option("--mirror", is_flag=True, help="Mirror images at random while training; no published system does.")
 @click.option("--flips", is_flag=True, help="Score an image by the mean of it and its mirror image.")
 @click.option("--subset", type=int, help="Train on that many images only.")
 @click.option("--size", type=int,
@@ -30,6 +31,7 @@ def train(
     epochs: int | None,
     batch_size: int | None,
     transductive: bool,
+    mirror: bool,
     flips: bool,
     subset: int | None,
     size: int | None,
@@ -74,7 +76,7 @@ def train(
     place = choose_device(device)
     recipe = published_recipe(
         preset, dataset, seed=seed, precision=choose_precision(precision, place), epochs=epochs, batch_size=batch_size,
-        size=size, subset=subset, flips=flips,
+        size=size, subset=subset, mirror=mirror, flips=flips,
     )  # fmt: skip
     _folders.check_worth(dataset, data, say, anyway=anyway)
     damaged = discard_damaged(studies, recipe.key)

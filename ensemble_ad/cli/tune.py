@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     help="Family of models; `ensad families` lists them.",
 )
 @click.option("--trials", type=int, default=50, show_default=True, help="Finished trials in all; a rerun tops up.")
-@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds after which no new trial starts.")
+@click.option("--timeout", type=_options.DURATION, help="Time after which no new trial starts: 90s, 30m, 1h30m.")
 @click.option("--epochs", type=int, default=20, show_default=True, help="The most that a trial trains.")
 @click.option("--objective", shell_complete=_completion.objectives,
               help="What a trial is judged by: auto, separation, synthetic, both, consensus, loss or labels.  "
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 @click.option("--transductive", is_flag=True, help="Allow a family that is trained on the unlabelled test images.")
 @click.option("--flips", is_flag=True, help="Score an image by the mean of it and its mirror image.")
 @click.option("--subset", type=int, help="Train on that many images only, for a quick look.")
-@click.option("--size", type=int, help="Side in pixels that crops are resized to.  [default: the images' own]")
+@click.option("--size", type=int,
+              help="Side in pixels that crops are resized to.  [default: searched, up to the images' own]")  # fmt: skip
 @click.option("--max-width", type=int, help="Widest layer to try.  [default: by family, less without a GPU]")
 @click.option("--prune/--no-prune", default=True, show_default=True, help="Give up trials that fall behind.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampler and of every model.")
@@ -77,7 +78,10 @@ def tune(
     studies: Path,
     say: _options.Say,
 ) -> None:
-    """Search a family's widths, noise, warm-up, crop, ... for the best detector.
+    """Search a family's sizes, crops, widths, noise, ... for the best detector.
+
+    The first trials have small images, which are trained on quickly and tell where to look; larger ones follow. By the
+    objective loss images of different sizes do not compare, so that they keep their own.
 
     Every finished trial is cached at once. Run the same command again to go on after Ctrl-C, a kill or a crash, or with
     more --trials to top up; run it twice at once, or with --workers, to share the work. Trials are judged without
@@ -112,8 +116,7 @@ def tune(
     from ensemble_ad.families import family as look_up
     from ensemble_ad.search.crew import Crew
     from ensemble_ad.search.plan import TuneSettings
-    from ensemble_ad.search.tune import tune as run
-    from ensemble_ad.search.workers import tune_together
+    from ensemble_ad.search.workers import tune_with
 
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
     dataset = _folders.dataset(data, studies, test_optional=True, look=not no_look)
@@ -128,18 +131,15 @@ def tune(
     look_up(family)
     _folders.check_worth(dataset, data, say, anyway=anyway)
     with watch(say) as watcher:
-        if crew == Crew(workers=1):
-            result = run(dataset, settings, studies=studies, watcher=watcher, label=label)
-        else:
-            result = tune_together(dataset, settings, crew, data=data, studies=studies, watcher=watcher, label=label)
+        result = tune_with(crew, dataset, settings, watcher, data=data, studies=studies, label=label)
     _tell(result, say)
     if result.best is None:
         say.warn("no trial was completed; raise --trials or --timeout")
         say.again("timeout", trials=trials if result.finished < trials else result.finished + 10)
-    else:
-        blending = _folders.blending_of(studies, dataset.fingerprint, family)
-        say.next(f"{blending} --no-look" if no_look else blending)
-    say.result(None if result.best is None else result.best.key)
+        return
+    blending = _folders.blending_of(studies, dataset.fingerprint, family)
+    say.next(f"{blending} --no-look" if no_look else blending)
+    say.result(result.best.key)
 
 
 def _tell(result: "TuneResult", say: _options.Say) -> None:

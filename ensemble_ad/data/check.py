@@ -55,12 +55,15 @@ def _read(image_set: ImageSet) -> _Content:
 def check(dataset: Dataset, folder: Path) -> list[Finding]:
     """Look at the images, at duplicates, at test images that are training images, at the submission and the labels.
 
+    What was passed over is said too.
+
     Args:
         dataset: the images.
         folder: where `sample_submission.csv` and `labels.csv` may lie.
     """
     return [
         Finding(text=f"fingerprint {dataset.fingerprint}"),
+        *(Finding(text=text, level=level) for level, text in dataset.remarks()),
         *_check_images(dataset),
         *_check_count(len(dataset.train)),
         *_check_sample(dataset, folder),

@@ -1,5 +1,6 @@
 """What a study is run on: the user's training and test images, as Kaggle's two .npy files or as folders of pictures."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from ensemble_ad.data.images import FileState, Images, ImageSet
 from ensemble_ad.data.npy import open_array
 from ensemble_ad.data.pictures import open_folder
+from ensemble_ad.data.remarks import Remarks
 from ensemble_ad.errors import DataError
 from ensemble_ad.files.json_file import json_hash
 
@@ -49,6 +51,11 @@ class Dataset:
         """
         self.train.check_unchanged()
         self.test.check_unchanged()
+
+    def remarks(self) -> Iterator[tuple[str, str]]:
+        """A line and its level, "ok" or "warning", of each kind of file that is passed over or not used as it is."""
+        yield from self.train.remarks.lines("train")
+        yield from self.test.remarks.lines("test")
 
     @property
     def is_grey(self) -> bool:
@@ -99,8 +106,12 @@ def open_images(data: Path, names: tuple[str, str], image_cache: Path) -> ImageS
     array, folder = (data / name for name in names)
     if array.exists():
         state = FileState.of(array)
-        images = open_array(array)
-        return ImageSet(images=images, ids=tuple(map(str, range(len(images)))), source=array, file=state)
+        images, remarks = open_array(array), Remarks()
+        if folder.is_dir():
+            remarks.add("shadowed", folder.name)
+        return ImageSet(
+            images=images, ids=tuple(map(str, range(len(images)))), source=array, file=state, remarks=remarks
+        )
     return open_folder(folder, image_cache) if folder.is_dir() else None
 
 

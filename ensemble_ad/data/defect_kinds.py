@@ -8,7 +8,8 @@ import numpy.typing as npt
 from numpy.random import Generator
 from scipy import fft, ndimage
 
-from ensemble_ad.data.images import CHANNELS, Images
+from ensemble_ad.data.images import Images
+from ensemble_ad.data.sizes import CHANNELS
 from ensemble_ad.errors import DataError
 from ensemble_ad.statistics.arrays import Floats32
 

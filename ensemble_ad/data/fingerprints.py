@@ -1,15 +1,11 @@
-"""Fingerprints of large files, remembered by what the system says of a file, so that none is computed twice.
-
-A file is taken for the one that was read before where its device, inode, size, and the times at which its content and
-its status changed last are the same. Who replaces a file or writes into it changes one of these.
-"""
+"""Fingerprints of large files, remembered by each file's state, so that none is computed twice."""
 
 import contextlib
 import time
 from pathlib import Path
 from typing import Any
 
-from ensemble_ad.data.images import ImageSet
+from ensemble_ad.data.images import FileState, ImageSet
 from ensemble_ad.errors import StorageError
 from ensemble_ad.files.json_file import fits, read_json, write_json
 
@@ -29,13 +25,13 @@ def remembered_fingerprint(images: ImageSet, memory: Path) -> str:
     file = getattr(images.images, "filename", None)
     if file is None:
         return images.fingerprint
-    before = _identity(Path(file))
+    before = FileState.of(Path(file))
     known = _read(memory)
     entry = known.get(str(file))
-    if entry is not None and entry["identity"] == before:
+    if entry is not None and before is not None and tuple(entry["identity"]) == before:
         return str(entry["fingerprint"])
     found = images.fingerprint
-    if before is not None and _identity(Path(file)) == before and _is_settled(before):
+    if before is not None and FileState.of(Path(file)) == before and _is_settled(before):
         kept = {name: value for name, value in known.items() if name != str(file)}
         kept = dict(list(kept.items())[1 - _MOST_FILES :])
         with contextlib.suppress(StorageError):  # where nothing can be written, it is computed again next time
@@ -43,16 +39,8 @@ def remembered_fingerprint(images: ImageSet, memory: Path) -> str:
     return found
 
 
-def _identity(file: Path) -> list[int] | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
-
-
-def _is_settled(identity: list[int]) -> bool:
-    return time.time() - max(identity[3:]) / 1e9 > _SETTLED
+def _is_settled(state: FileState) -> bool:
+    return time.time() - max(state.modified, state.changed) / 1e9 > _SETTLED
 
 
 def _read(memory: Path) -> dict[str, dict[str, Any]]:

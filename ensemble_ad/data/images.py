@@ -3,7 +3,7 @@
 import hashlib
 import mmap
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -11,11 +11,10 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from ensemble_ad.data.remarks import Remarks
+from ensemble_ad.data.sizes import CHANNELS, SIDES
 from ensemble_ad.errors import DataError
 
-SIDES = (16, 256)
-"""The smallest and the largest height and width that images may have, in pixels."""
-CHANNELS = (1, 3)
 _BLOCK = 4096
 
 Images = npt.NDArray[np.uint8]
@@ -26,12 +25,16 @@ ChannelsFirst = tuple[int, int, int]
 
 
 class FileState(NamedTuple):
-    """By what a file is known again: where it lies, its bytes, and when its content last changed, in ns."""
+    """By what a file is known again: where it lies, its bytes, and when its content and its status last changed, in ns.
+
+    Who replaces a file or writes into it changes one of these.
+    """
 
     device: int
     inode: int
     size: int
     modified: int
+    changed: int
 
     @classmethod
     def of(cls, path: Path) -> Self | None:
@@ -40,7 +43,7 @@ class FileState(NamedTuple):
             found = path.stat()
         except OSError:
             return None
-        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +55,14 @@ class ImageSet:
         ids: N distinct names, the ones a submission uses.
         source: file or folder that they came from, for messages.
         file: what the system said of the file under a memory map when it was opened; None of arrays in memory.
+        remarks: what was passed over, and which pictures are not used as they are.
     """
 
     images: Images
     ids: tuple[str, ...]
     source: Path
     file: FileState | None = None
+    remarks: Remarks = field(default_factory=Remarks, compare=False)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -65,7 +70,7 @@ class ImageSet:
     def check_unchanged(self) -> None:
         """Refuse a file that was replaced, cut off or written into since it was opened: its pixels would be others.
 
-        Where only its time is another, the pixels decide.
+        Where only its times are others, the pixels decide.
 
         Raises:
             DataError: if it has changed.

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ensemble_ad.data.images import SIDES, ChannelsFirst, Images, ImageSet, blocks
+from ensemble_ad.data.images import ChannelsFirst, Images, ImageSet, blocks
 from ensemble_ad.data.npy import keep_blocks
+from ensemble_ad.data.sizes import SIDES
 from ensemble_ad.errors import UsageError
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.files.whole import clear_errors

@@ -6,13 +6,13 @@ without an error.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import numpy as np
-
-from ensemble_ad.data.images import Images, give_back
 from ensemble_ad.files.json_file import fits
-from ensemble_ad.statistics.arrays import Bools, Floats64
+
+if TYPE_CHECKING:
+    from ensemble_ad.data.images import Images
+    from ensemble_ad.statistics.arrays import Bools, Floats64
 
 _LOOKED_AT = 2048
 _BLOCK = 256
@@ -35,9 +35,9 @@ MEANINGS: Mapping[str, str] = {
 class _Looks(NamedTuple):
     """The mean and the standard deviation of each image's pixels, and whether its channels are equal."""
 
-    brightness: Floats64
-    contrast: Floats64
-    grey: Bools
+    brightness: "Floats64"
+    contrast: "Floats64"
+    grey: "Bools"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +59,12 @@ class Seen:
     coloured: bool
 
     @classmethod
-    def of(cls, images: Images) -> Self:
+    def of(cls, images: "Images") -> Self:
         """What uint8 (n, H, W, C) look like; 2,048 of them at most are looked at, evenly spread."""
+        import numpy as np
+
+        from ensemble_ad.data.images import give_back
+
         rows = np.unique(np.linspace(0, len(images) - 1, _LOOKED_AT).astype(int))
         parts = []
         for start in range(0, len(rows), _BLOCK):
@@ -81,7 +85,7 @@ class Seen:
         """What stands for images of which an earlier version noted only whether they have colours."""
         return cls(darkest=0.0, brightest=255.0, flattest=1e-9, sharpest=255.0, grey=not coloured, coloured=coloured)
 
-    def unlike(self, images: Images) -> list[str | None]:
+    def unlike(self, images: "Images") -> list[str | None]:
         """For each of uint8 (n, H, W, C) the kind of `MEANINGS` that it is unlike all training images by, else None."""
         brightness, contrast, grey = _looks(images)
         margin = max(_LEAST_MARGIN, _MARGIN * (self.brightest - self.darkest))
@@ -144,7 +148,7 @@ class Strange:
         return f"unlike all training images, so that a score means little: {kinds}; of {self.total} images"
 
 
-def _looks(images: Images) -> _Looks:
+def _looks(images: "Images") -> _Looks:
     flat = images.reshape(len(images), -1)
     grey = (images == images[..., :1]).reshape(len(images), -1).all(axis=1)
     return _Looks(flat.mean(axis=1), flat.std(axis=1), grey)

@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ensemble_ad.data.folders import no_pictures, pictures_below
 from ensemble_ad.data.images import Images, ImageShape
 from ensemble_ad.data.npy import open_array
-from ensemble_ad.data.pictures import no_pictures, pictures_below, read_picture
+from ensemble_ad.data.pictures import read_picture
+from ensemble_ad.data.remarks import Remarks
 from ensemble_ad.errors import DataError
 
 BLOCK = 1024
@@ -54,12 +56,17 @@ def _check(source: Path, shape: ImageShape) -> None:
         conform(open_array(source)[:1], shape, str(source))
 
 
-def count(sources: Sequence[Path]) -> int:
-    """How many images `stream` gives if all can be read; a file that cannot be read counts none."""
+def count(sources: Sequence[Path], remarks: Remarks) -> int:
+    """How many images `stream` gives if all can be read; a file that cannot be read counts none.
+
+    Args:
+        sources: as for `stream`.
+        remarks: gets what is passed over in folders.
+    """
     found = 0
     for source in sources:
         if source.is_dir():
-            found += sum(1 for _ in pictures_below(source))
+            found += sum(1 for _ in pictures_below(source, remarks))
         elif source.suffix == ".npy":
             with contextlib.suppress(DataError):
                 found += len(open_array(source))
@@ -69,7 +76,12 @@ def count(sources: Sequence[Path]) -> int:
 
 
 def stream(
-    sources: Sequence[Path], shape: ImageShape, *, block: int = BLOCK, skip: Skip | None = None
+    sources: Sequence[Path],
+    shape: ImageShape,
+    *,
+    block: int = BLOCK,
+    skip: Skip | None = None,
+    remarks: Remarks | None = None,
 ) -> Iterator[Block]:
     """Read images, never more than `block` of them at a time.
 
@@ -82,6 +94,7 @@ def stream(
         shape: the shape of every image; see `conform`.
         block: images in a block; the last block of a source may hold fewer.
         skip: told of what cannot be read or has another shape, which is then left out; None raises instead.
+        remarks: gets what pictures hold and images do not; see `remarks.TAKEN`.
 
     Raises:
         DataError: without `skip`, for an image that cannot be read or has another shape, once it is reached, and for a
@@ -89,17 +102,18 @@ def stream(
     """
     if skip is None:
         check_sources(sources, shape)
-    alone = len(sources) == 1
+    alone, remarks = len(sources) == 1, Remarks() if remarks is None else remarks
     for source in sources:
         try:
             _check(source, shape)
             if source.is_dir():
-                yield from _of_folder(source, shape, block, "" if alone else f"{source}/", skip)
+                yield from _of_folder(source, shape, block, "" if alone else f"{source}/", skip, remarks)
             elif source.suffix == ".npy":
                 yield from _of_array(source, shape, block, "" if alone else f"{source}:", skip)
             else:
                 name = source.name if alone else str(source)
-                yield Block([name], conform(read_picture(source)[None], shape, str(source)))
+                picture = read_picture(source, partial(_remark, remarks, name))
+                yield Block([name], conform(picture[None], shape, str(source)))
         except DataError as error:
             if skip is None:
                 raise
@@ -153,16 +167,23 @@ def _of_array(source: Path, shape: ImageShape, block: int, prefix: str, skip: Sk
             yield Block(ids, conforming)
 
 
-def _of_folder(source: Path, shape: ImageShape, block: int, prefix: str, skip: Skip | None) -> Iterator[Block]:
-    def read(path: Path) -> Images:
-        return conform(read_picture(path)[None], shape, str(path))
+def _remark(remarks: Remarks, name: str, kind: str, more: str) -> None:
+    remarks.add(kind, name, more)
 
-    paths = pictures_below(source)
+
+def _of_folder(
+    source: Path, shape: ImageShape, block: int, prefix: str, skip: Skip | None, remarks: Remarks
+) -> Iterator[Block]:
+    def read(path: Path, name: str) -> Images:
+        return conform(read_picture(path, partial(_remark, remarks, name))[None], shape, str(path))
+
+    passed_over = Remarks()
+    paths = pictures_below(source, passed_over)
     first = next(paths, None)
     if first is None:
-        raise no_pictures(source)
-    named = ((prefix + path.relative_to(source).as_posix(), partial(read, path)) for path in chain([first], paths))
-    yield from _read(named, block, skip)
+        raise no_pictures(source, passed_over)
+    named = ((path, prefix + path.relative_to(source).as_posix()) for path in chain([first], paths))
+    yield from _read(((name, partial(read, path, name)) for path, name in named), block, skip)
 
 
 def _read(readers: Iterable[tuple[str, Callable[[], Images]]], block: int, skip: Skip | None) -> Iterator[Block]:

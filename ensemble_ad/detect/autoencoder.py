@@ -166,12 +166,12 @@ class AutoencoderDetector(NormalTrained):
         layout = Layout.fitted(array, self.image_shape)
         images = layout.images(array)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        kind, architecture, crop, via, settings = self._settings(seed)
+        held_out, rows = hold_out(len(images), self.holdout, seed)
+        kind, architecture, crop, via, settings = self._settings(seed, len(rows))
         if kind.transductive:
             raise ValueError(f"{kind.name} is trained on the unlabelled test images, which fit(X) does not have")
         preprocess = _preprocess(kind, layout, crop, via)
         device = choose_device(self.device)
-        held_out, rows = hold_out(len(images), self.holdout, seed)
         prepared = _to_device(images, preprocess, device)
         trained = torch.from_numpy(rows).to(device)
 
@@ -214,13 +214,16 @@ class AutoencoderDetector(NormalTrained):
             self.model_.cpu()
         return super().__getstate__()
 
-    def _settings(self, seed: int) -> tuple[Family, Architecture, tuple[float, float], int | None, TrainSettings]:
+    def _settings(
+        self, seed: int, n: int
+    ) -> tuple[Family, Architecture, tuple[float, float], int | None, TrainSettings]:
         via: int | None = None
         if self.family in FAMILIES:
             kind = family(self.family)
             start = _Start(kind.start[0])
+            batch_sizes = kind.ranges.batch_sizes(choose_device(self.device).type, n)
             architecture = kind.suggest(start, kind.widths_up_to(kind.cpu_width))
-            side, training = kind.ranges.suggest(start, self.epochs or 20)
+            side, _, training = kind.ranges.suggest(start, self.epochs or 20, batch_sizes)
             crop = (side, side)
             training = {**training, "epochs": min(self.epochs or 20, kind.ranges.most_epochs or 10**9)}
         else:
@@ -297,4 +300,5 @@ class _Start:
         return int(self._values.get(name, low))
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self._values.get(name, choices[0])
+        value = self._values.get(name, choices[0])
+        return min(choices, key=lambda choice: abs(choice - value)) if name == "batch_size" else value

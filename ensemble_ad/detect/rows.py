@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_array, validate_data
 
-from ensemble_ad.data.images import CHANNELS, Images
+from ensemble_ad.data.images import Images
+from ensemble_ad.data.sizes import CHANNELS
 
 _MIDDLE = "images must be (n, side, side), (n, side, side, 1 or 3) or rows (n, pixels)"
 

@@ -27,7 +27,7 @@ class Write(Protocol):
 
 
 @contextmanager
-def write_csv(file: TextIO, about: Mapping[str, Any]) -> Iterator[Write]:
+def stream_csv(file: TextIO, about: Mapping[str, Any]) -> Iterator[Write]:
     """The columns ID,score,alarm with a row for each image; `about` and `unlike` are left out.
 
     Raises:
@@ -44,7 +44,7 @@ def write_csv(file: TextIO, about: Mapping[str, Any]) -> Iterator[Write]:
 
 
 @contextmanager
-def write_json(file: TextIO, about: Mapping[str, Any]) -> Iterator[Write]:
+def stream_json(file: TextIO, about: Mapping[str, Any]) -> Iterator[Write]:
     """An object of `about` and `images`, a list of what `by_rows` gives; it is closed only when all went well."""
     head = json.dumps(dict(about), allow_nan=False)
     file.write(head[:-1] + (", " if about else "") + '"images": [')
@@ -71,6 +71,6 @@ def by_rows(write_row: Callable[[Mapping[str, Any]], None]) -> Write:
 
 
 WRITERS: dict[str, Callable[[TextIO, Mapping[str, Any]], AbstractContextManager[Write]]] = {
-    "csv": write_csv,
-    "json": write_json,
+    "csv": stream_csv,
+    "json": stream_json,
 }

@@ -21,6 +21,7 @@ from ensemble_ad.detect.steady import steady_error_vectors
 from ensemble_ad.errors import DataError, StorageError
 from ensemble_ad.families import Model
 from ensemble_ad.layout import at_home
+from ensemble_ad.members.column import column_parts
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, load_member
 from ensemble_ad.statistics.arrays import Floats32, Floats64
@@ -202,12 +203,12 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
     blend = saved.latest_blend(studies) if name is None else saved.load_blend(studies, name)
     rule = blend.rule()
     place = choose_device(device)
-    names = [column.partition("/") for column in rule.names]
-    members = tuple(load_member(studies, key) for key in dict.fromkeys(key for key, _, _ in names))
+    names = [column_parts(column) for column in rule.names]
+    members = tuple(load_member(studies, key) for key in dict.fromkeys(key for key, _ in names))
     counting = _counting(rule)
     networks = []
     for member in members:
-        columns = tuple((i, kind) for i, (key, _, kind) in enumerate(names) if key == member.key and i in counting)
+        columns = tuple((i, kind) for i, (key, kind) in enumerate(names) if key == member.key and i in counting)
         if columns:
             networks.append(_network(member, columns, place))
     record = load_data_record(studies, blend.data)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ensemble_ad.data.images import ChannelsFirst
@@ -33,9 +33,18 @@ class CrossFittedArchitecture(Architecture):
         """The untrained networks; see `Architecture.build`."""
 
 
+ADDED_LATER: Mapping[str, Any] = {"added_later": True}
+"""Metadata of a hyperparameter that a family got later; JSON says it only where it is not the default.
+
+So the members that were made before keep their keys.
+"""
+
+
 def architecture_json(architecture: Architecture) -> dict[str, Any]:
     """An architecture as JSON values (tuples become lists)."""
-    values = asdict(architecture)
+    unsaid = {each.name for each in fields(architecture) if each.metadata == ADDED_LATER}
+    unsaid = {name for name in unsaid if getattr(architecture, name) == getattr(type(architecture), name)}
+    values = {key: value for key, value in asdict(architecture).items() if key not in unsaid}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 

@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ensemble_ad.data.images import SIDES, ChannelsFirst
+from ensemble_ad.data.images import ChannelsFirst
+from ensemble_ad.data.sizes import SIDES
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families.architecture import Architecture
-from ensemble_ad.families.ranges import USUAL_RANGES, Sampler, SearchRanges
+from ensemble_ad.families.ranges import SIZES, USUAL_RANGES, Sampler, SearchRanges
 
-USUAL_START: Mapping[str, Any] = {"crop": 0.75, "learning_rate": 1e-3, "batch_size": 128, "loss": "mse"}
+USUAL_START: Mapping[str, Any] = {"crop": 0.75, "size": 32, "learning_rate": 1e-3, "batch_size": 128, "loss": "mse"}
 """What the first trials of most families have besides their architecture; see `Family.start`."""
 NOISELESS_MSE: Mapping[str, Any] = {"loss": "mse", "noise_scale": 0.0, "latent_noise_scale": 0.0}
 """Training settings that most published systems share; see `Preset.training`."""
@@ -85,6 +86,21 @@ class Family:
         if not widths:
             raise UsageError(f"--max-width must be {self.widths[0]} or more for {self.name}, not {most}")
         return widths
+
+    def sizes_up_to(self, side: int) -> tuple[int, ...]:
+        """The sides that crops of images of that side may be resized to, ascending: the usual ones below it, and it.
+
+        Raises:
+            UsageError: if the family takes none of them.
+        """
+        sizes = tuple(
+            size
+            for size in (*(size for size in SIZES if size < side), side)
+            if size >= self.least_side and size % self.side_multiple == 0
+        )
+        if not sizes:
+            self.check_shape((1, side, side))
+        return sizes
 
     def check_shape(self, shape: ChannelsFirst) -> None:
         """Check that the family takes images of that height and width.

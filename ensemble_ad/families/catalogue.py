@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from ensemble_ad.data.sizes import SIDES
 from ensemble_ad.families import FAMILIES
 from ensemble_ad.families.architecture import architecture_json
 from ensemble_ad.families.base import Family, Preset
-from ensemble_ad.families.ranges import USUAL_RANGES, SearchRanges
+from ensemble_ad.families.ranges import SIZES, USUAL_RANGES, SearchRanges
 
 
 def catalogue(epochs: int) -> list[dict[str, Any]]:
@@ -18,7 +19,8 @@ def catalogue(epochs: int) -> list[dict[str, Any]]:
         Of each family `name`, `summary`, `side_multiple` (sides must be multiples of it), `least_side`,
         `reconstructs`, `transductive`, `presets` (`name`, `source`, `architecture`, `crop`, `size`, `training`), and
         `search`, the ranges that a study draws from, as text; those besides the architecture only where the family has
-        ranges of its own (the others have `common_search`).
+        ranges of its own (the others have `common_search`), or takes other sizes than most. No size is above the
+        images' own.
     """
     return [
         {
@@ -52,10 +54,10 @@ def architecture_space(family: Family) -> dict[str, str]:
     return last.ranges | first.ranges
 
 
-def training_space(ranges: SearchRanges, epochs: int) -> dict[str, str]:
-    """What a study may ask for of `ranges`, where a trial trains at most `epochs`."""
+def training_space(ranges: SearchRanges, epochs: int, sizes: tuple[int, ...] = SIZES) -> dict[str, str]:
+    """What a study may ask for of `ranges`, where a trial trains at most `epochs` and images may have these `sizes`."""
     corner = _Corner(last=True)
-    ranges.suggest(corner, epochs)
+    ranges.suggest(corner, epochs, sizes=sizes)
     return corner.ranges
 
 
@@ -83,8 +85,11 @@ class _Corner:
 
 
 def _search(family: Family, epochs: int) -> dict[str, str]:
-    space = architecture_space(family)
-    return space if family.ranges == USUAL_RANGES else space | training_space(family.ranges, epochs)
+    training = training_space(family.ranges, epochs, family.sizes_up_to(SIDES[1]))
+    if family.ranges == USUAL_RANGES:
+        usual = common_search(epochs)
+        training = {name: values for name, values in training.items() if values != usual[name]}
+    return architecture_space(family) | training
 
 
 def _preset(name: str, preset: Preset) -> dict[str, Any]:

@@ -98,7 +98,17 @@ FAMILY = Family(
     summary="transductive: tells training images from the unlabelled test images, cross-fitted",
     architecture=ContrastArchitecture,
     suggest=suggest,
-    start=({"width": 16, "stages": 3, "crop": 1.0, "learning_rate": 2e-3, "batch_size": 128, "noise_scale": 0.0},),
+    start=(
+        {
+            "width": 16,
+            "stages": 3,
+            "crop": 1.0,
+            "size": 32,
+            "learning_rate": 2e-3,
+            "batch_size": 128,
+            "noise_scale": 0.0,
+        },
+    ),
     presets={
         "contrast-small": Preset(
             architecture=ContrastArchitecture(),
@@ -109,7 +119,10 @@ FAMILY = Family(
     side_multiple=1,
     widths=(8, 16, 24, 32, 48),
     cpu_width=32,
-    ranges=SearchRanges(loss=("mse",), latent_noise_scale=(0.0, 0.5), noise_scale=(0.0, 0.3), epochs=0.5),
+    # Its images are mirrored at random in any case.
+    ranges=SearchRanges(
+        mirror=(False,), loss=("mse",), latent_noise_scale=(0.0, 0.5), noise_scale=(0.0, 0.3), epochs=0.5
+    ),
     reconstructs=False,
     transductive=True,
 )

@@ -226,6 +226,7 @@ FAMILY = Family(
             "head_layers": 1,
             "jitter": 0.1,
             "crop": 1.0,
+            "size": 32,
             "learning_rate": 1e-3,
             "batch_size": 64,
             "noise_scale": 0.0,

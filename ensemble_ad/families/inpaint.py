@@ -41,9 +41,9 @@ PREDICTORS: tuple[Predictor, ...] = ("gauss", "conv", "mlp")
 _MOST_NUMBERS = 2304
 _SAMPLE = 4096
 _TINY = 1e-6
-# Of the mean variance: less, and float32 does not tell the prediction from rounding errors.
+# Share of the mean variance; below it float32 cannot tell the prediction from rounding errors.
 _LEAST_RIDGE = 1e-3
-# Of the running means of the blocks' errors, a step: they forget the beginning of a training within some hundred steps.
+# Share of the blocks' running sums that each step keeps: they forget a training's beginning in some hundred steps.
 _KEPT = 0.99
 _WIDTH_A_CHANNEL = 32
 
@@ -106,10 +106,10 @@ class _Inpainter(Model):
         blocks = HiddenBlocks.of(height, width, architecture.block, architecture.stride, architecture.masks)
         self._masks = blocks.masks
         masked = [number for mask in blocks.masks for number in mask]
-        self._order = sorted(range(len(masked)), key=masked.__getitem__)  # of the blocks as the masks hide them
+        self._order = sorted(range(len(masked)), key=masked.__getitem__)  # the blocks' numbers, as the masks hide them
         self.register_buffer("_pixels", blocks.pixels, persistent=False)
         self.register_buffer("_hidden", blocks.hidden(height, width), persistent=False)
-        # Sums of the blocks' errors, and of what they are of: the usual errors are the first by the second.
+        # Sums of each block's errors, and how many were summed: their quotient is the block's usual error.
         self.register_buffer("square_sum", torch.ones(blocks.count))
         self.register_buffer("structure_sum", torch.ones(blocks.count))
         self.register_buffer("error_count", torch.ones(blocks.count))
@@ -276,6 +276,7 @@ _CLOSED_FORM = SearchRanges(
     warmup_ratio=(0.0, 0.0),
     noise_scale=(0.02, 0.5),
     latent_noise_scale=(0.0, 0.0),
+    mirror=(False,),
     loss=("mse",),
     most_epochs=1,
 )
@@ -308,9 +309,10 @@ def suggest(trial: Sampler, widths: Sequence[int]) -> InpaintArchitecture:
     )
 
 
-_GAUSS = {"predictor": "gauss", "block": 0.5, "stride": 0.5, "masks": "one", "crop": 0.8125, "noise_scale": 0.16}
-_NETWORK = {"block": 0.5, "stride": 0.5, "masks": "one", "structure": 1.0, "crop": 0.8125, "learning_rate": 3e-3,
-            "noise_scale": 0.0, "loss": "mse"}  # fmt: skip
+_GAUSS = {"predictor": "gauss", "block": 0.5, "stride": 0.5, "masks": "one", "crop": 0.8125, "size": 16,
+          "noise_scale": 0.16}  # fmt: skip
+_NETWORK = {"block": 0.5, "stride": 0.5, "masks": "one", "structure": 1.0, "crop": 0.8125, "size": 24,
+            "learning_rate": 3e-3, "noise_scale": 0.0, "loss": "mse"}  # fmt: skip
 
 FAMILY = Family(
     name="inpaint",

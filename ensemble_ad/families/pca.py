@@ -199,8 +199,8 @@ FAMILY = Family(
     architecture=PcaArchitecture,
     suggest=suggest,
     start=(
-        {"width": 64, "share": 10 / 64, "crop": 0.75, "noise_scale": 0.0, "latent_noise_scale": 0.0},
-        {"width": 64, "share": 1.0, "crop": 0.75, "noise_scale": 0.0, "latent_noise_scale": 0.0},
+        {"width": 64, "share": 10 / 64, "crop": 0.75, "size": 32, "noise_scale": 0.0, "latent_noise_scale": 0.0},
+        {"width": 64, "share": 1.0, "crop": 0.75, "size": 32, "noise_scale": 0.0, "latent_noise_scale": 0.0},
     ),
     presets={"pca-10": _preset(10), "pca-64": _preset(64), "pca-256": _preset(256)},
     side_multiple=1,
@@ -214,6 +214,7 @@ FAMILY = Family(
         warmup_ratio=(0.0, 0.0),
         # It shrinks components whose variance is about its square; those worth shrinking have variances of some units.
         noise_scale=(0.0, 2.0),
+        mirror=(False,),
         loss=("mse",),
         most_epochs=1,
     ),

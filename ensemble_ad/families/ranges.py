@@ -1,10 +1,14 @@
-"""What a study searches besides the architecture: the ranges of the crop and of the training settings."""
+"""What a study searches besides the architecture: the ranges of crop, size and training settings."""
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+SIZES = (16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""The sides that a study resizes crops to, but for those above the images' own; that one is tried too."""
 _RATED_BATCH = 256
+_LEAST_STEPS, _LEAST_BATCH = 32, 8
+_LEAST_IMAGES, _MOST_PASSES = 2048, 4
 
 
 class Sampler(Protocol):
@@ -22,6 +26,20 @@ class Sampler(Protocol):
         """One of `choices`."""
 
 
+class Drawn(NamedTuple):
+    """What a trial has drawn besides the architecture.
+
+    Attributes:
+        crop: fraction of the side that the crop keeps.
+        size: side in pixels that the crop is resized to.
+        training: values for `training.settings.TrainSettings`, all but the passes, the seed and the precision.
+    """
+
+    crop: float
+    size: int
+    training: dict[str, Any]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchRanges:
     """What a study searches besides the architecture; a family that needs other ranges gives its own.
@@ -37,6 +55,7 @@ class SearchRanges:
         batch_size: the batch sizes to try on a CPU.
         gpu_batch_size: the batch sizes to try on a GPU, which smaller batches do not fill.
         warmup_ratio, noise_scale, latent_noise_scale: lowest and highest.
+        mirror: whether to train on images that are mirrored at random.
         loss: the names to try.
         epochs: least share of the study's epochs that a trial trains; its learning rate's schedule ends with them.
         most_epochs: the most epochs of a trial, whatever the study allows; None sets no such bound.
@@ -50,23 +69,46 @@ class SearchRanges:
     warmup_ratio: tuple[float, float] = (0.0, 0.3)
     noise_scale: tuple[float, float] = (0.0, 0.5)
     latent_noise_scale: tuple[float, float] = (0.0, 0.5)
+    mirror: tuple[bool, ...] = (False, True)
     loss: tuple[str, ...] = ("mse", "l1", "ssim")
     epochs: float = 0.25
     most_epochs: int | None = None
 
-    def batch_sizes(self, device: str) -> tuple[int, ...]:
-        """The batch sizes to try on a device of that type, as torch names it."""
-        return self.gpu_batch_size if device == "cuda" else self.batch_size
+    def batch_sizes(self, device: str, images: int) -> tuple[int, ...]:
+        """The batch sizes to try, ascending: those that leave an epoch 32 steps or more.
+
+        Where fewer than two of them do, they are halved until two do, or down to batches of 8 images.
+
+        Args:
+            device: its type, as torch names it.
+            images: how many images there are to train on.
+        """
+        usual = self.gpu_batch_size if device == "cuda" else self.batch_size
+        if len(usual) == 1:
+            return usual
+        most = max(_LEAST_BATCH, images // _LEAST_STEPS)
+        sizes = {size for size in usual if size <= most}
+        smaller = min(usual)
+        while len(sizes) < 2 and smaller > _LEAST_BATCH:
+            smaller //= 2
+            sizes |= {smaller} if smaller <= most else set()
+        return tuple(sorted(sizes)) or (_LEAST_BATCH,)
+
+    def passes(self, images: int) -> int:
+        """How often an epoch shows each of the images: as often as it takes to show 2,048, but 4 times at most."""
+        is_trained_by_steps = len(self.batch_size) > 1
+        return min(_MOST_PASSES, math.ceil(_LEAST_IMAGES / images)) if is_trained_by_steps else 1
 
     def suggest(
-        self, trial: Sampler, epochs: int, batch_sizes: tuple[int, ...] | None = None
-    ) -> tuple[float, dict[str, Any]]:
-        """Draw a crop, and values for `training.settings.TrainSettings` (all but the seed and the precision).
+        self, trial: Sampler, epochs: int, batch_sizes: tuple[int, ...] | None = None, sizes: tuple[int, ...] = SIZES
+    ) -> Drawn:
+        """Draw a crop, a size and training settings.
 
         Args:
             trial: what draws.
             epochs: the most epochs that a trial trains.
             batch_sizes: the batch sizes to try; None is those for a CPU.
+            sizes: the sides to try.
         """
 
         def number(name: str, ends: tuple[float, float], **how: Any) -> float:
@@ -77,9 +119,11 @@ class SearchRanges:
 
         most = min(epochs, self.most_epochs or epochs)
         fewest = max(1, round(self.epochs * most))
-        crop = number("crop", self.crop, step=1 / 16)
-        batch_size = choice("batch_size", batch_sizes or self.batch_size)
-        return crop, {
+        crop, size = number("crop", self.crop, step=1 / 16), choice("size", sizes)
+        batch_size = choice(
+            "batch_size", (batch_sizes or self.batch_size) if len(self.batch_size) > 1 else self.batch_size
+        )
+        training = {
             "epochs": most if fewest == most == self.most_epochs else trial.suggest_int("epochs", fewest, most),
             "batch_size": batch_size,
             "learning_rate": scaled_rate(number("learning_rate", self.learning_rate, log=True), batch_size),
@@ -87,8 +131,10 @@ class SearchRanges:
             "warmup_ratio": number("warmup_ratio", self.warmup_ratio),
             "noise_scale": number("noise_scale", self.noise_scale),
             "latent_noise_scale": number("latent_noise_scale", self.latent_noise_scale),
+            "mirror": choice("mirror", self.mirror),
             "loss": choice("loss", self.loss),
         }
+        return Drawn(crop, size, training)
 
 
 USUAL_RANGES = SearchRanges()

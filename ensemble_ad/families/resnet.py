@@ -1,14 +1,16 @@
-"""ResNet-18 encoder, transposed-convolution residual decoder, and a classifier of clean against noisy reconstructions.
+"""ResNet encoder, transposed-convolution residual decoder, and a classifier of clean against noisy reconstructions.
 
 Source: the "resnet + noise + classifier" solution published for Hung-yi Lee's ML2022 homework 8. In training the
 decoder runs twice, on the bottleneck and on the bottleneck plus Gaussian noise. The classifier has to tell the two
-pictures apart; its binary cross entropy, times 0.1, is added to the reconstruction loss. The encoder is torchvision's
-ResNet of basic blocks, untrained and without its head (He et al. 2016, arXiv:1512.03385).
+pictures apart; its binary cross entropy, times 0.1, is added to the reconstruction loss. The encoder is a ResNet of
+torchvision's basic blocks (He et al. 2016, arXiv:1512.03385), ResNet-18 in the published system, or another of
+torchvision's networks (`encoders`), untrained and without its head.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,15 +18,15 @@ from torch.nn import functional
 
 from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.architecture import ADDED_LATER, Architecture
 from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
 from ensemble_ad.families.convolution import Doubling
+from ensemble_ad.families.encoders import BLOCKS, ENCODERS, STRIDE, Encoder, check_encoder, choices, encoder, places
 from ensemble_ad.families.model import GradientModel, Output
 from ensemble_ad.families.noise import add_noise
 from ensemble_ad.families.ranges import Sampler
 
 _BLOCKS = {"10": (1, 1, 1, 1), "small": (2, 1, 1, 1), "18": (2, 2, 2, 2)}
-_STRIDE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +35,17 @@ class ResnetArchitecture(Architecture):
 
     Attributes:
         blocks: basic blocks in each of the encoder's four stages; (2, 2, 2, 2) is ResNet-18.
-        width: channels of the first stage, doubled at each further one; 64 is ResNet-18.
+        width: channels of the first stage, doubled at each further one; 64 is ResNet-18. The decoder has as many.
         bottleneck: how many numbers an image is squeezed into.
         classifier_weight: weight of the classifier's loss; 0 leaves the classifier out.
+        encoder: `blocks`, or one of `encoders.ENCODERS`, which has blocks and channels of its own.
     """
 
     blocks: tuple[int, ...] = (2, 2, 2, 2)
     width: int = 64
     bottleneck: int = 256
     classifier_weight: float = 0.1
+    encoder: Encoder | Literal["blocks"] = field(default="blocks", metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         if len(self.blocks) != 4 or min(self.blocks) < 1:
@@ -53,6 +57,7 @@ class ResnetArchitecture(Architecture):
             )
         if self.classifier_weight < 0:
             raise UsageError(f"a classifier's weight must be 0 or more, not {self.classifier_weight}")
+        check_encoder(self.encoder, "resnet")
 
     def build(self, shape: ChannelsFirst) -> "ResnetAutoencoder":
         return ResnetAutoencoder(shape, self)
@@ -107,12 +112,15 @@ class ResnetAutoencoder(GradientModel):
     def __init__(self, shape: ChannelsFirst, architecture: ResnetArchitecture) -> None:
         super().__init__()
         width = architecture.width
-        self.deep_shape = (8 * width, shape[1] // _STRIDE, shape[2] // _STRIDE)
-        features = math.prod(self.deep_shape)
+        high, wide = places(shape[1:])
+        self.deep_shape = (8 * width, high, wide)
         self.classifier_weight = architecture.classifier_weight
-        self.encoder = _encoder(shape, architecture)
-        self.squeeze = nn.Linear(features, architecture.bottleneck)
-        self.unsqueeze = nn.Linear(architecture.bottleneck, features)
+        if architecture.encoder == "blocks":
+            self.encoder, channels = _encoder(shape, architecture), 8 * width
+        else:
+            self.encoder, channels = encoder(architecture.encoder, shape), ENCODERS[architecture.encoder]
+        self.squeeze = nn.Linear(channels * high * wide, architecture.bottleneck)
+        self.unsqueeze = nn.Linear(architecture.bottleneck, math.prod(self.deep_shape))
         self.decoder = nn.Sequential(
             *_upsample(8 * width, 4 * width),
             _block(4 * width, 2 * width),
@@ -158,9 +166,12 @@ class ResnetAutoencoder(GradientModel):
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> ResnetArchitecture:
-    """The encoder's depth, width and bottleneck, and how much the classifier counts."""
+    """The encoder, its depth, width and bottleneck, and how much the classifier counts."""
+    taken = trial.suggest_categorical("encoder", choices(widths[-1]))
+    blocks = trial.suggest_categorical("blocks", list(_BLOCKS)) if taken == BLOCKS else "18"
     return ResnetArchitecture(
-        blocks=_BLOCKS[trial.suggest_categorical("blocks", list(_BLOCKS))],
+        encoder=taken,
+        blocks=_BLOCKS[blocks],
         width=trial.suggest_categorical("width", widths),
         bottleneck=trial.suggest_int("bottleneck", 4, 256, log=True),
         classifier_weight=trial.suggest_float("classifier_weight", 0.01, 1.0, log=True),
@@ -174,6 +185,7 @@ FAMILY = Family(
     suggest=suggest,
     start=(
         {
+            "encoder": "blocks",
             "blocks": "10",
             "width": 16,
             "bottleneck": 32,
@@ -198,7 +210,7 @@ FAMILY = Family(
             },
         ),
     },
-    side_multiple=_STRIDE,
+    side_multiple=STRIDE,
     widths=(8, 16, 32, 64),
     cpu_width=16,
 )

@@ -13,7 +13,7 @@ distillation, Burda et al. 2019, arXiv:1810.12894), so their distance is an erro
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
@@ -22,9 +22,10 @@ from torch.nn import functional
 
 from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families.architecture import Architecture
+from ensemble_ad.families.architecture import ADDED_LATER, Architecture
 from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
 from ensemble_ad.families.convolution import doubling
+from ensemble_ad.families.encoders import BLOCKS, ENCODERS, Encoder, check_encoder, choices, encoder, places
 from ensemble_ad.families.model import GradientModel, Output
 from ensemble_ad.families.noise import add_noise
 from ensemble_ad.families.ranges import Sampler
@@ -46,6 +47,7 @@ class ResnetAuxArchitecture(Architecture):
         dropout: share of the last feature map that is left out in training.
         auxiliary_target: what the auxiliary decoder learns to give, the first decoder's "reconstruction" or the
             "image", with the noise that was added to it.
+        encoder: `blocks`, or one of `encoders.ENCODERS`, which has blocks and channels of its own.
     """
 
     blocks: tuple[int, ...] = (2, 1, 1, 1)
@@ -53,6 +55,7 @@ class ResnetAuxArchitecture(Architecture):
     bottleneck: int = 64
     dropout: float = 0.2
     auxiliary_target: Literal["reconstruction", "image"] = "reconstruction"
+    encoder: Encoder | Literal["blocks"] = field(default="blocks", metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         if len(self.blocks) != 4 or min(self.blocks) < 1:
@@ -65,6 +68,7 @@ class ResnetAuxArchitecture(Architecture):
             raise UsageError(f"a dropout must be 0 or more and below 1, not {self.dropout}")
         if self.auxiliary_target not in _TARGETS:
             raise UsageError(f"auxiliary_target must be one of {', '.join(_TARGETS)}, not {self.auxiliary_target!r}")
+        check_encoder(self.encoder, "resnet_aux")
 
     def build(self, shape: ChannelsFirst) -> "ResnetAuxAutoencoder":
         return ResnetAuxAutoencoder(shape, self)
@@ -94,13 +98,22 @@ class _Block(nn.Module):
         return functional.relu(self.residual(features) + self.shortcut(features))
 
 
-def _encoder(shape: ChannelsFirst, architecture: ResnetAuxArchitecture, features: int) -> nn.Sequential:
+def _blocks(channels_in: int, architecture: ResnetAuxArchitecture) -> nn.Sequential:
     width = architecture.width
-    layers = nn.Sequential(nn.Conv2d(shape[0], width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+    layers = nn.Sequential(nn.Conv2d(channels_in, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
     stages = pairwise((width, 2 * width, 4 * width, 4 * width, 2 * width))
     for (before, after), n_blocks in zip(stages, architecture.blocks, strict=True):
         layers.append(_Block(before, after, 2))
         layers.extend(_Block(after, after, 1) for _ in range(n_blocks - 1))
+    return layers
+
+
+def _encoder(shape: ChannelsFirst, architecture: ResnetAuxArchitecture, features: int) -> nn.Sequential:
+    if architecture.encoder == BLOCKS:
+        layers = _blocks(shape[0], architecture)
+    else:
+        layers = encoder(architecture.encoder, shape)
+        features = ENCODERS[architecture.encoder] * math.prod(places(shape[1:]))
     squeeze = nn.Linear(features, architecture.bottleneck)
     return layers.extend(
         [nn.Flatten(), nn.Dropout(architecture.dropout), squeeze, nn.BatchNorm1d(architecture.bottleneck), nn.ReLU()]
@@ -154,9 +167,12 @@ class ResnetAuxAutoencoder(GradientModel):
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> ResnetAuxArchitecture:
-    """The encoder's depth, width, bottleneck and dropout, and what the auxiliary decoder learns."""
+    """The encoder, its depth, width, bottleneck and dropout, and what the auxiliary decoder learns."""
+    taken = trial.suggest_categorical("encoder", choices(2 * widths[-1]))  # its stages have twice the channels
+    blocks = trial.suggest_categorical("blocks", list(_BLOCKS)) if taken == BLOCKS else "5"
     return ResnetAuxArchitecture(
-        blocks=_BLOCKS[trial.suggest_categorical("blocks", list(_BLOCKS))],
+        encoder=taken,
+        blocks=_BLOCKS[blocks],
         width=trial.suggest_categorical("width", widths),
         bottleneck=trial.suggest_int("bottleneck", 4, 256, log=True),
         dropout=trial.suggest_float("dropout", 0.0, 0.5),
@@ -171,6 +187,7 @@ FAMILY = Family(
     suggest=suggest,
     start=(
         {
+            "encoder": "blocks",
             "blocks": "5",
             "width": 8,
             "bottleneck": 32,

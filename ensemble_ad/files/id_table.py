@@ -1,7 +1,6 @@
 """CSV files with an id column: labels, sample submissions, submissions."""
 
 import csv
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,12 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ensemble_ad.errors import DataError
+from ensemble_ad.files.text import is_formula, is_text
 
 ID = "ID"
 _SHOWN = 80
-_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-# Spreadsheets take this for a formula and may run it; a number is no formula.
-_FORMULA = re.compile(r"(?!\s*[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?\s*$)\s*[=+\-@|%]")
 
 
 class IdTable(NamedTuple):
@@ -116,20 +113,6 @@ def read_id_table(path: Path, value: str) -> IdTable:
 def shown(cell: str) -> str:
     """A cell in a message: quoted, and cut where it is long."""
     return repr(cell) if len(cell) <= _SHOWN else f"{cell[:_SHOWN]!r}..."
-
-
-def is_formula(cell: str) -> bool:
-    """Whether a spreadsheet may take a cell of a CSV file for a formula, which could run programs.
-
-    >>> [is_formula(cell) for cell in ("=1+1", "@SUM(1)", "-a.png", "-1.5", "a=b.png")]
-    [True, True, True, False, False]
-    """
-    return _FORMULA.match(cell) is not None
-
-
-def is_text(cell: str) -> bool:
-    """Whether a cell holds Unicode text without control characters, which any terminal and any file takes."""
-    return _NO_TEXT.search(cell) is None
 
 
 def check_cells(cells: Iterable[str], what: str) -> None:

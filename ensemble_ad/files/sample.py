@@ -5,16 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ensemble_ad.errors import DataError, UsageError
-from ensemble_ad.files.id_table import (
-    ID,
-    CsvTable,
-    check_same_ids,
-    column_of_ids,
-    is_formula,
-    is_text,
-    read_csv_table,
-    shown,
-)
+from ensemble_ad.files.id_table import ID, CsvTable, check_same_ids, column_of_ids, read_csv_table, shown
+from ensemble_ad.files.text import is_formula, is_text
 
 SCORE = "score"
 _SCORES = (SCORE, "predicted", "prediction")

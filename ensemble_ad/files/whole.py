@@ -18,7 +18,8 @@ from ensemble_ad.errors import StorageError
 from ensemble_ad.files.output import is_stream, open_stream, resolved
 
 _HASH_BLOCK = 1 << 24
-_FORGOTTEN_SECONDS = 86_400
+FORGOTTEN_SECONDS = 86_400
+"""Age of what is surely left by a killed process and not in use."""
 _LONG_NAME = 200  # bytes; file systems allow 255, and a part's name is longer than the file's
 
 
@@ -136,10 +137,11 @@ def _name_unless_taken(part: Path, path: Path) -> None:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def whole_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """As `whole_file`, for a folder: it appears at `path` with everything in it, or not at all.
 
-    If `path` exists by then (another process finished the same work), it stays, and this folder is dropped.
+    If `path` exists by then (another process finished the same work), it stays, and this folder is dropped; with
+    `overwrite` it is replaced. A process that is killed between the two renames of that leaves neither.
     """
     make_folder(path.parent)
     part = _part_of(path)
@@ -149,9 +151,18 @@ def whole_folder(path: Path) -> Iterator[Path]:
             yield part
             for item in part.iterdir():
                 _sync(item)
+            if overwrite:
+                _make_way(path)
             _rename_unless_taken(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _make_way(path: Path) -> None:
+    old = _part_of(path)
+    with suppress(FileNotFoundError):
+        path.rename(old)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _rename_unless_taken(part: Path, path: Path) -> None:
@@ -187,7 +198,7 @@ def _remove_forgotten(folders: Iterable[Path]) -> None:
     """Remove what killed processes left more than a day ago; a younger folder may be in use."""
     for folder in folders:
         with suppress(OSError):
-            if time.time() - folder.stat().st_mtime > _FORGOTTEN_SECONDS:
+            if time.time() - folder.stat().st_mtime > FORGOTTEN_SECONDS:
                 shutil.rmtree(folder)
 
 

@@ -5,12 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ensemble_ad.data.images import CHANNELS, SIDES
 from ensemble_ad.data.seen import Seen
-from ensemble_ad.data.split import split_rows
+from ensemble_ad.data.sizes import CHANNELS, SIDES
 from ensemble_ad.errors import StorageError
-from ensemble_ad.files.id_table import is_text
 from ensemble_ad.files.json_file import MOST_IDS, fits, is_count, json_hash, read_json, write_json
+from ensemble_ad.files.text import is_text
 from ensemble_ad.layout import data_record_file, is_fingerprint
 from ensemble_ad.members.measured import UnfitError
 
@@ -49,6 +48,8 @@ class DataRecord:
     @classmethod
     def of(cls, dataset: "Dataset") -> "DataRecord":
         """The record of `dataset`."""
+        from ensemble_ad.data.split import split_rows
+
         return cls(
             fingerprint=dataset.fingerprint,
             ids=dataset.test.ids,

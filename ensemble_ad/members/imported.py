@@ -1,4 +1,4 @@
-"""Floats32 that another program made, as a member: two CSV files in, and `--members NAME` finds them."""
+"""Scores that another program made, as a member: two CSV files in, and `--members NAME` finds them."""
 
 import csv
 import re
@@ -15,6 +15,7 @@ from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import DataError, UsageError
 from ensemble_ad.files.id_table import ID, check_cells, read_id_table, shown
 from ensemble_ad.files.json_file import json_hash
+from ensemble_ad.files.sample import SCORE
 from ensemble_ad.files.whole import whole_file
 from ensemble_ad.members.data_record import DataRecord, save_data_record
 from ensemble_ad.members.info import ChosenBy, MemberInfo, RecipeInfo
@@ -24,7 +25,6 @@ from ensemble_ad.members.store import Member, discard_damaged, save_member
 from ensemble_ad.statistics import separation
 from ensemble_ad.statistics.arrays import Floats64
 
-SCORE = "score"
 ORIGIN = "imported"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _SHOWN = 3

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from ensemble_ad.files.id_table import is_text
 from ensemble_ad.files.json_file import fits, is_count, is_number
-from ensemble_ad.layout import is_fingerprint, is_key
+from ensemble_ad.files.text import is_text
+from ensemble_ad.layout import family_of, is_fingerprint, is_key
 from ensemble_ad.members.measured import MEASURED, Measured, Objectives, UnfitError
 
 FORMAT = 1
@@ -328,7 +328,7 @@ def _belongs_together(value: Mapping[str, Any]) -> bool:
         _are_names(columns)
         and _are_names(value.get("pseudo_kinds") or [])
         and value["objective"]["column"] in columns
-        and value["recipe"]["family"] == key.rpartition("-")[0]
+        and value["recipe"]["family"] == family_of(key)
     )
 
 

@@ -1,15 +1,15 @@
 """What the objectives say of a member, as `member.json` and a trial's notes hold it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from ensemble_ad.files.id_table import is_text
 from ensemble_ad.files.json_file import fits, is_number
+from ensemble_ad.files.text import is_text
 
 MEASURED = {"value": is_number, "standard_error": is_number}
 """The form of a `Measured` as JSON, for `fits`."""
-_OBJECTIVES: dict[str, Any] = {
+_FORMS: dict[str, Any] = {
     "separation": MEASURED,
     "synthetic": {**MEASURED, "kinds": dict},
     "loss": MEASURED,
@@ -23,16 +23,21 @@ class UnfitError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class _Record:
+    """Fields that are JSON values."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`, of a value that has been checked; it may have more fields."""
+        return cls(**{name: value[name] for name in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured(_Record):
     """A value with its standard error."""
 
     value: float
     standard_error: float
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`."""
-        return cls(value=value["value"], standard_error=value["standard_error"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,23 +46,13 @@ class Synthetic(Measured):
 
     kinds: Mapping[str, float]
 
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`."""
-        return cls(value=value["value"], standard_error=value["standard_error"], kinds=value["kinds"])
-
 
 @dataclass(frozen=True, kw_only=True)
-class EstimatedShare:
+class EstimatedShare(_Record):
     """The share of anomalies among the test images that a member's scores speak of, and its lower bound."""
 
     value: float
     low: float
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`."""
-        return cls(value=value["value"], low=value["low"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +85,8 @@ class Objectives:
         Raises:
             UnfitError: if it is none.
         """
-        known = {name: value[name] for name in _OBJECTIVES if value.get(name) is not None}
-        if not all(fits(known[name], _OBJECTIVES[name]) for name in known):
+        known = {name: value[name] for name in _FORMS if value.get(name) is not None}
+        if not all(fits(known[name], _FORMS[name]) for name in known):
             raise UnfitError("objectives")
         numbers = known["synthetic"]["kinds"].values() if "synthetic" in known else ()
         names = [*known.get("implausible", ()), *known.get("synthetic", {}).get("kinds", ())]
@@ -99,10 +94,14 @@ class Objectives:
             isinstance(name, str) and is_text(name) for name in names
         ):
             raise UnfitError("objectives")
-        return cls(
-            separation=Measured.from_json(known["separation"]) if "separation" in known else None,
-            synthetic=Synthetic.from_json(known["synthetic"]) if "synthetic" in known else None,
-            loss=Measured.from_json(known["loss"]) if "loss" in known else None,
-            share=EstimatedShare.from_json(known["share"]) if "share" in known else None,
-            implausible=tuple(known["implausible"]) if "implausible" in known else None,
-        )
+        return cls(**{name: _RECORDS[name](each) for name, each in known.items()})
+
+
+_RECORDS: dict[str, Callable[[Any], Any]] = {
+    "separation": Measured.from_json,
+    "synthetic": Synthetic.from_json,
+    "loss": Measured.from_json,
+    "share": EstimatedShare.from_json,
+    "implausible": tuple,
+}
+"""What makes each field of `Objectives` of its JSON value."""

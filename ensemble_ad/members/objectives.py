@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ensemble_ad import statistics
 from ensemble_ad.errors import UsageError
 from ensemble_ad.members.defect_aucs import synthetic_aucs
-from ensemble_ad.statistics.arrays import Floats32, Floats64
+from ensemble_ad.statistics.arrays import Floats32, Floats64, Labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Evidence:
     pseudo: Mapping[str, Mapping[str, Floats32]] = field(default_factory=dict)
     normal_rows: npt.NDArray[np.int64] | None = None
     consensus: Floats64 | None = None
-    label: npt.NDArray[np.int8] | None = None
+    label: Labels | None = None
 
 
 class Judgement(NamedTuple):

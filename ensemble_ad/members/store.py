@@ -13,21 +13,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from ensemble_ad.data.split import Rows
 from ensemble_ad.errors import StorageError
-from ensemble_ad.files.arrays import read_arrays
 from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.files.whole import clear_errors, file_hash, remove_parts, set_aside, whole_folder
 from ensemble_ad.layout import MEMBER_INFO, VECTORS, WEIGHTS, member_folder, members_folder
-from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.info import FORMAT, MemberInfo
 from ensemble_ad.members.measured import UnfitError
-from ensemble_ad.statistics.arrays import Floats32
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ensemble_ad.data.split import Rows
+    from ensemble_ad.members.data_record import DataRecord
+    from ensemble_ad.statistics.arrays import Floats32
 
 
 class PseudoVectors(NamedTuple):
@@ -40,8 +40,8 @@ class PseudoVectors(NamedTuple):
     """
 
     kinds: tuple[str, ...]
-    scores: Floats32
-    damaged: Rows
+    scores: "Floats32"
+    damaged: "Rows"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ class Member:
         """The error kind that its objective found best."""
         return self.info.objective.column
 
-    def vectors(self) -> tuple[Floats32, Floats32]:
+    def vectors(self) -> "tuple[Floats32, Floats32]":
         """Its error vectors, verified.
 
         Returns:
@@ -100,7 +100,7 @@ class Member:
         reference, test, _ = self.all_vectors()
         return reference, test
 
-    def all_vectors(self) -> tuple[Floats32, Floats32, PseudoVectors | None]:
+    def all_vectors(self) -> "tuple[Floats32, Floats32, PseudoVectors | None]":
         """Its error vectors, verified, with those of pseudo-anomalies.
 
         Returns:
@@ -109,6 +109,11 @@ class Member:
         Raises:
             StorageError: as for `vectors`.
         """
+        # Imported here, since a table of members opens no arrays.
+        import numpy as np
+
+        from ensemble_ad.files.arrays import read_arrays
+
         path = self.folder / VECTORS
         self._check_sum(path)
         kinds = self.info.pseudo_kinds
@@ -144,7 +149,7 @@ class Member:
         self._check_sum(path)
         return path
 
-    def verify(self, record: DataRecord | None = None) -> None:
+    def verify(self, record: "DataRecord | None" = None) -> None:
         """Read all of it.
 
         Args:
@@ -182,8 +187,10 @@ class Member:
         return DamagedError(text, key=self.key, folder=self.folder)
 
 
-def _are_of(pseudo: PseudoVectors, reference: Floats32) -> bool:
+def _are_of(pseudo: PseudoVectors, reference: "Floats32") -> bool:
     """Whether pseudo-anomalies can have been made of some of the images that `reference` (n, m) has scores of."""
+    import numpy as np
+
     rows, (n, m) = pseudo.damaged, reference.shape
     return (
         rows.ndim == 1
@@ -222,11 +229,11 @@ def save_member(
     studies: Path,
     info: MemberInfo,
     *,
-    reference: Mapping[str, Floats32],
-    test: Mapping[str, Floats32],
-    weights: Mapping[str, npt.NDArray[Any]],
-    pseudo: Mapping[str, Mapping[str, Floats32]] = MappingProxyType({}),
-    damaged: Rows | None = None,
+    reference: "Mapping[str, Floats32]",
+    test: "Mapping[str, Floats32]",
+    weights: "Mapping[str, npt.NDArray[Any]]",
+    pseudo: "Mapping[str, Mapping[str, Floats32]]" = MappingProxyType({}),
+    damaged: "Rows | None" = None,
 ) -> Member:
     """Write a member, whole or not at all.
 
@@ -243,6 +250,7 @@ def save_member(
     Raises:
         StorageError: if it cannot be written.
     """
+    import numpy as np
     from safetensors.numpy import save
 
     columns = tuple(reference)
@@ -267,7 +275,9 @@ def save_member(
     return load_member(studies, info.key)
 
 
-def _side_by_side(scores: Mapping[str, Floats32], columns: Sequence[str]) -> Floats32:
+def _side_by_side(scores: "Mapping[str, Floats32]", columns: Sequence[str]) -> "Floats32":
+    import numpy as np
+
     return np.stack([scores[column] for column in columns], axis=1)
 
 

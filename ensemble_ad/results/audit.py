@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from ensemble_ad.blend import blend_scores
@@ -14,11 +13,12 @@ from ensemble_ad.members.choose import worth
 from ensemble_ad.members.store import Member
 from ensemble_ad.results.evaluation import main_scores
 from ensemble_ad.statistics import auc, auc_many, rank_correlation
+from ensemble_ad.statistics.arrays import Labels
 
-LEAST_TRIALS = 3
+_LEAST_TRIALS = 3
 
 
-def audit_studies(label: npt.NDArray[np.int8], members: Sequence[Member]) -> pd.DataFrame:
+def audit_studies(label: Labels, members: Sequence[Member]) -> pd.DataFrame:
     """How well each study's objective ranked its trials.
 
     Args:
@@ -37,7 +37,7 @@ def audit_studies(label: npt.NDArray[np.int8], members: Sequence[Member]) -> pd.
             studies.setdefault(member.info.trial.study, []).append(member)
     rows = {}
     for name, trials in studies.items():
-        if len(trials) < LEAST_TRIALS:
+        if len(trials) < _LEAST_TRIALS:
             continue
         scores = main_scores(trials, [])
         value = auc_many(label, np.column_stack([scores[trial.key] for trial in trials])).value
@@ -55,9 +55,7 @@ def audit_studies(label: npt.NDArray[np.int8], members: Sequence[Member]) -> pd.
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("study")
 
 
-def audit_blends(
-    label: npt.NDArray[np.int8], members: Mapping[str, Member], blends: Sequence[SavedBlend]
-) -> pd.DataFrame:
+def audit_blends(label: Labels, members: Mapping[str, Member], blends: Sequence[SavedBlend]) -> pd.DataFrame:
     """How well each blend's weights did.
 
     Args:

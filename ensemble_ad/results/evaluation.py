@@ -4,9 +4,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.errors import StorageError
 from ensemble_ad.files.json_file import fits, read_json, write_json
@@ -15,7 +12,10 @@ from ensemble_ad.layout import evaluation_file
 from ensemble_ad.members.store import Member
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pandas as pd
+
+    from ensemble_ad.statistics.arrays import Labels
 
 PARTIAL_FPR = 0.1
 # What the comparison table reads of an evaluation's row.
@@ -24,8 +24,8 @@ _ROW: dict[str, Any] = {"auc": _NUMBER, "auc_low": _NUMBER, "auc_high": _NUMBER,
 
 
 def evaluate_scores(
-    label: npt.NDArray[np.int8],
-    scores: Mapping[str, npt.NDArray[Any]],
+    label: "Labels",
+    scores: "Mapping[str, npt.NDArray[Any]]",
     *,
     transductive: Collection[str] = (),
     bootstrap: int = 0,
@@ -53,7 +53,8 @@ def evaluate_scores(
         DataError: for labels of one class, another length, or a NaN.
         UsageError: for a bootstrap of one resample or fewer than none.
     """
-    # Imported here, since the comparison table needs this module but neither of these.
+    # Imported here, since the comparison table needs this module but none of these.
+    import numpy as np
     import pandas as pd
 
     from ensemble_ad import statistics
@@ -82,7 +83,7 @@ def evaluate_scores(
     return pd.DataFrame(found, index=pd.Index(names, name="name")).sort_values("auc", ascending=False, kind="stable")
 
 
-def main_scores(members: Sequence[Member], blends: Sequence[SavedBlend]) -> dict[str, npt.NDArray[Any]]:
+def main_scores(members: Sequence[Member], blends: Sequence[SavedBlend]) -> "dict[str, npt.NDArray[Any]]":
     """The scores of blends, and of members by their main kind of error; float (k,) by name or key."""
     scores: dict[str, npt.NDArray[Any]] = {blend.name: blend.scores() for blend in blends}
     for member in members:

@@ -12,7 +12,7 @@ from ensemble_ad.search.notes import TrialNotes
 from ensemble_ad.search.storage import StudyStorage
 
 STARTUP_TRIALS = 5
-"""So many finished trials the sampler and the pruner wait for before they judge by them."""
+"""How many finished trials the sampler and the pruner wait for before they judge by them."""
 
 
 def start_trial(

@@ -15,10 +15,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ensemble_ad.errors import EnsadError
-from ensemble_ad.files.whole import clear_errors, make_folder
+from ensemble_ad.files.whole import FORGOTTEN_SECONDS, clear_errors, make_folder
 from ensemble_ad.layout import is_worker, worker_lock
 
-_FORGOTTEN_SECONDS = 86_400
 _UNSAFE = re.compile(r"[^A-Za-z0-9-]")
 
 
@@ -80,7 +79,7 @@ def _clear(folder: Path) -> None:
     """Remove what workers left that were killed between two trials, long after their trials are taken over."""
     for path in folder.glob(f"{_host()}.*.lock"):
         with suppress(OSError):  # another worker may remove it meanwhile
-            is_old = time.time() - path.stat().st_mtime > _FORGOTTEN_SECONDS
+            is_old = time.time() - path.stat().st_mtime > FORGOTTEN_SECONDS
             if is_old and is_worker(path.stem) and is_over(folder.parent, path.stem):
                 path.unlink(missing_ok=True)
 

@@ -1,8 +1,10 @@
-"""A worker's process whose crew's process has ended, be it by SIGKILL: it leaves its trial, and ends too."""
+"""A worker's process ends where it is told to, and where its crew's process has ended, be it by SIGKILL."""
 
 import _thread
 import os
+import select
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from pathlib import Path
 
 from ensemble_ad.errors import Interrupted
 from ensemble_ad.search import lease
-from ensemble_ad.search.signals import like_ctrl_c
+from ensemble_ad.search.signals import TO_END, like_ctrl_c
 
 _LOOK_SECONDS = 1.0
 _GRACE_SECONDS = 5.0
@@ -44,22 +46,36 @@ class Parent:
 
 
 class _Watch(threading.Thread):
-    """Ends this process soon after `parent` has ended."""
+    """Ends this process soon after a signal has told it to end, or `parent` has ended; made in the main thread.
+
+    A KeyboardInterrupt alone does not do that: Python drops one that is raised in a destructor, raises none while the
+    main thread computes outside of Python, and joblib takes one for a task's result. multiprocessing's pool then waits
+    for the process, and the process for another task, without end.
+    """
 
     def __init__(self, parent: Parent) -> None:
         super().__init__(daemon=True)
         self._parent, self._was_ours = parent, parent.is_ours
         self.at_work = threading.Event()
+        # The system writes a signal's number there at once, whatever the main thread is doing.
+        self._signals, self._written = socket.socketpair()
+        self._written.setblocking(False)
+        signal.set_wakeup_fd(self._written.fileno(), warn_on_full_buffer=False)
 
     def run(self) -> None:
-        while not self._is_orphan():
-            time.sleep(_LOOK_SECONDS)
-        if self.at_work.is_set():
+        while not (told := self._is_told()) and not self._is_orphan():
+            pass
+        if self.at_work.is_set() and not told:
             self._interrupt()
-            until = time.monotonic() + _GRACE_SECONDS
-            while self.at_work.is_set() and time.monotonic() < until:
-                time.sleep(_LOOK_SECONDS / 10)
+        until = time.monotonic() + _GRACE_SECONDS
+        while (told or self.at_work.is_set()) and time.monotonic() < until:
+            time.sleep(_LOOK_SECONDS / 10)
         os._exit(_EXIT_CODE)  # nobody waits for a result any more, and joblib would wait for another task
+
+    def _is_told(self) -> bool:
+        """Wait for a while, less where a signal comes; whether one has told this process to end."""
+        ready, _, _ = select.select([self._signals], [], [], _LOOK_SECONDS)
+        return bool(ready) and not TO_END.isdisjoint(self._signals.recv(64))
 
     def _is_orphan(self) -> bool:
         return not self._parent.is_ours if self._was_ours else self._parent.is_over()
@@ -78,7 +94,7 @@ _watch: _Watch | None = None
 
 @contextmanager
 def ended_with(parent: Parent | None) -> Iterator[None]:
-    """The main thread's work: if it is interrupted, or `parent` has ended, this process ends.
+    """The main thread's work: if it is interrupted, or `parent` has ended, this process ends, now or within seconds.
 
     A process that no crew has started (None) goes on, and so does a cluster's worker, which runs tasks in other threads
     than the main one.

@@ -16,6 +16,7 @@ from ensemble_ad.families import Family, family
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.members.auto_objective import Circumstances
 from ensemble_ad.members.objectives import AUTO
+from ensemble_ad.search.draw import STARTUP_TRIALS
 from ensemble_ad.search.storage import open_storage
 from ensemble_ad.search.study import SharedStudy
 from ensemble_ad.search.watcher import MoveWatcher
@@ -23,6 +24,8 @@ from ensemble_ad.training.device import AUTO as AUTO_PRECISION
 from ensemble_ad.training.device import choose_device, choose_precision
 from ensemble_ad.training.recipe import Recipe, check_objective, check_transductive
 from ensemble_ad.training.settings import TrainSettings
+
+_SMALL, _LARGE = 32, 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,7 @@ class TuneSettings:
         precision: auto, or a name of `training.device.PRECISIONS`.
         seed: the seed of the sampler and of every model.
         subset: number of training images used; None is all.
-        size: side that crops are resized to; None is the images' own.
+        size: side that crops are resized to; None searches it.
         max_width: the widest layer tried; None is what suits the device.
         prune: whether trials that fall behind are stopped early.
         storage: an Optuna storage URL; None is SQLite in the studies' folder.
@@ -78,15 +81,17 @@ class TuneSettings:
             raise UsageError(f"--anomaly-share must lie between 0 and 1, not {self.anomaly_share}")
 
 
-def study_name(settings: TuneSettings, fingerprint: str, widths: Sequence[int], batch_sizes: Sequence[int]) -> str:
+def study_name(
+    settings: TuneSettings, fingerprint: str, *, widths: Sequence[int], batch_sizes: Sequence[int], sizes: Sequence[int]
+) -> str:
     """Family, objective and a hash of whatever makes two studies' values incomparable."""
     what = [
         fingerprint,
         settings.epochs,
         settings.subset,
-        settings.size,
+        list(sizes),
         widths[-1],
-        batch_sizes[-1],
+        list(batch_sizes),
         settings.labels_hash,
         settings.seed,
         settings.flips,
@@ -95,7 +100,7 @@ def study_name(settings: TuneSettings, fingerprint: str, widths: Sequence[int], 
 
 
 class Plan:
-    """What the settings mean for a data set: family, widths, size and the study's name.
+    """What the settings mean for a data set: family, widths, batch sizes, sizes and the study's name.
 
     Raises:
         UsageError: if they do not fit; nothing is written before that is known.
@@ -106,11 +111,9 @@ class Plan:
         self.kind: Family = family(settings.family)
         self.device = choose_device(settings.device)
         self.precision = choose_precision(settings.precision, self.device)
-        self.batch_sizes = self.kind.ranges.batch_sizes(self.device.type)
         widest = self.kind.widths[-1] if self.device.type == "cuda" else self.kind.cpu_width
         self.widths = self.kind.widths_up_to(settings.max_width or widest)
-        self.size = settings.size or dataset.side
-        self.kind.check_shape((dataset.channels, self.size, self.size))
+        self.sizes = self._sizes()
         check_transductive(self.kind, allowed=settings.transductive)
         if settings.objective != AUTO:
             check_objective(settings.objective, self.kind, len(dataset.test))
@@ -118,13 +121,36 @@ class Plan:
             check_objective("separation", self.kind, len(dataset.test))
         split = split_rows(len(dataset.train), dataset.fingerprint, settings.subset)
         self.reference_rows = len(split.reference)
+        self.trained_rows = len(split.train)
+        self.batch_sizes = self.kind.ranges.batch_sizes(self.device.type, self.trained_rows)
+
+    def _sizes(self) -> tuple[int, ...]:
+        """The sides that crops are resized to: one, or several to choose from."""
+        pinned = self.settings.size
+        if pinned is None:
+            sizes = self.kind.sizes_up_to(self.dataset.side)
+            # A pixel's squared error is smaller in a smaller image, which is smoother.
+            return sizes[-1:] if self.settings.objective == "loss" else sizes
+        self.kind.check_shape((self.dataset.channels, pinned, pinned))
+        return (pinned,)
+
+    @property
+    def study_name(self) -> str:
+        """The study's name."""
+        return study_name(
+            self.settings,
+            self.dataset.fingerprint,
+            widths=self.widths,
+            batch_sizes=self.batch_sizes,
+            sizes=self.sizes,
+        )
 
     def open_study(self, studies: Path, worker: str, watcher: MoveWatcher) -> SharedStudy:
         """The study, open, for a worker of that name; empty for one that only looks at it."""
         settings = self.settings
         shared = SharedStudy(
-            name=study_name(settings, self.dataset.fingerprint, self.widths, self.batch_sizes),
-            start=[self._start(each) for each in self.kind.start],
+            name=self.study_name,
+            start=self._starts(),
             objective=settings.objective,
             transductive=self.kind.transductive,
             epochs=settings.epochs,
@@ -142,9 +168,25 @@ class Plan:
         shared.open()
         return shared
 
+    def _starts(self) -> list[dict[str, Any]]:
+        """What the first trials shall have: the family's first values, then small sizes, then each larger one.
+
+        Until the sampler has seen some trials it draws at random, and small images tell as well where to look, in less
+        time. After that it keeps to the sizes that it knows, so each larger one is tried once with what it has learnt.
+        """
+        starts = [self._start(each) for each in self.kind.start]
+        if len(self.sizes) == 1:
+            return starts
+        small = [size for size in self.sizes if size <= _SMALL] or self.sizes[:1]
+        drawn = [small[place % len(small)] for place in range(len(starts), STARTUP_TRIALS)]
+        larger = [size for size in self.sizes if small[-1] < size <= _LARGE]
+        return [*starts, *({"size": size} for size in (*drawn, *larger))]
+
     def _start(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The family's first values, as near as this device's choices come to them."""
+        """The family's first values, as near as the choices for this device and these images come to them."""
         nearest = {}
+        if "size" in values:
+            nearest["size"] = min(self.sizes, key=lambda size: abs(size - values["size"]))
         if "width" in values:
             nearest["width"] = min(values["width"], self.widths[-1])
         if "batch_size" in values:
@@ -155,20 +197,26 @@ class Plan:
         """What a trial shall train."""
         settings, dataset = self.settings, self.dataset
         architecture = self.kind.suggest(trial, self.widths)
-        crop, training = self.kind.ranges_of(architecture).suggest(trial, settings.epochs, self.batch_sizes)
+        ranges = self.kind.ranges_of(architecture)
+        drawn = ranges.suggest(trial, settings.epochs, self.batch_sizes, self.sizes)
         return Recipe(
             data=dataset.fingerprint,
             family=self.kind.name,
             architecture=architecture,
             preprocess=Preprocess(
-                crop=(crop, crop),
-                size=(self.size, self.size),
+                crop=(drawn.crop, drawn.crop),
+                size=(drawn.size, drawn.size),
                 channels=1 if dataset.is_grey else dataset.channels,
             ),
-            training=TrainSettings(seed=settings.seed, precision=self.precision, **training),
+            training=TrainSettings(
+                seed=settings.seed,
+                precision=self.precision,
+                passes=ranges.passes(self.trained_rows),
+                **drawn.training,
+            ),
             objective=objective,
             labels=settings.labels_hash,
             subset=settings.subset,
-            patience=max(3, math.ceil(training["epochs"] / 3)),
+            patience=max(3, math.ceil(drawn.training["epochs"] / 3)),
             flips=settings.flips,
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from optuna.trial import FrozenTrial
 
 MOST_KILLS = 10
-"""A trial whose process was killed so often is given up: it may be what kills it, by its memory say."""
+"""After so many kills of its process a trial is given up, since it may be what kills the process, as by its memory."""
 
 
 def kills(trial: FrozenTrial) -> int:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 _LIKE_CTRL_C = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+TO_END = frozenset((signal.SIGINT, *_LIKE_CTRL_C))
+"""Signals by which a process is told to end."""
 
 
 @contextmanager

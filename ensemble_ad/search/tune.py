@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
+import optuna
 from optuna.trial import TrialState
 
 from ensemble_ad.data.dataset import Dataset
@@ -19,10 +19,11 @@ from ensemble_ad.search.artifacts import Artifacts
 from ensemble_ad.search.lease import lease
 from ensemble_ad.search.move import FINISHED
 from ensemble_ad.search.plan import Plan, TuneSettings
-from ensemble_ad.search.storage import storage_failures
+from ensemble_ad.search.storage import open_storage, storage_failures
 from ensemble_ad.search.study import SharedStudy
 from ensemble_ad.search.watcher import Watcher
 from ensemble_ad.search.worker import Worker
+from ensemble_ad.statistics.arrays import Labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ def tune(
     *,
     studies: Path,
     watcher: Watcher,
-    label: npt.NDArray[np.int8] | None = None,
+    label: Labels | None = None,
 ) -> TuneResult:
     """Run a study until it has `settings.trials` finished trials or its time is up.
 
@@ -100,6 +101,22 @@ def tune(
         # The interrupted frames are gone by now, and with them a transaction that they were in the middle of.
         shared.leave()
         raise shared.interrupted("the running one")
+
+
+def finished_trials(dataset: Dataset, settings: TuneSettings, studies: Path) -> int:
+    """How many finished trials the study of these settings has; 0 where there is none yet, and none is made.
+
+    Raises:
+        EnsadError: for settings that do not fit, or a storage that fails.
+    """
+    name = Plan(dataset, settings).study_name
+    with storage_failures(studies, settings.storage):
+        backend = open_storage(studies, settings.storage).backend
+        known = {study.study_name for study in backend.get_all_studies()}
+        # `auto` may have begun with another objective than separation, or have moved there and taken all trials along.
+        meant = [each for each in (name, f"{name}-both", f"{name}-synthetic") if each in known]
+        loaded = (optuna.load_study(study_name=each, storage=backend) for each in meant)
+        return max((len(study.get_trials(deepcopy=False, states=FINISHED)) for study in loaded), default=0)
 
 
 def result(plan: Plan, shared: SharedStudy) -> TuneResult:

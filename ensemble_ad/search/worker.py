@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import optuna
 from optuna.trial import TrialState
 
@@ -25,6 +23,7 @@ from ensemble_ad.search.storage import FAILURES
 from ensemble_ad.search.study import SharedStudy
 from ensemble_ad.search.travel import pull, push
 from ensemble_ad.search.watcher import Watcher
+from ensemble_ad.statistics.arrays import Labels
 from ensemble_ad.training.judge import JudgedBy, OnJudged, Resumed
 from ensemble_ad.training.loop import Epoch
 from ensemble_ad.training.make_member import fit_member
@@ -62,7 +61,7 @@ class Worker:
     shared: SharedStudy
     studies: Path
     watcher: Watcher
-    label: npt.NDArray[np.int8] | None
+    label: Labels | None
     artifacts: Artifacts | None
     _pseudo: PseudoImages | None = field(default=None, init=False)
 

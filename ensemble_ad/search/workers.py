@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import joblib
-import numpy as np
-import numpy.typing as npt
 import optuna
 import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -31,6 +29,7 @@ from ensemble_ad.search.storage import StudyStorage, open_storage, storage_failu
 from ensemble_ad.search.study import SharedStudy
 from ensemble_ad.search.tune import TuneResult, result, tune
 from ensemble_ad.search.watcher import Watcher
+from ensemble_ad.statistics.arrays import Labels
 from ensemble_ad.training.loop import Epoch
 
 _STOP_SECONDS = 3.0
@@ -59,7 +58,7 @@ class Task:
     settings: TuneSettings
     threads: int = 0
     parent: Parent | None = None
-    label: npt.NDArray[np.int8] | None = field(default=None, repr=False)
+    label: Labels | None = field(default=None, repr=False)
     look: bool = True
 
 
@@ -101,11 +100,11 @@ def work(task: Task) -> EnsadError | None:
     Returns:
         What went wrong, if anything did: not raised, since backends log what a task raises, with its arguments.
     """
-    logging.getLogger("optuna").setLevel(logging.WARNING)
-    if task.threads:
-        torch.set_num_threads(task.threads)
     try:
-        with _ONE_A_PROCESS, ended_with(task.parent):
+        with ended_with(task.parent), _ONE_A_PROCESS:
+            logging.getLogger("optuna").setLevel(logging.WARNING)
+            if task.threads:
+                torch.set_num_threads(task.threads)
             cache = preprocessed_folder(task.studies)
             dataset = load_dataset(task.data, image_cache=cache, test_optional=True, look=task.look)
             if dataset.fingerprint != task.fingerprint:
@@ -118,6 +117,22 @@ def work(task: Task) -> EnsadError | None:
     return None
 
 
+def tune_with(
+    crew: Crew,
+    dataset: Dataset,
+    settings: TuneSettings,
+    watcher: Watcher,
+    *,
+    data: Path,
+    studies: Path,
+    label: Labels | None = None,
+) -> TuneResult:
+    """`tune` in this process where the crew is a single worker, else `tune_together`."""
+    if crew == Crew(workers=1):
+        return tune(dataset, settings, studies=studies, watcher=watcher, label=label)
+    return tune_together(dataset, settings, crew, data=data, studies=studies, watcher=watcher, label=label)
+
+
 def tune_together(
     dataset: Dataset,
     settings: TuneSettings,
@@ -126,7 +141,7 @@ def tune_together(
     data: Path,
     studies: Path,
     watcher: Watcher,
-    label: npt.NDArray[np.int8] | None = None,
+    label: Labels | None = None,
 ) -> TuneResult:
     """As `tune.tune`, by several workers.
 

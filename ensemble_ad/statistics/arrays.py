@@ -10,6 +10,8 @@ Floats64 = NDArray[np.float64]
 Floats = NDArray[np.floating]
 """Either of the two."""
 Bools = NDArray[np.bool_]
+Labels = NDArray[np.int8]
+"""0 for normal images, 1 for anomalies."""
 
 
 def as_scores(values: ArrayLike, name: str, ndim: int) -> Floats:

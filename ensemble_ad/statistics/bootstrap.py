@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ensemble_ad.errors import UsageError
 from ensemble_ad.statistics.arrays import Bools, Floats, Floats64, as_labels, as_scores
-from ensemble_ad.statistics.auc import auc_many
+from ensemble_ad.statistics.delong import auc_many
 from ensemble_ad.statistics.estimate import two_sided_quantile
 from ensemble_ad.statistics.ranks import CHUNK_NUMBERS
 

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from ensemble_ad.errors import DataError
 from ensemble_ad.statistics.arrays import Bools, Floats64, as_labels, as_scores, check_paired
-from ensemble_ad.statistics.auc import auc_many, paired_differences, two_sided_p
+from ensemble_ad.statistics.delong import auc_many, paired_differences, two_sided_p
 from ensemble_ad.statistics.estimate import Estimate, two_sided_quantile
 
 

@@ -13,7 +13,7 @@ from ensemble_ad.training.device import computing
 from ensemble_ad.training.loop import AfterEpoch, Steps, epoch_by_epoch, training_on
 from ensemble_ad.training.progress import Keeper, Progress
 from ensemble_ad.training.settings import TrainSettings
-from ensemble_ad.training.step import Schedule, make_optimizer, to_input
+from ensemble_ad.training.step import Schedule, make_optimizer, mirrored, to_input
 
 _SHIFT = 1 / 16
 
@@ -50,7 +50,7 @@ def train(
 ) -> Model:
     """Train every network of a model to tell test images of the other folds from normal images.
 
-    A batch is half normal and half test images. An epoch shows every network as many of each as the smaller side has.
+    A batch is half normal and half test images. A pass shows every network as many of each as the smaller side has.
     All images are mirrored at random and shifted by up to a sixteenth of the side.
 
     Args:
@@ -99,7 +99,7 @@ class _Epochs:
     def __init__(self, model: CrossFittedModel, normal: _Side, test: _Side, settings: TrainSettings) -> None:
         fewest = min(len(rows) for side in (normal, test) for rows in side.rows)
         self._half = max(1, min(settings.batch_size // 2, fewest))
-        self._steps = fewest // self._half
+        self._steps = settings.passes * fewest // self._half
         self._model, self._sides, self._settings = model, (normal, test), settings
         self._device = normal.images.device
         self._schedule = Schedule(settings, self._steps, self._device)
@@ -121,7 +121,8 @@ class _Epochs:
         return Steps(total, self._steps, 2 * self._half * self._model.folds)
 
     def _shuffled(self, rows: Tensor) -> Tensor:
-        return rows[torch.randperm(len(rows), device=self._device)]
+        passes = [torch.randperm(len(rows), device=self._device) for _ in range(self._settings.passes)]
+        return rows[torch.cat(passes)]
 
     def _backward(self, network: int, rows: list[Tensor]) -> Tensor:
         """Add the gradients of a network's batch; gives its share of the step's loss."""
@@ -138,8 +139,7 @@ class _Epochs:
 
 def _augment(images: Tensor) -> Tensor:
     """Mirror each image by a coin toss, and shift all alike; the edge is repeated where a shift uncovers something."""
-    mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
-    images = torch.where(mirrored, images.flip(3), images)
+    images = mirrored(images)
     height, width = images.shape[2:]
     most = max(1, round(_SHIFT * min(height, width)))
     top, left = torch.randint(0, 2 * most + 1, (2,)).tolist()

@@ -23,7 +23,7 @@ from ensemble_ad.members.objectives import (
     synthetic_kinds,
 )
 from ensemble_ad.statistics import SURE, estimate_share
-from ensemble_ad.statistics.arrays import Floats32, Floats64
+from ensemble_ad.statistics.arrays import Floats32, Floats64, Labels
 from ensemble_ad.training.checkpoint import State
 from ensemble_ad.training.error_vectors import (
     LatentReference,
@@ -57,7 +57,7 @@ class JudgedBy:
 
     pseudo: PseudoImages | None = None
     consensus: Floats64 | None = None
-    label: npt.NDArray[np.int8] | None = None
+    label: Labels | None = None
 
 
 class Scored(NamedTuple):

@@ -122,7 +122,7 @@ def _descend(
     keeper: Keeper | None,
 ) -> None:
     batch_size = min(settings.batch_size, len(rows))
-    steps = len(rows) // batch_size
+    steps = settings.passes * len(rows) // batch_size
     schedule = Schedule(settings, steps, images.device)
     optimizer = make_optimizer(model, settings, schedule)
     inner = GradientStep(model, optimizer, schedule, images, settings, steps=steps, batch_size=batch_size)

@@ -20,6 +20,7 @@ def published_recipe(
     batch_size: int | None = None,
     size: int | None = None,
     subset: int | None = None,
+    mirror: bool = False,
     flips: bool = False,
 ) -> Recipe:
     """The recipe of a preset: what was published, but for what is given here.
@@ -35,6 +36,7 @@ def published_recipe(
         batch_size: None for the published one.
         size: side that the crop is resized to; None for the published one, or the images' own.
         subset: training images used; None is all.
+        mirror: whether images are mirrored at random while training, which none of the published systems does.
         flips: whether the mean of the scores of an image and its mirror image is the score.
 
     Raises:
@@ -56,6 +58,7 @@ def published_recipe(
             training,
             epochs=training.epochs if epochs is None else epochs,
             batch_size=training.batch_size if batch_size is None else batch_size,
+            mirror=mirror,
         ),
         objective="separation",
         labels=None,

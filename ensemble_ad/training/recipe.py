@@ -1,7 +1,7 @@
 """Everything that determines a member, and the key that is the hash of it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from ensemble_ad.data.preprocess import Preprocess
@@ -52,7 +52,7 @@ class Recipe:
             "family": self.family,
             "architecture": architecture_json(self.architecture),
             "preprocess": self.preprocess.as_json(),
-            "training": asdict(self.training),
+            "training": self.training.as_json(),
             "objective": self.objective,
             "labels": self.labels,
             "subset": self.subset,

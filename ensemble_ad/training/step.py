@@ -29,6 +29,12 @@ def to_input(batch: Tensor) -> Tensor:
     return batch.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
+def mirrored(images: Tensor) -> Tensor:
+    """Images (B, C, H, W), each mirrored, left to right, by a coin toss."""
+    tossed = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
+    return torch.where(tossed, images.flip(3), images)
+
+
 def schedule(step: int, total: int, warmup_ratio: float) -> float:
     """The learning rate's factor at a step: a linear warm-up, then half a cosine to 0 (Loshchilov and Hutter 2017)."""
     warmup = int(warmup_ratio * total)
@@ -134,7 +140,8 @@ class GradientStep:
 
     def begin_epoch(self, number: int, rows: Tensor) -> None:
         """Shuffle int64 (n,) `rows` for the epoch of that number, from 1."""
-        torch.index_select(rows, 0, torch.randperm(len(rows), device=self._device)[: len(self._order)], out=self._order)
+        passes = [torch.randperm(len(rows), device=self._device) for _ in range(self._settings.passes)]
+        torch.index_select(rows, 0, torch.cat(passes)[: len(self._order)], out=self._order)
         self._first.zero_()
         self.total.zero_()
         self._schedule.go_to((number - 1) * self.steps)
@@ -174,6 +181,8 @@ class GradientStep:
 
     def _loss_of(self, clean: Tensor) -> Tensor:
         settings = self._settings
+        if settings.mirror:
+            clean = mirrored(clean)
         with computing(settings.precision, self._device):
             reconstruction, loss = self._model.training_pass(
                 add_noise(clean, settings.noise_scale), settings.latent_noise_scale, self._schedule.progress

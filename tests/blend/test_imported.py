@@ -651,7 +651,7 @@ def test_an_import_that_fails_leaves_none_of_its_members(exported, studies, away
 
 
 @pytest.mark.parametrize("number", [1, 3, 4])
-def test_an_import_that_is_killed_leaves_whole_members_and_can_be_done_again(exported, away, number):
+def test_a_killed_import_leaves_whole_members_and_can_be_done_again(exported, away, number):
     program = f"""
 import os, sys
 from pathlib import Path

@@ -45,7 +45,7 @@ def test_a_blend_comes_back_as_it_was_saved(tmp_path, scores):
     np.testing.assert_array_equal(loaded.scores(), scores)
 
 
-def test_saving_the_same_blend_again_keeps_the_first_and_makes_it_the_latest(tmp_path, scores):
+def test_saving_a_blend_again_keeps_the_first_and_makes_it_the_latest(tmp_path, scores):
     first = save_blend(tmp_path, INFO, {"test": scores})
     save_blend(tmp_path, replace(INFO, name="b", method="max"), {"test": scores})
     assert latest_blend(tmp_path).name == "b"
@@ -57,7 +57,7 @@ def test_saving_the_same_blend_again_keeps_the_first_and_makes_it_the_latest(tmp
     assert [blend.name for blend in list_blends(tmp_path)[0]] == ["b", "a"]
 
 
-def test_the_same_blend_with_another_share_keeps_its_scores_and_takes_the_share(tmp_path, scores):
+def test_the_same_blend_with_another_share_keeps_its_scores(tmp_path, scores):
     first = save_blend(tmp_path, INFO, {"test": scores})
     assert (first.share, first.info.transductive, first.info.correlation) == (None, False, {})
     later = {"anomaly_share": 0.2, "correlation": {"fcn-0123456789ab": 0.5}, "transductive": True}

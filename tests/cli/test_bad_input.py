@@ -171,7 +171,7 @@ def test_too_few_training_images(refuses, data):
     refuses(*TUNE, code=DATA, said="at least 40 training images are needed, and there are 39; add more")
 
 
-def test_data_check_tells_what_makes_a_study_worthless_and_exits_non_zero(run_ensad, data):
+def test_data_check_tells_what_makes_a_study_worthless_and_fails(run_ensad, data):
     np.save(data / "testingset.npy", np.load(data / "trainingset.npy")[:120])
     result = run_ensad(*CHECK)
     assert result.exit_code == DATA
@@ -462,9 +462,7 @@ def test_a_studies_folder_where_none_can_be_made(refuses, data):
 
 
 @pytest.mark.slow
-def test_a_member_that_finds_no_space_leaves_the_others_and_is_made_later(
-    run_ensad, data, studies, tmp_path, monkeypatch
-):
+def test_a_member_without_space_leaves_the_others_and_is_made_later(run_ensad, data, studies, tmp_path, monkeypatch):
     before = _files(studies / "members")
     with monkeypatch.context() as patch:
         mkdir = os.mkdir
@@ -506,7 +504,7 @@ def test_a_foreign_database_is_refused_and_keeps_its_rows(run_ensad, data, studi
     database.close()
 
 
-def test_a_storage_url_that_does_not_exist_is_refused_without_its_password(refuses, data):
+def test_an_unknown_storage_url_is_refused_without_its_password(refuses, data):
     url = "nosuchdialect://me:secret@host/db"
     refuses(*TUNE, "--storage", url, code=STORAGE, said="cannot open the storage named by --storage")
 

@@ -145,18 +145,20 @@ def test_human_text_is_on_stderr_and_says_what_comes_next(run_ensad, data, studi
 
 # What is imported, and how long it takes
 
+_HEAVY = ("torch", "torchvision", "optuna")
 _RUN = """
 import sys
 from ensemble_ad.cli import main
-main(sys.argv[1:], standalone_mode=False)
-sys.exit(", ".join(sorted({"torch", "torchvision", "optuna"} & sys.modules.keys())) or 0)
+heavy, *arguments = sys.argv[1:]
+main(arguments, standalone_mode=False)
+sys.exit(", ".join(sorted({*heavy.split()} & sys.modules.keys())) or 0)
 """
 
 
-def _in_a_process(folder, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", _RUN, *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
+def _in_a_process(folder, *arguments: str, heavy=_HEAVY) -> subprocess.CompletedProcess[str]:
+    """Run `ensad`; it fails, with their names on stderr, if it has imported some of `heavy`."""
+    command = [sys.executable, "-c", _RUN, " ".join(heavy), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 def test_the_groups_help_imports_no_command_and_a_command_only_its_own(tmp_path):
@@ -186,6 +188,14 @@ def test_nothing_right_of_the_cache_imports_torch(tmp_path, data, studies):
         assert result.stderr == "", command
         assert result.returncode == 0
         assert result.stdout
+
+
+def test_the_table_in_the_terminal_needs_neither_numpy_nor_pandas(tmp_path, run_ensad, data, studies):
+    run_ensad("evaluate")
+    for options, imported in (((), ""), (("--format", "csv"), "numpy, pandas\n")):
+        result = _in_a_process(tmp_path, "compare", "-q", *options, heavy=("numpy", "pandas", "scipy"))
+        assert result.stderr == imported
+        assert "both" in result.stdout
 
 
 @pytest.mark.slow

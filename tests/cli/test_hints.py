@@ -113,7 +113,7 @@ def _named(command: str) -> click.Command:
         ("blend --members vae", 2, ["compare --studies 'my studies'"]),
         ("submit --blend none", 2, []),
         ("latent --member fcn-0123456789ab", 2, ["compare --studies 'my studies'"]),
-        ("submit --blend both", 0, ["compare --blend both --studies 'my studies'"]),
+        ("submit --blend both", 0, ["compare --blend both --studies 'my studies'", "submissions"]),
         ("compare --blend both", 0, ["report" + _NAMED, "submit" + _NAMED]),
         ("export both", 0, ["import both.zip"]),
         ("import both.zip", 3, ["export --studies 'my studies'"]),
@@ -173,7 +173,7 @@ def test_a_study_without_test_images_advises_no_blend(follow, run_ensad, data):
     assert not any(command.startswith("ensad blend") for command in ran)
 
 
-def test_where_another_data_set_was_worked_on_last_the_hint_names_its_own(follow, run_ensad, data, tmp_path):
+def test_the_hint_names_its_data_set_where_another_was_the_last(follow, run_ensad, data, tmp_path):
     tune = "ensad tune --family pca --trials 1 --device cpu"
     follow(tune, depth=0)
     other = Path(shutil.copytree(data, tmp_path / "other"))

@@ -30,7 +30,9 @@ RUNS = {
     "families": "families",
     "import --template": "import --template held_out.csv",
     "report": "report --pictures 0",
+    "run": "run --trials 1 --families pca --device cpu",
     "score": "score data/testingset.npy --alarm-rate 0.1 --device cpu",
+    "submissions": "submissions",
     "submit": "submit",
 }
 
@@ -51,7 +53,7 @@ def _checks(document: dict) -> None:
         assert program == "ensad"
         with main.make_context("ensad", arguments) as context:
             name, command, rest = main.resolve_command(context, [*context._protected_args, *context.args])
-            if isinstance(command, click.Group):
+            if isinstance(command, click.Group) and rest:
                 name, command, rest = command.resolve_command(context, rest)
             command.make_context(name, rest, parent=context)
 

@@ -10,20 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import ensemble_ad as ea
 from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.files.json_file import read_json, write_json
-
-
-@pytest.fixture(scope="module")
-def images(digits_folder):
-    """The digits' test images, uint8 (120, 32, 32, 1)."""
-    return np.load(digits_folder / "testingset.npy")
-
-
-@pytest.fixture(scope="module")
-def scorer(studies_folder):
-    return ea.load_blend("both", studies_folder, device="cpu")
 
 
 def _rows(text: str) -> list[dict[str, str]]:
@@ -244,3 +232,38 @@ def test_a_closed_pipe_ends_it_quietly(studies, data):
     command = f"{sys.executable} -m ensemble_ad score {data}/testingset.npy --studies {studies} -q | head -n 2"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (done.stdout.count("\n"), done.stderr) == (2, "")
+
+
+def test_what_a_folder_holds_beside_pictures_is_said_before_it_is_scored(run_ensad, studies, images, tmp_path):
+    (tmp_path / "new" / ".ipynb_checkpoints").mkdir(parents=True)
+    for name in ("a.png", "._a.png", ".ipynb_checkpoints/a-checkpoint.png"):
+        Image.fromarray(images[0, ..., 0]).save(tmp_path / "new" / name)
+    Image.fromarray(images[1, ..., 0]).save(tmp_path / "new" / "IMG_0002", "PNG")
+    pages = [Image.fromarray(image[..., 0]) for image in images[2:5]]
+    pages[0].save(tmp_path / "new" / "c.tif", save_all=True, append_images=pages[1:])
+    (tmp_path / "new" / "d.heic").write_bytes(b"no picture that Pillow reads")
+    result = run_ensad("score", "new")
+    assert (result.exit_code, [row["ID"] for row in _rows(result.stdout)]) == (0, ["IMG_0002", "a.png", "c.tif"])
+    before, after = result.stderr.split("warning: 1 pictures have several pages")
+    assert "\n2 hidden files and folders are passed over; the first is '._a.png'\n" in before
+    assert "warning: 1 files are of no format that is read, and are passed over: 1 .heic; convert" in before
+    assert "the first is 'c.tif'\n3 images" in after
+    found = json.loads(run_ensad("score", "new", "--json", "-q").stdout)
+    assert found["result"]["remarks"] == {"hidden": 2, "other": 1, "pages": 1}
+    assert len(found["warnings"]) == 2
+
+
+def test_of_several_sources_each_is_looked_through(run_ensad, studies, images, tmp_path):
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(images[0, ..., 0]).save(tmp_path / folder / "a.png")
+        Image.fromarray(images[0, ..., 0]).convert("RGBA").save(tmp_path / folder / "b.png")
+        (tmp_path / folder / "c.dcm").touch()
+    clear = Image.fromarray(images[0, ..., 0]).convert("LA")
+    clear.putalpha(0)
+    clear.save(tmp_path / "one.png")
+    result = run_ensad("score", "x", "one.png", "y", "-q")
+    assert (result.exit_code, len(_rows(result.stdout))) == (0, 5)
+    assert "2 files are of no format that is read, and are passed over: 2 .dcm" in result.stderr
+    assert "1 pictures have transparent parts" in result.stderr
+    assert "the first is 'one.png'" in result.stderr

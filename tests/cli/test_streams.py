@@ -121,7 +121,7 @@ def test_work_goes_on_where_nobody_can_be_told_of_it(run_with, data, studies, er
     assert [ran.code for ran in failed] == [2, 2, 3]
 
 
-def test_the_first_error_is_told_and_not_that_its_document_cannot_be_written(run_with, studies):
+def test_the_first_error_is_told_and_not_that_of_writing_its_document(run_with, studies):
     (ran,) = run_with("blend --members nothing --json", out="/dev/full")
     assert ran.code == 2
     assert ran.err.startswith("Error: no member or family 'nothing'")

@@ -46,7 +46,7 @@ def test_the_sample_submission_of_the_data_folder_decides_ids_and_order(run_ensa
 
 def test_two_submissions_are_two_files(run_ensad, studies, tmp_path):
     paths = {run_ensad("submit", "-q").stdout for _ in range(3)}
-    assert len(paths) == len(list((tmp_path / "submissions").iterdir())) == 3
+    assert len(paths) == len(list((tmp_path / "submissions").glob("*.csv"))) == 3
 
 
 def test_the_samples_header_and_its_other_columns_are_kept(run_ensad, data, studies):

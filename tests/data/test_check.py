@@ -1,7 +1,10 @@
 """`data check`: what is found, and what of it counts as an error."""
 
+import json
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from ensemble_ad.data.check import check
 from ensemble_ad.data.dataset import load_dataset
@@ -99,3 +102,50 @@ def test_without_sample_and_labels_nothing_is_wrong(findings, data):
     found = findings()
     assert found["no sample_submission.csv: a submission gets the ids of the test images"] == "ok"
     assert not any(text.startswith("labels.csv") for text in found)
+
+
+@pytest.fixture
+def folders(data, digits_folder):
+    """`data/` with the digits as pictures, and beside those what is no picture; gives the folder of training images."""
+    for name, folder in (("trainingset.npy", "train"), ("testingset.npy", "test")):
+        (data / folder).mkdir()
+        for row, image in enumerate(np.load(data / name)[..., 0]):
+            Image.fromarray(image).save(data / folder / f"{row:03}.png")
+        (data / name).unlink()
+    for name in ("labels.csv", "sample_submission.csv"):
+        (data / name).unlink()
+    (data / "train" / "._000.png").write_bytes(b"")
+    (data / "train" / "a.HEIC").write_bytes(b"")
+    (data / "train" / "gone.png").symlink_to("nowhere.png")
+    return data / "train"
+
+
+SAID = {
+    "train: 1 hidden files and folders are passed over; the first is '._000.png'": "ok",
+    "train: 1 files are of no format that is read, and are passed over: 1 .heic; convert pictures among them to PNG": (
+        "warning"
+    ),
+    "train: 1 links lead nowhere, and are passed over; the first is 'gone.png'": "warning",
+}
+
+
+def test_the_check_says_what_was_passed_over(folders, run_ensad):
+    found = json.loads(run_ensad("data", "check", "--json").stdout)["result"]
+    assert found["remarks"] == {"train": {"hidden": 1, "other": 1, "dangling": 1}, "test": {}}
+    assert {f["text"]: f["level"] for f in found["findings"]}.items() >= SAID.items()
+    assert found["training_images"] == 200
+
+
+@pytest.mark.parametrize("command", ["tune --family pca --trials 1", "train --preset pca-10"])
+def test_a_study_says_before_it_begins_what_was_passed_over(folders, run_ensad, command):
+    result = run_ensad(*command.split(), "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    lines = [f"warning: {text}" if level == "warning" else text for text, level in SAID.items()]
+    assert result.stderr.splitlines()[:3] == lines
+
+
+def test_pictures_beside_an_array_are_said_to_be_passed_over(data, run_ensad):
+    (data / "train").mkdir()
+    found = json.loads(run_ensad("data", "check", "--json").stdout)["result"]
+    assert found["remarks"] == {"train": {"shadowed": 1}, "test": {}}
+    assert "the first is 'train'" in found["findings"][1]["text"]

@@ -72,7 +72,7 @@ def test_pixels_that_were_written_over_are_noticed(opened, data, name):
         opened.check_unchanged()
 
 
-def test_a_file_that_was_cut_off_replaced_or_removed_is_noticed_without_a_look_at_it(opened, data):
+def test_a_file_that_was_cut_off_replaced_or_removed_is_noticed(opened, data):
     assert opened.fingerprint
     path = data / "testingset.npy"
     content = path.read_bytes()

@@ -32,7 +32,7 @@ def test_bundled_digits_are_real_in_kaggles_layout_and_split_by_class(tmp_path):
 FILES = ("labels.csv", "sample_submission.csv", "testingset.npy", "trainingset.npy")
 
 
-def test_written_again_the_digits_stay_as_they_are_and_what_is_missing_is_added(tmp_path):
+def test_written_again_the_digits_stay_and_what_is_missing_is_added(tmp_path):
     write_digits(tmp_path)
     assert read_digits().fingerprint == load_dataset(tmp_path, image_cache=tmp_path / "cache").fingerprint
     before = {name: (tmp_path / name).read_bytes() for name in FILES}

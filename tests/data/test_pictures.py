@@ -28,7 +28,7 @@ def pictures(tmp_path, photos):
 def count_decodes(monkeypatch):
     """The paths that were decoded, in a list that grows."""
     opened, real = [], module.read_picture
-    monkeypatch.setattr(module, "read_picture", lambda path: opened.append(path) or real(path))
+    monkeypatch.setattr(module, "read_picture", lambda path, *more: opened.append(path) or real(path, *more))
     return opened
 
 
@@ -76,7 +76,7 @@ def test_pictures_are_decoded_once(pictures, tmp_path, count_decodes):
 
 
 @pytest.mark.parametrize("coloured", [0, 5])
-def test_a_folder_is_written_in_runs_whichever_of_its_pictures_has_colour(tmp_path, photos, monkeypatch, coloured):
+def test_a_folder_is_written_in_runs_whichever_picture_has_colour(tmp_path, photos, monkeypatch, coloured):
     monkeypatch.setattr(module, "_DECODED", 2)
     folder, pixels = tmp_path / "mixed", photos(6, 24, 3)
     folder.mkdir()

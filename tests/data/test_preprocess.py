@@ -65,7 +65,7 @@ CHAINS = [(64, 256, 196, 64), (64, 256, 128, 64), (33, 128, 101, 48), (96, 64, 4
 
 @pytest.mark.parametrize(("side", "via", "kept", "size"), CHAINS)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_chain_is_one_matrix_and_gives_the_pixels_of_the_published_chain(photos, side, via, kept, size, channels):
+def test_a_chain_is_one_matrix_with_the_published_chains_pixels(photos, side, via, kept, size, channels):
     pixels = photos(8, side, channels)
     settings = Preprocess(crop=(kept / via, kept / via), size=(size, size), channels=channels, via=via)
     result = apply(pixels, settings).astype(int)
@@ -108,7 +108,7 @@ def test_the_result_does_not_depend_on_the_size_of_a_block(monkeypatch, photos):
     np.testing.assert_array_equal(apply(pixels, settings), whole)
 
 
-def test_one_of_three_equal_channels_is_kept_and_one_is_repeated_to_three(photos):
+def test_of_three_equal_channels_one_is_kept_and_one_becomes_three(photos):
     grey = photos(2, 16, 1)
     three = apply(grey, Preprocess(crop=(1.0, 1.0), size=(16, 16), channels=3))
     np.testing.assert_array_equal(three, grey.repeat(3, axis=3))

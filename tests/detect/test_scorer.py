@@ -23,17 +23,6 @@ SHAPE = (32, 32, 1)
 
 
 @pytest.fixture(scope="module")
-def images(digits_folder):
-    """The digits' test images, uint8 (120, 32, 32, 1)."""
-    return np.load(digits_folder / "testingset.npy")
-
-
-@pytest.fixture(scope="module")
-def scorer(studies_folder):
-    return ea.load_blend("both", studies_folder, device="cpu")
-
-
-@pytest.fixture(scope="module")
 def steady(studies_folder, tmp_path_factory):
     """A blend of every error kind of fcn.
 

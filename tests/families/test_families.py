@@ -18,6 +18,7 @@ from ensemble_ad.families.architecture import architecture_from_json, architectu
 from ensemble_ad.families.catalogue import architecture_space, training_space
 from ensemble_ad.families.fcn import FcnArchitecture, FcnAutoencoder
 from ensemble_ad.families.model import ClosedFormModel, CrossFittedModel, GradientModel
+from ensemble_ad.families.ranges import USUAL_RANGES
 from ensemble_ad.families.reconstruction import ERROR_KINDS
 from ensemble_ad.training import cross_fitted
 from ensemble_ad.training.cross_fitted import deal
@@ -119,13 +120,14 @@ def families_of(kind):
 def trained(architecture, images, n, settings, after_epoch=None):
     """A model trained on the first `n` images, and on the others as unlabelled test images where it wants them."""
     rows = torch.arange(n)
+    shape = (images.shape[3], *images.shape[1:3])
     with torch.device("meta"):
-        has_folds = isinstance(architecture.build(SHAPE), CrossFittedModel)
+        has_folds = isinstance(architecture.build(shape), CrossFittedModel)
     if not has_folds:
-        return train(lambda: architecture.build(SHAPE), images, rows, settings, after_epoch=after_epoch).eval()
+        return train(lambda: architecture.build(shape), images, rows, settings, after_epoch=after_epoch).eval()
     test = images[n:]
     folds = deal(0, len(test), architecture.folds, settings.seed, images.device)
-    model = cross_fitted.train(lambda: architecture.build(SHAPE), images, rows, test, folds, settings, after_epoch)
+    model = cross_fitted.train(lambda: architecture.build(shape), images, rows, test, folds, settings, after_epoch)
     return model.eval()
 
 
@@ -221,7 +223,7 @@ def test_every_network_gets_a_gradient_from_its_own_loss_alone(family, digits):
 def test_the_loss_is_finite_at_the_ends_of_the_search_space(family, digits, last):
     trial = Corner(last=last)
     architecture = family.suggest(trial, family.widths[:3])
-    _, training = family.ranges_of(architecture).suggest(trial, 2)
+    training = family.ranges_of(architecture).suggest(trial, 2).training
     losses = []
     model = trained(
         architecture, digits, 120, TrainSettings(**training), lambda epoch, model: losses.append(epoch.loss) is None
@@ -236,7 +238,7 @@ def searched(family):
     """What a study asks for in the deep corner of the search space, where the conditional parameters are asked too."""
     recorder = Recorder(last=True)
     architecture = family.suggest(recorder, family.widths[:2])
-    family.ranges_of(architecture).suggest(recorder, 4)
+    family.ranges_of(architecture).suggest(recorder, 4, sizes=family.sizes_up_to(64))
     return recorder.asked
 
 
@@ -261,8 +263,9 @@ def _scores(family, values, digits):
     """Error vectors after a short training with these hyperparameters."""
     trial = FixedTrial({"taper": 1, **values})
     architecture = family.suggest(trial, family.widths[:2])
-    crop, training = family.ranges_of(architecture).suggest(trial, 4)
-    images = torch.from_numpy(apply(digits.numpy(), Preprocess(crop=(crop, crop), size=SHAPE[1:], channels=SHAPE[0])))
+    crop, size, training = family.ranges_of(architecture).suggest(trial, 4, sizes=family.sizes_up_to(64))
+    preprocess = Preprocess(crop=(crop, crop), size=(size, size), channels=SHAPE[0])
+    images = torch.from_numpy(apply(digits.numpy(), preprocess))
     n = 64 if family.transductive else 128  # the others are test images, which it takes as many of as of normal ones
     return error_vectors(trained(architecture, images, n, TrainSettings(**training)), images[n:])
 
@@ -358,7 +361,7 @@ def test_presets_are_valid_training_settings(family):
 def test_the_start_of_a_study_lies_in_its_search_space(family):
     recorder = Recorder(last=True)
     family.suggest(recorder, family.widths)
-    family.ranges.suggest(recorder, 20)
+    family.ranges.suggest(recorder, 20, sizes=family.sizes_up_to(64))
     for start in family.start:
         assert start.keys() <= recorder.asked.keys()
         for name, value in start.items():
@@ -387,6 +390,41 @@ def test_a_side_that_a_family_cannot_take_is_refused_with_those_it_can(family):
         advised = int(str(refused.value).rpartition("--size ")[2])
         assert 16 <= advised <= 256
         family.check_shape((1, advised, advised))
+
+
+@EVERY_FAMILY
+def test_a_study_tries_only_sizes_that_a_family_takes(family):
+    for side in (16, 40, 64, 100, 256):
+        if side < family.least_side:
+            with pytest.raises(UsageError, match=f"not {side}x{side}; resize with --size"):
+                family.sizes_up_to(side)
+            continue
+        sizes = family.sizes_up_to(side)
+        assert list(sizes) == sorted(set(sizes))
+        assert sizes[0] == family.least_side
+        assert sizes[-1] == side or side % family.side_multiple
+        for size in sizes:
+            family.check_shape((1, size, size))
+
+
+@pytest.mark.parametrize(
+    ("device", "images", "sizes"),
+    [
+        ("cpu", 100_000, (64, 128, 256, 512)),
+        ("cuda", 100_000, (128, 256, 512, 1024)),
+        ("cpu", 7_621, (64, 128)),
+        ("cuda", 7_621, (64, 128)),
+        ("cpu", 550, (8, 16)),
+        ("cuda", 550, (8, 16)),
+        ("cpu", 40, (8,)),
+    ],
+)
+def test_few_images_are_trained_on_in_small_batches(device, images, sizes):
+    assert USUAL_RANGES.batch_sizes(device, images) == sizes
+
+
+def test_what_has_one_batch_size_keeps_it():
+    assert FAMILIES["pca"].ranges.batch_sizes("cpu", 40) == (256,)
 
 
 def test_training_tells_the_model_how_far_it_is(digits):

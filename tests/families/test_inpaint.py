@@ -39,7 +39,7 @@ def test_every_block_is_hidden_once_and_every_pixel_is_hidden(kind, block, strid
         assert mask.mean() <= 0.57  # enough is left to predict from
 
 
-def test_several_blocks_of_a_mask_are_apart_and_a_checkerboards_touch_at_corners():
+def test_blocks_of_a_mask_are_apart_but_a_checkerboards_corners_touch():
     one, board, several = (HiddenBlocks.of(32, 32, 0.25, 1.0, kind) for kind in MASKS)
     assert (len(one.masks), len(board.masks), len(several.masks)) == (16, 2, 4)
     assert several.masks[0] == (0, 2, 8, 10)
@@ -59,7 +59,7 @@ def test_a_prediction_does_not_see_what_is_hidden(digits, predictor, masks):
 
 
 @torch.inference_mode()
-def test_the_closed_form_is_the_regression_of_the_hidden_pixels_on_the_others(digits):
+def test_the_closed_form_is_a_regression_of_the_hidden_pixels(digits):
     small = digits[:, ::2, ::2]
     model = made("gauss", small, block=0.25, stride=1.0)
     flat = to_input(small).flatten(1).double()

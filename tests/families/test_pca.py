@@ -119,7 +119,7 @@ def test_a_components_sign_does_not_depend_on_the_order_of_the_images(digits, ph
         assert (one.components.gather(1, one.components.abs().argmax(1, keepdim=True)) > 0).all()
 
 
-def test_of_more_images_than_fit_every_mth_is_kept_and_the_mean_is_of_all():
+def test_of_too_many_images_every_mth_is_kept_and_the_mean_is_of_all():
     images = torch.arange(103.0)[:, None, None, None].expand(-1, 1, 2, 3)
     for sizes in ([103], [50, 53], [7] * 14 + [5], [1] * 103):
         mean, kept = _gather(images.split(sizes), 30)

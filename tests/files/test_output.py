@@ -147,7 +147,7 @@ def test_an_input_is_no_output_under_any_name(tmp_path, monkeypatch):
     check_output(tmp_path / "other", [source])
 
 
-def test_a_picture_in_an_input_folder_is_no_output_but_a_table_beside_it_is(tmp_path):
+def test_a_picture_among_inputs_is_no_output_but_a_table_beside_it_is(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     for name in ("a.png", "b/c.PNG", "b/noname", "scores.csv"):
         (tmp_path / "a" / name).write_text("")

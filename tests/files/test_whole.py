@@ -141,9 +141,7 @@ FAULTS = pytest.mark.parametrize(
 
 @FAULTS
 @pytest.mark.parametrize("call", ["os.fsync", "os.open", "pathlib.Path.replace"])
-def test_a_fault_while_writing_a_file_keeps_the_old_one_and_says_what_to_do(
-    tmp_path, monkeypatch, call, number, message
-):
+def test_a_fault_while_writing_keeps_the_old_file_and_says_what_to_do(tmp_path, monkeypatch, call, number, message):
     write_json(tmp_path / "a.json", 1)
     monkeypatch.setattr(call, _failing(number))
     with pytest.raises(StorageError, match=f"^cannot write .*a.json: {message}"):

@@ -39,7 +39,7 @@ def test_auto_begins_with_separation_where_nothing_speaks_against_it():
     ],
     ids=str,
 )
-def test_what_is_known_before_the_first_trial_can_speak_against_separation(change, name, reason):
+def test_what_is_known_before_a_trial_can_speak_against_separation(change, name, reason):
     import re
 
     found, why = first_objective(replace(PLENTY, **change))

@@ -55,7 +55,7 @@ def test_terms_keep_their_text():
     assert [term.text for term in select(MEMBERS, "fcn:2, fcn-000000000006")] == ["fcn:2", "fcn-000000000006"]
 
 
-def test_members_judged_otherwise_than_the_newest_are_left_out_and_counted():
+def test_members_judged_unlike_the_newest_are_left_out_and_counted():
     by_labels = [_member("fcn", 10 + i, 0.99, labels="labels.csv:1") for i in range(2)]
     (term,) = select([*by_labels, *MEMBERS], "fcn:all")
     assert (len(term.members), term.left_out) == (7, 2)

@@ -38,7 +38,7 @@ def detectors():
     )
 
 
-def test_separation_takes_the_column_that_separates_and_obeys_its_formula(detectors):
+def test_separation_takes_the_best_column_and_obeys_its_formula(detectors):
     reference, test, label = detectors
     judged = objective.separation(Evidence(reference=reference, test=test, pixels=64))
     assert judged.column == "good"
@@ -48,7 +48,7 @@ def test_separation_takes_the_column_that_separates_and_obeys_its_formula(detect
     assert 0.005 < judged.standard_error < 0.05
 
 
-def test_separation_passes_over_a_kind_of_error_that_sees_every_test_image(detectors):
+def test_separation_passes_over_an_error_that_sees_every_test_image(detectors):
     reference, test, _ = detectors
     shifted = {**test, "bad": reference["good"].max() + 1 + test["good"]}
     evidence = Evidence(reference={**reference, "bad": reference["good"]}, test=shifted, pixels=64)
@@ -70,7 +70,7 @@ def test_labels_without_labels_are_an_error(detectors):
         objective.labels(Evidence(reference=reference, test=test, pixels=64))
 
 
-def test_loss_is_the_mean_squared_error_a_pixel_and_ignores_the_test_images(detectors):
+def test_loss_is_the_mean_squared_error_a_pixel_without_test_images(detectors):
     reference, test, label = detectors
     judged = objective.loss(Evidence(reference=reference, test=test, pixels=64))
     assert judged.value == pytest.approx(float(np.mean(reference["rss"] ** 2)) / 64, rel=1e-5)

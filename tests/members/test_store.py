@@ -214,7 +214,7 @@ def test_vectors_that_are_none_are_refused_even_if_the_checksum_fits(member, tmp
         "no objective", "value is text", "columns a number", "no main column", "checksums a list", "created a number",
     ],
 )  # fmt: skip
-def test_a_foreign_or_newer_member_is_refused_and_does_not_hide_the_others(member, tmp_path, vectors, change, message):
+def test_a_foreign_or_newer_member_is_refused_and_hides_no_other(member, tmp_path, vectors, change, message):
     info = replace(INFO, key="fcn-ffffffffffff")
     other = save_member(tmp_path, info, reference=vectors[0], test=vectors[1], weights={"w": np.ones(1)})
     path = member.folder / "member.json"

@@ -298,7 +298,7 @@ def test_the_text_fits_80_columns_and_shows_more_where_there_is_room(run_ensad, 
     assert run_ensad("compare", COLUMNS="200").stdout.splitlines() == by_width[80]
 
 
-def test_before_an_evaluation_the_estimate_stands_in_the_place_of_the_auc(run_ensad, data, studies):
+def test_before_an_evaluation_the_estimate_takes_the_place_of_the_auc(run_ensad, data, studies):
     header, *_, note = run_ensad("compare", "--anomaly-share", 0.9).stdout.splitlines()
     assert "est. AUC" in header
     assert "95% interval" not in header

@@ -120,7 +120,7 @@ def test_the_list_comes_in_every_format(run, run_ensad, tmp_path, kind):
     assert pd.to_datetime(table["ended"])[0].year > 2020
 
 
-def test_a_trial_that_a_full_disk_stopped_is_listed_until_it_is_done_again(run, run_ensad):
+def test_a_trial_that_a_full_disk_stopped_is_listed_until_done_again(run, run_ensad):
     for error in (StorageError("cannot write x: no space is left"), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))):
         with pytest.raises((StorageError, OSError)):
             run(error)

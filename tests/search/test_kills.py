@@ -98,7 +98,7 @@ def run(processes, task):
 
 
 @pytest.mark.slow
-def test_a_study_that_is_killed_at_random_moments_ends_as_one_that_is_not(processes, task_in, tmp_path):
+def test_a_study_killed_at_random_moments_ends_as_one_that_is_not(processes, task_in, tmp_path):
     wanted, moments, kills, in_vain, done = 24, random.Random(7), 0, 0, 0
     run(processes, task_in(tmp_path / "whole", trials=wanted, epochs=6))
     killed = task_in(tmp_path / "killed", trials=wanted, epochs=6)

@@ -116,6 +116,34 @@ def test_workers_end_when_the_process_that_started_them_is_killed(start, tmp_pat
     assert "RUNNING" not in states_in(tmp_path)
 
 
+_DEAF = """
+import hashlib, os, time
+from pathlib import Path
+from ensemble_ad.search.orphan import Parent, ended_with
+with ended_with(Parent(name="here.0123456789ab", pid=os.getppid(), studies=Path())):
+    print("at work", flush=True)
+    try:
+        {work}
+    except KeyboardInterrupt:
+        pass  # as where it is raised in a destructor
+time.sleep(60)  # as joblib waits for another task
+"""
+
+
+@pytest.mark.parametrize(
+    "work", ["time.sleep(60)", "hashlib.pbkdf2_hmac('sha256', b'', b'', 200_000_000)"], ids=["dropped", "computing"]
+)
+def test_a_worker_that_misses_its_interrupt_ends_all_the_same(tmp_path, work):
+    command = [sys.executable, "-c", _DEAF.format(work=work)]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as worker:
+        try:
+            assert worker.stdout.readline() == b"at work\n"
+            worker.terminate()
+            assert worker.wait(30) == 130
+        finally:
+            worker.kill()
+
+
 @pytest.mark.slow
 def test_a_signal_that_is_ignored_stays_ignored(start, tmp_path):
     command = start("--trials", 2, before=("nohup",))

@@ -189,7 +189,7 @@ def test_pull_from_a_store_that_is_not_there_is_an_error(run_ensad, sent, s3, tm
         assert not (tmp_path / "away").exists()
 
 
-def test_pull_from_a_storage_that_is_not_there_is_an_error_and_makes_none(run_ensad, sent, postgres, tmp_path):
+def test_pull_from_a_missing_storage_is_an_error_and_makes_none(run_ensad, sent, postgres, tmp_path):
     options, _ = sent
     for storage in (f"sqlite:///{tmp_path / 'nowhere.db'}", postgres()):
         result = run_ensad("pull", "--storage", storage, *options[2:])

@@ -5,9 +5,11 @@ import sqlite3
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.errors import DivergedError, EnsadError, Interrupted, StorageError, UsageError
 from ensemble_ad.members.auto_objective import Circumstances
 from ensemble_ad.members.store import list_members, load_member
@@ -96,6 +98,35 @@ def test_settings_whose_values_do_not_compare_are_another_study(dataset, tmp_pat
     _, other = run(dataset, tmp_path, trials=1, **change)
     assert other.name != log.name
     assert other.finished_before == 0
+
+
+def sizes_of(studies):
+    members = sorted(list_members(studies)[0], key=lambda member: member.info.trial.number)
+    return [member.info.recipe.json["preprocess"]["size"] for member in members]
+
+
+def test_a_study_begins_with_small_sizes_and_tries_larger_ones_after(digits_folder, tmp_path):
+    images = np.load(digits_folder / "trainingset.npy")[..., :1]
+    (tmp_path / "data").mkdir()
+    for name, some in (("trainingset.npy", images), ("testingset.npy", images[:60])):
+        np.save(tmp_path / "data" / name, some.repeat(2, axis=1).repeat(2, axis=2))
+    large = load_dataset(tmp_path / "data", image_cache=tmp_path)
+    run(large, tmp_path / "searched", trials=7, epochs=1, prune=False)
+    assert sizes_of(tmp_path / "searched")[:2] == [[32, 32]] * 2
+    assert sorted(sizes_of(tmp_path / "searched")[2:5]) == [[16, 16], [24, 24], [32, 32]]
+    assert sizes_of(tmp_path / "searched")[5:] == [[48, 48], [64, 64]]
+    run(large, tmp_path / "pinned", trials=1, epochs=1, size=48)
+    assert sizes_of(tmp_path / "pinned") == [[48, 48]]
+    # Pixels of a smaller image are easier to rebuild, so that losses do not compare.
+    run(large, tmp_path / "loss", trials=1, epochs=1, objective="loss")
+    assert sizes_of(tmp_path / "loss") == [[large.side, large.side]]
+
+
+def test_few_images_are_shown_several_times_an_epoch(dataset, tmp_path):
+    run(dataset, tmp_path, trials=1)
+    (member,) = list_members(tmp_path)[0]
+    assert member.info.recipe.json["training"]["passes"] == 4
+    assert member.info.recipe.json["training"]["batch_size"] == 8
 
 
 def test_ctrl_c_keeps_what_is_finished_and_queues_the_running_trial(dataset, tmp_path):

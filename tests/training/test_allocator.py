@@ -35,7 +35,7 @@ _BLOCK = 100_000_000
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that is told")
-def test_freed_memory_is_kept_while_a_model_is_trained_and_given_back_after():
+def test_freed_memory_is_kept_during_training_and_given_back_after():
     done = subprocess.run([sys.executable, "-c", _SCRIPT], capture_output=True, text=True, check=True)
     usually, kept, kept_after_a_hundred, after = map(int, done.stdout.split())
     assert usually < _BLOCK / 2

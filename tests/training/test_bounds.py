@@ -4,6 +4,7 @@ import pytest
 
 from ensemble_ad.errors import StorageError
 from ensemble_ad.families.cnn import CnnArchitecture
+from ensemble_ad.families.encoders import ENCODERS
 from ensemble_ad.families.fcn import FcnArchitecture
 from ensemble_ad.families.resnet import ResnetArchitecture
 from ensemble_ad.training.bounds import check_bounds
@@ -25,8 +26,9 @@ def test_what_the_weights_do_not_account_for_is_refused(architecture, there, sai
         check_bounds(lambda: architecture.build(SHAPE), SHAPE, there)
 
 
-def test_a_network_of_its_weights_passes():
-    architecture = ResnetArchitecture(blocks=(1, 1, 1, 1), width=8, bottleneck=16)
+@pytest.mark.parametrize("encoder", ["blocks", *ENCODERS])
+def test_a_network_of_its_weights_passes(encoder):
+    architecture = ResnetArchitecture(blocks=(1, 1, 1, 1), width=8, bottleneck=16, encoder=encoder)
     size = sum(value.nbytes for value in architecture.build(SHAPE).state_dict().values())
     check_bounds(lambda: architecture.build(SHAPE), SHAPE, size)
     with pytest.raises(StorageError):

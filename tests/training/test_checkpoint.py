@@ -7,21 +7,9 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.errors import DivergedError, StorageError
 from ensemble_ad.families import FAMILIES
-from ensemble_ad.families.cnn import CnnArchitecture
-from ensemble_ad.families.contrast import ContrastArchitecture
-from ensemble_ad.families.cutpaste import CutpasteArchitecture
-from ensemble_ad.families.fcn import FcnArchitecture
-from ensemble_ad.families.inpaint import InpaintArchitecture
-from ensemble_ad.families.memory import MemoryArchitecture
-from ensemble_ad.families.mesdnet import MesdnetArchitecture
-from ensemble_ad.families.multi_encoder import MultiEncoderArchitecture
-from ensemble_ad.families.resnet import ResnetArchitecture
-from ensemble_ad.families.resnet_aux import ResnetAuxArchitecture
-from ensemble_ad.families.vae import VaeArchitecture
 from ensemble_ad.layout import checkpoint_file
 from ensemble_ad.members.objectives import Judgement
 from ensemble_ad.members.store import has_member
@@ -34,27 +22,8 @@ from ensemble_ad.training.recipe import Recipe
 from ensemble_ad.training.settings import TrainSettings
 
 CPU = torch.device("cpu")
-SMALL = {
-    "fcn": FcnArchitecture(widths=(64, 8)),
-    "cnn": CnnArchitecture(channels=(8, 16, 32), batch_norm=True, bottleneck=16),
-    "vae": VaeArchitecture(channels=(8, 16, 4), batch_norm=True, kl_weight=0.01, kl_warmup=0.25),
-    "resnet": ResnetArchitecture(blocks=(1, 1, 1, 1), width=8, bottleneck=16),
-    "resnet_aux": ResnetAuxArchitecture(blocks=(1, 1, 1, 1), width=4, bottleneck=16),
-    "multi_encoder": MultiEncoderArchitecture(
-        encoders=("fcn", "fcn", "cnn"), widths=(64, 8), channels=(4, 8), decoder_width=64
-    ),
-    "mesdnet": MesdnetArchitecture(fcn_widths=(64, 8), map_widths=(16,), width=4, decoder_channels=(16, 8, 8)),
-    "memory": MemoryArchitecture(encoder="fcn", width=64, bottleneck=16, slots=64, temperature=0.1),
-    "cutpaste": CutpasteArchitecture(width=8, stages=3),
-    "contrast": ContrastArchitecture(width=16, stages=3),
-    "inpaint": InpaintArchitecture(width=64),
-}
+BY_STEPS = [name for name in FAMILIES if name != "pca"]
 KEY = "fcn-0123456789ab"
-
-
-@pytest.fixture(scope="module")
-def dataset(digits_folder, tmp_path_factory):
-    return load_dataset(digits_folder, image_cache=tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture
@@ -63,21 +32,34 @@ def after_every_epoch(monkeypatch):
     monkeypatch.setattr(checkpoint, "_SHARE", 1e9)
 
 
-def recipe_of(dataset, family, **changes):
-    recipe = Recipe(
-        data=dataset.fingerprint,
-        family=family,
-        architecture=SMALL[family],
-        preprocess=Preprocess(crop=(0.75, 0.75), size=(32, 32), channels=1),
-        training=TrainSettings(
-            epochs=4, batch_size=32, noise_scale=0.1, latent_noise_scale=0.1, weight_decay=0.01, learning_rate=3e-3
-        ),
-        objective="separation",
-        labels=None,
-        subset=100,
-        patience=None,
-    )
-    return replace(recipe, **changes)
+@pytest.fixture
+def recipe_of(dataset, small):
+    """Makes the recipe of a small member of a family."""
+
+    def recipe(family, **changes):
+        made = Recipe(
+            data=dataset.fingerprint,
+            family=family,
+            architecture=small[family],
+            preprocess=Preprocess(crop=(0.75, 0.75), size=(32, 32), channels=1),
+            training=TrainSettings(
+                epochs=4,
+                passes=2,
+                batch_size=64,
+                noise_scale=0.1,
+                latent_noise_scale=0.1,
+                mirror=True,
+                weight_decay=0.01,
+                learning_rate=3e-3,
+            ),
+            objective="separation",
+            labels=None,
+            subset=100,
+            patience=None,
+        )
+        return replace(made, **changes)
+
+    return recipe
 
 
 def stop_in(epoch_to_stop_in):
@@ -88,13 +70,11 @@ def stop_in(epoch_to_stop_in):
     return after_epoch
 
 
-def test_the_small_models_cover_every_family_that_is_trained_by_steps():
-    assert FAMILIES.keys() - SMALL.keys() == {"pca"}
-
-
-@pytest.mark.parametrize("family", SMALL)
-def test_an_interrupted_training_ends_bit_for_bit_as_one_that_was_not(dataset, tmp_path, family, after_every_epoch):
-    recipe = recipe_of(dataset, family)
+@pytest.mark.parametrize("family", BY_STEPS)
+def test_an_interrupted_training_ends_bit_for_bit_as_one_that_was_not(
+    dataset, recipe_of, tmp_path, family, after_every_epoch
+):
+    recipe = recipe_of(family)
     whole = fit_member(dataset, recipe, studies=tmp_path / "whole", device=CPU)
     for epoch in (2, 4):
         with pytest.raises(KeyboardInterrupt):
@@ -123,10 +103,10 @@ def test_an_interrupted_training_ends_bit_for_bit_as_one_that_was_not(dataset, t
     assert list((tmp_path / "parts" / "checkpoints").iterdir()) == []
 
 
-def test_the_best_epoch_and_the_patience_outlive_an_interruption(dataset, tmp_path, after_every_epoch):
+def test_the_best_epoch_and_the_patience_outlive_an_interruption(dataset, recipe_of, tmp_path, after_every_epoch):
     pseudo = PseudoImages.of(dataset)
     training = TrainSettings(epochs=40, batch_size=16, learning_rate=0.03)
-    recipe = recipe_of(dataset, "fcn", training=training, patience=3, objective="both")
+    recipe = recipe_of("fcn", training=training, patience=3, objective="both")
     whole = fit_member(dataset, recipe, studies=tmp_path / "whole", device=CPU, judged_by=JudgedBy(pseudo=pseudo))
     n = len(whole.info.history)
     assert whole.info.best_epoch == n - 3 < 37
@@ -142,18 +122,20 @@ def test_the_best_epoch_and_the_patience_outlive_an_interruption(dataset, tmp_pa
 @pytest.mark.parametrize(
     ("error", "kept"), [(KeyboardInterrupt(), True), (StorageError("no space"), True), (DivergedError("nan"), False)]
 )
-def test_a_checkpoint_stays_only_where_the_training_shall_go_on(dataset, tmp_path, after_every_epoch, error, kept):
+def test_a_checkpoint_stays_only_where_the_training_shall_go_on(
+    dataset, recipe_of, tmp_path, after_every_epoch, error, kept
+):
     def fail(epoch, judgement):
         if epoch.number == 3:
             raise error
 
     with pytest.raises(type(error)):
-        fit_member(dataset, recipe_of(dataset, "fcn"), studies=tmp_path, device=CPU, after_epoch=fail)
+        fit_member(dataset, recipe_of("fcn"), studies=tmp_path, device=CPU, after_epoch=fail)
     assert len(list((tmp_path / "checkpoints").iterdir())) == kept
 
 
-def test_a_quick_training_writes_no_checkpoint(dataset, tmp_path):
-    fit_member(dataset, recipe_of(dataset, "fcn"), studies=tmp_path, device=CPU)
+def test_a_quick_training_writes_no_checkpoint(dataset, recipe_of, tmp_path):
+    fit_member(dataset, recipe_of("fcn"), studies=tmp_path, device=CPU)
     assert not (tmp_path / "checkpoints").exists()
 
 
@@ -186,8 +168,8 @@ def test_a_checkpoint_that_cannot_be_read_is_none(tmp_path, spoil):
     assert kept.read() is None
 
 
-def test_a_checkpoint_of_another_model_is_trained_anew(dataset, tmp_path, after_every_epoch):
-    recipe, other = recipe_of(dataset, "fcn"), recipe_of(dataset, "cnn")
+def test_a_checkpoint_of_another_model_is_trained_anew(dataset, recipe_of, tmp_path, after_every_epoch):
+    recipe, other = recipe_of("fcn"), recipe_of("cnn")
     with pytest.raises(KeyboardInterrupt):
         fit_member(dataset, other, studies=tmp_path, device=CPU, after_epoch=stop_in(3))
     checkpoint_file(tmp_path, other.key).rename(checkpoint_file(tmp_path, recipe.key))
@@ -198,8 +180,8 @@ def test_a_checkpoint_of_another_model_is_trained_anew(dataset, tmp_path, after_
     assert seen == [1, 2, 3, 4]
 
 
-def test_what_a_killed_process_had_half_written_is_removed(dataset, tmp_path):
-    recipe = recipe_of(dataset, "fcn")
+def test_what_a_killed_process_had_half_written_is_removed(dataset, recipe_of, tmp_path):
+    recipe = recipe_of("fcn")
     for folder, name in (("checkpoints", f".{recipe.key}.safetensors.x1.part"), ("members", f".{recipe.key}.x2.part")):
         (tmp_path / folder).mkdir()
         place = tmp_path / folder / name
@@ -214,8 +196,8 @@ def test_a_key_cannot_lead_out_of_the_folder(tmp_path):
         Checkpoint(tmp_path, "../fcn-0123456789ab")
 
 
-def test_members_are_whole_where_the_checkpoint_was_left_by_a_kill(dataset, tmp_path, after_every_epoch):
-    recipe = recipe_of(dataset, "fcn")
+def test_members_are_whole_where_the_checkpoint_was_left_by_a_kill(dataset, recipe_of, tmp_path, after_every_epoch):
+    recipe = recipe_of("fcn")
     fit_member(dataset, recipe, studies=tmp_path, device=CPU)
     Checkpoint(tmp_path, recipe.key).write(State({"a": torch.zeros(1)}, {}))
     fit_member(dataset, recipe, studies=tmp_path, device=CPU)
@@ -223,8 +205,8 @@ def test_members_are_whole_where_the_checkpoint_was_left_by_a_kill(dataset, tmp_
     assert has_member(tmp_path, recipe.key)
 
 
-def test_a_judgement_is_told_of_every_epoch_once(dataset, tmp_path, after_every_epoch):
-    recipe, seen = recipe_of(dataset, "fcn"), []
+def test_a_judgement_is_told_of_every_epoch_once(dataset, recipe_of, tmp_path, after_every_epoch):
+    recipe, seen = recipe_of("fcn"), []
 
     def remember(epoch, judgement):
         assert isinstance(judgement, Judgement)

@@ -13,18 +13,6 @@ from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.data.split import REFERENCE_LEAST, split_rows
 from ensemble_ad.errors import DataError
 from ensemble_ad.families import FAMILIES
-from ensemble_ad.families.cnn import CnnArchitecture
-from ensemble_ad.families.contrast import ContrastArchitecture
-from ensemble_ad.families.cutpaste import CutpasteArchitecture
-from ensemble_ad.families.fcn import FcnArchitecture
-from ensemble_ad.families.inpaint import InpaintArchitecture
-from ensemble_ad.families.memory import MemoryArchitecture
-from ensemble_ad.families.mesdnet import MesdnetArchitecture
-from ensemble_ad.families.multi_encoder import MultiEncoderArchitecture
-from ensemble_ad.families.pca import PcaArchitecture
-from ensemble_ad.families.resnet import ResnetArchitecture
-from ensemble_ad.families.resnet_aux import ResnetAuxArchitecture
-from ensemble_ad.families.vae import VaeArchitecture
 from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import list_members, load_member
@@ -38,26 +26,10 @@ from ensemble_ad.training.recipe import Recipe
 from ensemble_ad.training.settings import TrainSettings
 
 CPU = torch.device("cpu")
-SMALL = {
-    "fcn": FcnArchitecture(widths=(64, 8)),
-    "cnn": CnnArchitecture(channels=(8, 16, 32), batch_norm=True, bottleneck=16),
-    "vae": VaeArchitecture(channels=(8, 16, 4), batch_norm=True, kl_weight=0.01, kl_warmup=0.25),
-    "resnet": ResnetArchitecture(blocks=(1, 1, 1, 1), width=8, bottleneck=16),
-    "resnet_aux": ResnetAuxArchitecture(blocks=(1, 1, 1, 1), width=4, bottleneck=16),
-    "multi_encoder": MultiEncoderArchitecture(
-        encoders=("fcn", "fcn", "cnn"), widths=(64, 8), channels=(4, 8), decoder_width=64
-    ),
-    "mesdnet": MesdnetArchitecture(fcn_widths=(64, 8), map_widths=(16,), width=4, decoder_channels=(16, 8, 8)),
-    "memory": MemoryArchitecture(encoder="fcn", width=64, bottleneck=16, slots=64, temperature=0.1),
-    "pca": PcaArchitecture(components=16),
-    "cutpaste": CutpasteArchitecture(width=8, stages=3),
-    "contrast": ContrastArchitecture(width=16, stages=3),
-    "inpaint": InpaintArchitecture(width=64),
-}
 
 
-def test_the_small_models_cover_every_family():
-    assert SMALL.keys() == FAMILIES.keys()
+def test_the_small_models_cover_every_family(small):
+    assert small.keys() == FAMILIES.keys()
 
 
 def test_a_member_is_cached_and_the_second_time_not_trained(dataset, recipe, tmp_path):
@@ -70,9 +42,9 @@ def test_a_member_is_cached_and_the_second_time_not_trained(dataset, recipe, tmp
     assert again.info == first.info
 
 
-@pytest.mark.parametrize("family", SMALL)
-def test_a_loaded_model_gives_the_cached_scores(dataset, recipe, tmp_path, family):
-    recipe = replace(recipe, family=family, architecture=SMALL[family])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_loaded_model_gives_the_cached_scores(dataset, recipe, small, tmp_path, family):
+    recipe = replace(recipe, family=family, architecture=small[family])
     member = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
     model, latent, _ = load_model(member, CPU)
     images = torch.from_numpy(apply(dataset.test.images, recipe.preprocess))
@@ -85,7 +57,7 @@ def test_a_loaded_model_gives_the_cached_scores(dataset, recipe, tmp_path, famil
         np.testing.assert_allclose(scores[kind], test[:, i], rtol=1e-4, atol=1e-5, err_msg=kind)
 
 
-def test_a_crop_that_is_not_square_is_trained_on_and_loaded_by_the_command_line(data, run_ensad, tmp_path):
+def test_a_crop_that_is_not_square_is_trained_on_and_loaded(data, run_ensad, tmp_path):
     result = run_ensad("train", "--preset", "fcn-crop", "--epochs", 2, "--batch-size", 32, "--device", "cpu")
     assert result.exit_code == 0, result.output
     member = load_member(tmp_path / "studies", result.stdout.strip())
@@ -111,7 +83,7 @@ def test_reference_images_are_held_out_and_come_in_the_splits_order(dataset, rec
 
 
 @pytest.mark.parametrize(("n_images", "subset"), [(40, None), (1000, None), (1000, 30), (100_000, None)])
-def test_a_split_is_disjoint_and_its_reference_does_not_depend_on_the_subset(n_images, subset):
+def test_a_split_is_disjoint_and_a_subset_has_the_same_reference(n_images, subset):
     split = split_rows(n_images, "ab" * 16, subset)
     assert not set(split.train) & set(split.reference)
     np.testing.assert_array_equal(split.reference, split_rows(n_images, "ab" * 16).reference)
@@ -157,8 +129,8 @@ def test_an_exception_of_the_callback_leaves_nothing_in_the_cache(dataset, recip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", SMALL)
-def test_each_family_beats_chance_on_digits(tmp_path, family):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_family_beats_chance_on_digits(small, tmp_path, family):
     from ensemble_ad.data.digits import write_digits
 
     write_digits(tmp_path)
@@ -166,7 +138,7 @@ def test_each_family_beats_chance_on_digits(tmp_path, family):
     recipe = Recipe(
         data=dataset.fingerprint,
         family=family,
-        architecture=SMALL[family],
+        architecture=small[family],
         preprocess=Preprocess(crop=(1.0, 1.0), size=(32, 32), channels=1),
         training=TrainSettings(epochs=15, batch_size=32, latent_noise_scale=0.1),
         objective="separation",
@@ -196,7 +168,7 @@ def test_a_half_member_is_set_aside_and_made_again(dataset, recipe, tmp_path):
     assert [path.name for path in member.folder.parent.glob(".*")] == [f".{member.key}.damaged-1"]
 
 
-def test_a_member_says_what_the_other_objectives_find_by_its_own_kind_of_error(dataset, recipe, tmp_path, pseudo):
+def test_a_member_says_what_other_objectives_find_by_its_column(dataset, recipe, tmp_path, pseudo):
     member = fit_member(dataset, recipe, studies=tmp_path, device=CPU, judged_by=JudgedBy(pseudo=pseudo))
     reference, test = (side[:, member.columns.index(member.main_column)] for side in member.vectors())
     found = member.info.objectives
@@ -252,9 +224,9 @@ def test_flips_give_an_image_and_its_mirror_the_same_score(dataset, recipe, tmp_
         np.testing.assert_allclose(scores[kind], mirrored[kind], rtol=1e-4, atol=1e-5, err_msg=kind)
 
 
-def test_a_transductive_member_is_marked_and_other_members_are_not(dataset, recipe, tmp_path):
+def test_a_transductive_member_is_marked_and_other_members_are_not(dataset, recipe, small, tmp_path):
     plain = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
-    recipe = replace(recipe, family="contrast", architecture=SMALL["contrast"])
+    recipe = replace(recipe, family="contrast", architecture=small["contrast"])
     marked = fit_member(dataset, recipe, studies=tmp_path, device=CPU)
     assert (plain.info.transductive, marked.info.transductive) == (False, True)
 

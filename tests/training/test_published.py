@@ -13,7 +13,7 @@ def dataset(digits_folder, tmp_path):
     return load_dataset(digits_folder, image_cache=tmp_path)
 
 
-def test_a_preset_is_trained_as_published_unless_it_is_asked_for_otherwise(dataset):
+def test_a_preset_is_trained_as_published_unless_asked_otherwise(dataset):
     family, published = preset("fcn-boss")
     recipe = published_recipe("fcn-boss", dataset, seed=3, precision="fp32")
     assert (recipe.family, recipe.architecture) == (family.name, published.architecture)

@@ -8,6 +8,7 @@ from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families import FAMILIES
 from ensemble_ad.families.fcn import FcnArchitecture
+from ensemble_ad.families.resnet import ResnetArchitecture
 from ensemble_ad.training.recipe import Recipe, check_objective
 from ensemble_ad.training.settings import TrainSettings
 
@@ -24,6 +25,8 @@ from ensemble_ad.training.settings import TrainSettings
         {"data": "0" * 32},
         {"labels": "x"},
         {"flips": True},
+        {"training": TrainSettings(epochs=4, batch_size=16, mirror=True)},
+        {"training": TrainSettings(epochs=4, batch_size=16, passes=2)},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -33,6 +36,19 @@ def test_whatever_determines_a_member_changes_its_key(recipe, change):
 
 def test_a_recipe_survives_json(recipe):
     assert Recipe.from_json(recipe.as_json()) == recipe
+    changed = replace(recipe, training=TrainSettings(epochs=4, mirror=True, passes=2))
+    assert Recipe.from_json(changed.as_json()) == changed
+
+
+@pytest.mark.parametrize(
+    ("family", "architecture", "key"),
+    [
+        ("fcn", FcnArchitecture(widths=(64, 8)), "fcn-4c89a330f050"),
+        ("resnet", ResnetArchitecture(), "resnet-5aa88a78b439"),
+    ],
+)
+def test_what_was_added_later_changes_no_older_members_key(recipe, family, architecture, key):
+    assert replace(recipe, data="0" * 32, family=family, architecture=architecture).key == key
 
 
 @pytest.mark.parametrize(

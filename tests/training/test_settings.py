@@ -15,6 +15,7 @@ SETTINGS = TrainSettings(epochs=3, batch_size=32)
     ("setting", "value"),
     [
         ("epochs", 0),
+        ("passes", 0),
         ("batch_size", 0),
         ("learning_rate", 0.0),
         ("learning_rate", math.nan),
@@ -22,6 +23,7 @@ SETTINGS = TrainSettings(epochs=3, batch_size=32)
         ("warmup_ratio", 1.5),
         ("noise_scale", -0.1),
         ("latent_noise_scale", -0.1),
+        ("mirror", 1),
         ("loss", "huber"),
     ],
 )

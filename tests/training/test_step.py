@@ -10,16 +10,28 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ensemble_ad.families import FAMILIES, family, preset
 from ensemble_ad.families.cnn import CnnArchitecture
+from ensemble_ad.families.encoders import ENCODERS
 from ensemble_ad.families.fcn import FcnArchitecture, FcnAutoencoder
 from ensemble_ad.families.memory import MemoryArchitecture
 from ensemble_ad.families.model import GradientModel
+from ensemble_ad.families.resnet import ResnetArchitecture
 from ensemble_ad.families.vae import VaeArchitecture
 from ensemble_ad.training.loop import train
 from ensemble_ad.training.settings import TrainSettings
-from ensemble_ad.training.step import Batches, GradientStep, Schedule, make_optimizer, out_of_memory, schedule, to_input
+from ensemble_ad.training.step import (
+    Batches,
+    GradientStep,
+    Schedule,
+    make_optimizer,
+    mirrored,
+    out_of_memory,
+    schedule,
+    to_input,
+)
 
 SHAPE = (1, 32, 32)
 SETTINGS = TrainSettings(epochs=2, batch_size=32, learning_rate=3e-3)
+EVERYTHING = replace(SETTINGS, noise_scale=0.1, latent_noise_scale=0.1, mirror=True, precision="bf16")
 CPU = torch.device("cpu")
 WIDTHS = {"fcn": 32, "memory": 128, "cutpaste": 8, "resnet": 8, "resnet_aux": 4, "mesdnet": 2, "multi_encoder": 32}
 
@@ -128,12 +140,68 @@ def by_steps():
 
 @pytest.mark.parametrize(("name", "number"), by_steps())
 def test_a_step_of_every_family_waits_for_nothing(images, name, number):
-    settings = replace(SETTINGS, noise_scale=0.1, latent_noise_scale=0.1, precision="bf16")
-    step = step_of(start_of(name, number), images, settings)
+    waits_for_nothing(step_of(start_of(name, number), images, EVERYTHING))
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_step_of_every_encoder_waits_for_nothing(images, name):
+    waits_for_nothing(step_of(ResnetArchitecture(encoder=name, width=8), images, EVERYTHING))
+
+
+def waits_for_nothing(step):
     step.run()
     with Waits() as waits:
         step.run()
     assert waits.seen == set()
+
+
+def test_images_are_mirrored_by_a_coin_toss_each():
+    images = torch.arange(200 * 3 * 4 * 5).reshape(200, 4, 5, 3).permute(0, 3, 1, 2).float()
+    torch.manual_seed(0)
+    some = mirrored(images)
+    assert some.stride() == images.stride()
+    turned = [torch.equal(one, other.flip(2)) for one, other in zip(some, images, strict=True)]
+    kept = [torch.equal(one, other) for one, other in zip(some, images, strict=True)]
+    assert all(a != b for a, b in zip(turned, kept, strict=True))
+    assert 70 < sum(turned) < 130
+
+
+def test_a_mirrored_batch_is_compared_with_what_the_model_sees(images):
+    passes = []
+
+    class Listening(FcnAutoencoder):
+        def training_pass(self, images, latent_noise_scale, progress):
+            reconstruction, more = super().training_pass(images, latent_noise_scale, progress)
+            passes.append((images.clone(), reconstruction.detach()))
+            return reconstruction, more
+
+    class Told:
+        def build(self, shape):
+            return Listening(shape, FcnArchitecture(widths=(4,)))
+
+    step = step_of(Told(), images, replace(SETTINGS, mirror=True))
+    step.run()
+    clean = to_input(images[step._order[: step.batch_size]])
+    ((seen, reconstruction),) = passes
+    assert not torch.equal(seen, clean)
+    assert all(torch.equal(a, b) or torch.equal(a, b.flip(2)) for a, b in zip(seen, clean, strict=True))
+    assert float(step.total) == pytest.approx(float((seen - reconstruction).square().mean()), rel=1e-5)
+
+
+def test_an_epoch_of_several_passes_shows_each_image_so_often(images):
+    settings = replace(SETTINGS, passes=3)
+    torch.manual_seed(0)
+    model = FcnArchitecture(widths=(4,)).build(SHAPE)
+    n, steps = len(images), 3 * len(images) // settings.batch_size
+    plan = Schedule(settings, steps, CPU)
+    step = GradientStep(
+        model, make_optimizer(model, settings, plan), plan, images, settings, steps=steps, batch_size=32
+    )
+    step.begin_epoch(1, torch.arange(n))
+    shown = torch.bincount(step._order, minlength=n)
+    assert shown.sum() == steps * settings.batch_size
+    assert shown.max() == 3
+    assert torch.equal(step._order[:n].sort().values, torch.arange(n))
 
 
 def test_what_waits_is_found(images):
@@ -177,7 +245,7 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts_to_the_same_end(images, 
         torch.testing.assert_close(mine, theirs, rtol=1e-2, atol=2e-4)
 
 
-def test_a_batch_size_that_its_parts_do_not_divide_counts_every_image_once(images, monkeypatch):
+def test_parts_that_do_not_divide_a_batch_count_every_image_once(images, monkeypatch):
     architecture = FcnArchitecture(widths=(32, 8))
     settings = replace(SETTINGS, batch_size=27)
     whole, _ = losses_of(lambda: FcnAutoencoder(SHAPE, architecture), images, settings)
@@ -248,7 +316,7 @@ def test_a_replayed_graph_learns_what_single_kernels_learn(images, monkeypatch, 
 def test_a_step_on_cuda_is_captured_and_waits_for_nothing(images):
     from ensemble_ad.training.step import GraphedStep
 
-    settings = replace(SETTINGS, noise_scale=0.1, precision="bf16")
+    settings = replace(SETTINGS, noise_scale=0.1, mirror=True, precision="bf16")
     on_gpu = images.cuda()
     model = CnnArchitecture().build(SHAPE).cuda().to(memory_format=torch.channels_last).train()
     plan = Schedule(settings, 5, on_gpu.device)

@@ -7,13 +7,12 @@ be collected is None or empty, and `Contents.notes` says why.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from ensemble_ad.results.page.figures import Correlations, Curves, Histogram, Weight
 from ensemble_ad.results.page.shots import Gallery, LatentSheet
 from ensemble_ad.results.page.trials import Search
+from ensemble_ad.statistics.arrays import Labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +76,7 @@ class LabelUse:
     """
 
     said: str
-    label: npt.NDArray[np.int8] | None = None
+    label: Labels | None = None
     evaluated: Mapping[str, tuple[float, float, float]]
 
 

@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ensemble_ad.blend.columns import Columns as ErrorVectors
 from ensemble_ad.blend.columns import stacked
 from ensemble_ad.blend.info import weight_by_member
 from ensemble_ad.blend.saved import SavedBlend
+from ensemble_ad.members.column import column_name, column_parts
 from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.figures import Correlations, Weight
 from ensemble_ad.statistics import auc_many, midranks, separation_many
-from ensemble_ad.statistics.arrays import Floats64
+from ensemble_ad.statistics.arrays import Floats64, Labels
 
 MOST_CORRELATED = 40
 
@@ -44,7 +44,8 @@ def columns(blend: SavedBlend, members: Sequence[Member]) -> Columns:
     """
     names = tuple(blend.weights)
     read = stacked(names, members)
-    main = stacked([f"{member.key}/{member.main_column}" for member in members], members).test.astype(np.float64)
+    mains = [column_name(member.key, member.main_column) for member in members]
+    main = stacked(mains, members).test.astype(np.float64)
     return Columns(
         names=names,
         read=read,
@@ -54,16 +55,14 @@ def columns(blend: SavedBlend, members: Sequence[Member]) -> Columns:
     )
 
 
-def weights(
-    blend: SavedBlend, members: Sequence[Member], found: Columns, label: npt.NDArray[np.int8] | None
-) -> tuple[Weight, ...]:
+def weights(blend: SavedBlend, members: Sequence[Member], found: Columns, label: Labels | None) -> tuple[Weight, ...]:
     """How much each column counts, the heaviest first."""
     families = {member.key: member.family for member in members}
     separation = separation_many(found.reference, found.test).value
     auc = None if label is None else auc_many(label, found.test).value
     rows = []
     for i, name in enumerate(found.names):
-        key, _, kind = name.partition("/")
+        key, kind = column_parts(name)
         rows.append(
             Weight(
                 key=key,

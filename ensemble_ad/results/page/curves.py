@@ -3,21 +3,19 @@
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
 from ensemble_ad.results.page.figures import Curve, Curves, Histogram
 from ensemble_ad.statistics import average_precision, fpr_at_tpr
-from ensemble_ad.statistics.arrays import Floats64
+from ensemble_ad.statistics.arrays import Floats64, Labels
 
 RESAMPLES = 400
 BINS = 40
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _GRID = np.linspace(0.0, 1.0, 101)
 _EDGES = (0.002, 0.998)
-Label = npt.NDArray[np.int8]
 
 
-def curves(label: Label, scores: Mapping[str, Floats64], seed: int) -> Curves:
+def curves(label: Labels, scores: Mapping[str, Floats64], seed: int) -> Curves:
     """ROC and precision-recall curves of several scores; those of the blend with pointwise 95% bands by a stratified
     bootstrap.
 
@@ -53,7 +51,7 @@ _NO_BAND = {"grid": np.empty(0), "low": np.empty(0), "high": np.empty(0)}
 class _Steps:
     """Images sorted by falling score, and where groups of equal scores end."""
 
-    def __init__(self, label: Label, score: Floats64) -> None:
+    def __init__(self, label: Labels, score: Floats64) -> None:
         order = np.argsort(-score, kind="stable")
         self.true = label[order] == 1
         self.ends = np.append(np.diff(score[order]) != 0, True)

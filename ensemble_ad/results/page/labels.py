@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from ensemble_ad.errors import EnsadError
 from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.files.whole import file_hash
 from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.results.evaluation import load_evaluation
 from ensemble_ad.results.page.contents import LabelUse
+from ensemble_ad.statistics.arrays import Labels
 
 
 def find_labels(studies: Path, record: DataRecord, blend: str, given: Path | None, data: Path) -> LabelUse:
@@ -60,5 +58,5 @@ def find_labels(studies: Path, record: DataRecord, blend: str, given: Path | Non
     )
 
 
-def _counts(label: npt.NDArray[np.int8]) -> str:
+def _counts(label: Labels) -> str:
     return f"{int(label.sum()):,} anomalies of {len(label):,} test images"

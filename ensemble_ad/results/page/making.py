@@ -1,6 +1,7 @@
 """How a blend was made: data, versions, commands, seeds, times and labels, as far as what is stored tells."""
 
 import platform
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -10,6 +11,7 @@ import pandas as pd
 
 from ensemble_ad.blend.of_members import columns_of
 from ensemble_ad.blend.saved import SavedBlend
+from ensemble_ad.members.column import column_parts
 from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.contents import LabelUse, Making
@@ -125,12 +127,8 @@ def _commands(
         line += " --weights ..."
     elif asked != "auto":
         line += f" --method {asked}"
-    used = {name.partition("/")[0] for name in blend.weights}
-    if any(
-        len([c for c in blend.weights if c.startswith(f"{m.key}/")]) > len(columns_of(m, "main"))
-        for m in members
-        if m.key in used
-    ):
+    used = Counter(column_parts(name)[0] for name in blend.weights)
+    if any(used[m.key] > len(columns_of(m, "main")) for m in members):
         line += " --columns all"
     if info.anomaly_share is not None:
         line += f" --anomaly-share {info.anomaly_share:g}"

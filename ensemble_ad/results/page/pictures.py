@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from ensemble_ad.data.dataset import Dataset, load_dataset
 from ensemble_ad.data.split import split_rows
@@ -19,7 +18,7 @@ from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.shots import Gallery, LatentSheet, Pixels, Shot, View
 from ensemble_ad.results.same_images import difference
 from ensemble_ad.statistics import midranks
-from ensemble_ad.statistics.arrays import Floats64
+from ensemble_ad.statistics.arrays import Floats64, Labels
 
 if TYPE_CHECKING:
     from ensemble_ad.detect.latent import OpenMember
@@ -28,7 +27,6 @@ FACTORS = (0.0, 2.0, 4.0)
 NOISE = (0.2, 0.5, 0.8)
 ELEMENTS = 3
 _BRIGHTEST = 0.995
-Label = npt.NDArray[np.int8]
 
 
 def find_images(
@@ -66,7 +64,7 @@ def disagreement(main: Mapping[str, Floats64]) -> Floats64:
     return spread
 
 
-def choose(score: Floats64, disputed: Floats64, label: Label | None, count: int) -> dict[str, list[int]]:
+def choose(score: Floats64, disputed: Floats64, label: Labels | None, count: int) -> dict[str, list[int]]:
     """Rows of the test images to show, at most `count` in each group, the most telling first.
 
     False positives are the normal images that score highest, false negatives the anomalies that score lowest.
@@ -105,7 +103,7 @@ def gallery(
     record: DataRecord,
     score: Floats64,
     main: Mapping[str, Floats64],
-    label: Label | None,
+    label: Labels | None,
     members: Sequence[Member],
     count: int,
     device: str,

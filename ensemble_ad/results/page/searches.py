@@ -17,7 +17,7 @@ from ensemble_ad.results.page.trials import Search, Slice, Trial
 if TYPE_CHECKING:
     import optuna
 
-LEAST_TRIALS = 4
+_LEAST_FOR_IMPORTANCE = 4
 MOST_SLICES = 6
 _BOTH = "-both"
 _STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
@@ -100,7 +100,7 @@ def _of_study(study: "optuna.Study", members: Sequence[Member], seed: int) -> Se
     if not complete:
         return None
     kinds = {name: kind for frozen in study.get_trials(deepcopy=False) for name, kind in frozen.distributions.items()}
-    importance = _importance(study, seed) if len(complete) >= LEAST_TRIALS else {}
+    importance = _importance(study, seed) if len(complete) >= _LEAST_FOR_IMPORTANCE else {}
     objectives = _objectives(study.study_name, members, len(study.directions))
     return Search(
         family=members[0].family,
@@ -112,7 +112,7 @@ def _of_study(study: "optuna.Study", members: Sequence[Member], seed: int) -> Se
         slices=_slices(complete, list(importance), kinds),
         epochs=getattr(kinds.get("epochs"), "high", None),
         widest=max(getattr(kinds.get("width"), "choices", ()), default=None),
-        note="" if importance else f"importance needs {LEAST_TRIALS} completed trials of more than one value",
+        note="" if importance else f"importance needs {_LEAST_FOR_IMPORTANCE} completed trials of more than one value",
     )
 
 

@@ -15,7 +15,7 @@ from ensemble_ad.statistics.ranks import CHUNK_NUMBERS, placement_moments, place
 # A cache line of float32 where rows lie together: fewer columns at a time would read the whole table more than once.
 _LEAST_COLUMNS = 16
 
-Sides = tuple[Floats, Floats]
+_ByColumn = tuple[Floats, Floats]
 """Scores of the negatives (c, n0) and of the positives (c, n1), a row a column of the table."""
 
 
@@ -116,13 +116,13 @@ def separation_many(reference: ArrayLike, test: ArrayLike) -> AucColumns:
     positive = as_scores(test, "test", 2)
     _same_columns(negative, positive)
 
-    def pick(part: slice) -> Sides:
+    def pick(part: slice) -> _ByColumn:
         return _contiguous(negative[:, part]), _contiguous(positive[:, part])
 
     return _many(negative.shape[1], len(negative), len(positive), pick)
 
 
-def _many(columns: int, negatives: int, positives: int, pick: Callable[[slice], Sides]) -> AucColumns:
+def _many(columns: int, negatives: int, positives: int, pick: Callable[[slice], _ByColumn]) -> AucColumns:
     """AUCs of all columns; `pick` gives the scores of some at a time."""
     value, variance = np.empty(columns), np.empty(columns)
     for part in _column_chunks(columns, negatives + positives):
@@ -132,10 +132,10 @@ def _many(columns: int, negatives: int, positives: int, pick: Callable[[slice], 
     return AucColumns(value=value, standard_error=np.sqrt(variance), negatives=negatives, positives=positives)
 
 
-def _by_label(table: Floats, label: Bools) -> Callable[[slice], Sides]:
+def _by_label(table: Floats, label: Bools) -> Callable[[slice], _ByColumn]:
     """Gives the two classes' scores of some columns of a table (n, m)."""
 
-    def pick(part: slice) -> Sides:
+    def pick(part: slice) -> _ByColumn:
         rows = _contiguous(table[:, part])
         return rows[:, ~label], rows[:, label]
 

@@ -1,0 +1,73 @@
+"""The order in which a run tries families first: the cheapest gain first, found as benchmarks/anytime.md says."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ensemble_ad.data.dataset import Dataset
+from ensemble_ad.errors import UsageError
+from ensemble_ad.families import FAMILIES, family
+
+
+class Entry(NamedTuple):
+    """A family's first trial.
+
+    Attributes:
+        family: the family's name; the trial is the first of `Family.start` that its study lacks.
+        cost: what it costs, in seconds of two CPU cores for faces64's 8,966 images; a run learns how its own compare.
+    """
+
+    family: str
+    cost: float
+
+
+PORTFOLIO: tuple[Entry, ...] = (
+    Entry("inpaint", 20),
+    Entry("pca", 5),
+    Entry("fcn", 20),
+    Entry("inpaint", 40),
+    Entry("pca", 5),
+    Entry("multi_encoder", 30),
+    Entry("memory", 30),
+    Entry("cnn", 60),
+    Entry("vae", 60),
+    Entry("cutpaste", 60),
+)
+"""The first trials, in their order. A family may come again: its next trial."""
+_TRANSDUCTIVE = (Entry("contrast", 60),)
+_TRANSDUCTIVE_AFTER = 3
+
+
+def portfolio(
+    dataset: Dataset, named: Sequence[str] | None, *, size: int | None = None, transductive: bool = False
+) -> tuple[Entry, ...]:
+    """The entries for a data set.
+
+    Args:
+        dataset: the images; families that do not take their size are left out, unless they are named.
+        named: the families that the user named; those without an entry come last. None is all of the portfolio.
+        size: the side that images are resized to, where the user gave it.
+        transductive: whether families that train on the unlabelled test images may come in.
+
+    Raises:
+        UsageError: for a family that is not known, or that does not take the images.
+    """
+    entries = PORTFOLIO
+    if transductive and len(dataset.test):
+        entries = (*entries[:_TRANSDUCTIVE_AFTER], *_TRANSDUCTIVE, *entries[_TRANSDUCTIVE_AFTER:])
+    shape = (dataset.channels, size or dataset.side, size or dataset.side)
+    if named is not None:
+        for name in named:
+            family(name).check_shape(shape)
+        usual = max(entry.cost for entry in entries)
+        chosen = [entry for entry in entries if entry.family in named]
+        there = {entry.family for entry in chosen}
+        return (*chosen, *(Entry(name, usual) for name in named if name not in there))
+    return tuple(entry for entry in entries if _takes(entry.family, shape))
+
+
+def _takes(name: str, shape: tuple[int, int, int]) -> bool:
+    try:
+        FAMILIES[name].check_shape(shape)
+    except UsageError:
+        return False
+    return True

@@ -1,0 +1,94 @@
+"""Which family a run trains next: the portfolio first, then where the blend gains most a second.
+
+Pure functions of what the trials before have gained and cost. A trial is worth what it has added to the blend, not what
+it scores alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ensemble_ad.anytime.portfolio import Entry
+
+_FORGETS = 0.7  # what a trial counts less with each later one of its family
+_CURIOSITY = 0.5  # trials of average gain that every family is credited with
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """One trial of a run.
+
+    Attributes:
+        family: its family.
+        gain: what it added to the blend's value; negative where the blend became worse.
+        seconds: what it took; 0 where it was cached.
+    """
+
+    family: str
+    gain: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Next:
+    """What to train next: a family, and the seconds that a trial of it should take."""
+
+    family: str
+    seconds: float
+
+
+def choose(entries: Sequence[Entry], done: Sequence[Done], kept: Mapping[str, int], left: float) -> Next | None:
+    """The next trial's family; None where no trial fits into what is left.
+
+    Args:
+        entries: the portfolio.
+        done: the trials of this run, in their order.
+        kept: the trials that each family's study has.
+        left: seconds left for training.
+    """
+    seconds = expected_seconds(entries, done)
+    seen: dict[str, int] = {}
+    for entry in entries:
+        seen[entry.family] = seen.get(entry.family, 0) + 1
+        if kept.get(entry.family, 0) < seen[entry.family] and seconds[entry.family] <= left:
+            return Next(family=entry.family, seconds=seconds[entry.family])
+    rates = {name: rate for name, rate in gain_rates(entries, done).items() if seconds[name] <= left}
+    if not rates:
+        return None
+    best = max(rates, key=lambda name: rates[name])
+    return Next(family=best, seconds=seconds[best])
+
+
+def expected_seconds(entries: Sequence[Entry], done: Sequence[Done]) -> dict[str, float]:
+    """What a trial of each family should take: the median of its own, else its entry's cost on this machine."""
+    costs: dict[str, float] = {}
+    for entry in entries:
+        costs[entry.family] = max(entry.cost, costs.get(entry.family, 0.0))
+    own: dict[str, list[float]] = {}
+    for trial in done:
+        if trial.seconds > 0:
+            own.setdefault(trial.family, []).append(trial.seconds)
+    ratios = [np.median(times) / costs[name] for name, times in own.items() if name in costs]
+    scale = float(np.median(ratios)) if ratios else 0.0  # nothing is known before the first trial, which is tried
+    return {name: float(np.median(own[name])) if name in own else scale * cost for name, cost in costs.items()}
+
+
+def gain_rates(entries: Sequence[Entry], done: Sequence[Done]) -> dict[str, float]:
+    """The gain of the blend a second that a trial of each family promises.
+
+    Recent trials count most, so that a family which has no more to give is left for another. Each family is credited
+    with some trials of the average gain, and with more of them the longer it waits, so that every one is tried again.
+    """
+    names = list(dict.fromkeys(entry.family for entry in entries))
+    usual = float(np.mean([max(trial.gain, 0.0) for trial in done])) if done else 0.0
+    seconds = expected_seconds(entries, done)
+    rates = {}
+    for name in names:
+        own = [(len(done) - place, max(trial.gain, 0.0)) for place, trial in enumerate(done) if trial.family == name]
+        weights = _FORGETS ** np.arange(len(own))[::-1]
+        waits = own[-1][0] if own else len(done) + 1
+        credit = _CURIOSITY * max(1.0, waits / len(names))
+        gained = float(weights @ [gain for _, gain in own]) if own else 0.0
+        rates[name] = (gained + credit * usual) / ((float(weights.sum()) + _CURIOSITY) * max(seconds[name], 1e-3))
+    return rates

@@ -1,0 +1,155 @@
+"""`ensad run`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ensemble_ad.cli import _completion, _options
+
+if TYPE_CHECKING:
+    from ensemble_ad.anytime.run import RunResult
+
+
+@click.command(short_help="The best blend within a time: tunes, blends and writes the CSV.")
+@click.option("--time", "seconds", type=_options.DURATION, help="Wall time in all: 90s, 30m, 2h, 1h30m.")
+@click.option("--trials", type=click.IntRange(min=1), help="That many trials instead of a time; such a run repeats.")
+@click.option(
+    "--families",
+    shell_complete=_completion.families,
+    help="Families to tune, e.g. fcn,inpaint.  [default: a portfolio]",
+)
+@click.option("--transductive", is_flag=True, help="Allow families that are trained on the unlabelled test images.")
+@click.option("--labels", type=_options.FILE,
+              help="CSV file with the columns ID,label to judge trials by; every table says so.")  # fmt: skip
+@click.option("--size", type=int, help="Side in pixels that crops are resized to.  [default: searched]")
+@click.option("--anomaly-share", type=float, help="What you know of the share of anomalies in the test set.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is drawn.")
+@click.option("--name", default="run", show_default=True, help="Name of the run and its blend; a rerun goes on.")
+@_options.device
+@_options.precision
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Processes that share each study.")  # fmt: skip
+@_options.storage
+@_options.train_anyway
+@_options.data
+@_options.studies
+@_options.submissions
+@_options.output
+def run(
+    seconds: float | None,
+    trials: int | None,
+    families: str | None,
+    transductive: bool,
+    labels: Path | None,
+    size: int | None,
+    anomaly_share: float | None,
+    seed: int,
+    name: str,
+    device: str,
+    precision: str,
+    workers: int,
+    storage: str | None,
+    anyway: bool,
+    data: Path,
+    studies: Path,
+    submissions: Path,
+    say: _options.Say,
+) -> None:
+    """Tune many families by turns, blend the best members, and write the CSV, all within one time.
+
+    Cheap models come first; then the next trial goes to the family that promises the blend most a second. Each family
+    keeps the study that `ensad tune` works on. Any moment is an end: Ctrl-C writes the CSV of the blend so far, and the
+    same command goes on with the time that is left, or with a longer --time tops up.
+
+    \b
+    Example:
+      ensad run --time 30m
+      ensad run --time 2h --transductive
+      ensad run --trials 20 --families fcn,inpaint,pca
+    """
+    from ensemble_ad.anytime.budget import Budget
+
+    budget = Budget(seconds=seconds)  # what is imported below takes seconds too
+
+    from functools import partial
+
+    from ensemble_ad.anytime.run import Run, RunSettings, begin
+    from ensemble_ad.cli import _folders
+    from ensemble_ad.cli._run_watcher import watch_run
+    from ensemble_ad.cli.submit import hand_in
+    from ensemble_ad.errors import Interrupted, UsageError
+    from ensemble_ad.files.id_table import read_labels
+    from ensemble_ad.members.data_record import rename_images
+    from ensemble_ad.search.crew import Crew
+    from ensemble_ad.search.goal import labels_hash, objective_name
+    from ensemble_ad.search.plan import TuneSettings
+    from ensemble_ad.search.signals import like_ctrl_c
+    from ensemble_ad.search.workers import tune_with
+
+    click.get_current_context().with_resource(like_ctrl_c())
+    if (seconds is None) == (trials is None):
+        raise UsageError("give one of --time 30m and --trials 20")
+    dataset = _folders.dataset(data, studies, test_optional=True)
+    rename_images(studies, dataset)
+    tuning = TuneSettings(
+        family="", objective=objective_name(None, labels), labels_hash=labels_hash(labels), device=device,
+        precision=precision, seed=seed, size=size, storage=storage, transductive=transductive,
+        anomaly_share=anomaly_share,
+    )  # fmt: skip
+    named = None if families is None else tuple(part.strip() for part in families.split(","))
+    settings = RunSettings(name=name, families=named, trials=trials, tuning=tuning)
+    record = begin(dataset, settings, studies)
+    _folders.check_worth(dataset, data, say, anyway=anyway)
+    if seconds is not None:
+        budget.seconds = seconds - record.used
+    label = None if labels is None else read_labels(labels, dataset.test.ids)
+    tune = partial(tune_with, Crew(workers=workers), dataset, data=data, studies=studies, label=label)
+    with watch_run(say, seconds, trials) as watcher:
+        under_way = Run(
+            dataset=dataset, settings=settings, studies=studies, budget=budget, record=record, tune=tune,
+            watcher=watcher,
+        )  # fmt: skip
+        result = under_way.go_on()
+    _tell(result, say)
+    if result.blend is not None and len(dataset.test):
+        hand_in(result.blend, dataset.test.ids, data, submissions, say)
+    if result.interrupted:
+        raise Interrupted("interrupted: what is finished is kept; run the same command to go on")
+    say.next("ensad evaluate --labels FILE", "ensad report", "ensad compare")
+
+
+def _tell(result: "RunResult", say: _options.Say) -> None:
+    """Say what the run has made, and how good its blend seems."""
+    from ensemble_ad.blend.info import weight_by_family
+    from ensemble_ad.cli._table import print_table
+
+    families = dict.fromkeys(trial.family for trial in result.done)
+    weights = {} if result.blend is None else weight_by_family(result.blend.weights)
+    rows = [
+        (
+            family,
+            str(sum(trial.family == family for trial in result.done)),
+            f"{sum(trial.seconds for trial in result.done if trial.family == family):.0f}",
+            f"{sum(trial.gain for trial in result.done if trial.family == family):+.4f}",
+            f"{weights.get(family, 0.0):.3f}",
+        )
+        for family in families
+    ]
+    if not say.as_json and rows:
+        print_table(("family", "trials", "seconds", "gain", "weight"), rows)
+    say.result(
+        seconds=round(result.used, 1),
+        trials=[vars(trial) for trial in result.done],
+        name=None if result.blend is None else result.blend.name,
+        separation=vars(result.blend.info.separation) if result.blend and result.blend.info.separation else None,
+        weights=None if result.blend is None else dict(result.blend.weights),
+    )
+    if result.blend is None:
+        say.warn("no model was finished; give it more --time")
+        return
+    separation = result.blend.info.separation
+    if separation is not None:
+        say(f"{result.blend.name}: separation {separation.value:.4f} (standard error {separation.standard_error:.4f})")
+    say(result.blend.info.explanation)
+    say(result.blend.estimate_in_words())

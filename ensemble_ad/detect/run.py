@@ -1,0 +1,109 @@
+"""`ensemble_ad.run`: from images to a scorer within one time."""
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ensemble_ad.anytime.budget import Budget
+from ensemble_ad.anytime.run import Run, RunSettings, SilentWatcher, begin
+from ensemble_ad.data.dataset import Dataset, load_dataset
+from ensemble_ad.data.images import Images
+from ensemble_ad.detect.scorer import BlendScorer, load_blend
+from ensemble_ad.errors import Interrupted, UsageError
+from ensemble_ad.layout import at_home, preprocessed_folder
+from ensemble_ad.search.plan import TuneSettings
+from ensemble_ad.search.tune import TuneResult, tune
+from ensemble_ad.search.watcher import Watcher
+
+
+def run(
+    data: str | Path | Images = "data",
+    *,
+    unlabelled: Images | None = None,
+    time_limit: float | None = None,
+    trials: int | None = None,
+    families: Sequence[str] | None = None,
+    transductive: bool = False,
+    size: int | None = None,
+    anomaly_share: float | None = None,
+    seed: int = 0,
+    name: str = "run",
+    studies: str | Path = "studies",
+    device: str = "auto",
+) -> BlendScorer:
+    """Tune many families by turns and blend the best members, as `ensad run` does.
+
+    A run of the same name on the same images goes on where the one before ended.
+
+    Args:
+        data: the images' folder, as for the command's `--data`, or the normal images themselves, uint8 (n, side, side)
+            or (n, side, side, C).
+        unlabelled: test images of the same form, among which anomalies may be; with normal images only.
+        time_limit: wall time in seconds. The main thread alone keeps it within a trial.
+        trials: the number of trials in all, instead of a time.
+        families: the families' names; None is a portfolio.
+        transductive: whether families that train on the unlabelled images may come in.
+        size: side in pixels that crops are resized to; None searches it.
+        anomaly_share: what is known of the share of anomalies among the test images, in (0, 1).
+        seed: seed of all that is drawn.
+        name: the run's and its blend's name.
+        studies: the folder that keeps members, studies and the blend.
+        device: `auto`, `cpu` or `cuda`.
+
+    Returns:
+        The blend, loaded to score images.
+
+    Raises:
+        UsageError: unless one of `time_limit` and `trials` is given, and for what does not fit.
+        DataError: for images that cannot be used.
+        Interrupted: on Ctrl-C; the blend so far is kept, and the same call goes on.
+    """
+    if (time_limit is None) == (trials is None):
+        raise UsageError("give one of time_limit=600 (seconds) and trials=20")
+    budget, studies = Budget(seconds=time_limit), at_home(studies)
+    with ExitStack() as stack:
+        if isinstance(data, np.ndarray):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ensad-")))
+            _write(folder, data, unlabelled)
+        elif unlabelled is None:
+            folder = at_home(data)
+        else:
+            raise UsageError("unlabelled=... goes with an array of normal images; a folder has its own test images")
+        dataset = load_dataset(folder, image_cache=preprocessed_folder(studies), test_optional=True)
+        tuning = TuneSettings(
+            family="", seed=seed, device=device, size=size, transductive=transductive, anomaly_share=anomaly_share
+        )
+        settings = RunSettings(
+            name=name, families=None if families is None else tuple(families), trials=trials, tuning=tuning
+        )
+        record = begin(dataset, settings, studies)
+        if budget.seconds is not None:
+            budget.seconds -= record.used
+        result = Run(
+            dataset=dataset,
+            settings=settings,
+            studies=studies,
+            budget=budget,
+            record=record,
+            tune=partial(_tune, dataset, studies),
+            watcher=SilentWatcher(),
+        ).go_on()
+    if result.interrupted:
+        raise Interrupted("interrupted: what is finished is kept; call run again to go on")
+    if result.blend is None:
+        raise UsageError("no model was finished in that time; give a larger time_limit")
+    return load_blend(name, studies, device=device)
+
+
+def _tune(dataset: Dataset, studies: Path, settings: TuneSettings, watcher: Watcher) -> TuneResult:
+    return tune(dataset, settings, studies=studies, watcher=watcher)
+
+
+def _write(folder: Path, normal: Images, unlabelled: Images | None) -> None:
+    for name, images in (("trainingset.npy", normal), ("testingset.npy", unlabelled)):
+        if images is not None:
+            np.save(folder / name, images)

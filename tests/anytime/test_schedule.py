@@ -1,0 +1,73 @@
+"""Which family a run trains next."""
+
+import pytest
+
+from ensemble_ad.anytime.portfolio import PORTFOLIO, Entry, portfolio
+from ensemble_ad.anytime.schedule import Done, choose, expected_seconds, gain_rates
+from ensemble_ad.data.dataset import load_dataset
+from ensemble_ad.errors import UsageError
+from ensemble_ad.families import FAMILIES
+
+ENTRIES = (Entry("pca", 2), Entry("fcn", 10), Entry("pca", 2))
+
+
+def _choices(done, kept, left=1e9):
+    chosen = choose(ENTRIES, done, kept, left)
+    return None if chosen is None else chosen.family
+
+
+def test_the_portfolio_comes_first_in_its_order():
+    assert _choices([], {}) == "pca"
+    assert _choices([Done(family="pca", gain=0.1, seconds=1)], {"pca": 1}) == "fcn"
+    assert _choices([Done(family="pca", gain=0.1, seconds=1)], {"pca": 1, "fcn": 4}) == "pca"
+
+
+def test_after_the_portfolio_comes_what_gains_most_a_second():
+    done = [Done(family="pca", gain=0.02, seconds=1), Done(family="fcn", gain=0.04, seconds=10)]
+    assert _choices(done, {"pca": 2, "fcn": 1}) == "pca"
+    done = [Done(family="pca", gain=0.002, seconds=1), Done(family="fcn", gain=0.04, seconds=2)]
+    assert _choices(done, {"pca": 2, "fcn": 1}) == "fcn"
+
+
+def test_a_family_that_has_no_more_to_give_is_left():
+    done = [Done(family="fcn", gain=0.05, seconds=4), Done(family="pca", gain=0.01, seconds=4)]
+    assert _choices(done, {"pca": 2, "fcn": 1}) == "fcn"
+    done += [Done(family="fcn", gain=0.0, seconds=4)] * 6
+    assert _choices(done, {"pca": 2, "fcn": 7}) == "pca"
+
+
+def test_every_family_is_tried_again_in_the_end():
+    done = [Done(family="fcn", gain=0.05, seconds=1), Done(family="pca", gain=0.0, seconds=1)]
+    chosen = []
+    for _ in range(40):
+        name = _choices(done, {"pca": 9, "fcn": 9})
+        chosen.append(name)
+        done.append(Done(family=name, gain=0.004 if name == "fcn" else 0.0, seconds=1))
+    assert chosen.count("fcn") > chosen.count("pca") > 0
+
+
+def test_a_trial_that_does_not_fit_is_not_started():
+    done = [Done(family="pca", gain=0.1, seconds=4)]
+    assert expected_seconds(ENTRIES, done) == {"pca": 4, "fcn": 20}
+    assert _choices(done, {"pca": 1}, left=19) == "pca"
+    assert _choices(done, {"pca": 1}, left=3) is None
+
+
+def test_a_harmful_trial_does_not_count_as_a_loss_for_its_family():
+    done = [Done(family="pca", gain=-0.3, seconds=1), Done(family="fcn", gain=0.0, seconds=1)]
+    assert min(gain_rates(ENTRIES, done).values()) >= 0
+
+
+def test_the_portfolio_names_families_there_are():
+    assert {entry.family for entry in PORTFOLIO} <= set(FAMILIES)
+    assert not any(FAMILIES[entry.family].transductive for entry in PORTFOLIO)
+
+
+def test_the_portfolio_takes_the_images_and_what_the_user_named(digits_folder, tmp_path):
+    dataset = load_dataset(digits_folder, image_cache=tmp_path)
+    usual = [entry.family for entry in portfolio(dataset, None)]
+    assert "contrast" not in usual
+    assert "contrast" in [entry.family for entry in portfolio(dataset, None, transductive=True)]
+    assert [entry.family for entry in portfolio(dataset, ["resnet_aux", "pca"])] == ["pca", "pca", "resnet_aux"]
+    with pytest.raises(UsageError, match="unknown family 'nosuch'"):
+        portfolio(dataset, ["nosuch"])

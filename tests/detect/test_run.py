@@ -1,0 +1,40 @@
+"""`ensemble_ad.run`: from images to a scorer."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+import ensemble_ad as ea
+
+small_run = partial(ea.run, families=["pca"], device="cpu")
+
+
+def test_a_run_on_a_folder_gives_a_scorer(data, tmp_path):
+    studies = tmp_path / "studies"
+    scorer = small_run(data, trials=2, studies=studies)
+    images = np.load(data / "testingset.npy")
+    np.testing.assert_allclose(
+        scorer.score(images), ea.load_blend("run", studies, device="cpu").score(images), rtol=1e-6
+    )
+
+
+def test_a_run_on_arrays_is_that_on_the_folder(data, tmp_path):
+    normal, test = (np.load(data / name) for name in ("trainingset.npy", "testingset.npy"))
+    by_arrays = small_run(normal, unlabelled=test, trials=1, studies=tmp_path / "one")
+    by_folder = small_run(data, trials=1, studies=tmp_path / "other")
+    np.testing.assert_array_equal(by_arrays.score(test), by_folder.score(test))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "give one of time_limit=600"),
+        ({"time_limit": 9, "trials": 2}, "give one of time_limit=600"),
+        ({"trials": 1, "families": ["nosuch"]}, "unknown family 'nosuch'"),
+        ({"trials": 1, "unlabelled": np.zeros((3, 8, 8), np.uint8)}, "goes with an array of normal images"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(data, tmp_path, settings, message):
+    with pytest.raises(ea.UsageError, match=message):
+        ea.run(data, studies=tmp_path / "studies", **settings)
