@@ -109,8 +109,11 @@ def blend(
 
     made = _of_sound_members(usable, members, make, say)
     _tell(made, say)
-    judging = () if made.info.separation is None else ("ensad evaluate --labels FILE",)
-    say.next("ensad submit", *judging, **_folders.data_of(studies, made.data))
+    if made.info.separation is not None:
+        hints = ["ensad submit", "ensad evaluate --labels FILE"]
+    else:
+        hints = ["ensad submit" if no_look else f"ensad export {made.name}"]
+    say.next(*hints, **_folders.data_of(studies, made.data))
 
 
 def _unlooked(members: "list[Member]") -> "list[Member]":
