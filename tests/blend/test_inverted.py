@@ -78,8 +78,11 @@ def test_members_that_are_surely_inverted_enter_negated(clean_among_noisy):
     plain, inverted = (
         stacked([Column(m.key, m.main_column, turned).name for m in members], members) for turned in (False, True)
     )
-    for one, other in zip(plain, inverted, strict=True):
-        np.testing.assert_array_equal(one, -other)
+    np.testing.assert_array_equal(plain.reference, -inverted.reference)
+    np.testing.assert_array_equal(plain.test, -inverted.test)
+    assert plain.pseudo
+    for kind, scores in plain.pseudo.items():
+        np.testing.assert_array_equal(scores, -inverted.pseudo[kind])
 
 
 @pytest.mark.parametrize("synthetic", [None, 0.55])
