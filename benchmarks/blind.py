@@ -26,7 +26,6 @@ from ensemble_ad import statistics
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import apply
-from ensemble_ad.data.split import split_rows
 from ensemble_ad.families import Model
 from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.layout import preprocessed_folder
@@ -45,10 +44,11 @@ from ensemble_ad.members.objectives import (
     synthetic_kinds,
 )
 from ensemble_ad.members.store import list_members
-from ensemble_ad.training.error_vectors import LatentReferences, error_vectors
+from ensemble_ad.training.error_vectors import error_vectors
 from ensemble_ad.training.load import load_model
 from ensemble_ad.training.prepared import PseudoImages
 from ensemble_ad.training.recipe import Recipe
+from ensemble_ad.training.references import References
 
 SHARES = (0.25, 0.1, 0.05)
 DRAWS = 20
@@ -110,9 +110,9 @@ class Choice:
     goal: Sequence[float] | npt.NDArray[np.float64]
 
 
-def _score(model: Model, recipe: Recipe, latents: LatentReferences, images: npt.NDArray[np.uint8]) -> Vectors:
+def _score(model: Model, recipe: Recipe, references: References, images: npt.NDArray[np.uint8]) -> Vectors:
     ready = torch.from_numpy(np.array(apply(images, recipe.preprocess)))
-    return error_vectors(model, ready, latents, flips=recipe.flips)
+    return error_vectors(model, ready, references, flips=recipe.flips)
 
 
 def rescore(given: argparse.Namespace) -> tuple[list[Trial], Labels, PseudoImages]:
@@ -120,7 +120,7 @@ def rescore(given: argparse.Namespace) -> tuple[list[Trial], Labels, PseudoImage
     dataset = load_dataset(given.data, image_cache=preprocessed_folder(given.studies))
     label = read_labels(given.labels, dataset.test.ids)
     pseudo = PseudoImages.of(dataset)
-    held_out = np.asarray(dataset.train.images[split_rows(len(dataset.train), dataset.fingerprint).reference])
+    held_out = np.asarray(dataset.train.images[dataset.split().reference])
     plain = np.asarray(dataset.test.images)
     sets = {"as it is": plain}
     for name, shift in SHIFTS.items():
@@ -131,8 +131,8 @@ def rescore(given: argparse.Namespace) -> tuple[list[Trial], Labels, PseudoImage
         if not member.info.trial or member.info.transductive or member.data != dataset.fingerprint:
             continue
         recipe = Recipe.from_json(member.info.recipe.json)
-        model, latents, _ = load_model(member, torch.device("cpu"))
-        score = partial(_score, model, recipe, latents if recipe.family == "cutpaste" else {})
+        model, references, _ = load_model(member, torch.device("cpu"))
+        score = partial(_score, model, recipe, references)
         trials.append(
             Trial(
                 key=member.key,

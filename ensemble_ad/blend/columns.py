@@ -1,4 +1,4 @@
-"""The columns of a saved blend, read from its members: a member's kinds of error, each named `<member key>/<kind>`."""
+"""The columns of a saved blend, read from its members."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 from ensemble_ad.blend.alarm import crossfit_reference
 from ensemble_ad.blend.info import BlendInfo
-from ensemble_ad.members.column import column_parts
+from ensemble_ad.members.column import Column
 from ensemble_ad.members.store import Member, PseudoVectors
 from ensemble_ad.statistics.arrays import Floats32, Floats64
 
@@ -24,30 +24,44 @@ class Columns(NamedTuple):
     test: Floats32
     pseudo: Mapping[str, Floats32]
 
+    def negate(self, which: Sequence[int]) -> None:
+        """Negate some columns, in place."""
+        for table in (self.reference, self.test, *self.pseudo.values()):
+            table[:, which] *= -1
+
 
 def stacked(names: Sequence[str], members: Iterable[Member]) -> Columns:
-    """Error vectors side by side.
+    """Error vectors side by side, those of inverted columns negated.
 
     Args:
-        names: the names of m columns.
+        names: the names of m columns; see `Column.name`.
         members: the members that `names` speak of, and maybe others.
 
     Raises:
         StorageError: if a member is damaged.
     """
     known = {member.key: member for member in members}
-    parts = [column_parts(name) for name in names]
-    vectors = {key: known[key].all_vectors() for key in dict.fromkeys(key for key, _ in parts)}
-    reference, test, _ = vectors[parts[0][0]]
+    columns = [Column.of(name) for name in names]
+    vectors = {key: known[key].all_vectors() for key in dict.fromkeys(column.key for column in columns)}
+    reference, test, _ = vectors[columns[0].key]
     expected = (len(reference), len(test))
     for key, (reference, test, _) in vectors.items():
         known[key].check_rows(len(reference), len(test), expected)
-    places = [(vectors[key], known[key].columns.index(kind)) for key, kind in parts]
-    return Columns(
-        reference=np.stack([reference[:, column] for (reference, _, _), column in places], axis=1),
-        test=np.stack([test[:, column] for (_, test, _), column in places], axis=1),
-        pseudo=side_by_side([(pseudo, [column]) for (_, _, pseudo), column in places]),
+    places = [(vectors[key], known[key].columns.index(kind)) for key, kind, _ in columns]
+    found = Columns(
+        reference=np.stack([reference[:, place] for (reference, _, _), place in places], axis=1),
+        test=np.stack([test[:, place] for (_, test, _), place in places], axis=1),
+        pseudo=side_by_side([(pseudo, [place]) for (_, _, pseudo), place in places]),
     )
+    found.negate([i for i, column in enumerate(columns) if column.inverted])
+    return found
+
+
+def main_columns(members: Sequence[Member], names: Iterable[str]) -> list[str]:
+    """The names of the members' main columns, inverted where they are so among `names`."""
+    among = set(names)
+    both = [[Column(member.key, member.main_column, inverted).name for inverted in (True, False)] for member in members]
+    return [inverted if inverted in among else plain for inverted, plain in both]
 
 
 def side_by_side(found: Sequence[tuple[PseudoVectors | None, list[int]]]) -> dict[str, Floats32]:

@@ -5,6 +5,7 @@ import numpy as np
 from ensemble_ad.blend.guard import Findings
 from ensemble_ad.blend.methods import AUTO, METHODS, PRIOR
 from ensemble_ad.blend.rule import Rule
+from ensemble_ad.statistics.implied import Share
 
 _PARTS = {
     "linear": "a non-negative logistic regression of test against reference",
@@ -13,7 +14,7 @@ _PARTS = {
 }
 
 
-def explain(asked: str, rule: Rule, findings: Findings, guards: tuple[str, ...]) -> str:
+def explain(asked: str, rule: Rule, findings: Findings, guards: tuple[str, ...], share: Share | None) -> str:
     """What was done, why, how well, and what to beware of; a few sentences.
 
     Args:
@@ -21,9 +22,10 @@ def explain(asked: str, rule: Rule, findings: Findings, guards: tuple[str, ...])
         rule: what was fitted.
         findings: what is known of it.
         guards: lines of the guards that fired.
+        share: the share of anomalies, where it is known or could be estimated.
     """
     if asked == AUTO:
-        sentences = [_of_auto(rule, findings)]
+        sentences = [_of_auto(rule, findings, share)]
     else:
         sentences = [f"Method {asked}: {METHODS[asked].summary} ({rule.parts[0].normaliser.name})."]
     if asked == PRIOR and not findings.pseudo_kinds:
@@ -49,17 +51,14 @@ def explain(asked: str, rule: Rule, findings: Findings, guards: tuple[str, ...])
     return " ".join(sentences)
 
 
-def _of_auto(rule: Rule, findings: Findings) -> str:
+def _of_auto(rule: Rule, findings: Findings, share: Share | None) -> str:
     kinds = list(dict.fromkeys(part.name for part in rule.parts))
     text = "Chosen without labels: " + "; ".join(_PARTS[kind] for kind in kinds) + "."
     if findings.differs:
         return text + " What could be learnt is how the test's normal images differ, so it is not used."
     if rule.share is None:
         return text + " There are too few images or members to learn from."
-    if findings.given_share is not None:
-        text += f" With the given {findings.given_share:.0%} anomalies"
-    else:
-        text += f" With an estimated {rule.share.value:.0%} (+- {rule.share.standard_error:.0%}) anomalies"
+    text += " Here" if share is None else f" With {share.in_words}"
     if kinds == ["prior"]:
         return text + " there is nothing to learn from."
     if rule.learnt == 1:

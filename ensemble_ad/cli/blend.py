@@ -176,7 +176,7 @@ def _tell(made: "SavedBlend", say: _options.Say) -> None:
     share = made.share
     implied = None
     if share is not None and separation is not None:
-        implied = share.implied_auc(separation.value, separation.standard_error)
+        implied = share.implied_auc(separation.value, separation.standard_error, own_shift=info.is_auto)
     say.result(
         name=made.name,
         folder=made.folder,
@@ -186,6 +186,7 @@ def _tell(made: "SavedBlend", say: _options.Say) -> None:
         separation=None if separation is None else vars(separation),
         share=None if share is None else vars(share),
         estimated_auc=None if implied is None else vars(implied),
+        inverted=sorted(info.inverted),
         transductive=info.transductive,
         labels_used=info.labels_used,
     )

@@ -16,6 +16,7 @@ import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from ensemble_ad.data.dataset import Dataset, load_dataset
+from ensemble_ad.data.groups import Groups
 from ensemble_ad.errors import DataError, EnsadError, Interrupted
 from ensemble_ad.layout import preprocessed_folder
 from ensemble_ad.members.objectives import Judgement
@@ -50,6 +51,7 @@ class Task:
         threads: number of threads to compute with; 0 leaves that to the worker's machine.
         parent: the process that has started the crew; None for a worker on its own.
         label: as for `tune`.
+        named: groups of training images that the user named.
     """
 
     data: Path
@@ -60,6 +62,7 @@ class Task:
     parent: Parent | None = None
     label: Labels | None = field(default=None, repr=False)
     look: bool = True
+    named: Groups | None = field(default=None, repr=False)
 
 
 class _StopWatcher:
@@ -107,6 +110,7 @@ def work(task: Task) -> EnsadError | None:
                 torch.set_num_threads(task.threads)
             cache = preprocessed_folder(task.studies)
             dataset = load_dataset(task.data, image_cache=cache, test_optional=True, look=task.look)
+            dataset = replace(dataset, named=task.named)
             if dataset.fingerprint != task.fingerprint:
                 raise DataError(f"{task.data} holds other images for this worker; copy the same to every machine")
             tune(dataset, task.settings, studies=task.studies, watcher=_StopWatcher(task), label=task.label)
@@ -172,6 +176,7 @@ def tune_together(
                 parent=Parent(name=name, pid=os.getpid(), studies=studies.absolute()),
                 label=label,
                 look=len(dataset.test) > 0,
+                named=dataset.named,
             )
             tasks = [replace(task, settings=replace(settings, device=device)) for device in crew.devices(plan, count)]
             try:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ensemble_ad.blend.columns import Columns as ErrorVectors
-from ensemble_ad.blend.columns import stacked
+from ensemble_ad.blend.columns import main_columns, stacked
 from ensemble_ad.blend.info import weight_by_member
 from ensemble_ad.blend.saved import SavedBlend
-from ensemble_ad.members.column import column_name, column_parts
+from ensemble_ad.members.column import Column
 from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.figures import Correlations, Weight
 from ensemble_ad.statistics import auc_many, midranks, separation_many
@@ -23,10 +23,10 @@ class Columns:
     """The columns that a blend is made of.
 
     Attributes:
-        names: m names `<member key>/<kind of error>`.
-        read: their error vectors as they are stored.
+        names: m names; see `blend.column.Column.name`.
+        read: their error vectors as they are stored, those of inverted columns negated.
         reference, test: float64 (n, m) and (k, m) errors of the held-out normal and of the test images.
-        main: by member's key, the float64 (k,) errors of the test images in its main column.
+        main: by member's key, the float64 (k,) errors of the test images in its main column, as the blend has it.
     """
 
     names: tuple[str, ...]
@@ -44,8 +44,7 @@ def columns(blend: SavedBlend, members: Sequence[Member]) -> Columns:
     """
     names = tuple(blend.weights)
     read = stacked(names, members)
-    mains = [column_name(member.key, member.main_column) for member in members]
-    main = stacked(mains, members).test.astype(np.float64)
+    main = stacked(main_columns(members, names), members).test.astype(np.float64)
     return Columns(
         names=names,
         read=read,
@@ -62,12 +61,12 @@ def weights(blend: SavedBlend, members: Sequence[Member], found: Columns, label:
     auc = None if label is None else auc_many(label, found.test).value
     rows = []
     for i, name in enumerate(found.names):
-        key, kind = column_parts(name)
+        column = Column.of(name)
         rows.append(
             Weight(
-                key=key,
-                family=families[key],
-                kind=kind,
+                key=column.key,
+                family=families[column.key],
+                kind=column.marked_kind,
                 weight=blend.weights[name],
                 separation=float(separation[i]),
                 auc=None if auc is None else float(auc[i]),
