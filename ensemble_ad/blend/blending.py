@@ -42,9 +42,9 @@ def blend_scores(
 
     Args:
         reference: (n, m) scores of normal images that no member was trained on; higher = more anomalous.
-        test: (k, m) scores of the unlabelled test images, the same members in the same order; columns
-            of DataFrames go by their names. There may be none, shape (0, m): then `auto` is `prior`, and only methods
-            that learn from none can be named.
+        test: (k, m) scores of the unlabelled test images, the same members in the same order; columns of DataFrames go
+            by their names. There may be none, shape (0, m): then `auto` is `prior`, and only methods that learn from
+            none can be named.
         method: `auto` or a key of `METHODS`.
         weights: (m,) the members' weights for the method `given`, which they imply where the method is `auto`; those of
             a dict or of a Series with an index go by the members' names.

@@ -24,10 +24,10 @@ class Columns(NamedTuple):
     test: Floats32
     pseudo: Mapping[str, Floats32]
 
-    def negate(self, which: Sequence[int]) -> None:
+    def negate(self, columns: Sequence[int]) -> None:
         """Negate some columns, in place."""
-        for table in (self.reference, self.test, *self.pseudo.values()):
-            table[:, which] *= -1
+        for side in (self.reference, self.test, *self.pseudo.values()):
+            side[:, columns] *= -1
 
 
 def stacked(names: Sequence[str], members: Iterable[Member]) -> Columns:
@@ -41,19 +41,19 @@ def stacked(names: Sequence[str], members: Iterable[Member]) -> Columns:
         StorageError: if a member is damaged.
     """
     known = {member.key: member for member in members}
-    columns = [Column.of(name) for name in names]
-    vectors = {key: known[key].all_vectors() for key in dict.fromkeys(column.key for column in columns)}
-    reference, test, _ = vectors[columns[0].key]
+    parts = [Column.of(name) for name in names]
+    vectors = {key: known[key].all_vectors() for key in dict.fromkeys(part.key for part in parts)}
+    reference, test, _ = vectors[parts[0].key]
     expected = (len(reference), len(test))
     for key, (reference, test, _) in vectors.items():
         known[key].check_rows(len(reference), len(test), expected)
-    places = [(vectors[key], known[key].columns.index(kind)) for key, kind, _ in columns]
+    places = [(vectors[part.key], known[part.key].columns.index(part.kind)) for part in parts]
     found = Columns(
-        reference=np.stack([reference[:, place] for (reference, _, _), place in places], axis=1),
-        test=np.stack([test[:, place] for (_, test, _), place in places], axis=1),
-        pseudo=side_by_side([(pseudo, [place]) for (_, _, pseudo), place in places]),
+        reference=np.stack([reference[:, column] for (reference, _, _), column in places], axis=1),
+        test=np.stack([test[:, column] for (_, test, _), column in places], axis=1),
+        pseudo=side_by_side([(pseudo, [column]) for (_, _, pseudo), column in places]),
     )
-    found.negate([i for i, column in enumerate(columns) if column.inverted])
+    found.negate([place for place, part in enumerate(parts) if part.inverted])
     return found
 
 

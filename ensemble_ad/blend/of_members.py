@@ -91,9 +91,9 @@ def blend_members(
     """
     started = time.perf_counter()
     members = [member for term in terms for member in term.members]
-    read = _stacked(members, columns, _rows(studies, members[0]))
-    names = _inverting([name for term in terms for name in _column_names(term, columns)], members, read)
-    reference, test, pseudo = read
+    found = _stacked(members, columns, _rows(studies, members[0]))
+    names = _inverting([name for term in terms for name in _column_names(term, columns)], members, found)
+    reference, test, pseudo = found
     asked_method = method if term_weights is None else "given"
     made = blend_scores(
         reference,
@@ -133,7 +133,7 @@ def blend_members(
     return save_blend(studies, info, {"test": state.pop("scores"), **state}, overwrite=overwrite)
 
 
-def _inverting(names: Sequence[str], members: Sequence[Member], read: Columns) -> list[str]:
+def _inverting(names: Sequence[str], members: Sequence[Member], found: Columns) -> list[str]:
     """Negate, in place, the columns that are to enter inverted; the names of all, those marked."""
     low = {
         Column(member.key, member.main_column).name
@@ -142,10 +142,10 @@ def _inverting(names: Sequence[str], members: Sequence[Member], read: Columns) -
     }
     some = [i for i, name in enumerate(names) if name in low]
     turned = set()
-    if some and len(read.test):
-        found = surely_inverted(separation_many(read.reference[:, some], read.test[:, some]))
-        turned = {i for i, inverted in zip(some, found, strict=True) if inverted}
-    read.negate(sorted(turned))
+    if some and len(found.test):
+        surely = surely_inverted(separation_many(found.reference[:, some], found.test[:, some]))
+        turned = {i for i, inverted in zip(some, surely, strict=True) if inverted}
+    found.negate(sorted(turned))
     return [Column.of(name)._replace(inverted=i in turned).name for i, name in enumerate(names)]
 
 

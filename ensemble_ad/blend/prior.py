@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 
-from ensemble_ad.members.defect_aucs import kept_kinds
+from ensemble_ad.members.defect_aucs import pooled
 from ensemble_ad.statistics import separation_many
 from ensemble_ad.statistics.arrays import Floats, Floats64
 
@@ -43,10 +43,10 @@ class Seen(dict[str, Floats64]):
 def prior_weights(seen: Seen | None, votes: Floats64) -> Floats64:
     """Weights (m,) of the members, sum 1, without any test image.
 
-    The five members count alike that see the kinds of pseudo-anomaly best in the mean, each judged without the kind
-    that it sees best: so a member that only sees blur does not win by blur. Kinds that do not tell these members apart
-    are dropped (`defect_aucs.kept_kinds`). Members without scores of pseudo-anomalies are taken for middling ones: they
-    get as much together as their votes say. Without pseudo-anomalies the votes are all that is known.
+    The five members count alike that see the kinds of pseudo-anomaly best (`defect_aucs.pooled`), each judged without
+    the kind that it sees best: so a member that only sees blur does not win by blur. Members without scores of
+    pseudo-anomalies are taken for middling ones: they get as much together as their votes say. Without pseudo-anomalies
+    the votes are all that is known.
 
     Args:
         seen: what the members see; None, or without kinds, where that is not known.
@@ -58,9 +58,7 @@ def prior_weights(seen: Seen | None, votes: Floats64) -> Floats64:
     if not known.any():
         return votes
     columns = np.flatnonzero(known)
-    table = [{kind: float(values[column]) for kind, values in seen.items()} for column in columns]
-    kinds = kept_kinds(table)
-    aucs = np.array([[row[kind] for kind in kinds] for row in table])
+    aucs = np.stack([values[columns] for values in seen.values()], axis=1)
     weights = votes.copy()
     best = columns[np.argsort(-_worth(aucs), kind="stable")[:BEST]]
     weights[known] = 0.0
@@ -69,8 +67,6 @@ def prior_weights(seen: Seen | None, votes: Floats64) -> Floats64:
 
 
 def _worth(aucs: Floats64) -> Floats64:
-    """(m,) mean of each member's AUCs (m, K), without its largest where there are several."""
-    kinds = aucs.shape[1]
-    if kinds == 1:
-        return aucs[:, 0]
-    return np.asarray((aucs.sum(axis=1) - aucs.max(axis=1)) / (kinds - 1), dtype=np.float64)
+    """(m,) what each member's AUCs (m, K) come to, without its largest where there are several."""
+    ascending = np.sort(aucs, axis=1)
+    return np.array([pooled(row[:-1] if len(row) > 1 else row) for row in ascending.tolist()])

@@ -26,9 +26,8 @@ def dataset(
     from ensemble_ad.data.dataset import load_dataset
     from ensemble_ad.layout import preprocessed_folder
 
-    return load_dataset(
-        data, image_cache=preprocessed_folder(studies), test_optional=test_optional, look=look, groups=groups
-    )
+    cache = preprocessed_folder(studies)
+    return load_dataset(data, image_cache=cache, test_optional=test_optional, look=look, groups=groups)
 
 
 def check_worth(dataset: "Dataset", data: Path, say: Say, *, anyway: bool) -> None:

@@ -41,9 +41,6 @@ class _RunWatcher:
         self._steps.line(f"{self._family} trial {number} {state}: value {shown}" + (f" ({note})" if note else ""))
         self._show("done")
 
-    def moved(self, objective: str, reason: str) -> None:
-        self._steps.line(f"{self._family}: trials are judged by {objective}: {reason}")
-
     def blended(self, made: "SavedBlend", done: "Sequence[Done]", used: float) -> None:
         judged = made.info.separation
         self._blend = "-" if judged is None else f"{judged.value:.4f}"

@@ -61,8 +61,8 @@ class Task:
     threads: int = 0
     parent: Parent | None = None
     label: Labels | None = field(default=None, repr=False)
-    look: bool = True
     named: Groups | None = field(default=None, repr=False)
+    look: bool = True
 
 
 class _StopWatcher:
@@ -91,9 +91,6 @@ class _StopWatcher:
             raise KeyboardInterrupt
 
     def trial(self, number: int, state: str, value: float | None, best: float | None, note: str) -> None:
-        pass
-
-    def moved(self, objective: str, reason: str) -> None:
         pass
 
 
@@ -164,7 +161,7 @@ def tune_together(
     """
     plan = Plan(dataset, settings)
     with storage_failures(studies, settings.storage), lease(studies) as name:
-        shared = plan.open_study(studies, "", watcher)
+        shared = plan.open_study(studies, "")
         watcher.study(shared.study.study_name, shared.count().finished, settings.trials)
         with crew.started() as count, looking_on(shared, watcher):
             task = Task(
@@ -175,8 +172,8 @@ def tune_together(
                 threads=crew.threads(count),
                 parent=Parent(name=name, pid=os.getpid(), studies=studies.absolute()),
                 label=label,
-                look=len(dataset.test) > 0,
                 named=dataset.named,
+                look=len(dataset.test) > 0,
             )
             tasks = [replace(task, settings=replace(settings, device=device)) for device in crew.devices(plan, count)]
             try:
@@ -184,7 +181,6 @@ def tune_together(
             except KeyboardInterrupt:
                 shared.say_stop(name)
                 raise shared.interrupted("the running ones") from None
-        shared.follow()
         for error in errors:
             if error is not None and shared.count().finished < settings.trials:
                 raise error
@@ -201,7 +197,6 @@ def _run(tasks: list[Task], shared: SharedStudy) -> list[EnsadError | None]:
                 joblib.delayed(work)(task) for task in tasks
             )
         except TerminatedWorkerError:
-            shared.follow()
             idle = idle + 1 if shared.count().finished == before else 0
             if idle == _RESTARTS_WITHOUT_A_TRIAL:
                 raise EnsadError(

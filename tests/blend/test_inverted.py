@@ -80,6 +80,9 @@ def test_members_that_are_surely_inverted_enter_negated(clean_among_noisy):
     )
     np.testing.assert_array_equal(plain.reference, -inverted.reference)
     np.testing.assert_array_equal(plain.test, -inverted.test)
+    assert plain.pseudo
+    for kind, scores in plain.pseudo.items():
+        np.testing.assert_array_equal(scores, -inverted.pseudo[kind])
 
 
 @pytest.mark.parametrize("synthetic", [None, 0.55])

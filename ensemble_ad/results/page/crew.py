@@ -24,7 +24,7 @@ class Columns:
 
     Attributes:
         names: m names; see `blend.column.Column.name`.
-        read: their error vectors as they are stored, those of inverted columns negated.
+        read: their error vectors as they are stored.
         reference, test: float64 (n, m) and (k, m) errors of the held-out normal and of the test images.
         main: by member's key, the float64 (k,) errors of the test images in its main column, as the blend has it.
     """

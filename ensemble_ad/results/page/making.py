@@ -146,12 +146,14 @@ def _command(member: Member, searched: Sequence[Search], record: DataRecord) -> 
     if info.trial is None:
         return f"ensad train --preset {info.preset} --epochs {recipe.epochs}{ending}"
     study = info.trial.study
-    search = next((each for each in searched if each.study in (study, f"{study}-both")), None)
+    search = next((each for each in searched if each.study == study), None)
     trials = f" --trials {search.finished}" if search else ""
     epochs = f" --epochs {search.epochs}" if search and search.epochs else ""
     width = f" --max-width {search.widest}" if search and search.widest else ""
     asked = study.removeprefix(f"{member.family}-").partition("-")[0]
     objective = "" if asked == "auto" else " --labels labels.csv" if asked == "labels" else f" --objective {asked}"
+    share = recipe.json.get("share")
+    objective += f" --anomaly-share {share:g}" if isinstance(share, float) else ""
     size = recipe.size
     side = "" if size == record.shape[0] else f" --size {size}"
     return f"ensad tune --family {member.family}{trials}{epochs}{objective}{side}{width}{ending}"
