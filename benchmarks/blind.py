@@ -26,7 +26,6 @@ from ensemble_ad import statistics
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import apply
-from ensemble_ad.data.split import split_rows
 from ensemble_ad.families import Model
 from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.layout import preprocessed_folder
@@ -34,11 +33,12 @@ from ensemble_ad.members.auto_objective import belief_of
 from ensemble_ad.members.objectives import Evidence, Judgement, auto, consensus, loss, separation, synthetic
 from ensemble_ad.members.store import list_members
 from ensemble_ad.training.believed import detectors
-from ensemble_ad.training.error_vectors import LatentReferences, error_vectors
+from ensemble_ad.training.error_vectors import error_vectors
 from ensemble_ad.training.load import load_model, untrained
 from ensemble_ad.training.loop import train
 from ensemble_ad.training.prepared import PseudoImages
 from ensemble_ad.training.recipe import Recipe
+from ensemble_ad.training.references import References
 
 SHARES = (0.25, 0.1, 0.05)
 DRAWS = 20
@@ -100,9 +100,9 @@ class Choice:
     goal: Sequence[float] | npt.NDArray[np.float64]
 
 
-def _score(model: Model, recipe: Recipe, latents: LatentReferences, images: npt.NDArray[np.uint8]) -> Vectors:
+def _score(model: Model, recipe: Recipe, references: References, images: npt.NDArray[np.uint8]) -> Vectors:
     ready = torch.from_numpy(np.array(apply(images, recipe.preprocess)))
-    return error_vectors(model, ready, latents, flips=recipe.flips)
+    return error_vectors(model, ready, references, flips=recipe.flips)
 
 
 def rescore(given: argparse.Namespace) -> tuple[list[Trial], list[Trial], Labels, PseudoImages]:
@@ -110,15 +110,15 @@ def rescore(given: argparse.Namespace) -> tuple[list[Trial], list[Trial], Labels
     dataset = load_dataset(given.data, image_cache=preprocessed_folder(given.studies))
     label = read_labels(given.labels, dataset.test.ids)
     pseudo = PseudoImages.of(dataset)
-    held_out = np.asarray(dataset.train.images[split_rows(len(dataset.train), dataset.fingerprint).reference])
+    held_out = np.asarray(dataset.train.images[dataset.split().reference])
     plain = np.asarray(dataset.test.images)
     sets = {"as it is": plain}
     for name, shift in SHIFTS.items():
         sets[name] = plain.copy()
         sets[name][label == 0] = shift(plain[label == 0].astype(np.float32), np.random.default_rng(0))
 
-    def scored(key: str, recipe: Recipe, model: Model, latents: LatentReferences) -> Trial:
-        score = partial(_score, model, recipe, latents)
+    def scored(key: str, recipe: Recipe, model: Model, references: References) -> Trial:
+        score = partial(_score, model, recipe, references)
         print(f"scores {key}", flush=True)
         return Trial(
             key=key,
@@ -134,9 +134,9 @@ def rescore(given: argparse.Namespace) -> tuple[list[Trial], list[Trial], Labels
         if not member.info.trial or member.info.transductive or member.data != dataset.fingerprint:
             continue
         recipe = Recipe.from_json(member.info.recipe.json)
-        model, latents, _ = load_model(member, torch.device("cpu"))
-        trials.append(scored(member.key, recipe, model, latents if recipe.family == "cutpaste" else {}))
-    rows = torch.from_numpy(split_rows(len(dataset.train), dataset.fingerprint).train)
+        model, references, _ = load_model(member, torch.device("cpu"))
+        trials.append(scored(member.key, recipe, model, references))
+    rows = torch.from_numpy(dataset.split().train)
     for recipe in detectors(dataset):
         images = torch.from_numpy(np.array(apply(np.asarray(dataset.train.images), recipe.preprocess)))
         known.append(scored(recipe.key, recipe, train(partial(untrained, recipe), images, rows, recipe.training), {}))

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
               help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`.")  # fmt: skip
 @_options.train_anyway
 @_options.data
+@_options.groups
 @_options.studies
 @_options.output
 def tune(
@@ -75,6 +76,7 @@ def tune(
     artifacts: str | None,
     anyway: bool,
     data: Path,
+    groups: Path | None,
     studies: Path,
     say: _options.Say,
 ) -> None:
@@ -117,7 +119,7 @@ def tune(
     from ensemble_ad.search.workers import tune_with
 
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
-    dataset = _folders.dataset(data, studies, test_optional=True)
+    dataset = _folders.dataset(data, studies, test_optional=True, groups=groups)
     rename_images(studies, dataset)
     label = None if labels is None else read_labels(labels, dataset.test.ids)
     settings = TuneSettings(

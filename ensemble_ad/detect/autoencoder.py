@@ -26,14 +26,9 @@ from ensemble_ad.errors import EnsadError
 from ensemble_ad.families import FAMILIES, Architecture, Family, Model, family, preset
 from ensemble_ad.statistics.arrays import Floats64
 from ensemble_ad.training.device import AUTO, choose_device, choose_precision
-from ensemble_ad.training.error_vectors import (
-    LatentReference,
-    LatentReferences,
-    error_vectors,
-    fit_latents,
-    latent_rows,
-)
+from ensemble_ad.training.error_vectors import error_vectors, fit_references, reference_rows
 from ensemble_ad.training.loop import train
+from ensemble_ad.training.references import Reference, References, is_distance
 from ensemble_ad.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -93,8 +88,9 @@ class AutoencoderDetector(NormalTrained):
         training: further settings by name, those of `training.settings.TrainSettings`: batch_size, loss, ...
         architecture: an `Architecture` of the family, instead of the default one.
         crop: share of the side that a centred crop keeps, in (0, 1]; None is the family's share.
-        column: the kind of error that is the score: rss, mae, top, gradient, ssim, latent_mahalanobis, latent_knn or
-            one of the family's own; `auto` is rss, and latent_mahalanobis of a family that does not reconstruct.
+        column: the kind of error that is the score: rss, mae, top, gradient, ssim, latent_mahalanobis, latent_knn,
+            latent_lof, the same three of `residual_`, or one of the family's own; `auto` is rss, and latent_mahalanobis
+            of a family that does not reconstruct.
         flips: score an image by the mean of it and its mirror image.
         image_shape: (H, W) or (H, W, C) of rows of pixels.
         alarm_rate: share of normal images that `predict` may call anomalies.
@@ -180,13 +176,13 @@ class AutoencoderDetector(NormalTrained):
 
         model = train(build, prepared, trained, settings).eval()
         column = ("rss" if kind.reconstructs else "latent_mahalanobis") if self.column == "auto" else self.column
-        some = latent_rows(trained)
-        latents = fit_latents(model, prepared[some], flips=self.flips) if column.startswith("latent_") else {}
-        found = error_vectors(model, prepared[some[:1]], latents, flips=self.flips)
+        some = reference_rows(trained)
+        references = fit_references(model, prepared[some], flips=self.flips) if is_distance(column) else {}
+        found = error_vectors(model, prepared[some[:1]], references, flips=self.flips)
         if column not in found:
             raise ValueError(f"column must be one of {', '.join(found)} for {kind.name}, not {column!r}")
         self.layout_, self.preprocess_, self.column_ = layout, preprocess, column
-        self.model_, self.latents_ = model, _moved(latents, torch.device("cpu"))
+        self.model_, self.references_ = model, _moved(references, torch.device("cpu"))
         self.offset_ = offset(self._errors(images[held_out]), self.alarm_rate)
         return self
 
@@ -201,11 +197,11 @@ class AutoencoderDetector(NormalTrained):
 
     def _errors(self, images: Images) -> Floats64:
         device = choose_device(self.device)
-        model, latents = self.model_.to(device), _moved(self.latents_, device)
+        model, references = self.model_.to(device), _moved(self.references_, device)
         scores = []
         for start in range(0, len(images), BLOCK):
             prepared = _to_device(images[start : start + BLOCK], self.preprocess_, device)
-            scores.append(steady_error_vectors(model, prepared, latents, flips=self.flips)[self.column_])
+            scores.append(steady_error_vectors(model, prepared, references, flips=self.flips)[self.column_])
         return np.concatenate(scores).astype(np.float64)
 
     def __getstate__(self) -> dict[str, object]:
@@ -278,10 +274,10 @@ def _to_device(images: Images, preprocess: Preprocess, device: torch.device) -> 
     return torch.tensor(np.ascontiguousarray(apply(images, preprocess))).to(device)
 
 
-def _moved(latents: LatentReferences, device: torch.device) -> dict[str, LatentReference]:
+def _moved(references: References, device: torch.device) -> dict[str, Reference]:
     return {
-        name: LatentReference(**{part: value.to(device) for part, value in vars(latent).items()})
-        for name, latent in latents.items()
+        name: Reference(**{part: value.to(device) for part, value in vars(reference).items()})
+        for name, reference in references.items()
     }
 
 

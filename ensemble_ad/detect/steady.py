@@ -6,14 +6,13 @@ from torch import Tensor
 
 from ensemble_ad.families import Model
 from ensemble_ad.statistics.arrays import Floats32
-from ensemble_ad.training.error_vectors import LatentReferences, error_vectors
+from ensemble_ad.training.error_vectors import error_vectors
+from ensemble_ad.training.references import References
 
 _CPU_BATCH = 32
 
 
-def steady_error_vectors(
-    model: Model, images: Tensor, latents: LatentReferences, *, flips: bool
-) -> dict[str, Floats32]:
+def steady_error_vectors(model: Model, images: Tensor, references: References, *, flips: bool) -> dict[str, Floats32]:
     """As `error_vectors`, and on a CPU the same to the last digit for an image alone and in any batch.
 
     There the last digits depend on how many images a batch has, so each has as many: the last one is filled up with
@@ -22,16 +21,16 @@ def steady_error_vectors(
     Args:
         model: in evaluation mode.
         images: uint8 (n, H, W, C), on the model's device, n at least 1.
-        latents: adds the distances of these bottlenecks.
+        references: adds the distances to these.
         flips: score the mirror image too, and give the mean of both.
 
     Returns:
         float32 (n,) a kind of error, higher = more anomalous.
     """
     if images.device.type != "cpu":
-        return error_vectors(model, images, latents, flips=flips)
+        return error_vectors(model, images, references, flips=flips)
     parts = []
     for batch in torch.split(images, _CPU_BATCH):
         copies = batch[-1:].expand(_CPU_BATCH - len(batch), -1, -1, -1)
-        parts.append(error_vectors(model, torch.cat([batch, copies]), latents, flips=flips))
+        parts.append(error_vectors(model, torch.cat([batch, copies]), references, flips=flips))
     return {kind: np.concatenate([part[kind] for part in parts])[: len(images)] for kind in parts[0]}

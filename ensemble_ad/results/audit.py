@@ -10,7 +10,7 @@ from ensemble_ad.blend.columns import stacked
 from ensemble_ad.blend.info import weight_by_member
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.members.store import Member
-from ensemble_ad.results.evaluation import main_scores
+from ensemble_ad.results.evaluation import main_scores, side_by_side
 from ensemble_ad.statistics import auc, auc_many, rank_correlation
 from ensemble_ad.statistics.arrays import Labels
 
@@ -39,7 +39,7 @@ def audit_studies(label: Labels, members: Sequence[Member]) -> pd.DataFrame:
         if len(trials) < _LEAST_TRIALS:
             continue
         scores = main_scores(trials, [])
-        value = auc_many(label, np.column_stack([scores[trial.key] for trial in trials])).value
+        value = auc_many(label, side_by_side(scores, [trial.key for trial in trials], len(label))).value
         goal = np.array([trial.sort_value for trial in trials])
         rows[name] = {
             "trials": len(trials),

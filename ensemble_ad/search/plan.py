@@ -10,7 +10,6 @@ import optuna
 
 from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.data.preprocess import Preprocess
-from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families import Family, family
 from ensemble_ad.files.json_file import json_hash
@@ -118,7 +117,7 @@ class Plan:
         # Pseudo-anomalies say nothing of what is trained on the test images.
         self.objective = "separation" if settings.objective == AUTO and self.kind.transductive else settings.objective
         check_objective(self.objective, self.kind, len(dataset.test))
-        split = split_rows(len(dataset.train), dataset.fingerprint, settings.subset)
+        split = dataset.split(settings.subset)
         self.reference_rows = len(split.reference)
         self.trained_rows = len(split.train)
         self.batch_sizes = self.kind.ranges.batch_sizes(self.device.type, self.trained_rows)

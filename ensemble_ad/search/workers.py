@@ -16,6 +16,7 @@ import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from ensemble_ad.data.dataset import Dataset, load_dataset
+from ensemble_ad.data.groups import Groups
 from ensemble_ad.errors import DataError, EnsadError, Interrupted
 from ensemble_ad.layout import preprocessed_folder
 from ensemble_ad.members.objectives import Judgement
@@ -50,6 +51,7 @@ class Task:
         threads: number of threads to compute with; 0 leaves that to the worker's machine.
         parent: the process that has started the crew; None for a worker on its own.
         label: as for `tune`.
+        named: groups of training images that the user named.
     """
 
     data: Path
@@ -59,6 +61,7 @@ class Task:
     threads: int = 0
     parent: Parent | None = None
     label: Labels | None = field(default=None, repr=False)
+    named: Groups | None = field(default=None, repr=False)
 
 
 class _StopWatcher:
@@ -102,6 +105,7 @@ def work(task: Task) -> EnsadError | None:
             if task.threads:
                 torch.set_num_threads(task.threads)
             dataset = load_dataset(task.data, image_cache=preprocessed_folder(task.studies), test_optional=True)
+            dataset = replace(dataset, named=task.named)
             if dataset.fingerprint != task.fingerprint:
                 raise DataError(f"{task.data} holds other images for this worker; copy the same to every machine")
             tune(dataset, task.settings, studies=task.studies, watcher=_StopWatcher(task), label=task.label)
@@ -166,6 +170,7 @@ def tune_together(
                 threads=crew.threads(count),
                 parent=Parent(name=name, pid=os.getpid(), studies=studies.absolute()),
                 label=label,
+                named=dataset.named,
             )
             tasks = [replace(task, settings=replace(settings, device=device)) for device in crew.devices(plan, count)]
             try:

@@ -23,7 +23,7 @@ from typing import Self
 import numpy as np
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.statistics.share import MOST_ANOMALIES
+from ensemble_ad.statistics.implied import MOST_ANOMALIES
 
 SLOPE = 0.7
 """b: how much of what pseudo-anomalies promise comes true."""

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from ensemble_ad.errors import DivergedError
-from ensemble_ad.families import Model, family
+from ensemble_ad.families import Model
 from ensemble_ad.members.info import EpochInfo
 from ensemble_ad.members.measured import Believed, EstimatedShare, Measured, Objectives, Synthetic
 from ensemble_ad.members.objectives import (
@@ -28,18 +28,14 @@ from ensemble_ad.statistics import SURE, estimate_share
 from ensemble_ad.statistics.arrays import Floats32, Floats64, Labels
 from ensemble_ad.statistics.belief import Belief
 from ensemble_ad.training.checkpoint import State
-from ensemble_ad.training.error_vectors import (
-    LatentReference,
-    LatentReferences,
-    error_vectors,
-    fit_latents,
-    latent_rows,
-)
+from ensemble_ad.training.error_vectors import error_vectors, fit_references, reference_rows
 from ensemble_ad.training.loop import Epoch
 from ensemble_ad.training.prepared import Prepared, PseudoImages
 from ensemble_ad.training.recipe import Recipe
+from ensemble_ad.training.references import Reference, References
 
-_LATENT_KINDS = "latent_"
+# An epoch is judged by references of half as many training images as the finished model.
+_IMAGES_AN_EPOCH, _IMAGES = 1000, 2000
 _BEST = "best."
 
 OnJudged = Callable[[Epoch, Judgement], None]
@@ -101,17 +97,13 @@ class Judge:
     best_value: float = float("nan")
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        kind = family(self.recipe.family)
-        # A classifier is made for its features; the distances of an autoencoder's bottleneck are left to the blend.
-        self._judges_latents = not kind.reconstructs and not kind.transductive
-
     def epoch(self, epoch: Epoch, model: Model) -> bool:
         """Judge the model of an epoch; False when the patience has run out."""
         self.images.give_back()
-        latents = self.latents(model) if self._judges_latents else {}
-        glance = self.images.glance if "test" in self.goal.needs | self.goal.takes else self.images.glance[:0]
-        scored = self.score(model, latents, test_rows=glance, pseudo="pseudo" in self.goal.needs)
+        needs = self.goal.needs | self.goal.takes
+        references = self.references(model, _IMAGES_AN_EPOCH) if needs & {"test", "pseudo"} else {}
+        glance = self.images.glance if "test" in needs else self.images.glance[:0]
+        scored = self.score(model, references, test_rows=glance, pseudo="pseudo" in self.goal.needs)
         judgement = self.goal.judge(self._evidence(scored, glance.cpu().numpy()))
         self.history.append(
             EpochInfo(
@@ -151,15 +143,18 @@ class Judge:
         if self.resumed is not None:
             self.resumed({epoch.number: epoch.value for epoch in self.history})
 
-    def latents(self, model: Model) -> dict[str, LatentReference]:
-        """Where the bottlenecks of some training images lie."""
+    def references(self, model: Model, most: int = _IMAGES) -> dict[str, Reference]:
+        """Where the bottlenecks and the residuals of `most` training images lie."""
+        if self.images.folds is not None:
+            return {}  # the networks of a transductive model share no space
         self.images.give_back()  # the test images, which need not be held beside the training images
-        fitted = fit_latents(model, self.images.train[latent_rows(self.images.rows)], flips=self.recipe.flips)
+        rows = reference_rows(self.images.rows, most)
+        fitted = fit_references(model, self.images.train[rows], flips=self.recipe.flips)
         self.images.give_back()
         return fitted
 
     def score(
-        self, model: Model, latents: LatentReferences, *, test_rows: Tensor | None = None, pseudo: bool = True
+        self, model: Model, references: References, *, test_rows: Tensor | None = None, pseudo: bool = True
     ) -> Scored:
         """Score the reference, the test images (only `test_rows`, where given) and the pseudo-anomalies."""
         folds, flips, test = self.images.folds, self.recipe.flips, self.images.test
@@ -168,11 +163,11 @@ class Judge:
             test, test_fold = test[test_rows], None if test_fold is None else test_fold[test_rows]
         return Scored(
             error_vectors(
-                model, self.images.reference, latents, fold=None if folds is None else folds.reference, flips=flips
+                model, self.images.reference, references, fold=None if folds is None else folds.reference, flips=flips
             ),
-            error_vectors(model, test, latents, fold=test_fold, flips=flips) if len(test) else {},
+            error_vectors(model, test, references, fold=test_fold, flips=flips) if len(test) else {},
             {
-                kind: error_vectors(model, images, latents, flips=flips)
+                kind: error_vectors(model, images, references, flips=flips)
                 for kind, images in (self.images.pseudo if pseudo else {}).items()
             },
         )
@@ -212,19 +207,12 @@ class Judge:
                 if not np.isfinite(values).all():
                     raise DivergedError(f"the error vectors are not finite ({kind}); lower the learning rate")
 
-        def judged(columns: Mapping[str, Floats32]) -> dict[str, Floats32]:
-            return {
-                kind: values
-                for kind, values in columns.items()
-                if self._judges_latents or not kind.startswith(_LATENT_KINDS)
-            }
-
         label, crowd, pseudo = self.judged_by.label, self.judged_by.consensus, self.judged_by.pseudo
         return Evidence(
-            reference=judged(scored.reference),
-            test=judged(scored.test) if len(test_rows) else {},
+            reference=scored.reference,
+            test=scored.test if len(test_rows) else {},
             pixels=int(np.prod(self.recipe.preprocess.shape)),
-            pseudo={kind: judged(columns) for kind, columns in scored.pseudo.items()},
+            pseudo=scored.pseudo,
             normal_rows=None if pseudo is None else pseudo.normal_rows,
             belief=self.judged_by.belief,
             consensus=None if crowd is None else crowd[test_rows],

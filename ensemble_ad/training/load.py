@@ -1,6 +1,5 @@
 """From a model to the weights that a member keeps, and from a cached member back to its model."""
 
-from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -13,11 +12,11 @@ from ensemble_ad.families import Model
 from ensemble_ad.members.imported import is_imported
 from ensemble_ad.members.store import Member
 from ensemble_ad.training.bounds import check_bounds
-from ensemble_ad.training.error_vectors import LatentReference, LatentReferences
 from ensemble_ad.training.recipe import RECIPE_VERSION, Recipe
+from ensemble_ad.training.references import Reference, References
 from ensemble_ad.training.step import out_of_memory
 
-_MODEL, _LATENT = "model.", "latent."
+_MODEL, _REFERENCE = "model.", "reference."
 # Whatever a stranger's recipe and weights are met with.
 _UNFIT = (
     ArithmeticError,
@@ -36,12 +35,12 @@ class LoadedModel(NamedTuple):
 
     Attributes:
         model: the model in evaluation mode, on the device.
-        latents: the distributions of its training images' bottlenecks.
+        references: where its training images' bottlenecks and residuals lie.
         recipe: what the model was made of.
     """
 
     model: Model
-    latents: LatentReferences
+    references: References
     recipe: Recipe
 
 
@@ -51,11 +50,11 @@ def untrained(recipe: Recipe) -> Model:
     return model.to(memory_format=torch.channels_last)
 
 
-def weights_of(model: Model, latents: Mapping[str, LatentReference]) -> dict[str, Tensor]:
-    """What a member keeps of a model, by name: its weights and its latent references."""
+def weights_of(model: Model, references: References) -> dict[str, Tensor]:
+    """What a member keeps of a model, by name: its weights and its references."""
     weights = {_MODEL + name: value for name, value in model.state_dict().items()}
-    for name, latent in latents.items():
-        weights |= {f"{_LATENT}{name}.{part}": value for part, value in vars(latent).items()}
+    for name, reference in references.items():
+        weights |= {f"{_REFERENCE}{name}.{part}": value for part, value in vars(reference).items()}
     return weights
 
 
@@ -102,11 +101,14 @@ def _loaded(member: Member, device: torch.device) -> LoadedModel:
     model.load_state_dict({k.removeprefix(_MODEL): v for k, v in arrays.items() if k.startswith(_MODEL)})
     parts: dict[str, dict[str, Tensor]] = {}
     for key, value in arrays.items():
-        if key.startswith(_LATENT):
-            name, _, part = key.removeprefix(_LATENT).rpartition(".")
+        if key.startswith(_REFERENCE):
+            name, _, part = key.removeprefix(_REFERENCE).rpartition(".")
             parts.setdefault(name, {})[part] = value
-    latents = {name: LatentReference(**values) for name, values in parts.items()}
-    kept = (*model.state_dict().values(), *(value for latent in latents.values() for value in vars(latent).values()))
+    references = {name: Reference(**values) for name, values in parts.items()}
+    kept = (
+        *model.state_dict().values(),
+        *(value for reference in references.values() for value in vars(reference).values()),
+    )
     if not all(bool(torch.isfinite(value).all()) for value in kept):
         raise ValueError("its weights are not finite")
-    return LoadedModel(model=model.to(device).eval(), latents=latents, recipe=recipe)
+    return LoadedModel(model=model.to(device).eval(), references=references, recipe=recipe)

@@ -143,8 +143,8 @@ def _trained(recipe: Recipe, judge: Judge, keeper: _Keeper, device: torch.device
     train_seconds, ended = keeper.seconds(), time.perf_counter()
     model.load_state_dict(judge.best_weights)
     model.eval()
-    latents = judge.latents(model)
-    scored = judge.score(model, latents)
+    references = judge.references(model)
+    scored = judge.score(model, references)
     judge.images.give_back()  # else they stay in memory while the next trial begins
     judgement, objectives = judge.finished(scored)
     info = MemberInfo(
@@ -161,7 +161,7 @@ def _trained(recipe: Recipe, judge: Judge, keeper: _Keeper, device: torch.device
         environment=_environment(device),
         created=datetime.now(UTC).isoformat(timespec="microseconds"),
     )
-    return _Trained(info, scored, weights_of(model, latents))
+    return _Trained(info, scored, weights_of(model, references))
 
 
 def _train(recipe: Recipe, judge: Judge, keeper: _Keeper, device: torch.device) -> Model:

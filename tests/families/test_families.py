@@ -22,8 +22,9 @@ from ensemble_ad.families.ranges import USUAL_RANGES
 from ensemble_ad.families.reconstruction import ERROR_KINDS
 from ensemble_ad.training import cross_fitted
 from ensemble_ad.training.cross_fitted import deal
-from ensemble_ad.training.error_vectors import LatentReference, error_vectors, fit_latents
+from ensemble_ad.training.error_vectors import error_vectors, fit_references
 from ensemble_ad.training.loop import train
+from ensemble_ad.training.references import DISTANCES, Reference, column
 from ensemble_ad.training.settings import TrainSettings
 from ensemble_ad.training.step import to_input
 
@@ -230,7 +231,7 @@ def test_the_loss_is_finite_at_the_ends_of_the_search_space(family, digits, last
     )
     assert losses
     assert all(map(math.isfinite, losses))
-    for kind, values in error_vectors(model, digits, fit_latents(model, digits[:120])).items():
+    for kind, values in error_vectors(model, digits, fit_references(model, digits[:120])).items():
         assert np.isfinite(values).all(), kind
 
 
@@ -286,7 +287,7 @@ def test_same_seed_same_result_and_another_seed_another(family, digits):
 @EVERY_FAMILY
 def test_a_batch_scores_as_one_by_one(family, digits):
     model = trained(small(family), digits, 96, TrainSettings(epochs=1, batch_size=32))
-    latents = fit_latents(model, digits[:96])
+    latents = fit_references(model, digits[:96])
     batch = error_vectors(model, digits[96:106], latents)
     for i in range(10):
         for kind, values in error_vectors(model, digits[96 + i : 97 + i], latents).items():
@@ -296,7 +297,7 @@ def test_a_batch_scores_as_one_by_one(family, digits):
 @EVERY_FAMILY
 def test_flips_score_an_image_by_the_mean_with_its_mirror_image(family, digits):
     model = trained(small(family), digits, 96, TrainSettings(epochs=1, batch_size=32))
-    latents = fit_latents(model, digits[:96], flips=True)
+    latents = fit_references(model, digits[:96], flips=True)
     images, mirrored = digits[96:], digits[96:].flip(2)
     one, other = (error_vectors(model, each, latents) for each in (images, mirrored))
     both, both_of_mirrored = (error_vectors(model, each, latents, flips=True) for each in (images, mirrored))
@@ -309,8 +310,8 @@ def test_flips_score_an_image_by_the_mean_with_its_mirror_image(family, digits):
 
 def test_flips_fit_the_latents_to_the_mirror_images_too(digits):
     model = small(FAMILIES["fcn"]).build(SHAPE).eval()
-    with_flips = fit_latents(model, digits, flips=True)[""]
-    by_hand = fit_latents(model, torch.cat([digits, digits.flip(2)]))[""]
+    with_flips = fit_references(model, digits, flips=True)["latent"]
+    by_hand = fit_references(model, torch.cat([digits, digits.flip(2)]))["latent"]
     assert len(with_flips.bank) == 2 * len(digits)
     torch.testing.assert_close(with_flips.mean, by_hand.mean)
 
@@ -318,16 +319,17 @@ def test_flips_fit_the_latents_to_the_mirror_images_too(digits):
 @pytest.mark.parametrize(("family", "names"), [("multi_encoder", ["1", "2", "3"]), ("mesdnet", ["fcn", "cnn", "vae"])])
 def test_every_encoder_has_its_own_latent_distances(family, names, digits):
     model = trained(small(FAMILIES[family]), digits, 96, TrainSettings(epochs=1, batch_size=32))
-    latents = fit_latents(model, digits[:96])
-    assert list(latents) == ["", *names]
+    latents = fit_references(model, digits[:96])
+    assert list(latents) == ["latent", *(f"latent.{name}" for name in names), "residual"]
     scores = error_vectors(model, digits[96:], latents)
     known, new = (model(to_input(images)).latents for images in (digits[:96], digits[96:]))
     found = []
     for name in names:
-        for kind, expected in LatentReference.fitted(known[name].detach()).distances(new[name].detach()).items():
-            found.append(f"{kind}_{name}")
+        for kind, expected in Reference.fitted(known[name].detach()).distances(new[name].detach()).items():
+            found.append(column(f"latent.{name}", kind))
             np.testing.assert_allclose(scores[found[-1]], expected, rtol=1e-3, atol=1e-3, err_msg=found[-1])
-    assert {kind for kind in scores if kind.startswith("latent_")} == {"latent_mahalanobis", "latent_knn", *found}
+    whole = {column("latent", kind) for kind in DISTANCES}
+    assert {kind for kind in scores if kind.startswith("latent_")} == {*whole, *found}
     vectors = [scores[kind] for kind in scores if kind.startswith("latent_mahalanobis")]
     assert not any(np.allclose(one, other) for one, other in pairwise(vectors))
 
@@ -456,10 +458,11 @@ def test_an_unknown_name_lists_the_known(look_up):
 def test_a_blend_knows_which_columns_are_a_familys_own(family, digits):
     model = small(family).build(SHAPE).eval()
     output = model(to_input(digits[:4]))
-    latents = ("latent_mahalanobis", "latent_knn")
+    latents, residuals = ([column(space, kind) for kind in DISTANCES] for space in ("latent", "residual"))
     own = set(output.columns) | {f"{kind}_{name}" for kind in latents for name in output.latents}
-    shared = set(ERROR_KINDS if family.reconstructs else ()) | set(latents if output.latent is not None else ())
-    every = set(error_vectors(model, digits[:40], fit_latents(model, digits[:40])))
+    shared = set(latents if output.latent is not None else ())
+    shared |= {*ERROR_KINDS, *residuals} if family.reconstructs else set()
+    every = set(error_vectors(model, digits[:40], fit_references(model, digits[:40])))
     assert shared <= set(_SHARED_KINDS)
     assert every & set(_SHARED_KINDS) == shared
     assert every - shared == own

@@ -177,9 +177,9 @@ def test_a_member_says_what_other_objectives_find_by_its_column(dataset, recipe,
     assert found.separation.value == pytest.approx(member.value)
     assert found.share.low <= found.share.value == statistics.estimate_share(reference, test).value
     assert found.synthetic.value == pytest.approx(pooled(found.synthetic.kinds.values()))
-    model, _, _ = load_model(member, CPU)
+    model, references, _ = load_model(member, CPU)
     damaged = torch.from_numpy(apply(pseudo.images["occlusion"], recipe.preprocess))
-    scores = error_vectors(model, damaged)[member.main_column]
+    scores = error_vectors(model, damaged, references)[member.main_column]
     expected = statistics.separation(reference[pseudo.normal_rows], scores).value
     assert found.synthetic.kinds["occlusion"] == pytest.approx(expected, abs=1e-3)
 
