@@ -1,6 +1,6 @@
 """What is known of members before any test image is seen: how well they tell pseudo-anomalies from normal images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
@@ -30,14 +30,6 @@ class Seen(dict[str, Floats64]):
                 values[known] = separation_many(reference[:, known], scores[:, known]).value
             found[kind] = values
         return found
-
-    def of_members(self, columns: Sequence[int]) -> "Seen":
-        """The same of some members."""
-        return Seen({kind: values[columns] for kind, values in self.items()})
-
-    def without(self, kind: str) -> "Seen":
-        """The same without one kind."""
-        return Seen({name: values for name, values in self.items() if name != kind})
 
 
 def prior_weights(seen: Seen | None, votes: Floats64) -> Floats64:
