@@ -1,4 +1,4 @@
-"""Held against labels: how well each objective ranks the trials of a study, and what moves `auto`.
+"""Held against labels: how well each objective ranks the trials of a study, and how far `auto` believes the test set.
 
     python benchmarks/blind.py --data data --studies studies --labels labels.csv --out benchmarks/results/blind.json
 
@@ -12,7 +12,7 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import pstdev
 from typing import Any
@@ -26,27 +26,16 @@ from ensemble_ad import statistics
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import apply
-from ensemble_ad.data.split import split_rows
 from ensemble_ad.families import Model
 from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.layout import preprocessed_folder
-from ensemble_ad.members.auto_objective import Circumstances, Finished, guard
-from ensemble_ad.members.defect_aucs import synthetic_values
-from ensemble_ad.members.objectives import (
-    Evidence,
-    Judgement,
-    borda,
-    both,
-    consensus,
-    implausible_kinds,
-    loss,
-    separation,
-    synthetic,
-    synthetic_kinds,
-)
+from ensemble_ad.members.auto_objective import belief_of
+from ensemble_ad.members.objectives import Evidence, Judgement, auto, consensus, loss, separation, synthetic
 from ensemble_ad.members.store import list_members
+from ensemble_ad.training.believed import detectors
 from ensemble_ad.training.error_vectors import error_vectors
-from ensemble_ad.training.load import load_model
+from ensemble_ad.training.load import load_model, untrained
+from ensemble_ad.training.loop import train
 from ensemble_ad.training.prepared import PseudoImages
 from ensemble_ad.training.recipe import Recipe
 from ensemble_ad.training.references import References
@@ -116,57 +105,65 @@ def _score(model: Model, recipe: Recipe, references: References, images: npt.NDA
     return error_vectors(model, ready, references, flips=recipe.flips)
 
 
-def rescore(given: argparse.Namespace) -> tuple[list[Trial], Labels, PseudoImages]:
-    """Every inductive trial's error vectors, the labels of the test images, and the pseudo-anomalies."""
+def rescore(given: argparse.Namespace) -> tuple[list[Trial], list[Trial], Labels, PseudoImages]:
+    """Every inductive trial's and the detectors' error vectors, the test images' labels, and the pseudo-anomalies."""
     dataset = load_dataset(given.data, image_cache=preprocessed_folder(given.studies))
     label = read_labels(given.labels, dataset.test.ids)
     pseudo = PseudoImages.of(dataset)
-    held_out = np.asarray(dataset.train.images[split_rows(len(dataset.train), dataset.fingerprint).reference])
+    held_out = np.asarray(dataset.train.images[dataset.split().reference])
     plain = np.asarray(dataset.test.images)
     sets = {"as it is": plain}
     for name, shift in SHIFTS.items():
         sets[name] = plain.copy()
         sets[name][label == 0] = shift(plain[label == 0].astype(np.float32), np.random.default_rng(0))
-    trials = []
+
+    def scored(key: str, recipe: Recipe, model: Model, references: References) -> Trial:
+        score = partial(_score, model, recipe, references)
+        print(f"scores {key}", flush=True)
+        return Trial(
+            key=key,
+            family=recipe.family,
+            pixels=int(np.prod(recipe.preprocess.shape)),
+            reference=score(held_out),
+            pseudo={kind: score(images) for kind, images in pseudo.images.items()},
+            test={name: score(images) for name, images in sets.items()},
+        )
+
+    trials, known = [], []
     for member in list_members(given.studies)[0]:
         if not member.info.trial or member.info.transductive or member.data != dataset.fingerprint:
             continue
         recipe = Recipe.from_json(member.info.recipe.json)
         model, references, _ = load_model(member, torch.device("cpu"))
-        score = partial(_score, model, recipe, references)
-        trials.append(
-            Trial(
-                key=member.key,
-                family=member.family,
-                pixels=int(np.prod(recipe.preprocess.shape)),
-                reference=score(held_out),
-                pseudo={kind: score(images) for kind, images in pseudo.images.items()},
-                test={name: score(images) for name, images in sets.items()},
-            )
-        )
-        print(f"scored {member.key}", flush=True)
-    return trials, label, pseudo
+        trials.append(scored(member.key, recipe, model, references))
+    rows = torch.from_numpy(dataset.split().train)
+    for recipe in detectors(dataset):
+        images = torch.from_numpy(np.array(apply(np.asarray(dataset.train.images), recipe.preprocess)))
+        known.append(scored(recipe.key, recipe, train(partial(untrained, recipe), images, rows, recipe.training), {}))
+    return trials, known, label, pseudo
 
 
-def judge(trials: list[Trial], label: Labels, pseudo: PseudoImages, condition: str, rows: Rows) -> Result:
+def judge(
+    trials: list[Trial], known: list[Trial], label: Labels, pseudo: PseudoImages, condition: str, rows: Rows
+) -> Result:
     """What each objective does on these test images: rank correlation, the chosen trial's AUC, the best trial's."""
-    evidence = [
-        Evidence(
+
+    def seen(trial: Trial) -> Evidence:
+        return Evidence(
             reference=trial.reference,
             test={kind: scores[rows] for kind, scores in trial.test[condition].items()},
             pixels=trial.pixels,
             pseudo=trial.pseudo,
             normal_rows=pseudo.normal_rows,
         )
-        for trial in trials
-    ]
+
+    belief = belief_of([seen(trial) for trial in known])
+    evidence = [replace(seen(trial), belief=belief) for trial in trials]
     truth = label[rows]
     by_separation = [separation(each) for each in evidence]
-    finished = [_finished(each, judged) for each, judged in zip(evidence, by_separation, strict=True)]
-    n_reference = len(next(iter(evidence[0].reference.values())))
-    known = Circumstances(reference_rows=n_reference, test_rows=len(rows), anomaly_share=None)
     result: Result = {
-        "guard": guard(finished, known),
+        "share": belief.share,
+        "weight": belief.weight,
         "best": max(statistics.auc(truth, scores).value for each in evidence for scores in each.test.values()),
         "points": [
             {
@@ -190,36 +187,13 @@ def judge(trials: list[Trial], label: Labels, pseudo: PseudoImages, condition: s
     return result
 
 
-def _finished(evidence: Evidence, judged: Judgement) -> Finished:
-    """What the guards look at, as separation judged the trial."""
-    reference, test = evidence.reference[judged.column], evidence.test[judged.column]
-    share = statistics.estimate_share(reference, test, level=statistics.SURE)
-    return Finished(
-        separation=judged.value,
-        standard_error=judged.standard_error,
-        share=share.value,
-        least_share=share.low,
-        implausible=implausible_kinds(evidence),
-        kinds=synthetic_kinds(evidence, judged.column),
-    )
-
-
 def choices(evidence: list[Evidence], by_separation: list[Judgement]) -> dict[str, Choice]:
     """What each objective says of the trials."""
 
-    def choice(judgements: list[Judgement], goal: npt.NDArray[np.float64] | None = None) -> Choice:
-        values = [judged.value for judged in judgements] if goal is None else goal
+    def choice(judgements: list[Judgement]) -> Choice:
+        values = [judged.value for judged in judgements]
         return Choice(evidence=evidence, columns=[judged.column for judged in judgements], goal=values)
 
-    def kinds(judgements: list[Judgement]) -> npt.NDArray[np.float64]:
-        judged = zip(evidence, judgements, strict=True)
-        return synthetic_values([synthetic_kinds(each, one.column) for each, one in judged])
-
-    by_synthetic, by_both = [synthetic(each) for each in evidence], [both(each) for each in evidence]
-    separations = [
-        statistics.separation(each.reference[judged.column], each.test[judged.column]).value
-        for each, judged in zip(evidence, by_both, strict=True)
-    ]
     judged = zip(evidence, by_separation, strict=True)
     crowd = statistics.midranks(np.stack([each.test[one.column] for each, one in judged]).astype(np.float64))
     by_consensus = []
@@ -230,8 +204,8 @@ def choices(evidence: list[Evidence], by_separation: list[Judgement]) -> dict[st
     by_loss = [loss(each) for each in reconstructing]
     return {
         "separation": choice(by_separation),
-        "synthetic": choice(by_synthetic, kinds(by_synthetic)),
-        "both": choice(by_both, borda(np.column_stack([separations, kinds(by_both)]))),
+        "synthetic": choice([synthetic(each) for each in evidence]),
+        "auto": choice([auto(each) for each in evidence]),
         "consensus": choice(by_consensus),
         "loss": Choice(
             evidence=reconstructing, columns=[one.column for one in by_loss], goal=[-one.value for one in by_loss]
@@ -257,8 +231,8 @@ def blended(trials: list[Trial], label: Labels, condition: str) -> Result:
 def main() -> None:
     """Read the command line, measure, print, write."""
     given = parser(__doc__, "data", "studies", "labels", "out").parse_args()
-    trials, label, pseudo = rescore(given)
-    judged = partial(judge, trials, label, pseudo)
+    trials, known, label, pseudo = rescore(given)
+    judged = partial(judge, trials, known, label, pseudo)
     every = np.arange(len(label))
     conditions = {name: [judged(name, every)] for name in ("as it is", *SHIFTS)}
     for name, (result,) in conditions.items():
@@ -284,8 +258,8 @@ def main() -> None:
 
 
 def markdown(conditions: dict[str, list[Result]]) -> str:
-    """A table of rank correlations, one of what is chosen, one of the guards and one of the blends."""
-    names = ("separation", "synthetic", "both", "consensus", "loss")
+    """A table of rank correlations, one of what is chosen, one of what is believed and one of the blends."""
+    names = ("separation", "synthetic", "auto", "consensus", "loss")
     lines = [
         "rank correlation of objective and AUC over the trials (mean and standard deviation over draws)",
         "",
@@ -307,10 +281,10 @@ def markdown(conditions: dict[str, list[Result]]) -> str:
             for n in names
         ]
         lines.append(line(condition, *cells, f"{np.mean([r['best'] for r in results]):.3f}"))
-    lines += ["", head("test set", "guards fire", "what the first says")]
+    lines += ["", head("test set", "share that is believed", "what the test set decides of `auto`")]
     for condition, results in conditions.items():
-        reasons = [result["guard"] for result in results if result["guard"]]
-        lines.append(line(condition, f"{len(reasons)} of {len(results)}", reasons[0] if reasons else ""))
+        told = (over_seeds([result[what] for result in results], ".2f", pstdev) for what in ("share", "weight"))
+        lines.append(line(condition, *told))
     lines += ["", head("test set", "`auto`", "`pu-lda`", "`mean`", "members", "what `auto` says")]
     for condition, results in conditions.items():
         if "blend" in results[0]:

@@ -11,7 +11,6 @@ from _record import parser
 
 from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import Preprocess, apply
-from ensemble_ad.data.split import split_rows
 from ensemble_ad.families import Model
 from ensemble_ad.families.contrast import ContrastArchitecture
 from ensemble_ad.families.model import CrossFittedModel
@@ -31,7 +30,7 @@ def main() -> None:
     arguments = parser(__doc__, "data", "labels", "images").parse_args()
     dataset = load_dataset(arguments.data, image_cache=arguments.images)
     label = read_labels(arguments.labels, dataset.test.ids)
-    split = split_rows(len(dataset.train), dataset.fingerprint)
+    split = dataset.split()
     small = Preprocess(crop=(1.0, 1.0), size=(SIZE, SIZE), channels=1)
     normal = torch.from_numpy(apply(np.array(dataset.train.images), small))
     test = torch.from_numpy(apply(np.array(dataset.test.images[label == 0]), small))

@@ -49,9 +49,6 @@ class Clock:
         if best is not None:
             self.curve.append((round(time.perf_counter() - self.started, 2), best))
 
-    def moved(self, objective: str, reason: str) -> None:
-        pass
-
 
 def enlarged(data: Path, folder: Path, n: int) -> Path:
     """A data folder with `n` training images drawn from those of `data`."""

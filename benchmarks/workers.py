@@ -29,7 +29,6 @@ from _record import parser
 from _turns import cost, ratios, turns
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from ensemble_ad.members.auto_objective import Circumstances
 from ensemble_ad.members.measured import Objectives
 from ensemble_ad.search import lease
 from ensemble_ad.search.notes import TrialNotes
@@ -108,11 +107,6 @@ def _load() -> float:
     return round(os.getloadavg()[0], 1)
 
 
-class _Nobody:
-    def moved(self, objective: str, reason: str) -> None:
-        """Is told of what never happens here."""
-
-
 def _sleeper(
     url: str,
     studies: str,
@@ -128,9 +122,8 @@ def _sleeper(
     before = time.process_time()
     with lease.lease(Path(studies)) as worker:
         shared = SharedStudy(
-            name="asleep", start=[], objective="separation", transductive=False, epochs=20, seed=0,
-            studies=Path(studies), storage=open_storage(Path(studies), url), worker=worker, watcher=_Nobody(),
-            known=Circumstances(reference_rows=1000, test_rows=1000, anomaly_share=None),
+            name="asleep", start=[], objective="separation", epochs=20, seed=0,
+            studies=Path(studies), storage=open_storage(Path(studies), url), worker=worker,
         )  # fmt: skip
         shared.open()
         rows = []

@@ -30,6 +30,8 @@ KEY = rf"{_FAMILY}-[0-9a-f]{{12}}"
 """Pattern of a member's key: its family, and 12 digits of the hash of its recipe."""
 _KEY = re.compile(KEY)
 _BLEND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
+# Windows takes these for devices, whatever their ending, and drops a point at the end of a name.
+_NOT_ON_WINDOWS = re.compile(r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?|.*\.")
 _FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 _WORKER = re.compile(r"[A-Za-z0-9-]{1,100}\.[0-9a-f]{12}")
 
@@ -93,10 +95,12 @@ def check_blend_name(name: str) -> str:
     """`name`, if a blend can have it.
 
     Raises:
-        UsageError: unless it is made of letters, digits and `_.+-`.
+        UsageError: unless it is made of letters, digits and `_.+-`, and a file's name on every system.
     """
     if not _BLEND_NAME.fullmatch(name):
         raise UsageError(f"a blend's name must be letters, digits and _ . + - (100 at most), not {name[:120]!r}")
+    if _NOT_ON_WINDOWS.fullmatch(name):
+        raise UsageError(f"a blend's name must be a folder's on Windows too, and {name!r} cannot be; add a letter")
     return name
 
 

@@ -16,6 +16,7 @@ import json
 import random
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -41,6 +42,7 @@ from ensemble_ad.files.whole import file_hash
 
 N_TRAIN, N_TEST = 200, 120
 MOST_BYTES = 8 << 30  # of address space: what takes more than it should becomes a MemoryError
+HANG = 120.0  # seconds of computing after which an input is given up
 SLOW = 20.0  # seconds of computing after which an input is reported
 HOSTILE: list[Any] = [
     1e308, -1e308, 1e99, -1, 0, 1, 2**53, 2**63, 10**400, 1e-308, 0.5, float("nan"), float("inf"), None, True, "",
@@ -413,6 +415,7 @@ def fuzz(ground: Ground, *, seconds: float, seed: int, kinds: list[str]) -> coll
         kind, number = kinds[number % len(kinds)], number + 1
         shutil.rmtree(ground.room, ignore_errors=True)
         ground.room.mkdir()
+        signal.setitimer(signal.ITIMER_PROF, HANG)
         began, rng = time.process_time(), Rng(f"{seed} {number}")
         try:
             outcome, what = KINDS[kind](rng, ground)
@@ -422,11 +425,16 @@ def fuzz(ground: Ground, *, seconds: float, seed: int, kinds: list[str]) -> coll
             if took > SLOW:
                 print(f"SLOW input {number} of {kind}, {took:.0f} s: {what}", flush=True)
         except Exception as error:
+            signal.setitimer(signal.ITIMER_PROF, 0)
             outcome = "FAILED"
             print(f"FAILED input {number} of {kind}: {getattr(error, '__notes__', '')}", flush=True)
             traceback.print_exception(error, limit=-4, file=sys.stdout)
         counts[f"{kind} {outcome}"] += 1
     return counts
+
+
+def _hangs(*_: object) -> None:
+    raise Found(f"more than {HANG:.0f} seconds")
 
 
 def _arguments() -> argparse.Namespace:
@@ -440,6 +448,7 @@ def _arguments() -> argparse.Namespace:
 def run() -> int:
     """The command; 1 if anything failed."""
     given = _arguments()
+    signal.signal(signal.SIGPROF, _hangs)
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
     warnings.simplefilter("error", RuntimeWarning)  # numpy's, of numbers that were not bounded
     with tempfile.TemporaryDirectory(prefix="ensad-fuzz-") as folder:

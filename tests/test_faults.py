@@ -282,7 +282,7 @@ def two_workers(digits_folder, tmp_path):
     settings = TuneSettings(family="fcn", trials=5, epochs=1, objective="separation", device="cpu", max_width=128)
     plan, studies = Plan(dataset, settings), tmp_path / "studies"
     with lease.lease(studies) as one, lease.lease(studies) as two:
-        first, second = (plan.open_study(studies, worker, None) for worker in (one, two))  # type: ignore[arg-type]
+        first, second = (plan.open_study(studies, worker) for worker in (one, two))
         with first.storage.turn():
             trial = first.next_trial(5)
         yield first, second, trial, studies

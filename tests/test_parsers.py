@@ -629,6 +629,23 @@ def test_a_member_of_other_rows_than_its_blends_is_one_line(studies, side, data,
     info = read_json(folder / "member.json")
     checksums = {**info["checksums"], "vectors.npz": file_hash(folder / "vectors.npz")}
     write_json(folder / "member.json", {**info, "checksums": checksums})
-    for command in ("score data/testingset.npy", "blend --members fcn,resnet --name x", "report"):
+    evaluate, audit = "evaluate --labels data/labels.csv", "audit --labels data/labels.csv"
+    for command in ("score data/testingset.npy", evaluate, audit, "blend --members fcn,resnet --name x", "report"):
         result = run_ensad(*command.split())
         assert (result.exit_code in (0, 3, 4), result.stderr.count("Error: ")) == (True, int(result.exit_code != 0))
+
+
+@pytest.mark.parametrize("child", ["half", "tiny", "itself"])
+def test_trees_that_lead_back_are_refused_and_not_followed_for_ever(studies, child, data, run_ensad):
+    folder = studies / "blends" / "both"
+    with np.load(folder / "scores.npz") as file:
+        arrays = dict(file)
+    (name,) = (name for name in arrays if name.endswith(".child"))
+    count = np.arange(len(arrays[name]))
+    arrays[name] = {"half": count + 0.5, "tiny": arrays[name] * 1e-42, "itself": count.astype(np.int32)}[child]
+    np.savez(folder / "scores.npz", **arrays)
+    info = read_json(folder / "blend.json")
+    write_json(folder / "blend.json", {**info, "checksum": file_hash(folder / "scores.npz")})
+    result = run_ensad("score", data / "testingset.npy", "-q")
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (4, "", 1)
+    assert "holds no rule" in result.stderr

@@ -1,6 +1,6 @@
 """`blend_scores`: check the input, fit the method, judge it out of fold, and say what was done."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,7 @@ from ensemble_ad.blend.normalise import POOLED, normalise
 from ensemble_ad.blend.request import Request, check_request
 from ensemble_ad.blend.result import Blend
 from ensemble_ad.blend.rule import Part, Rule, total_score
+from ensemble_ad.blend.share import crossfit_share
 from ensemble_ad.blend.weight import WEIGHERS, Pool, varying
 from ensemble_ad.statistics import Estimate, estimate_share, separation, separation_many
 from ensemble_ad.statistics.arrays import Bools, Floats
@@ -25,7 +26,7 @@ def blend_scores(
     reference: ArrayLike,
     test: ArrayLike,
     method: str = AUTO,
-    weights: ArrayLike | None = None,
+    weights: ArrayLike | Mapping[str, float] | None = None,
     *,
     normaliser: str | None = None,
     names: Sequence[str] | None = None,
@@ -37,9 +38,11 @@ def blend_scores(
 
     Args:
         reference: (n, m) scores of normal images that no member was trained on; higher = more anomalous.
-        test: (k, m) scores of the unlabelled test images, the same members in the same order.
+        test: (k, m) scores of the unlabelled test images, the same members in the same order; columns
+            of DataFrames go by their names.
         method: `auto` or a key of `METHODS`.
-        weights: (m,) the members' weights for the method `given`, which they imply where the method is `auto`.
+        weights: (m,) the members' weights for the method `given`, which they imply where the method is `auto`; those of
+            a dict or of a Series with an index go by the members' names.
         normaliser: key of `NORMALISERS` instead of the method's own; not with `auto`.
         names: the members' names, for messages and the explanation; `member 0`, ... by default.
         anomaly_share: share of anomalies among the test images where it is known, in (0, 1).
@@ -75,17 +78,19 @@ def blend_scores(
         seed=seed,
     )
     rule = _fit(request, request.reference, request.test, request.label)
+    share = crossfit_share(request.reference, request.test, request.anomaly_share)
     findings = _findings(request, rule)
     fired = guards(findings)
     return Blend(
         scores=rule.test,
         weights=rule.weights,
         method=rule.method,
-        explanation=explain(request.asked, rule, findings, fired),
+        explanation=explain(request.asked, rule, findings, fired, share),
         normaliser=", ".join(dict.fromkeys(part.normaliser.name for part in rule.parts)),
         separation=findings.separation,
         names=request.names,
         guards=fired,
+        share=share,
         parts=rule.parts,
     )
 

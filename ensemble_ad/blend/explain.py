@@ -6,6 +6,7 @@ from ensemble_ad.blend.auto import mixture
 from ensemble_ad.blend.guard import Findings
 from ensemble_ad.blend.methods import AUTO, METHODS
 from ensemble_ad.blend.rule import Rule
+from ensemble_ad.statistics.implied import Share
 
 _PARTS = {
     "linear": "a non-negative logistic regression of test against reference",
@@ -14,7 +15,7 @@ _PARTS = {
 }
 
 
-def explain(asked: str, rule: Rule, findings: Findings, guards: tuple[str, ...]) -> str:
+def explain(asked: str, rule: Rule, findings: Findings, guards: tuple[str, ...], share: Share | None) -> str:
     """What was done, why, how well, and what to beware of; a few sentences.
 
     Args:
@@ -22,9 +23,10 @@ def explain(asked: str, rule: Rule, findings: Findings, guards: tuple[str, ...])
         rule: what was fitted.
         findings: what is known of it.
         guards: lines of the guards that fired.
+        share: the share of anomalies, where it is known or could be estimated.
     """
     if asked == AUTO:
-        sentences = [_of_auto(rule, findings)]
+        sentences = [_of_auto(rule, findings, share)]
     else:
         sentences = [f"Method {asked}: {METHODS[asked].summary} ({rule.parts[0].normaliser.name})."]
     weights = rule.weights
@@ -45,17 +47,14 @@ def explain(asked: str, rule: Rule, findings: Findings, guards: tuple[str, ...])
     return " ".join(sentences)
 
 
-def _of_auto(rule: Rule, findings: Findings) -> str:
+def _of_auto(rule: Rule, findings: Findings, share: Share | None) -> str:
     kinds = list(dict.fromkeys(part.name for part in rule.parts))
     text = "Chosen without labels: " + "; ".join(_PARTS[kind] for kind in kinds) + "."
     if findings.differs:
         return text + " What could be learnt is how the test's normal images differ, so it is not used."
     if rule.learnt is None or kinds == ["flat"]:
         return text + " Too few images or members to learn weights, so members count by how much they differ."
-    if findings.given_share is not None:
-        text += f" With the given {findings.given_share:.0%} anomalies"
-    elif findings.share is not None:
-        text += f" With an estimated {findings.share.value:.0%} (+- {findings.share.standard_error:.0%}) anomalies"
+    text += " Here" if share is None else f" With {share.in_words}"
     if rule.learnt >= 1:
         return text + " there is enough to learn from, so no flat mean is needed."
     portions = mixture(rule.learnt)

@@ -8,7 +8,7 @@ from ensemble_ad.errors import UsageError
 from ensemble_ad.files.json_file import fits, is_number, json_hash
 from ensemble_ad.files.text import is_text
 from ensemble_ad.layout import family_of, is_fingerprint, is_key
-from ensemble_ad.members.column import column_parts
+from ensemble_ad.members.column import Column
 from ensemble_ad.members.measured import MEASURED, Measured, UnfitError
 from ensemble_ad.statistics.implied import Share
 
@@ -37,6 +37,8 @@ _OPTIONAL: dict[str, Any] = {
     "explanation": str,
     "anomaly_share": is_number,
     "share": MEASURED,
+    "shift": MEASURED,
+    "withheld": str,
     "correlation": dict,
     "transductive": bool,
 }
@@ -57,10 +59,12 @@ class BlendInfo:
         asked_method: the method that the user asked for.
         normaliser: how scores were made comparable; None where an earlier version did not note it.
         explanation: why these weights, in a sentence or two.
-        weights: the weight of each column, `<member key>/<kind of error>`.
+        weights: the weight of each column, by `Column.name`.
         separation: the blend's separation, out of fold.
         anomaly_share: the share of anomalies in the test set, where the user gave it.
-        share: the estimated share of anomalies.
+        share: the estimated share of anomalies; None where the user gave it.
+        shift: how far the test's normal images are shifted; None where that is not known.
+        withheld: what is wrong with the test images, so that no AUC can be told; mostly "".
         correlation: Spearman's rank correlation of its scores with each member's main column, by the member's key;
             constant columns have none.
         transductive: whether one of its members was trained on the unlabelled test images too.
@@ -84,6 +88,8 @@ class BlendInfo:
     explanation: str = ""
     anomaly_share: float | None = None
     share: Measured | None = None
+    shift: Measured | None = None
+    withheld: str = ""
     correlation: Mapping[str, float] = field(default_factory=dict)
     transductive: bool = False
     labels_used: str = "none"
@@ -105,19 +111,40 @@ class BlendInfo:
             explanation=later.explanation,
             anomaly_share=later.anomaly_share,
             share=later.share,
+            shift=later.shift,
+            withheld=later.withheld,
             correlation=later.correlation,
             transductive=later.transductive,
             blended=now,
         )
 
     @property
+    def inverted(self) -> frozenset[str]:
+        """The keys of the members that enter inverted."""
+        columns = map(Column.of, self.weights)
+        return frozenset(column.key for column in columns if column.inverted)
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether it is `auto`'s, by whose scores the shift of normal images is estimated."""
+        return self.asked_method == "auto"
+
+    @property
     def known_share(self) -> Share | None:
         """The share of anomalies in its test set: the user's where it was given, else the estimate, else None."""
         if self.anomaly_share is not None:
-            return Share(value=float(self.anomaly_share))
+            return self.given_share(float(self.anomaly_share))
         if self.share is None:
             return None
-        return Share(value=float(self.share.value), standard_error=float(self.share.standard_error), given=False)
+        value, error = float(self.share.value), float(self.share.standard_error)
+        return replace(self.given_share(1.0), value=value, standard_error=error, given=False)
+
+    def given_share(self, value: float) -> Share:
+        """A share that the user gives, with what is known of the test images besides."""
+        if self.shift is None:
+            return Share(value=value, withheld=self.withheld)
+        shift, error = float(self.shift.value), float(self.shift.standard_error)
+        return Share(value=value, shift=shift, shift_error=error, withheld=self.withheld)
 
     def to_json(self) -> dict[str, Any]:
         """The contents of `blend.json`."""
@@ -140,7 +167,7 @@ class BlendInfo:
             raise UnfitError("texts and numbers to show")
         for name in ("members", "families", "terms"):
             known |= {name: tuple(known[name])} if name in known else {}
-        for name in ("separation", "share"):
+        for name in ("separation", "share", "shift"):
             known |= {name: Measured.from_json(known[name])} if name in known else {}
         info = cls(**known)
         try:
@@ -155,7 +182,7 @@ def _is_plain(value: Mapping[str, Any]) -> bool:
     numbers = (*value["weights"].values(), *value.get("correlation", {}).values())
     names = (*value["families"], *value.get("terms", ()), *value["weights"], *value.get("correlation", {}))
     texts = [value[name] for name in ("method", "labels_used", "created", "blended", "checksum")]
-    texts += [value.get(name, "") for name in ("asked_method", "normaliser", "explanation")]
+    texts += [value.get(name, "") for name in ("asked_method", "normaliser", "explanation", "withheld")]
     return (
         is_fingerprint(value["data"])
         and all(map(is_number, numbers))
@@ -169,7 +196,7 @@ def weight_by_member(weights: Mapping[str, float]) -> dict[str, float]:
     """The sum of each member's weights, by its key."""
     total: dict[str, float] = {}
     for name, value in weights.items():
-        key, _ = column_parts(name)
+        key = Column.of(name).key
         total[key] = total.get(key, 0.0) + value
     return total
 

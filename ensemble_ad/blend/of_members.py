@@ -8,20 +8,23 @@ from pathlib import Path
 import numpy as np
 
 from ensemble_ad.blend import blend_scores
+from ensemble_ad.blend.columns import main_columns
+from ensemble_ad.blend.guard import surely_inverted
 from ensemble_ad.blend.info import BlendInfo
 from ensemble_ad.blend.saved import SavedBlend, save_blend
-from ensemble_ad.blend.share import crossfit_share
 from ensemble_ad.errors import DataError, StorageError, UsageError
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.members.choose import Term
-from ensemble_ad.members.column import column_name
+from ensemble_ad.members.column import Column
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.store import Member
-from ensemble_ad.statistics import Estimate, rank_correlations
+from ensemble_ad.statistics import Estimate, rank_correlations, separation_many
 from ensemble_ad.statistics.arrays import Floats32, Floats64
+from ensemble_ad.statistics.implied import Share
 
 COLUMN_CHOICES = ("main", "all")
+_CHANCE = 0.5
 # The kinds of `reconstruction.ERROR_KINDS` and of `references.DISTANCES`, whose modules import torch; a test compares
 # them.
 _SHARED_KINDS = (
@@ -65,8 +68,11 @@ def blend_members(
 ) -> SavedBlend:
     """Blend the members of `terms` and save the result.
 
-    Saved with it, for the comparison table: the share of anomalies (the user's, and `crossfit_share`'s), the rank
+    Saved with it, for the comparison table: the share of anomalies (the user's, else `crossfit_share`'s), the rank
     correlation of each member's main column with the blend, and whether a member is transductive.
+
+    A main column that is surely inverted, test below reference by three standard errors, enters negated where its
+    member ranks pseudo-anomalies low too (`synthetic` below 0.5): two sorts of anomalies then agree. Its name says so.
 
     Args:
         studies: the studies' folder.
@@ -85,8 +91,8 @@ def blend_members(
     """
     started = time.perf_counter()
     members = [member for term in terms for member in term.members]
-    names = [name for term in terms for name in _column_names(term, columns)]
     reference, test = _stacked(members, columns, _rows(studies, members[0]))
+    names = _inverting([name for term in terms for name in _column_names(term, columns)], members, reference, test)
     asked_method = method if term_weights is None else "given"
     made = blend_scores(
         reference,
@@ -97,7 +103,7 @@ def blend_members(
         anomaly_share=anomaly_share,
         seed=seed,
     )
-    share = crossfit_share(reference, test)
+    share = made.share
     info = BlendInfo(
         name=name or "",
         data=members[0].data,
@@ -107,11 +113,13 @@ def blend_members(
         method=made.method,
         asked_method=asked_method,
         normaliser=made.normaliser,
-        explanation=made.explanation,
+        explanation=made.explanation + _about_inverted(names),
         weights={column: float(weight) for column, weight in zip(names, made.weights, strict=True)},
         separation=_measured(made.separation),
         anomaly_share=anomaly_share,
-        share=None if share is None else _measured(share),
+        share=None if share is None or share.given else _measured(share),
+        shift=None if share is None else Measured(value=share.shift, standard_error=share.shift_error),
+        withheld="" if share is None else share.withheld,
         correlation=_correlations(members, dict(zip(names, test.T, strict=True)), made.scores),
         transductive=any(member.info.transductive for member in members),
         labels_used=_labels_of(members),
@@ -123,12 +131,36 @@ def blend_members(
     return save_blend(studies, info, {"test": state.pop("scores"), **state}, overwrite=overwrite)
 
 
+def _inverting(names: Sequence[str], members: Sequence[Member], reference: Floats32, test: Floats32) -> list[str]:
+    """Negate, in place, the columns (n, m) and (k, m) that are to enter inverted; the names of all, those marked."""
+    low = {
+        Column(member.key, member.main_column).name
+        for member in members
+        if (synthetic := member.info.objectives.synthetic) is not None and synthetic.value < _CHANCE
+    }
+    some = [i for i, name in enumerate(names) if name in low]
+    turned = set()
+    if some:
+        found = surely_inverted(separation_many(reference[:, some], test[:, some]))
+        turned = {i for i, inverted in zip(some, found, strict=True) if inverted}
+    for side in (reference, test):
+        side[:, sorted(turned)] *= -1
+    return [Column.of(name)._replace(inverted=i in turned).name for i, name in enumerate(names)]
+
+
+def _about_inverted(names: Sequence[str]) -> str:
+    turned = [name for name in names if Column.of(name).inverted]
+    if not turned:
+        return ""
+    return f" Negated, since test images and pseudo-anomalies both score below normal ones: {', '.join(turned)}."
+
+
 def _labels_of(members: Sequence[Member]) -> str:
     return ", ".join(sorted({member.info.recipe.labels or "" for member in members} - {""})) or "none"
 
 
 def _column_names(term: Term, choice: str) -> list[str]:
-    return [column_name(member.key, kind) for member in term.members for kind in columns_of(member, choice)]
+    return [Column(member.key, kind).name for member in term.members for kind in columns_of(member, choice)]
 
 
 def _shared_out(term_weights: Sequence[float], terms: Sequence[Term], choice: str) -> Floats64:
@@ -139,7 +171,7 @@ def _shared_out(term_weights: Sequence[float], terms: Sequence[Term], choice: st
 
 def _correlations(members: Sequence[Member], columns: Mapping[str, Floats32], scores: Floats64) -> dict[str, float]:
     """Rank correlation of each member's main column with the blend's scores; a constant column has none."""
-    found = rank_correlations([columns[column_name(member.key, member.main_column)] for member in members], scores)
+    found = rank_correlations([columns[name] for name in main_columns(members, columns)], scores)
     return {m.key: float(value) for m, value in zip(members, found, strict=True) if np.isfinite(value)}
 
 
@@ -148,7 +180,7 @@ def _name_of(info: BlendInfo, terms: Sequence[Term]) -> str:
     return f"{'+'.join(term.text.replace(':', '') for term in terms)[:80]}-{digest}"
 
 
-def _measured(estimate: Estimate) -> Measured:
+def _measured(estimate: Estimate | Share) -> Measured:
     return Measured(value=estimate.value, standard_error=estimate.standard_error)
 
 

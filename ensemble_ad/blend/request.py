@@ -1,13 +1,13 @@
 """What a blend is asked for: scores, method and options, checked before anything is fitted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ensemble_ad.blend.methods import AUTO, Method, find_method
-from ensemble_ad.errors import DataError, UsageError
+from ensemble_ad.errors import DataError, UsageError, in_one_line
 from ensemble_ad.statistics.arrays import (
     Bools,
     Floats,
@@ -15,8 +15,8 @@ from ensemble_ad.statistics.arrays import (
     as_floats,
     as_labels,
     check_paired,
-    column_names,
     in_order,
+    shared_names,
     unnamed,
 )
 
@@ -52,7 +52,7 @@ def check_request(
     test: ArrayLike,
     *,
     method: str,
-    weights: ArrayLike | None,
+    weights: ArrayLike | Mapping[str, float] | None,
     normaliser: str | None,
     names: Sequence[str] | None,
     anomaly_share: float | None,
@@ -64,7 +64,7 @@ def check_request(
     Raises:
         DataError, UsageError: as for `blend_scores`.
     """
-    known = column_names(reference) or column_names(test)
+    known = shared_names(reference, test)
     low, high = (
         _table(side if known is None else in_order(side, known, name), name)
         for side, name in ((reference, "reference"), (test, "test"))
@@ -76,9 +76,11 @@ def check_request(
             f"got {columns} and {high.shape[1]}: score both with the same members"
         )
     called = _names(known if names is None else names, columns)
+    if known is not None and called != known and set(called) == set(known):
+        raise DataError("names has the columns' own names in another order, and would mix them up: drop it")
     _check_finite(low, "reference", called)
     _check_finite(high, "test", called)
-    given = None if weights is None else _weights(weights, columns)
+    given = None if weights is None else _weights(weights, called)
     if given is not None and method == AUTO:
         method = "given"
     if given is not None and method != "given":
@@ -133,10 +135,30 @@ def _check_finite(table: Floats, name: str, called: tuple[str, ...]) -> None:
     )
 
 
-def _weights(weights: ArrayLike, columns: int) -> Floats64:
-    given = np.asarray(weights, dtype=np.float64)
+def _weights(weights: ArrayLike | Mapping[str, float], called: tuple[str, ...]) -> Floats64:
+    columns = len(called)
+    try:
+        given = np.asarray(_by_place(weights, called), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"weights have to hold one number a member: {in_one_line(error)}") from error
     if given.shape != (columns,):
         raise DataError(f"weights have to hold one number a member, got shape {given.shape} for {columns} members")
     if not np.isfinite(given).all() or (given < 0).any() or given.sum() <= 0:
         raise DataError(f"weights have to be at least 0 and not all 0, got {given.tolist()[:20]}: correct them")
     return given
+
+
+def _by_place(weights: ArrayLike | Mapping[str, float], called: tuple[str, ...]) -> ArrayLike:
+    """The weights of a dict or of a pandas Series in the members' order, by their names; others as they are.
+
+    Raises:
+        DataError: if the names are others.
+    """
+    if not isinstance(weights, Mapping) and not (hasattr(weights, "index") and hasattr(weights, "items")):
+        return weights
+    names, values = zip(*((str(name), value) for name, value in weights.items()), strict=True)
+    if sorted(names) == sorted(called):
+        return [values[names.index(name)] for name in called]
+    if not isinstance(weights, Mapping) and names == tuple(map(str, range(len(called)))):
+        return list(values)  # a Series that nobody has named
+    raise DataError(f"weights have to name the members {', '.join(called)[:200]}, not {', '.join(names)[:200]}")

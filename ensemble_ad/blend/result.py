@@ -13,7 +13,8 @@ from ensemble_ad.blend.normalise import FrozenNormaliser
 from ensemble_ad.blend.rule import Part, total_score
 from ensemble_ad.errors import DataError
 from ensemble_ad.statistics import Estimate
-from ensemble_ad.statistics.arrays import Floats, Floats64, as_floats, in_order, unnamed
+from ensemble_ad.statistics.arrays import Floats, Floats64, as_floats, in_order, turned_numbers, unnamed
+from ensemble_ad.statistics.implied import Share
 
 _FORMAT = 1
 _FOREST_ARRAYS = ("feature", "threshold", "child", "value", "importance")
@@ -32,6 +33,8 @@ class Blend:
         separation: separation of test from reference, out of fold: by rules fitted without the images they scored.
         names: the members' names, in the order of the columns.
         guards: a line for each guard that fired.
+        share: the share of anomalies, given or estimated; None where there are too few images, and of a blend that was
+            read from its state.
         parts: the frozen parts of the rule, whose scores `score` adds up.
     """
 
@@ -43,6 +46,7 @@ class Blend:
     separation: Estimate
     names: tuple[str, ...]
     guards: tuple[str, ...] = ()
+    share: Share | None = None
     parts: tuple[Part, ...] = field(repr=False, default=())
 
     def score(self, new: ArrayLike) -> Floats64:
@@ -57,7 +61,8 @@ class Blend:
             DataError: for another number of columns, other names, or values that are masked or not finite.
         """
         named = self.names != unnamed(len(self.names))
-        rows = as_floats(in_order(new, self.names, "new rows") if named else new, "new rows")
+        order = self.names if named else turned_numbers(new)
+        rows = as_floats(new if order is None else in_order(new, order, "new rows"), "new rows")
         if rows.ndim != 2 or rows.shape[1] != len(self.weights):
             raise DataError(
                 f"new rows have to hold the blend's {len(self.weights)} members in columns, got shape {rows.shape}: "

@@ -43,7 +43,7 @@ class SavedBlend:
 
     @property
     def weights(self) -> Mapping[str, float]:
-        """Weight of each column, `<member key>/<kind of error>`."""
+        """Weight of each column, by `Column.name`."""
         return self.info.weights
 
     @property
@@ -56,17 +56,15 @@ class SavedBlend:
         share, separation = self.share, self.info.separation
         if share is None:
             return "no AUC can be estimated without labels: too few images to estimate the share of anomalies"
-        used = f"{share.value:.1%} anomalies ({share.source}"
-        used += ")" if share.given else f", standard error {share.standard_error:.1%})"
-        if not share.usable:
-            return f"no AUC can be estimated without labels: {used} cannot be told from none; give --anomaly-share"
-        implied = share.implied_auc(separation.value, separation.standard_error)
+        if share.why_none:
+            return f"no AUC can be estimated without labels: {share.why_none}"
+        implied = share.implied_auc(separation.value, separation.standard_error, own_shift=self.info.is_auto)
         if implied is None:
             return (
-                f"no AUC can be estimated without labels: no AUC, or every one, explains this separation with {used}; "
-                "the share is another, or the test's normal images differ from the training images"
+                "no AUC can be estimated without labels: no AUC, or almost every one, explains this separation with "
+                f"{share.in_words}; the share is another, or the test's normal images differ from the training images"
             )
-        return f"AUC {implied} (estimated, no labels), with {used}"
+        return f"AUC {implied} (estimated, no labels), with {share.in_words}"
 
     def scores(self) -> "Floats64":
         """float64 (k,) anomaly scores of the test images, verified.
@@ -85,16 +83,21 @@ class SavedBlend:
         """The blend as it was made, to score rows of new images with its frozen normaliser and weights.
 
         Raises:
-            StorageError: as for `scores`.
+            StorageError: as for `scores`, and for a rule that does not score.
         """
         from ensemble_ad.blend import Blend
+        from ensemble_ad.blend.well_formed import check_rule
 
         scores, arrays = self.scores(), self._arrays()
         try:
-            return Blend.from_state({**arrays, "scores": scores})
+            rule = Blend.from_state({**arrays, "scores": scores})
+            check_rule(rule)
+        except StorageError as error:
+            raise StorageError(f"{self.folder / BLEND_ARRAYS} holds no rule ({error}); blend again") from error
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             why = in_one_line(error, 200, with_kind=True)
             raise StorageError(f"{self.folder / BLEND_ARRAYS} holds no rule ({why}); blend again") from error
+        return rule
 
     def _arrays(self) -> "dict[str, npt.NDArray[Any]]":
         from ensemble_ad.files.arrays import read_arrays

@@ -103,10 +103,15 @@ def read_defaults(path: Path, options: Mapping[str, Mapping[str, str]]) -> dict[
     """
     import tomllib
 
+    from ensemble_ad.files.whole import open_regular
+
     if not path.exists():
         return {}
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        with open_regular(path) as file:
+            content = tomllib.loads(file.read().decode("utf-8-sig"))
+    except UnicodeDecodeError as error:  # PowerShell's `>` writes UTF-16, and Notepad what Windows is set to
+        raise UsageError(f"{path} must be TOML in UTF-8, and is in another encoding; save it as UTF-8") from error
     except (ValueError, RecursionError, OSError) as error:  # a number of 5,000 digits is a ValueError too
         raise UsageError(f"{path} must be TOML: {str(error)[:300]}") from error
     everywhere = {key: value for key, value in content.items() if not isinstance(value, dict)}

@@ -19,12 +19,12 @@ DATA = Path("data")
 """The data folder, unless another one is named."""
 
 
-def dataset(data: Path, studies: Path, *, test_optional: bool = False) -> "Dataset":
+def dataset(data: Path, studies: Path, *, test_optional: bool = False, groups: Path | None = None) -> "Dataset":
     """The images of `data`; see `load_dataset`."""
     from ensemble_ad.data.dataset import load_dataset
     from ensemble_ad.layout import preprocessed_folder
 
-    return load_dataset(data, image_cache=preprocessed_folder(studies), test_optional=test_optional)
+    return load_dataset(data, image_cache=preprocessed_folder(studies), test_optional=test_optional, groups=groups)
 
 
 def check_worth(dataset: "Dataset", data: Path, say: Say, *, anyway: bool) -> None:
@@ -125,7 +125,7 @@ def record(studies: Path, fingerprint: str) -> "DataRecord | None":
 def data_of(studies: Path, fingerprint: str) -> dict[str, str]:
     """For a hint: where a data set was read from, as it was named then; nothing if that is gone, or the default."""
     known = record(studies, fingerprint)
-    if known is None or known.folder is None or known.folder.resolve() == DATA.resolve():
+    if known is None or not known.source or known.folder is None or known.folder.resolve() == DATA.resolve():
         return {}
     return {"data": known.source}
 

@@ -18,6 +18,7 @@ __all__ = [
     "anyway",
     "data",
     "device",
+    "groups",
     "labels",
     "output",
     "precision",
@@ -73,6 +74,11 @@ URL = _Url()
 data = click.option(
     "--data", type=FOLDER, default=_folders.DATA, show_default=True,
     help="Folder with trainingset.npy and testingset.npy, or with train/ and test/ full of images.",
+)  # fmt: skip
+groups = click.option(
+    "--groups", type=PATH,
+    help="CSV file ID,group of training images that belong together, or `folders`, the folders in train/: a group is "
+    "held out or trained on as a whole.",
 )  # fmt: skip
 studies = click.option(
     "--studies", type=FOLDER, default=Path("studies"), show_default=True,

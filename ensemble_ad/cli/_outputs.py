@@ -18,7 +18,7 @@ def said(output: Path) -> str | None:
 
 
 def check_named(output: Path, given: Mapping[str, Any]) -> None:
-    """Refuse an output that the command reads.
+    """Refuse an output that the command reads, or that holds somebody's images or labels.
 
     Args:
         output: the file that the user named.
@@ -28,10 +28,13 @@ def check_named(output: Path, given: Mapping[str, Any]) -> None:
         UsageError: naming the output.
     """
     from ensemble_ad.errors import UsageError
-    from ensemble_ad.files.output import check_output
+    from ensemble_ad.files.output import check_output, is_stream
     from ensemble_ad.layout import is_ours
 
     check_output(output, _inputs(given))
+    found = output.resolve()
+    if found.is_file() and not is_stream(output) and (found.name in _OF_DATA or found.suffix == ".npy"):
+        raise UsageError(f"{output} holds images or labels, and would be written over; name another file")
     if "studies" in given and is_ours(given["studies"], output):
         raise UsageError(f"{output} belongs to the studies, and would be written over; name another file")
 

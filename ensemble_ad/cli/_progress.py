@@ -62,9 +62,6 @@ class _Watcher:
             self._bar.update(self._task, completed=min(self._done, self._wanted))
         self._line(text)
 
-    def moved(self, objective: str, reason: str) -> None:
-        self._line(f"trials are judged by {objective}: {reason}")
-
     def _line(self, text: str) -> None:
         """A line that stays, above the bar."""
         _line(self._say, self._bar, text)

@@ -41,9 +41,6 @@ class _RunWatcher:
         self._steps.line(f"{self._family} trial {number} {state}: value {shown}" + (f" ({note})" if note else ""))
         self._show("done")
 
-    def moved(self, objective: str, reason: str) -> None:
-        self._steps.line(f"{self._family}: trials are judged by {objective}: {reason}")
-
     def blended(self, made: "SavedBlend", done: "Sequence[Done]", used: float) -> None:
         self._blend = f"{made.info.separation.value:.4f}"
         gain = f" ({done[-1].gain:+.4f} by {done[-1].family})" if done else ""

@@ -144,7 +144,7 @@ def _tell(made: "SavedBlend", say: _options.Say) -> None:
     say(f"separation {separation.value:.4f} (standard error {separation.standard_error:.4f})")
     say(made.estimate_in_words())
     share = made.share
-    implied = share and share.implied_auc(separation.value, separation.standard_error)
+    implied = share and share.implied_auc(separation.value, separation.standard_error, own_shift=info.is_auto)
     say.result(
         name=made.name,
         folder=made.folder,
@@ -154,6 +154,7 @@ def _tell(made: "SavedBlend", say: _options.Say) -> None:
         separation=vars(separation),
         share=None if share is None else vars(share),
         estimated_auc=None if implied is None else vars(implied),
+        inverted=sorted(info.inverted),
         transductive=info.transductive,
         labels_used=info.labels_used,
     )

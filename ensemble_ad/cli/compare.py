@@ -91,10 +91,13 @@ def compare(
     for problem in (*broken_members, *broken_blends):
         say.warn(problem)
     rows = table_rows(studies, members, blends, blend, anomaly_share)
+    judged_by = next((b for b in reversed(blends) if blend in (None, b.name)), None)
+    if judged_by is not None and all(row["estimated_auc"] is None for row in rows) and anomaly_share is None:
+        say(judged_by.estimate_in_words())
     unexplained = sum(row["estimated_share"] is not None and row["estimated_auc_low"] is None for row in rows)
     if unexplained:
         say(
-            f"{unexplained} of {len(rows)} rows have no estimated AUC: none, or every one, explains their "
+            f"{unexplained} of {len(rows)} rows have no estimated AUC: none, or almost every one, explains their "
             "separation at this share of anomalies; it is another, or the test's normal images differ from the "
             "training images"
         )

@@ -20,9 +20,10 @@ def data() -> None:
 
 @data.command(short_help="Shapes, duplicates, leakage, what a submission needs.")
 @_options.data
+@_options.groups
 @_options.studies
 @_options.output
-def check(data: Path, studies: Path, say: _options.Say) -> None:
+def check(data: Path, groups: Path | None, studies: Path, say: _options.Say) -> None:
     """Print what is in the data folder; exit with 3 if something would make a study worthless.
 
     `ensad tune` and `ensad train` stop on the same errors, except that they open no labels.
@@ -37,7 +38,7 @@ def check(data: Path, studies: Path, say: _options.Say) -> None:
     from ensemble_ad.errors import DataError
 
     with busy(say, f"reading {data}"):
-        dataset = _folders.dataset(data, studies)
+        dataset = _folders.dataset(data, studies, groups=groups)
         findings = run(dataset, data)
     say.result(
         fingerprint=dataset.fingerprint,

@@ -1,6 +1,7 @@
 """`ensad evaluate`."""
 
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,9 +71,12 @@ def evaluate(
     save_evaluation(studies, fingerprint, path, table)
     anomalies = int(label.sum())
     say(f"{anomalies} anomalies and {len(label) - anomalies} normal images, by {path}")
-    say.result(labels=path, anomalies=anomalies, normal=len(label) - anomalies, rows=table)
+    inverted = sorted({key for each in blends for key in each.info.inverted})
+    say.result(labels=path, anomalies=anomalies, normal=len(label) - anomalies, rows=table, inverted=inverted)
     if not say.as_json:
-        _print(table, say)
+        _print(table, inverted, say)
+    if inverted:
+        say(f"! inverted in a blend: {', '.join(inverted)}")
     say(f"chance: AUC 0.5, AP {anomalies / len(label):.4f}, FPR95 0.95, pAUC 0.5")
     unsure = int(((table["auc_low"] <= 0.5) & (table["auc_high"] >= 0.5)).sum())
     say(f"{int(table['ties_best'].sum())} of {len(table)} cannot be told from the best, {unsure} not from chance")
@@ -115,13 +119,13 @@ _LAST = {"pAUC": "partial_auc"}
 """The table's columns: what is shown, and what it is called in the frame of `evaluate_scores`."""
 
 
-def _print(table: "pd.DataFrame", say: _options.Say) -> None:
+def _print(table: "pd.DataFrame", inverted: Collection[str], say: _options.Say) -> None:
     from ensemble_ad.cli._table import print_table
 
     more = {shown: name for shown, name in (_MORE | _BOOTSTRAP | _LAST).items() if name in table.columns}
     rows = [
         (
-            str(name),
+            f"{name}{'!' if name in inverted else ''}",
             *(f"{row[column]:.4f}" for column in _FIRST.values()),
             "best" if i == 0 else f"{row['p_best']:.2g}",
             "yes" if row["transductive"] else "-",

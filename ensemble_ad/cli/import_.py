@@ -2,11 +2,14 @@
 
 import shlex
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from ensemble_ad.cli import _options
+
+if TYPE_CHECKING:
+    from ensemble_ad.data.dataset import Dataset
 
 
 @click.command("import", short_help="Load an exported blend, or another detector's scores.")
@@ -24,6 +27,7 @@ from ensemble_ad.cli import _options
 )
 @click.option("--invert", is_flag=True, help="For scores: negate them, where low ones mean anomalies.")
 @_options.data
+@_options.groups
 @_options.studies
 @_options.output
 def import_(
@@ -34,6 +38,7 @@ def import_(
     labels_used: str,
     invert: bool,
     data: Path,
+    groups: Path | None,
     studies: Path,
     say: _options.Say,
 ) -> None:
@@ -51,12 +56,13 @@ def import_(
       ensad import scores.csv --reference held_out.csv --name knn --labels-used none
       ensad import blend.zip
     """
+    from ensemble_ad.cli import _folders
     from ensemble_ad.errors import UsageError
 
     if template is not None:
         if source is not None:
             raise UsageError("--template goes without a SOURCE")
-        _template(template, data, studies, say)
+        _template(template, _folders.dataset(data, studies, groups=groups), say)
     elif source is None:
         raise UsageError("SOURCE is missing: a .csv file of scores, or a zip or folder that `ensad export` wrote")
     elif source.suffix.lower() != ".csv":
@@ -70,7 +76,8 @@ def import_(
             "`ensad import --template FILE` writes their ids"
         )
     else:
-        _scores(Scores(name, source, reference, labels_used, invert), data, studies, say)
+        dataset = _folders.dataset(data, studies, groups=groups)
+        _scores(Scores(name, source, reference, labels_used, invert), dataset, studies, say)
 
 
 class Scores(NamedTuple):
@@ -83,13 +90,12 @@ class Scores(NamedTuple):
     invert: bool
 
 
-def _scores(given: Scores, data: Path, studies: Path, say: _options.Say) -> None:
+def _scores(given: Scores, dataset: "Dataset", studies: Path, say: _options.Say) -> None:
     """Make a member of another detector's scores."""
     from ensemble_ad.cli import _folders
     from ensemble_ad.families import FAMILIES
     from ensemble_ad.members.imported import import_scores, is_upside_down
 
-    dataset = _folders.dataset(data, studies)
     member = import_scores(studies, dataset, taken=FAMILIES, **given._asdict())
     judged = member.info.separation
     say(f"separation {member.value:.4f}")
@@ -107,12 +113,12 @@ def _scores(given: Scores, data: Path, studies: Path, say: _options.Say) -> None
     say.next(_folders.blending_of(studies, dataset.fingerprint))
 
 
-def _template(path: Path, data: Path, studies: Path, say: _options.Say) -> None:
+def _template(path: Path, dataset: "Dataset", say: _options.Say) -> None:
     """Write the ids of the images that are to be scored."""
-    from ensemble_ad.cli import _folders, _outputs
+    from ensemble_ad.cli import _outputs
     from ensemble_ad.members.imported import write_template
 
-    count = write_template(path, _folders.dataset(data, studies))
+    count = write_template(path, dataset)
     say(f"{count} training images are held out; train on the others, and fill in the column score")
     say.result(_outputs.said(path), template=path, images=count)
     say.next(f"ensad import SCORES.csv --reference {shlex.quote(str(path))} --name NAME")

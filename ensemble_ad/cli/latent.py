@@ -51,6 +51,8 @@ def latent(
       ensad latent --member fcn-0123456789ab --image 17
       ensad latent --member fcn-0123456789ab --image 17 --scale 0:3,2:5 --noise 0.2,0.5,0.8 -o out.png
     """
+    from dataclasses import replace
+
     from ensemble_ad.detect.latent import parse_noise, parse_scale
 
     factors = None if scale is None else parse_scale(scale)
@@ -58,7 +60,6 @@ def latent(
 
     from ensemble_ad.blend.saved import list_blends
     from ensemble_ad.cli import _folders, _outputs
-    from ensemble_ad.data.split import split_rows
     from ensemble_ad.detect.latent import NORMAL_IMAGES, bottleneck, changed_pictures, open_member, write_sheet
     from ensemble_ad.errors import UsageError
     from ensemble_ad.layout import is_key
@@ -69,12 +70,12 @@ def latent(
         raise UsageError(f"there is no member {member!r} in {studies}; `ensad compare` lists those there are")
     cached = load_member(studies, member)
     opened = open_member(cached, choose_device(device))
-    _folders.check_images(data, studies, cached.data, member, say)
-    dataset = _folders.dataset(data, studies)
+    record = _folders.check_images(data, studies, cached.data, member, say)
+    dataset = replace(_folders.dataset(data, studies), named=record.groups)
     image = dataset.test.ids[0] if image is None else image
     if image not in dataset.test.ids:
         raise UsageError(f"there is no test image {image!r}; ids are {dataset.test.ids[0]} to {dataset.test.ids[-1]}")
-    held_out = split_rows(len(dataset.train), dataset.fingerprint).reference[:NORMAL_IMAGES]
+    held_out = dataset.split().reference[:NORMAL_IMAGES]
     opening = bottleneck(opened, dataset.train.images[held_out])
     picture = dataset.test.images[dataset.test.ids.index(image)]
     tiles = [

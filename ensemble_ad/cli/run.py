@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @_options.storage
 @_options.train_anyway
 @_options.data
+@_options.groups
 @_options.studies
 @_options.submissions
 @_options.output
@@ -52,6 +53,7 @@ def run(
     storage: str | None,
     anyway: bool,
     data: Path,
+    groups: Path | None,
     studies: Path,
     submissions: Path,
     say: _options.Say,
@@ -90,7 +92,7 @@ def run(
     click.get_current_context().with_resource(like_ctrl_c())
     if (seconds is None) == (trials is None):
         raise UsageError("give one of --time 30m and --trials 20")
-    dataset = _folders.dataset(data, studies, test_optional=True)
+    dataset = _folders.dataset(data, studies, test_optional=True, groups=groups)
     rename_images(studies, dataset)
     tuning = TuneSettings(
         family="", objective=objective_name(None, labels), labels_hash=labels_hash(labels), device=device,

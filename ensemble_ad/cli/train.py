@@ -24,6 +24,7 @@ from ensemble_ad.cli import _completion, _options
 @_options.precision
 @_options.train_anyway
 @_options.data
+@_options.groups
 @_options.studies
 @_options.output
 def train(
@@ -40,6 +41,7 @@ def train(
     precision: str,
     anyway: bool,
     data: Path,
+    groups: Path | None,
     studies: Path,
     say: _options.Say,
 ) -> None:
@@ -71,7 +73,7 @@ def train(
     family, _ = look_up(preset)
     check_transductive(family, allowed=transductive)
     make_folder(studies)
-    dataset = _folders.dataset(data, studies)
+    dataset = _folders.dataset(data, studies, groups=groups)
     rename_images(studies, dataset)
     place = choose_device(device)
     recipe = published_recipe(

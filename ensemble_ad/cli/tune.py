@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--timeout", type=_options.DURATION, help="Time after which no new trial starts: 90s, 30m, 1h30m.")
 @click.option("--epochs", type=int, default=20, show_default=True, help="The most that a trial trains.")
 @click.option("--objective", shell_complete=_completion.objectives,
-              help="What a trial is judged by: auto, separation, synthetic, both, consensus, loss or labels.  "
+              help="What a trial is judged by: auto, separation, synthetic, consensus, loss or labels.  "
               "[default: auto]")  # fmt: skip
 @click.option("--labels", type=_options.FILE,
               help="CSV file with the columns ID,label, 1 = anomaly, to judge trials by.")  # fmt: skip
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
               help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`.")  # fmt: skip
 @_options.train_anyway
 @_options.data
+@_options.groups
 @_options.studies
 @_options.output
 def tune(
@@ -75,6 +76,7 @@ def tune(
     artifacts: str | None,
     anyway: bool,
     data: Path,
+    groups: Path | None,
     studies: Path,
     say: _options.Say,
 ) -> None:
@@ -85,9 +87,9 @@ def tune(
 
     Every finished trial is cached at once. Run the same command again to go on after Ctrl-C, a kill or a crash, or with
     more --trials to top up; run it twice at once, or with --workers, to share the work. Trials are judged without
-    labels, by how far test images score above held-out normal ones (separation); where that cannot be trusted, also by
-    how well they see damaged normal images (both), and the command says why. With --labels they are judged by AUC, and
-    every table says so. The best member's key is printed on stdout.
+    labels, by the AUC that is believed of them: how well they see damaged normal images (synthetic), moved by how far
+    test images score above held-out normal ones (separation), as far as that can be believed. With --labels they are
+    judged by AUC, and every table says so. The best member's key is printed on stdout.
 
     \b
     Example:
@@ -117,7 +119,7 @@ def tune(
     from ensemble_ad.search.workers import tune_with
 
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
-    dataset = _folders.dataset(data, studies, test_optional=True)
+    dataset = _folders.dataset(data, studies, test_optional=True, groups=groups)
     rename_images(studies, dataset)
     label = None if labels is None else read_labels(labels, dataset.test.ids)
     settings = TuneSettings(
@@ -175,6 +177,14 @@ def _tell(result: "TuneResult", say: _options.Say) -> None:
         f"best: {result.best.key}, {best.name} {best.value:.4f} "
         f"(standard error {best.standard_error:.4f}) by {best.column}"
     )
+    believed = result.best.info.objectives.believed
+    if believed:
+        say(
+            f"auto: the test images decide {believed.weight:.1%} of that, pseudo-anomalies the rest; "
+            f"{believed.share:.1%} anomalies are believed"
+        )
+    for doubt in result.doubts:
+        say.warn(doubt)
     if result.is_noise:
         say.warn("half of the trials lie within one standard error of the best: their order is mostly noise")
     if result.reference_rows < REFERENCE_LEAST:

@@ -84,7 +84,7 @@ def worthless(dataset: Dataset, folder: Path) -> list[str]:
 
 def _check_images(dataset: Dataset) -> list[Finding]:
     train = _read(dataset.train)
-    findings = _check_set("train", dataset.train, train)
+    findings = [*_check_set("train", dataset.train, train), *_check_groups(dataset)]
     if len(dataset.test):
         test = _read(dataset.test)
         findings += _check_set("test", dataset.test, test)
@@ -130,6 +130,17 @@ def _check_set(name: str, image_set: ImageSet, content: _Content) -> list[Findin
             level="error" if content.constant == n else "warning" if content.constant else "ok",
         ),
     ]
+
+
+def _check_groups(dataset: Dataset) -> list[Finding]:
+    """How many training images belong together; the split sees to it that this does no harm."""
+    if dataset.together is None:
+        return []
+    sizes = np.bincount(dataset.together)
+    several = sizes[sizes > 1]
+    what = "near-duplicates" if dataset.named is None else "named ones and near-duplicates"
+    text = f"train: {several.sum()} images lie in {len(several)} groups ({what}): each is held out or trained on whole"
+    return [Finding(text=text)]
 
 
 def _check_sample(dataset: Dataset, folder: Path) -> list[Finding]:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ensemble_ad.data.groups import Groups, joined, near_duplicates, read_groups
 from ensemble_ad.data.images import FileState, Images, ImageSet
 from ensemble_ad.data.npy import open_array
 from ensemble_ad.data.pictures import open_folder
 from ensemble_ad.data.remarks import Remarks
+from ensemble_ad.data.split import TRAIN_LEAST, Split, split_rows
 from ensemble_ad.errors import DataError
 from ensemble_ad.files.json_file import json_hash
 
@@ -23,10 +25,12 @@ class Dataset:
     Attributes:
         train: normal images to train on.
         test: unlabelled images of the same shape; there may be none.
+        named: groups of training images that a user names; see `groups`.
     """
 
     train: ImageSet
     test: ImageSet
+    named: Groups | None = None
 
     @property
     def side(self) -> int:
@@ -40,8 +44,31 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of both sets, another for any changed pixel; members of different fingerprints never mix."""
-        return json_hash([self.train.fingerprint, self.test.fingerprint])
+        """Hash of both sets and of `groups`; members of different fingerprints never mix."""
+        known = [self.train.fingerprint, self.test.fingerprint]
+        return json_hash(known if self.groups is None else [*known, list(self.groups)])
+
+    @cached_property
+    def together(self) -> Groups | None:
+        """The group of each training image: near-duplicates, and what the user says belongs together; None without."""
+        return joined(near_duplicates(self.train.images), self.named)
+
+    @cached_property
+    def groups(self) -> Groups | None:
+        """As `together`, where the split of single images would divide a group; else None.
+
+        So a data set without such groups has the split and the fingerprint that earlier versions gave it.
+        """
+        found = self.together
+        if found is None or len(self.train) < 2 * TRAIN_LEAST:
+            return None
+        plain = split_rows(len(self.train), json_hash([self.train.fingerprint, self.test.fingerprint]))
+        divided = {found[row] for row in plain.train} & {found[row] for row in plain.reference}
+        return found if divided else None
+
+    def split(self, subset: int | None = None) -> Split:
+        """Which training images are trained on and which are held out; see `split_rows`."""
+        return split_rows(len(self.train), self.fingerprint, subset, self.groups)
 
     def check_unchanged(self) -> None:
         """Refuse images that have changed since they were opened; see `ImageSet.check_unchanged`.
@@ -63,16 +90,19 @@ class Dataset:
         return self.train.is_grey and self.test.is_grey
 
 
-def load_dataset(data: Path, *, image_cache: Path, test_optional: bool = False) -> Dataset:
+def load_dataset(
+    data: Path, *, image_cache: Path, test_optional: bool = False, groups: Path | str | None = None
+) -> Dataset:
     """Read `data`, either `trainingset.npy` and `testingset.npy` or the folders `train/` and `test/`.
 
     Args:
         data: the folder.
         image_cache: folder where decoded pictures are kept as uint8 arrays.
         test_optional: whether a folder without test images gives a data set with none, instead of an error.
+        groups: what names groups of training images; see `read_groups`.
 
     Raises:
-        DataError: if anything about the images makes them unusable; the message names file, rule and value.
+        DataError: if anything about the images or groups makes them unusable; the message names file, rule and value.
     """
     if not data.is_dir():
         raise DataError(
@@ -80,15 +110,17 @@ def load_dataset(data: Path, *, image_cache: Path, test_optional: bool = False) 
             "or name the folder that has them with --data"
         )
     train = _load_one(data, TRAIN, image_cache)
+    named = None if groups is None else read_groups(groups, train.ids)
     if test_optional and not any((data / name).exists() for name in TEST):
-        return Dataset(train=train, test=ImageSet(images=train.images[:0], ids=(), source=data / "test"))
+        none = ImageSet(images=train.images[:0], ids=(), source=data / "test")
+        return Dataset(train=train, test=none, named=named)
     test = _load_one(data, TEST, image_cache)
     if train.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
             f"training and test images must have one shape, but {train.source.name} has "
             f"{_shape_text(train.images)} and {test.source.name} {_shape_text(test.images)}"
         )
-    return Dataset(train=train, test=test)
+    return Dataset(train=train, test=test, named=named)
 
 
 def open_images(data: Path, names: tuple[str, str], image_cache: Path) -> ImageSet | None:

@@ -1,19 +1,18 @@
 """Kinds of defect that a normal image can be given: a function each, all of them listed in `KINDS`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator
-from scipy import fft, ndimage
 
 from ensemble_ad.data.images import Images
-from ensemble_ad.data.sizes import CHANNELS
+from ensemble_ad.data.square import as_uint8, checked_square
+from ensemble_ad.data.warps import affine, elastic, roll, rotate, shift, stretch, upside_down
 from ensemble_ad.errors import DataError
 from ensemble_ad.statistics.arrays import Floats32
 
-LEAST_SIDE = 8
 # A patch's share of the image's area, and its height / width: Li et al. 2021.
 _AREA = (0.02, 0.15)
 _ASPECT = (0.3, 3.3)
@@ -83,61 +82,21 @@ def occlusion(images: Images, rng: Generator) -> Images:
     return _patched(images, patch)
 
 
-def elastic(images: Images, rng: Generator) -> Images:
-    """A smooth random warp: uniform noise, smoothed and scaled to move pixels by 2 to 4% of the side.
+def halves(images: Images, rng: Generator) -> Images:
+    """The other side of a straight cut, upright or level, is another image's; the cut lies at 35 to 65% of the side.
 
-    The 2 to 4% are the root mean square along an axis. The smoothing Gaussian has a standard deviation of 8 to 14% of
-    the side, so that the warp hardly folds. Interpolation is cubic; outside, the image is mirrored. Source: Simard,
-    Steinkraus and Platt 2003, "Best practices for convolutional neural networks applied to visual document analysis",
-    with the scale given by the displacement instead of their alpha.
+    Raises:
+        DataError: for one image.
     """
-    images = checked_square(images)
-    n, side = images.shape[:2]
-    sigma = rng.uniform(0.08, 0.14, n) * side
-    size = rng.uniform(0.02, 0.04, n) * side
-    field = _smooth(rng.uniform(-1, 1, (n, side, side, 2)).astype(np.float32), sigma)
-    field *= (size / np.sqrt(np.square(field).mean(axis=(1, 2, 3))))[:, None, None, None].astype(np.float32)
-    grid = _grid(side)
-    return _sampled(images, (grid + np.moveaxis(shift, 2, 0) for shift in field))
-
-
-def rotate(images: Images, rng: Generator) -> Images:
-    """The image turned about its centre by 10 to 40 degrees, either way; cubic interpolation, mirrored outside."""
-    images = checked_square(images)
-    n, side = images.shape[:2]
-    angle = np.deg2rad(rng.uniform(10, 40, n)) * rng.choice([-1, 1], n)
-    centre = (side - 1) / 2
-    grid = _grid(side) - centre
-    turns = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=1).reshape(n, 2, 2)
-    return _sampled(images, (np.tensordot(turn, grid, axes=1) + centre for turn in turns))
-
-
-def blur(images: Images, rng: Generator) -> Images:
-    """The image smoothed with a Gaussian of 1.2 to 3% of the side, at least 0.6 pixels; mirrored outside."""
-    images = checked_square(images)
-    n, side = images.shape[:2]
-    return _as_uint8(_smooth(images.astype(np.float32), np.maximum(rng.uniform(0.012, 0.03, n) * side, 0.6)))
-
-
-def contrast(images: Images, rng: Generator) -> Images:
-    """Another contrast and brightness.
-
-    Deviations from the image's mean are multiplied by 0.5 to 0.77 or, as often, by 1.3 to 2; the result is moved up or
-    down by 5 to 25 grey levels.
-    """
-    images = checked_square(images)
-    n = len(images)
-    gain = np.exp(rng.uniform(np.log(1.3), np.log(2), n) * rng.choice([-1, 1], n))
-    shift = rng.uniform(5, 25, n) * rng.choice([-1, 1], n)
-    mean = images.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float32)
-    return _as_uint8((images - mean) * _each(gain) + mean + _each(shift))
-
-
-def noise(images: Images, rng: Generator) -> Images:
-    """Independent Gaussian noise of 5 to 20% of the images' standard deviation, at least 2 grey levels."""
-    images = checked_square(images)
-    sigma = np.maximum(rng.uniform(0.05, 0.2, len(images)) * images.std(), 2)
-    return _as_uint8(images + _each(sigma) * rng.standard_normal(images.shape, dtype=np.float32))
+    side = checked_square(images).shape[1]
+    if len(images) < 2:
+        raise DataError(f"halves needs at least 2 images, and there is {len(images)}; add more")
+    result = images.copy()
+    for i, out in enumerate(result):
+        cut, other = round(side * rng.uniform(0.35, 0.65)), images[(i + rng.integers(1, len(images))) % len(images)]
+        part = (slice(cut, None), slice(None)) if rng.random() < 0.5 else (slice(None), slice(cut, None))
+        out[part] = other[part]
+    return result
 
 
 def colour(images: Images, rng: Generator) -> Images:
@@ -155,41 +114,28 @@ def colour(images: Images, rng: Generator) -> Images:
     cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
     turn = cos * np.eye(3) + sin * cross + (1 - cos) / 3
-    return _as_uint8(images @ turn[:, None].transpose(0, 1, 3, 2).astype(np.float32))
+    return as_uint8(images @ turn[:, None].transpose(0, 1, 3, 2).astype(np.float32))
 
 
 KINDS: dict[str, Kind] = {
     "cut_paste": cut_paste,
     "patch_swap": patch_swap,
     "occlusion": occlusion,
+    "halves": halves,
     "elastic": elastic,
     "rotate": rotate,
-    "blur": blur,
-    "contrast": contrast,
-    "noise": noise,
+    "shift": shift,
+    "roll": roll,
+    "affine": affine,
+    "stretch": stretch,
+    "upside_down": upside_down,
     "colour": colour,
 }
 """Each function takes uint8 (n, side, side, C) and a generator, and gives every image with a defect of its own
 strength, in the same shape and dtype. It raises a DataError for other dtypes and shapes. The same state of the
-generator gives the same pixels. On constant images only `occlusion`, `contrast` and `noise` show."""
-
-
-def checked_square(images: Images) -> Images:
-    """The images themselves.
-
-    Raises:
-        DataError: if they are not uint8 (n, side, side, C) with C of 1 or 3 and a side of `LEAST_SIDE` or more.
-    """
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-        what = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
-        raise DataError(f"pseudo-anomalies are made of uint8 images (0 to 255), got {what}; convert them first")
-    shape = images.shape
-    if images.ndim != 4 or 0 in shape or shape[1] != shape[2] or shape[3] not in CHANNELS or shape[1] < LEAST_SIDE:
-        raise DataError(
-            f"images must have the axes (n, side, side, 1 or 3) with a side of {LEAST_SIDE} or more, got {shape}; "
-            "reshape or resize them"
-        )
-    return images
+generator gives the same pixels. On constant images only `occlusion` shows."""
+OF_PLACE = frozenset({"elastic", "rotate", "shift", "roll", "affine", "stretch", "upside_down"})
+"""The kinds that change where things are: they say something only where normal images have things in their places."""
 
 
 class _Patch(NamedTuple):
@@ -217,7 +163,7 @@ def _patched(images: Images, draw: Callable[[int], _Patch]) -> Images:
                 most, best = change, (box, content)
             if change >= least:
                 break
-        result[i][best[0]] = _as_uint8(best[1])
+        result[i][best[0]] = as_uint8(best[1])
     return result
 
 
@@ -240,40 +186,6 @@ def _ramp(length: int, fade: float) -> Floats32:
     return np.minimum(inside / fade, 1).astype(np.float32)
 
 
-def _smooth(planes: Floats32, sigma: npt.NDArray[np.float64]) -> Floats32:
-    """Each of (n, side, side, C) smoothed with a Gaussian of its own sigma (n,), in pixels, mirrored outside.
-
-    It is done in the cosine basis, where smoothing by a Gaussian of any width is a product (the heat equation without
-    flux at the border).
-    """
-    side = planes.shape[1]
-    falls = np.exp(-0.5 * np.square(np.pi * np.arange(side) / side * sigma[:, None])).astype(np.float32)
-    waves = fft.dctn(planes, axes=(1, 2))
-    waves *= falls[:, :, None, None] * falls[:, None, :, None]
-    smoothed: Floats32 = fft.idctn(waves, axes=(1, 2), overwrite_x=True)
-    return smoothed
-
-
-def _grid(side: int) -> npt.NDArray[np.int64]:
-    """(2, side, side): the row and the column of every pixel."""
-    return np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"))
-
-
-def _sampled(images: Images, coordinates: Iterable[npt.NDArray[np.floating]]) -> Images:
-    """Each image read at rows and columns (2, side, side) of its own, by cubic splines."""
-    result = np.empty_like(images)
-    for image, where, out in zip(images, coordinates, result, strict=True):
-        for channel in range(image.shape[2]):
-            plane = image[..., channel].astype(np.float32)
-            out[..., channel] = _as_uint8(ndimage.map_coordinates(plane, where, order=3, mode="reflect"))
-    return result
-
-
 def _each(values: npt.NDArray[np.float64]) -> Floats32:
     """One number an image (n,), in the axes of the images."""
     return values.astype(np.float32)[:, None, None, None]
-
-
-def _as_uint8(values: npt.NDArray[np.floating]) -> Images:
-    rounded: Images = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    return rounded

@@ -1,7 +1,7 @@
 """Scores of new images by a saved blend: its members' models, its frozen normaliser and weights."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from ensemble_ad.detect.steady import steady_error_vectors
 from ensemble_ad.errors import DataError, StorageError
 from ensemble_ad.families import Model
 from ensemble_ad.layout import at_home
-from ensemble_ad.members.column import column_parts
+from ensemble_ad.members.column import Column
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, load_member
 from ensemble_ad.statistics.arrays import Floats32, Floats64
@@ -35,13 +35,13 @@ _NOISE = 2e-5
 
 @dataclass(frozen=True, kw_only=True)
 class _Network:
-    """A member's trained model, and the blend's columns that it gives as pairs (position, kind of error)."""
+    """A member's trained model, and the blend's columns that it gives, by their position."""
 
     model: Model
     references: References
     preprocess: Preprocess
     flips: bool
-    columns: tuple[tuple[int, str], ...]
+    columns: Mapping[int, Column]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,13 +177,13 @@ class BlendScorer:
                 prepared[network.preprocess] = torch.tensor(resized).to(self._device)
             applied = prepared[network.preprocess]
             found = steady_error_vectors(network.model, applied, network.references, flips=network.flips)
-            for position, kind in network.columns:
+            for position, (_, kind, inverted) in network.columns.items():
                 if kind not in found or not np.isfinite(found[kind]).all():
                     raise StorageError(
                         f"{self.rule.names[position]} gives no finite scores of these images: its weights are damaged; "
                         "blend without it"
                     )
-                rows[:, position] = found[kind]
+                rows[:, position] = -found[kind] if inverted else found[kind]
         return rows
 
 
@@ -204,12 +204,12 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
     blend = saved.latest_blend(studies) if name is None else saved.load_blend(studies, name)
     rule = blend.rule()
     place = choose_device(device)
-    names = [column_parts(column) for column in rule.names]
-    members = tuple(load_member(studies, key) for key in dict.fromkeys(key for key, _ in names))
+    every = [Column.of(name) for name in rule.names]
+    members = tuple(load_member(studies, key) for key in dict.fromkeys(column.key for column in every))
     counting = _counting(rule)
     networks = []
     for member in members:
-        columns = tuple((i, kind) for i, (key, kind) in enumerate(names) if key == member.key and i in counting)
+        columns = {i: column for i, column in enumerate(every) if column.key == member.key and i in counting}
         if columns:
             networks.append(_network(member, columns, place))
     record = load_data_record(studies, blend.data)
@@ -250,11 +250,11 @@ def _snapped(rows: Floats32, rule: Blend) -> Floats32:
     return out
 
 
-def _network(member: Member, columns: tuple[tuple[int, str], ...], device: torch.device) -> _Network:
+def _network(member: Member, columns: Mapping[int, Column], device: torch.device) -> _Network:
     loaded = load_model(member, device)
     return _Network(
         model=loaded.model,
-        references=loaded.references if any(is_distance(kind) for _, kind in columns) else {},
+        references=loaded.references if any(is_distance(column.kind) for column in columns.values()) else {},
         preprocess=loaded.recipe.preprocess,
         flips=loaded.recipe.flips,
         columns=columns,

@@ -10,10 +10,12 @@ from ensemble_ad.families import (
     memory,
     mesdnet,
     multi_encoder,
+    patchsvdd,
     pca,
     resnet,
     resnet_aux,
     vae,
+    vqvae,
 )
 from ensemble_ad.families.architecture import Architecture
 from ensemble_ad.families.base import Family, Preset
@@ -32,8 +34,10 @@ FAMILIES: dict[str, Family] = {
         multi_encoder.FAMILY,
         mesdnet.FAMILY,
         memory.FAMILY,
+        vqvae.FAMILY,
         pca.FAMILY,
         cutpaste.FAMILY,
+        patchsvdd.FAMILY,
         inpaint.FAMILY,
         contrast.FAMILY,
     )

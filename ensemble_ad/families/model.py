@@ -71,6 +71,17 @@ class GradientModel(Model):
             The reconstruction (B, C, H, W), or None, and a scalar that the family adds to the reconstruction loss.
         """
 
+    def settle(self, batches: Iterable[Tensor], count: int) -> None:
+        """Note in buffers what scoring needs to know of training images; most families need nothing.
+
+        Called after each epoch, in evaluation mode and without gradients. Nothing here may draw random numbers, so that
+        a training that goes on from a checkpoint draws those that it would have.
+
+        Args:
+            batches: up to 2,000 training images, evenly spread, float (B, C, H, W) in [-1, 1] each, without noise.
+            count: how many images there are in all batches.
+        """
+
 
 class ClosedFormModel(Model):
     """A model whose best weights `training.loop.train` computes in one pass over the training images."""

@@ -1,6 +1,7 @@
 """CSV files with an id column: labels, sample submissions, submissions."""
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from ensemble_ad.errors import DataError
 from ensemble_ad.files.text import is_formula, is_text
+from ensemble_ad.files.whole import open_regular
 
 ID = "ID"
 _SHOWN = 80
@@ -47,11 +49,14 @@ def read_csv_table(path: Path, needs: str) -> CsvTable:
         DataError: if the file is missing, is not CSV, is empty, or has a row of another length than its header.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        # A pipe cannot be read again, for the hash by which results of the same labels are known.
+        with open_regular(path) as raw, io.TextIOWrapper(raw, newline="", encoding="utf-8-sig") as file:
             every = list(csv.reader(file, strict=True))
     except FileNotFoundError:
         raise DataError(f"the file {path} does not exist; name another") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:  # PowerShell's `>` writes UTF-16, and Excel what Windows is set to
+        raise DataError(f"{path} must be a CSV file in UTF-8, and is in another encoding; save it as UTF-8") from error
+    except (OSError, csv.Error) as error:
         raise DataError(f"{path} must be a CSV file with the columns {needs}: {error}") from error
     if not every:
         raise DataError(f"{path} must have the columns {needs}, but is empty")

@@ -232,7 +232,8 @@ def open_regular(path: Path) -> BinaryIO:
     Raises:
         OSError: if it cannot be opened or is something else.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # of a folder the system says what it is
         raise OSError(errno.EINVAL, "Not a regular file", str(path))
     return path.open("rb")
 

@@ -1,107 +1,69 @@
-"""The objective `auto`: `separation`, until the finished trials show that it cannot be trusted; then `both`.
+"""What the objective `auto` stands on: how much a test batch is believed, and the doubts that finished trials raise."""
 
-A guard is a pure function of the finished trials that gives a reason in words, or nothing. The first reason moves the
-study to `both`.
-"""
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import sqrt
 
-from ensemble_ad.data.split import REFERENCE_LEAST
-from ensemble_ad.errors import UsageError
-from ensemble_ad.members.defect_aucs import synthetic_values
 from ensemble_ad.members.measured import Objectives
+from ensemble_ad.members.objectives import Evidence, implausible_kinds, separations, synthetics
 from ensemble_ad.statistics import MOST_ANOMALIES, rank_correlation
+from ensemble_ad.statistics.belief import Belief
 
-FEW_ANOMALIES = 0.1  # with so few, `both` was better than `separation` on 40 tasks of handwritten digits
 TRIALS_TO_JUDGE = 5
 TRIALS_TO_COMPARE = 8
 _ONE_SIDED_5_PERCENT = 1.645
-# A trial passes over a kind of error by chance in 1% of cases at most, but trials of one test set err together.
+# A kind of error is passed over by chance in 1% of cases at most, but those of one test set err together.
 _CHANCE = 0.1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Circumstances:
-    """What is known before the first trial.
+def belief_of(detectors: Sequence[Evidence], share: float | None = None) -> Belief:
+    """How much a test batch says of models beside pseudo-anomalies, by detectors that are known beforehand.
 
-    Attributes:
-        reference_rows: how many normal images are held out.
-        test_rows: how many test images there are.
-        anomaly_share: the share of anomalies in the test set, where the user gave it.
+    Nothing is believed where more than a tenth of their kinds of error speak of more anomalies than are likely: these
+    see how the test set's normal images differ from the training images.
+
+    Args:
+        detectors: their evidence, on the same images; all have pseudo-anomalies, and test images.
+        share: the share of anomalies among the test images, where the user knows it.
+
+    Raises:
+        UsageError: for a share that does not lie between 0 and 1.
     """
+    kinds = [(each, kind) for each in detectors for kind in each.reference]
+    differing = [(i, kind) for i, each in enumerate(detectors) for kind in implausible_kinds(each)]
+    if len(differing) > _CHANCE * len(kinds):
+        return Belief()
+    reference_rows, test_rows = (len(next(iter(rows.values()))) for rows in (detectors[0].reference, detectors[0].test))
+    if share is not None:
+        return Belief.of_share(share, reference_rows, test_rows)
+    shown = [separations(each) for each in detectors]
+    promised = [synthetics(each) for each in detectors]
+    plausible = [(i, kind) for i, found in enumerate(shown) for kind in found]
+    return Belief.of_detectors(
+        [promised[i][kind].value for i, kind in plausible],
+        [shown[i][kind].value for i, kind in plausible],
+        reference_rows,
+        test_rows,
+    )
 
-    reference_rows: int
-    test_rows: int
-    anomaly_share: float | None
 
-    def __post_init__(self) -> None:
-        if self.anomaly_share is not None and not 0 < self.anomaly_share < 1:
-            raise UsageError(f"--anomaly-share must lie between 0 and 1, not {self.anomaly_share}")
+def doubts(finished: Sequence[Objectives], share: float | None = None) -> tuple[str, ...]:
+    """Why what a study by `auto` found should be trusted less, a line each.
 
-
-@dataclass(frozen=True, kw_only=True)
-class Finished:
-    """What one finished trial says, by the kind of error that its objective chose.
-
-    Attributes:
-        separation: the separation A.
-        standard_error: A's standard error.
-        share: the share of anomalies in the test set that its scores speak of (`statistics.estimate_share`).
-        least_share: the lower bound of that share.
-        implausible: the kinds of error that `separation` passed over.
-        kinds: the AUC of each kind of pseudo-anomaly.
+    Args:
+        finished: what the objectives say of the finished trials; those that lack something are passed over.
+        share: the share of anomalies among the test images, where the user knows it.
     """
-
-    separation: float
-    standard_error: float
-    share: float
-    least_share: float
-    implausible: Sequence[str]
-    kinds: Mapping[str, float]
-
-    @classmethod
-    def of(cls, known: Objectives) -> "Finished":
-        """What the objectives say of a member that a study by `auto` made; such a member has all of them."""
-        assert known.separation
-        assert known.share
-        assert known.synthetic
-        assert known.implausible is not None
-        return cls(
-            separation=known.separation.value,
-            standard_error=known.separation.standard_error,
-            share=known.share.value,
-            least_share=known.share.low,
-            implausible=known.implausible,
-            kinds=known.synthetic.kinds,
-        )
+    known = [each for each in finished if each.separation and each.synthetic and each.share]
+    if len(known) < TRIALS_TO_JUDGE:
+        return ()
+    return tuple(filter(None, (_differs(known), _too_much(known, share), _disagreement(known))))
 
 
-def first_objective(known: Circumstances) -> tuple[str, str]:
-    """The objective that `auto` begins with, and the reason where that is not `separation`."""
-    if known.test_rows == 0:
-        return "synthetic", "there are no test images"
-    if known.reference_rows < REFERENCE_LEAST:
-        return "both", f"only {known.reference_rows} normal images could be held out, and {REFERENCE_LEAST} are needed"
-    if known.anomaly_share is not None and known.anomaly_share <= FEW_ANOMALIES:
-        return "both", f"with {known.anomaly_share:.1%} anomalies separation is mostly noise"
-    return "separation", ""
-
-
-def guard(finished: Sequence[Finished], known: Circumstances) -> str:
-    """The reason to move a study from `separation` to `both`; empty where there is none."""
-    if len(finished) < TRIALS_TO_JUDGE:
-        return ""
-    best = max(finished, key=lambda trial: trial.separation)
-    return _differs(finished) or _too_much(best, known) or _too_little(best) or _disagreement(finished)
-
-
-def _differs(finished: Sequence[Finished]) -> str:
+def _differs(finished: Sequence[Objectives]) -> str:
     seeing = [trial for trial in finished if trial.implausible]
     if len(seeing) <= max(1, _CHANCE * len(finished)):
         return ""
-    kinds = sorted({kind for trial in seeing for kind in trial.implausible})
+    kinds = sorted({kind for trial in seeing for kind in trial.implausible or ()})
     return (
         f"{len(seeing)} of {len(finished)} trials have kinds of error ({', '.join(kinds)}) whose scores speak of more "
         f"than {MOST_ANOMALIES:.0%} anomalies: the test set's normal images seem to differ from the training images; "
@@ -109,34 +71,30 @@ def _differs(finished: Sequence[Finished]) -> str:
     )
 
 
-def _too_much(best: Finished, known: Circumstances) -> str:
-    most = known.anomaly_share or MOST_ANOMALIES
-    by_separation = 2 * (best.separation - _ONE_SIDED_5_PERCENT * best.standard_error) - 1
-    least = max(by_separation, best.least_share)
-    if least <= most:
+def _too_much(finished: Sequence[Objectives], share: float | None) -> str:
+    most = share or MOST_ANOMALIES
+    found = []
+    for trial in finished:
+        assert trial.separation
+        assert trial.share
+        sure = trial.separation.value - _ONE_SIDED_5_PERCENT * trial.separation.standard_error
+        found.append(max(2 * sure - 1, trial.share.low))
+    if max(found) <= most:
         return ""
-    what = "the share that was given" if known.anomaly_share else "what is likely"
+    what = "the share that was given" if share else "what is likely"
     return (
-        f"the best trial's scores speak of {least:.0%} anomalies or more, beyond {what} ({most:.0%}): "
-        "the test set's normal images seem to differ from the training images"
+        f"a trial's scores speak of {max(found):.0%} anomalies or more, beyond {what} ({most:.0%}): the test set's "
+        "normal images seem to differ from the training images"
     )
 
 
-def _too_little(best: Finished) -> str:
-    if best.share > FEW_ANOMALIES:
-        return ""
-    return (
-        f"the best trial's scores speak of {best.share:.0%} anomalies: they are few, or these models do not see them, "
-        "and separation is mostly noise"
-    )
-
-
-def _disagreement(finished: Sequence[Finished]) -> str:
+def _disagreement(finished: Sequence[Objectives]) -> str:
     n = len(finished)
     if n < TRIALS_TO_COMPARE:
         return ""
-    synthetic = synthetic_values([trial.kinds for trial in finished])
-    rho = rank_correlation([trial.separation for trial in finished], synthetic)
+    separation = [trial.separation.value for trial in finished if trial.separation]
+    synthetic = [trial.synthetic.value for trial in finished if trial.synthetic]
+    rho = rank_correlation(separation, synthetic)
     if not rho < -_ONE_SIDED_5_PERCENT / sqrt(n - 1):
         return ""
     return (

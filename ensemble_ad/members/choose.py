@@ -5,23 +5,17 @@
 
 A family alone stands for its best five members. The objective of the family's newest member says which are best.
 Values of different objectives do not compare, so a member that was judged by another objective (by labels, say) comes
-in only by its key. Where the objective is `both`, every member with both values counts, whichever objective chose its
-epoch.
+in only by its key; so does one that was judged by other kinds of pseudo-anomaly, or was told another share.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ensemble_ad.errors import UsageError
-from ensemble_ad.members.defect_aucs import synthetic_values
-from ensemble_ad.members.objectives import borda
+from ensemble_ad.members.objectives import OBJECTIVES
 from ensemble_ad.members.store import Member
-from ensemble_ad.statistics.arrays import Floats64
 
 BEST_OF_A_FAMILY = 5
-_WITH_KINDS = ("synthetic", "both")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +53,7 @@ def select(members: Sequence[Member], text: str) -> list[Term]:
         if name in by_key and not colon:
             terms.append(Term(text=name, members=(by_key[name],)))
         elif name in families:
-            alike = best_first(judged_alike(families[name]), families[name][-1].info.objective.name)
+            alike = best_first(judged_alike(families[name]))
             wanted = _count(count, len(alike)) if colon else BEST_OF_A_FAMILY
             left_out = len(families[name]) - len(alike)
             terms.append(Term(text=part.strip(), members=tuple(alike[:wanted]), left_out=left_out))
@@ -78,55 +72,14 @@ def select(members: Sequence[Member], text: str) -> list[Term]:
     return terms
 
 
-def worth(members: Sequence[Member], objective: str) -> Floats64:
-    """How good members are by an objective, compared with each other.
-
-    Args:
-        members: members that were judged alike (`judged_alike`).
-        objective: the objective's name.
-
-    Returns:
-        float64 (n,), higher = better: the objective's value, negated where less is better; for `synthetic` the mean
-        AUC over the kinds of pseudo-anomaly that tell these members apart; for `both` Borda's mean rank of the two.
-    """
-    if objective not in _WITH_KINDS:
-        return np.array([member.sort_value for member in members])
-    known = [member.info.objectives for member in members]
-    value = synthetic_values([each.synthetic.kinds for each in known if each.synthetic])
-    if objective == "synthetic":
-        return value
-    return borda(np.column_stack([[each.separation.value for each in known if each.separation], value]))
-
-
 def judged_alike(members: Sequence[Member]) -> list[Member]:
     """The members among `members` (oldest first) whose values compare with the newest one's."""
-    newest = members[-1].info.objective.name
-    if newest == "both":
-        alike = [m for m in members if m.info.recipe.labels is None and _has_both(m)]
-    else:
-        alike = [m for m in members if _judged_by(m) == _judged_by(members[-1])]
-    if newest not in _WITH_KINDS:
-        return alike
-    known = [m for m in alike if m.info.objectives.synthetic]
-    return [m for m in known if _kinds(m) == _kinds(known[-1])]
+    return [member for member in members if _judged_by(member) == _judged_by(members[-1])]
 
 
-def best_first(members: Sequence[Member], objective: str) -> list[Member]:
-    """Members that were judged alike, sorted by their worth, then by their key."""
-    order = sorted(
-        zip(-worth(members, objective), [m.key for m in members], members, strict=True), key=lambda row: row[:2]
-    )
-    return [member for _, _, member in order]
-
-
-def _kinds(member: Member) -> frozenset[str]:
-    """The kinds of pseudo-anomaly that a member was judged by."""
-    judged = member.info.objectives.synthetic
-    return frozenset(judged.kinds if judged else ())
-
-
-def _has_both(member: Member) -> bool:
-    return bool(member.info.objectives.separation and member.info.objectives.synthetic)
+def best_first(members: Sequence[Member]) -> list[Member]:
+    """Members that were judged alike, by their objective's value, the best first, then by their key."""
+    return sorted(members, key=lambda member: (-member.sort_value, member.key))
 
 
 def of_one_data_set(members: Sequence[Member], prefix: str | None) -> tuple[list[Member], int]:
@@ -153,8 +106,11 @@ def of_one_data_set(members: Sequence[Member], prefix: str | None) -> tuple[list
     return chosen, len(members) - len(chosen)
 
 
-def _judged_by(member: Member) -> tuple[str, str | None]:
-    return member.info.objective.name, member.info.recipe.labels
+def _judged_by(member: Member) -> tuple[object, ...]:
+    """What has to be the same where values compare: the objective and what it was told, and the pseudo-anomalies."""
+    name, recipe, judged = member.info.objective.name, member.info.recipe, member.info.objectives.synthetic
+    reads_them = name in OBJECTIVES and "pseudo" in OBJECTIVES[name].needs
+    return name, recipe.labels, recipe.json.get("share"), frozenset(judged.kinds if judged and reads_them else ())
 
 
 def _count(text: str, available: int) -> int:

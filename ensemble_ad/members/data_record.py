@@ -33,6 +33,7 @@ class DataRecord:
         source: the folder that the data set was read from.
         train, test: fingerprints of the training and of the test images; None in a record of an earlier version.
         seen: what the training images look like, None likewise.
+        groups: as `Dataset.groups`.
     """
 
     fingerprint: str
@@ -44,22 +45,22 @@ class DataRecord:
     train: str | None = None
     test: str | None = None
     seen: Seen | None = None
+    groups: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, dataset: "Dataset") -> "DataRecord":
         """The record of `dataset`."""
-        from ensemble_ad.data.split import split_rows
-
         return cls(
             fingerprint=dataset.fingerprint,
             ids=dataset.test.ids,
             n_train=len(dataset.train),
-            n_reference=len(split_rows(len(dataset.train), dataset.fingerprint).reference),
+            n_reference=len(dataset.split().reference),
             shape=(dataset.side, dataset.side, dataset.channels),
             source=str(dataset.train.source.parent).encode("utf-8", "backslashreplace").decode(),
             train=dataset.train.fingerprint,
             test=dataset.test.fingerprint,
             seen=Seen.of(dataset.train.images),
+            groups=dataset.groups,
         )
 
     @property
@@ -73,7 +74,9 @@ class DataRecord:
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         seen = None if self.seen is None else self.seen.to_json()
-        return {"format": FORMAT, **asdict(self), "ids": list(self.ids), "shape": list(self.shape), "seen": seen}
+        value = {"format": FORMAT, **asdict(self), "ids": list(self.ids), "shape": list(self.shape), "seen": seen}
+        groups = value.pop("groups")
+        return value if groups is None else value | {"groups": list(groups)}
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
@@ -96,13 +99,21 @@ class DataRecord:
 
 
 def _later_parts(value: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record of an earlier version lacks: the two sets' fingerprints, and what training images look like."""
-    train, test, seen = (value.get(name) for name in ("train", "test", "seen"))
-    known = isinstance(train, str) and isinstance(test, str) and json_hash([train, test]) == value["fingerprint"]
-    if not known and (train, test) != (None, None):
+    """What a record may lack: groups; of an earlier version the sets' fingerprints, and what its images look like."""
+    train, test, seen, groups = (value.get(name) for name in ("train", "test", "seen", "groups"))
+    if groups is not None and not _are_groups(groups, value["n_train"]):
+        raise UnfitError("its groups cannot be")
+    known = [train, test] if groups is None else [train, test, groups]
+    fits_together = all(isinstance(each, str) for each in known) and json_hash(known) == value["fingerprint"]
+    if not fits_together and (train, test, groups) != (None, None, None):
         raise UnfitError("its fingerprints do not belong together")
     try:
-        return {"train": train, "test": test, "seen": None if seen is None else Seen.from_json(seen)}
+        return {
+            "train": train,
+            "test": test,
+            "seen": None if seen is None else Seen.from_json(seen),
+            "groups": None if groups is None else tuple(groups),
+        }
     except TypeError as error:
         raise UnfitError(str(error)) from error
 
@@ -110,6 +121,14 @@ def _later_parts(value: Mapping[str, Any]) -> dict[str, Any]:
 def _are_ids(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(name, str) and len(name) <= _LONGEST and is_text(name) for name in value
+    )
+
+
+def _are_groups(value: Any, n_train: int) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == n_train
+        and all(type(number) is int and 0 <= number < n_train for number in value)
     )
 
 

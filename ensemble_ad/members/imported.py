@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from ensemble_ad.data.dataset import Dataset
-from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import DataError, UsageError
 from ensemble_ad.files.id_table import ID, check_cells, read_id_table, shown
 from ensemble_ad.files.json_file import json_hash
@@ -41,7 +40,7 @@ def reference_ids(dataset: Dataset) -> list[str]:
 
     An id is the image's row in trainingset.npy, from 0, or its path inside train/.
     """
-    rows = split_rows(len(dataset.train), dataset.fingerprint).reference
+    rows = dataset.split().reference
     return [dataset.train.ids[row] for row in rows]
 
 

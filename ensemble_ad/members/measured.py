@@ -15,6 +15,7 @@ _FORMS: dict[str, Any] = {
     "loss": MEASURED,
     "share": {"value": is_number, "low": is_number},
     "implausible": list,
+    "believed": {"share": is_number, "weight": is_number},
 }
 
 
@@ -56,6 +57,14 @@ class EstimatedShare(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Believed(_Record):
+    """How `auto` judged: by what share of anomalies, and how much the test images decided (`statistics.belief`)."""
+
+    share: float
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Objectives:
     """What the objectives say of a member, by the kind of error that its own objective chose; None if not known.
 
@@ -65,6 +74,7 @@ class Objectives:
         loss: the mean squared reconstruction error a pixel.
         share: the share of anomalies in the test set that its scores speak of.
         implausible: the kinds of error that `separation` passed over.
+        believed: what `auto` believed of the test images; None where another objective judged.
     """
 
     separation: Measured | None = None
@@ -72,6 +82,7 @@ class Objectives:
     loss: Measured | None = None
     share: EstimatedShare | None = None
     implausible: tuple[str, ...] | None = None
+    believed: Believed | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What is known, as JSON values."""
@@ -103,5 +114,6 @@ _RECORDS: dict[str, Callable[[Any], Any]] = {
     "loss": Measured.from_json,
     "share": EstimatedShare.from_json,
     "implausible": tuple,
+    "believed": Believed.from_json,
 }
 """What makes each field of `Objectives` of its JSON value."""

@@ -9,8 +9,13 @@ import numpy.typing as npt
 
 from ensemble_ad import statistics
 from ensemble_ad.errors import UsageError
-from ensemble_ad.members.defect_aucs import synthetic_aucs
+from ensemble_ad.members.defect_aucs import pooled, synthetic_aucs
 from ensemble_ad.statistics.arrays import Floats32, Floats64, Labels
+from ensemble_ad.statistics.belief import Belief
+
+AUTO = "auto"
+"""The objective of a study that is asked for none."""
+_BOTH = "both"  # of older versions, whose members keep that name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +28,7 @@ class Evidence:
         pixels: how many numbers an image has, to make a mean of a sum.
         pseudo: float32 (j,) by kind of pseudo-anomaly, then by kind of error.
         normal_rows: int64 (r,), the rows of the reference that no pseudo-anomaly was made of.
+        belief: how much the test images say beside the pseudo-anomalies.
         consensus: float64 (k,), mean rank of the test images over the finished trials; None before the first.
         label: (k,) of 0 and 1, where the user named labels.
     """
@@ -32,6 +38,7 @@ class Evidence:
     pixels: int
     pseudo: Mapping[str, Mapping[str, Floats32]] = field(default_factory=dict)
     normal_rows: npt.NDArray[np.int64] | None = None
+    belief: Belief = field(default_factory=Belief)
     consensus: Floats64 | None = None
     label: Labels | None = None
 
@@ -58,6 +65,7 @@ class Objective:
         direction: whether a larger or a smaller value is better.
         judge: the function that judges.
         needs: what it reads of the evidence besides the reference: "test", "pseudo", "labels", "reconstruction".
+        takes: what it reads besides where it is there: "test".
         summary: a line for `--help`.
     """
 
@@ -65,6 +73,7 @@ class Objective:
     judge: Callable[[Evidence], Judgement]
     needs: frozenset[str]
     summary: str
+    takes: frozenset[str] = frozenset()
 
     def better(self, a: float, b: float) -> bool:
         """Whether `a` is strictly better than `b`."""
@@ -98,37 +107,42 @@ def separation(evidence: Evidence) -> Judgement:
     difference), and drowns in noise where p is small: the spread of A over models is p times that of the AUC, its
     standard error stays.
     """
-    return _largest(_separations(evidence) or _no_evidence(evidence))
+    return _largest(separations(evidence) or _no_evidence(evidence))
 
 
 def synthetic(evidence: Evidence) -> Judgement:
-    """Mean AUC of held-out normal images against pseudo-anomalies made of others, of the best kind of error.
+    """AUC of held-out normal images against pseudo-anomalies made of others, pooled, of the best kind of error.
 
-    Formula: mean over kinds of pseudo-anomaly (`defect_kinds.KINDS`) of the Mann-Whitney AUC between the held-out
-    images that are left as they are and the changed ones. Source: CutPaste (Li et al. 2021, arXiv:2104.04015) for the
-    first kind; model selection by pseudo-anomalies as in Fung et al. 2023 (arXiv:2306.10677). Assumes that a model that
-    sees these changes sees the real anomalies; needs no test image, and no share of anomalies. Costs the scoring of up
-    to 256 images a kind. Fails where the real anomalies are of another nature: faces of other people are no damaged
-    faces. The standard error is the mean of the kinds', as if they were fully correlated (they share the normal
-    images).
+    Formula: the Mann-Whitney AUC between the held-out images that are left as they are and the changed ones, pooled
+    over the kinds of pseudo-anomaly (`defect_kinds.KINDS`, `defect_aucs.pooled`). Source: CutPaste (Li et al. 2021,
+    arXiv:2104.04015) for the first kind; model selection by pseudo-anomalies as in Fung et al. 2023 (arXiv:2306.10677).
+    Assumes that a model that sees these changes sees the real anomalies; needs no test image, and no share of
+    anomalies. Costs the scoring of up to 256 images a kind. Fails where the real anomalies are of another nature: faces
+    of other people are no damaged faces. The standard error is the mean of the kinds', as if they were fully correlated
+    (they share the normal images).
     """
-    return _largest(_synthetics(evidence))
+    return _largest(synthetics(evidence))
 
 
-def both(evidence: Evidence) -> Judgement:
-    """Mean of `separation` and `synthetic`, of the kind of error where it is largest.
+def auto(evidence: Evidence) -> Judgement:
+    """The AUC that is believed: what pseudo-anomalies promise, moved by separation; of the best kind of error.
 
-    Formula: (A + S) / 2 within a trial, for the epoch that is kept; over trials the study has two directions, A and S,
-    and `borda` ranks the finished ones. Source: ours; Borda 1781. Assumes that a model that both favour is good,
-    and that their faults differ: it holds where anomalies are few, A is noisy and so weighs little, or where T's
-    normal images differ from V and S does not look at T. Costs what both cost, and there is no pruning. Fails where
-    both do.
+    Formula and source: `statistics.belief`. With no test image its order is that of `synthetic`, with many anomalies
+    among many images that of `separation`, and between them each counts by what it is worth. A kind of error that
+    `separation` passes over counts as if it separated nothing. Assumes what the two do, and that the share of anomalies
+    is about what the detectors saw that the belief stands on. Costs what both cost. Fails where both do, and where
+    pseudo-anomalies mislead and anomalies are rare: there nothing corrects them. The standard error is that of a
+    model's AUC beside those of other models on the same images.
     """
-    first, second = _separations(evidence) or _no_evidence(evidence), _synthetics(evidence)
-    column = max(first, key=lambda name: first[name].value + second[name].value)
-    a, b = first[column], second[column]
-    error = float(np.hypot(a.standard_error, b.standard_error)) / 2
-    return Judgement((a.value + b.value) / 2, error, column)
+    belief, shown, promised = evidence.belief, separations(evidence), synthetics(evidence)
+    column, value = max(
+        (
+            (name, belief.auc(each.value, shown[name].value if name in shown else 0.5))
+            for name, each in promised.items()
+        ),
+        key=lambda pair: pair[1],
+    )
+    return Judgement(value, belief.standard_error, column)
 
 
 def consensus(evidence: Evidence) -> Judgement:
@@ -167,26 +181,13 @@ def synthetic_kinds(evidence: Evidence, column: str) -> dict[str, float]:
     return {kind: estimate.value for kind, estimate in _kinds(evidence, column).items()}
 
 
-def borda(values: npt.ArrayLike) -> Floats64:
-    """Mean midrank of each row over several objectives, higher = better.
-
-    Args:
-        values: float (n, d), n trials by d objectives, each to be maximised.
-
-    Returns:
-        float64 (n,), from 1 (last by all) to n (first by all).
-    """
-    ranks: Floats64 = statistics.midranks(np.asarray(values, dtype=np.float64).T)
-    mean: Floats64 = ranks.mean(axis=0)
-    return mean
-
-
 def implausible_kinds(evidence: Evidence) -> list[str]:
     """The kinds of error that `separation` passes over."""
     return [name for name, scores in evidence.test.items() if statistics.implausible(evidence.reference[name], scores)]
 
 
-def _separations(evidence: Evidence) -> dict[str, statistics.Estimate | Judgement]:
+def separations(evidence: Evidence) -> dict[str, statistics.Estimate | Judgement]:
+    """The separation of each kind of error, without the implausible ones."""
     implausible = implausible_kinds(evidence)
     return {
         name: statistics.separation(evidence.reference[name], scores)
@@ -199,18 +200,19 @@ def _no_evidence(evidence: Evidence) -> dict[str, statistics.Estimate | Judgemen
     return {name: Judgement(0.5, 0.5, name) for name in evidence.test}
 
 
-def _synthetics(evidence: Evidence) -> dict[str, Judgement]:
+def synthetics(evidence: Evidence) -> dict[str, Judgement]:
+    """The AUC of pseudo-anomalies, pooled over their kinds, of each kind of error."""
     found = {}
     for column in evidence.reference:
         kinds = _kinds(evidence, column).values()
-        value, error = (float(np.mean([getattr(k, what) for k in kinds])) for what in ("value", "standard_error"))
-        found[column] = Judgement(value, error, column)
+        error = float(np.mean([kind.standard_error for kind in kinds]))
+        found[column] = Judgement(pooled(kind.value for kind in kinds), error, column)
     return found
 
 
 def _kinds(evidence: Evidence, column: str) -> dict[str, statistics.Estimate]:
     if not evidence.pseudo:
-        raise UsageError("the objectives 'synthetic' and 'both' need pseudo-anomalies")
+        raise UsageError("the objectives 'auto' and 'synthetic' need pseudo-anomalies")
     normal = evidence.reference[column][evidence.normal_rows]
     return synthetic_aucs(normal, {kind: scores[column] for kind, scores in evidence.pseudo.items()})
 
@@ -221,6 +223,13 @@ def _largest(estimates: Mapping[str, statistics.Estimate | Judgement]) -> Judgem
 
 
 OBJECTIVES: dict[str, Objective] = {
+    AUTO: Objective(
+        direction="maximize",
+        judge=auto,
+        needs=frozenset({"pseudo"}),
+        takes=frozenset({"test"}),
+        summary="the AUC that is believed: synthetic, moved by separation as far as that can be believed",
+    ),
     "separation": Objective(
         direction="maximize",
         judge=separation,
@@ -232,12 +241,6 @@ OBJECTIVES: dict[str, Objective] = {
         judge=synthetic,
         needs=frozenset({"pseudo"}),
         summary="how well damaged normal images are told from untouched ones",
-    ),
-    "both": Objective(
-        direction="maximize",
-        judge=both,
-        needs=frozenset({"test", "pseudo"}),
-        summary="separation and synthetic, ranked by Borda",
     ),
     "consensus": Objective(
         direction="maximize",
@@ -255,8 +258,6 @@ OBJECTIVES: dict[str, Objective] = {
         direction="maximize", judge=labels, needs=frozenset({"test", "labels"}), summary="AUC on the labels of --labels"
     ),
 }
-AUTO = "auto"
-"""`separation`, until a guard finds that it cannot be trusted; `both` from then on."""
 
 
 def objective(name: str) -> Objective:
@@ -265,6 +266,8 @@ def objective(name: str) -> Objective:
     Raises:
         UsageError: if there is none of that name; the message lists those there are.
     """
+    if name == _BOTH:
+        raise UsageError("the objective 'both' is gone, since auto weighs separation and synthetic by itself; use auto")
     if name not in OBJECTIVES:
-        raise UsageError(f"unknown objective {name!r}; the objectives are {', '.join([AUTO, *OBJECTIVES])}")
+        raise UsageError(f"unknown objective {name!r}; the objectives are {', '.join(OBJECTIVES)}")
     return OBJECTIVES[name]

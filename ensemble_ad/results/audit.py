@@ -9,9 +9,8 @@ from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.columns import stacked
 from ensemble_ad.blend.info import weight_by_member
 from ensemble_ad.blend.saved import SavedBlend
-from ensemble_ad.members.choose import worth
 from ensemble_ad.members.store import Member
-from ensemble_ad.results.evaluation import main_scores
+from ensemble_ad.results.evaluation import main_scores, side_by_side
 from ensemble_ad.statistics import auc, auc_many, rank_correlation
 from ensemble_ad.statistics.arrays import Labels
 
@@ -40,8 +39,8 @@ def audit_studies(label: Labels, members: Sequence[Member]) -> pd.DataFrame:
         if len(trials) < _LEAST_TRIALS:
             continue
         scores = main_scores(trials, [])
-        value = auc_many(label, np.column_stack([scores[trial.key] for trial in trials])).value
-        goal = worth(trials, trials[-1].info.objective.name)
+        value = auc_many(label, side_by_side(scores, [trial.key for trial in trials], len(label))).value
+        goal = np.array([trial.sort_value for trial in trials])
         rows[name] = {
             "trials": len(trials),
             "rank_correlation": rank_correlation(goal, value),

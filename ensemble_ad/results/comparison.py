@@ -55,7 +55,7 @@ COLUMNS = {
 }
 """Columns of the table and their pandas dtypes."""
 
-CONSTANT, INVERTED = "constant", "inverted"
+CONSTANT, INVERTED, TURNED = "constant", "inverted", "inverted in the blend"
 _SURE = 3.0  # standard errors below 0.5 that make a member surely inverted, as the blend's guard has it
 
 
@@ -79,11 +79,12 @@ def comparison(
         - `labels_used`: which labels, if any, a row's making (not its evaluation) read.
         - `separation`: of the main column; of a blend out of fold.
         - `estimated_auc` and its 95% interval: what the separation implies at `estimated_share`, one share for all rows
-          of a data set, `given` or `estimated` (`share_source`). An estimated share's error is in the interval (see
-          `Share.implied_auc`). Missing without a blend or a share, where the share cannot be told from 0, and where no
-          AUC explains the separation; the value alone is missing where it leaves [0, 1] by no more than its error.
+          of a data set, `given` or `estimated` (`share_source`). The interval covers the errors of the share and of
+          how the test's normal images score (see `Share.implied_auc`). Missing without a blend or a share, where
+          `Share.why_none` says why, where no AUC explains the separation, and where the interval would say nothing.
         - `flag`: `constant` for a member whose main column is one number for all images; `inverted` where test images
-          score surely (3 standard errors) below the reference.
+          score surely (3 standard errors) below the reference; `inverted in the blend` where the shown blend has it
+          negated for that, see `blend.of_members`.
         - `weight`, `correlation`: in the shown blend, and Spearman's rank correlation of the main column with it.
         - `transductive`: whether it, or a member of the blend, was trained on the unlabelled test images too.
 
@@ -139,7 +140,8 @@ def table_rows(
         judged = (evaluations[row["data"]] or {"rows": {}})["rows"].get(name, {})
         row |= {key: judged.get(key) for key in ("auc", "auc_low", "auc_high", "ties_best")}
         row |= _estimated(row, shares.get(row["data"]))
-        row["flag"] = _flag(row, constant_errors.get(row["data"]))
+        turned = shown is not None and name in shown.info.inverted
+        row["flag"] = TURNED if turned else _flag(row, constant_errors.get(row["data"]))
     found = [{"name": name} | {column: row.get(column) for column in COLUMNS} for name, row in rows.items()]
     return sorted(found, key=lambda row: [(row[c] is None, -(row[c] or 0.0)) for c in ("auc", "separation")])
 
@@ -172,9 +174,10 @@ def _shares(
         latest[shown.data] = shown
     found = {data: saved.share for data, saved in latest.items()}
     if given is not None:
-        share = Share(value=given)
-        if shown is not None or members:
-            found[shown.data if shown is not None else members[-1].data] = share
+        if shown is not None:
+            found[shown.data] = shown.info.given_share(given)
+        elif members:
+            found[members[-1].data] = Share(value=given)
     return {data: share for data, share in found.items() if share is not None and share.usable}
 
 
@@ -183,7 +186,8 @@ def _estimated(row: Mapping[str, Any], share: Share | None) -> dict[str, Any]:
         return {}
     cells: dict[str, Any] = {"estimated_share": share.value, "share_source": share.source}
     if row["separation"] is not None:
-        implied = share.implied_auc(row["separation"], row["separation_standard_error"])
+        own = row.get("is_auto", False)
+        implied = share.implied_auc(row["separation"], row["separation_standard_error"], own_shift=own)
         if implied is not None:
             cells |= {
                 "estimated_auc": implied.value,
@@ -246,11 +250,12 @@ def _member_row(member: Member) -> dict[str, Any]:
 
 
 def _blend_row(saved: SavedBlend) -> dict[str, Any]:
-    info = saved.info
+    info, inverted = saved.info, len(saved.info.inverted)
     return {
         "kind": "blend",
+        "is_auto": info.is_auto,
         "family": "+".join(info.families),
-        "source": f"{info.method} of {len(info.members)}",
+        "source": f"{info.method} of {len(info.members)}" + (f", {inverted} inverted" if inverted else ""),
         "separation": info.separation.value,
         "separation_standard_error": info.separation.standard_error,
         "seconds": info.seconds,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble_ad.blend.saved import SavedBlend
-from ensemble_ad.errors import StorageError
+from ensemble_ad.errors import DataError, StorageError
 from ensemble_ad.files.json_file import fits, read_json, write_json
 from ensemble_ad.files.whole import file_hash
 from ensemble_ad.layout import evaluation_file
@@ -54,13 +54,12 @@ def evaluate_scores(
         UsageError: for a bootstrap of one resample or fewer than none.
     """
     # Imported here, since the comparison table needs this module but none of these.
-    import numpy as np
     import pandas as pd
 
     from ensemble_ad import statistics
 
     names = list(scores)
-    table = np.column_stack([scores[name] for name in names])
+    table = side_by_side(scores, names, len(label))
     columns = statistics.auc_many(label, table)
     best = statistics.compare_to_best(label, table)
     drawn = statistics.bootstrap_auc(label, table, bootstrap, seed) if bootstrap != 0 else None
@@ -81,6 +80,23 @@ def evaluate_scores(
     if drawn is not None:
         found |= {"bootstrap_low": drawn.low, "bootstrap_high": drawn.high}
     return pd.DataFrame(found, index=pd.Index(names, name="name")).sort_values("auc", ascending=False, kind="stable")
+
+
+def side_by_side(scores: "Mapping[str, npt.NDArray[Any]]", names: Sequence[str], images: int) -> "npt.NDArray[Any]":
+    """(images, m) the scores of those names.
+
+    Raises:
+        DataError: naming one that has scores of another number of images.
+    """
+    import numpy as np
+
+    for name in names:
+        if len(scores[name]) != images:
+            raise DataError(
+                f"{name} has scores of {len(scores[name])} images, and there are labels of {images}; it is damaged, "
+                "remove it and make it again"
+            )
+    return np.column_stack([scores[name] for name in names])
 
 
 def main_scores(members: Sequence[Member], blends: Sequence[SavedBlend]) -> "dict[str, npt.NDArray[Any]]":

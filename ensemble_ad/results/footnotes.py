@@ -3,11 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ensemble_ad.results.comparison import CONSTANT, INVERTED, Row
+from ensemble_ad.results.comparison import CONSTANT, INVERTED, TURNED, Row
 
 _TIED = "cannot be told from the best (DeLong's paired test, Holm-corrected, 5%)"
 _TRANSDUCTIVE = "trained on the unlabelled test images too"
-_FLAGS = {CONSTANT: "one score for all images", INVERTED: "test images score below normal ones"}
+_FLAGS = {
+    CONSTANT: "one score for all images",
+    INVERTED: "test images score below normal ones",
+    TURNED: "test images and pseudo-anomalies score below normal ones, so the blend has it negated",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

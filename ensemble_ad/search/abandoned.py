@@ -18,14 +18,13 @@ from ensemble_ad.training import checkpoint
 _OF_THE_SAMPLER = "tpe:"
 
 
-def take_over(study: optuna.Study, storage: StudyStorage, studies: Path, *, is_left: bool) -> list[FrozenTrial]:
+def take_over(study: optuna.Study, storage: StudyStorage, studies: Path) -> list[FrozenTrial]:
     """End the trials of dead workers and queue what they, or interrupted workers, have left unfinished.
 
     Args:
         study: the study.
         storage: where it is kept; it is this worker's turn.
         studies: the studies' folder.
-        is_left: whether `auto` has moved on to another study, whose objective an unfinished training does not know.
 
     Returns:
         All trials of the study as they are then.
@@ -33,7 +32,7 @@ def take_over(study: optuna.Study, storage: StudyStorage, studies: Path, *, is_l
     trials = study.get_trials(deepcopy=False)
     if _end_dead(study, trials, storage, studies):
         trials = study.get_trials(deepcopy=False)
-    if _queue_again(study, trials, studies, is_left=is_left):
+    if _queue_again(study, trials, studies):
         trials = study.get_trials(deepcopy=False)
     return trials
 
@@ -66,7 +65,7 @@ def _end_dead(study: optuna.Study, trials: Sequence[FrozenTrial], storage: Study
     return changed
 
 
-def _queue_again(study: optuna.Study, trials: Sequence[FrozenTrial], studies: Path, *, is_left: bool) -> bool:
+def _queue_again(study: optuna.Study, trials: Sequence[FrozenTrial], studies: Path) -> bool:
     """Queue the trials that failed without a reason of their own and are not queued yet; whether there were any."""
     queued, changed = done_again(trials), False
     for trial in trials:
@@ -74,7 +73,7 @@ def _queue_again(study: optuna.Study, trials: Sequence[FrozenTrial], studies: Pa
         if trial.state != TrialState.FAIL or notes.reason is not None or trial.number in queued:
             continue
         given_up = is_given_up(trial)
-        if notes.key is not None and (given_up or is_left):
+        if notes.key is not None and given_up:
             checkpoint.remove(checkpoint_file(studies, notes.key))
         if given_up or notes.place is None:
             continue
@@ -84,7 +83,7 @@ def _queue_again(study: optuna.Study, trials: Sequence[FrozenTrial], studies: Pa
             again.params, again.distributions = {}, {}
             kept = {name: value for name, value in trial.system_attrs.items() if not name.startswith(_OF_THE_SAMPLER)}
             again.system_attrs = kept
-        again.user_attrs = TrialNotes(place=notes.place, taken_from=notes.taken_from).to_attrs()
+        again.user_attrs = TrialNotes(place=notes.place).to_attrs()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             optuna.storages.RetryHeartbeatStaleTrialCallback()(study, again)

@@ -19,7 +19,6 @@ def start_trial(
     study: optuna.Study,
     storage: StudyStorage,
     trials: Sequence[FrozenTrial],
-    before: Sequence[FrozenTrial],
     *,
     first: Sequence[Mapping[str, Any]],
     seed: int,
@@ -34,7 +33,6 @@ def start_trial(
         study: the study.
         storage: where it is kept; it is this worker's turn.
         trials: all trials of the study.
-        before: all trials of the study that `auto` has moved away from; the unfinished ones have places too.
         first: parameters of the first trials, by place.
         seed: the study's.
         worker: who starts the trial.
@@ -42,7 +40,7 @@ def start_trial(
     waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
     place = None if waiting is None else TrialNotes.of(waiting).place
     if place is None:
-        places = [TrialNotes.of(trial).place for trial in (*trials, *before)]
+        places = [TrialNotes.of(trial).place for trial in trials]
         place = 1 + max((each for each in places if each is not None), default=-1)
     if waiting is None and place < len(first):
         study.enqueue_trial(dict(first[place]), user_attrs=TrialNotes(place=place).to_attrs())

@@ -35,7 +35,6 @@ class TrialNotes:
         member: the member that it made.
         objectives: what all objectives say of that member; studies of older versions have it in the member alone.
         value: the member's value.
-        taken_from: the trial's number in the study that `auto` has moved away from.
         reason: why the trial failed by itself.
         stopped: what stopped it from outside, a full disk say.
     """
@@ -46,7 +45,6 @@ class TrialNotes:
     member: str | None = None
     objectives: Objectives | None = None
     value: float | None = None
-    taken_from: int | None = None
     reason: str | None = None
     stopped: str | None = None
 
@@ -104,7 +102,7 @@ class TrialNotes:
 
 def _fits(name: str, value: Any) -> bool:
     """Whether a trial's note is what it has to be."""
-    if name in ("place", "taken_from"):
+    if name == "place":
         return isinstance(value, int) and 0 <= value < _MOST_COUNT
     if name == "objectives":
         return isinstance(value, dict) and _is_finite(value)
@@ -133,13 +131,11 @@ class StudyNotes:
     Attributes:
         format: of the notes.
         version: of ensemble_ad that began the study.
-        moved: why `auto` has moved on to another study.
         stop: the name of a crew that shall stop.
     """
 
     format: int | None = None
     version: str | None = None
-    moved: str | None = None
     stop: str | None = None
 
     @classmethod

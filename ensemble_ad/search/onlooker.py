@@ -24,10 +24,6 @@ class _Onlooker:
         self._known = {trial.number for trial in self._trials() if trial.state.is_finished()}
 
     def look(self) -> None:
-        before = self._shared.study
-        self._shared.follow()
-        if self._shared.study is not before:  # and what it has taken along is not new
-            self._known = {trial.number for trial in self._trials() if TrialNotes.of(trial).taken_from is not None}
         for trial in self._trials():
             if trial.state.is_finished() and trial.number not in self._known:
                 self._known.add(trial.number)

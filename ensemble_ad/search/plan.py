@@ -10,19 +10,16 @@ import optuna
 
 from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.data.preprocess import Preprocess
-from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families import Family, family
 from ensemble_ad.files.json_file import json_hash
-from ensemble_ad.members.auto_objective import Circumstances
 from ensemble_ad.members.objectives import AUTO
 from ensemble_ad.search.draw import STARTUP_TRIALS
 from ensemble_ad.search.storage import open_storage
 from ensemble_ad.search.study import SharedStudy
-from ensemble_ad.search.watcher import MoveWatcher
 from ensemble_ad.training.device import AUTO as AUTO_PRECISION
 from ensemble_ad.training.device import choose_device, choose_precision
-from ensemble_ad.training.recipe import Recipe, check_objective, check_transductive
+from ensemble_ad.training.recipe import RECIPE_VERSION, Recipe, check_objective, check_transductive
 from ensemble_ad.training.settings import TrainSettings
 
 _SMALL, _LARGE = 32, 128
@@ -50,7 +47,7 @@ class TuneSettings:
         labels_hash: hash of the labels that the objective reads; None where it reads none.
         flips: whether a score is the mean of an image's and its mirror image's.
         transductive: whether the user agreed to training on the test images.
-        anomaly_share: what the user knows of the share of anomalies in the test set, for the guards of `auto`.
+        anomaly_share: what the user knows of the share of anomalies in the test set, for `auto`.
     """
 
     family: str
@@ -95,6 +92,8 @@ def study_name(
         settings.labels_hash,
         settings.seed,
         settings.flips,
+        RECIPE_VERSION,
+        settings.anomaly_share,
     ]
     return f"{settings.family}-{settings.objective}-{json_hash(what)[:8]}"
 
@@ -115,11 +114,10 @@ class Plan:
         self.widths = self.kind.widths_up_to(settings.max_width or widest)
         self.sizes = self._sizes()
         check_transductive(self.kind, allowed=settings.transductive)
-        if settings.objective != AUTO:
-            check_objective(settings.objective, self.kind, len(dataset.test))
-        elif self.kind.transductive:
-            check_objective("separation", self.kind, len(dataset.test))
-        split = split_rows(len(dataset.train), dataset.fingerprint, settings.subset)
+        # Pseudo-anomalies say nothing of what is trained on the test images.
+        self.objective = "separation" if settings.objective == AUTO and self.kind.transductive else settings.objective
+        check_objective(self.objective, self.kind, len(dataset.test))
+        split = dataset.split(settings.subset)
         self.reference_rows = len(split.reference)
         self.trained_rows = len(split.train)
         self.batch_sizes = self.kind.ranges.batch_sizes(self.device.type, self.trained_rows)
@@ -145,25 +143,18 @@ class Plan:
             sizes=self.sizes,
         )
 
-    def open_study(self, studies: Path, worker: str, watcher: MoveWatcher) -> SharedStudy:
+    def open_study(self, studies: Path, worker: str) -> SharedStudy:
         """The study, open, for a worker of that name; empty for one that only looks at it."""
         settings = self.settings
         shared = SharedStudy(
             name=self.study_name,
             start=self._starts(),
-            objective=settings.objective,
-            transductive=self.kind.transductive,
+            objective=self.objective,
             epochs=settings.epochs,
             seed=settings.seed,
             studies=studies,
             storage=open_storage(studies, settings.storage),
             worker=worker,
-            watcher=watcher,
-            known=Circumstances(
-                reference_rows=self.reference_rows,
-                test_rows=len(self.dataset.test),
-                anomaly_share=settings.anomaly_share,
-            ),
         )
         shared.open()
         return shared
@@ -193,7 +184,7 @@ class Plan:
             nearest["batch_size"] = min(self.batch_sizes, key=lambda size: abs(size - values["batch_size"]))
         return {**values, **nearest}
 
-    def recipe(self, trial: optuna.Trial, objective: str) -> Recipe:
+    def recipe(self, trial: optuna.Trial) -> Recipe:
         """What a trial shall train."""
         settings, dataset = self.settings, self.dataset
         architecture = self.kind.suggest(trial, self.widths)
@@ -214,9 +205,10 @@ class Plan:
                 passes=ranges.passes(self.trained_rows),
                 **drawn.training,
             ),
-            objective=objective,
+            objective=self.objective,
             labels=settings.labels_hash,
             subset=settings.subset,
             patience=max(3, math.ceil(drawn.training["epochs"] / 3)),
             flips=settings.flips,
+            share=settings.anomaly_share if self.objective == AUTO else None,
         )

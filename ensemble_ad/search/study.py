@@ -1,7 +1,6 @@
-"""A study that several workers share: which trial is the next, what has become of the others, what `auto` judges by.
+"""A study that several workers share: which trial is the next, and what has become of the others.
 
-`auto` may begin with `separation` and go on with `both`, which is another study of Optuna's (`move`). A worker starts
-trials, takes over those of dead workers and moves a study in its turn (`storage`), so that any number of workers see
+A worker starts trials, and takes over those of dead workers, in its turn (`storage`), so that any number of workers see
 one order of events.
 """
 
@@ -18,17 +17,17 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ensemble_ad import statistics
 from ensemble_ad.errors import Interrupted, StorageError
-from ensemble_ad.members.auto_objective import Circumstances, Finished, first_objective, guard
 from ensemble_ad.members.choose import best_first
-from ensemble_ad.members.objectives import AUTO, objective
+from ensemble_ad.members.objectives import objective
 from ensemble_ad.members.store import Member, has_member, load_member, sound_members
 from ensemble_ad.search.abandoned import take_over
 from ensemble_ad.search.draw import STARTUP_TRIALS, start_trial
-from ensemble_ad.search.move import FINISHED, both_values, objectives_of, take_along
 from ensemble_ad.search.notes import FORMAT, StudyNotes, TrialNotes
 from ensemble_ad.search.storage import StudyStorage
-from ensemble_ad.search.watcher import MoveWatcher
 from ensemble_ad.version import __version__
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+"""The states of a trial that counts as done."""
 
 
 class Count(NamedTuple):
@@ -50,54 +49,37 @@ class SharedStudy:
     Attributes:
         name: the study's name.
         start: parameters of the first trials.
-        objective: the objective that was asked for; once the study is open, the one that trials are judged by.
-        transductive: whether the family trains on the test images.
+        objective: the objective that trials are judged by.
         epochs: the most that a trial trains.
         seed: the sampler's seed.
         studies: the studies' folder.
         storage: where the study is kept.
         worker: this worker's name; empty where trials are only looked at.
-        watcher: told when `auto` moves the study.
-        known: what the guards of `auto` judge by.
         study: Optuna's study, once it is open.
     """
 
     name: str
     start: Sequence[Mapping[str, Any]]
     objective: str
-    transductive: bool
     epochs: int
     seed: int
     studies: Path
     storage: StudyStorage
     worker: str
-    watcher: MoveWatcher
-    known: Circumstances
     study: optuna.Study = field(init=False)
-    _auto: bool = field(init=False)
-    # The study that `auto` has moved away from: trials that other workers started before may still run there.
-    _before: optuna.Study | None = field(default=None, init=False)
     # The trials that had ended when this worker came.
     _ended: frozenset[int] = field(default=frozenset(), init=False)
 
     def open(self) -> None:
         """Open the study where it stands, or begin it."""
-        self._auto, reason = self.objective == AUTO, ""
         with self.storage.turn():
-            if self._auto:
-                self.objective, reason = ("separation", "") if self.transductive else first_objective(self.known)
-            self.study = self._open(self.objective)
-            self.follow()
+            self.study = self._open()
             self._ended = frozenset(trial.number for trial in self._ended_trials())
-        if reason:
-            self.watcher.moved(self.objective, reason)
 
-    def _open(self, objective_name: str) -> optuna.Study:
-        name = f"{self.name}-{objective_name}" if self._auto and objective_name != "separation" else self.name
-        direction = StudyDirection[objective(objective_name).direction.upper()]
-        directions = [direction] * (2 if objective_name == "both" else 1)
+    def _open(self) -> optuna.Study:
+        directions = [StudyDirection[objective(self.objective).direction.upper()]]
         study = optuna.create_study(
-            study_name=name,
+            study_name=self.name,
             storage=self.storage.backend,
             directions=directions,
             load_if_exists=True,
@@ -107,8 +89,8 @@ class SharedStudy:
         )
         if study.directions != directions:
             raise StorageError(
-                f"the study {name} in {self.storage.where} must have {len(directions)} directions and has others, so "
-                "another program has made it; name another --studies or --storage"
+                f"the study {self.name} in {self.storage.where} must have one direction, {directions[0].name.lower()}, "
+                "and has others, so another program has made it; name another --studies or --storage"
             )
         if StudyNotes.of(study).format is None:
             StudyNotes(format=FORMAT, version=__version__).write(study)
@@ -116,74 +98,23 @@ class SharedStudy:
 
     def next_trial(self, wanted: int) -> optuna.Trial | None:
         """Start a trial, in this worker's turn; None where enough trials are finished or running."""
-        self.follow()
         # The trials are read as rarely as can be: that takes most of a turn, and the other workers wait for it.
-        trials = self._take_over()
-        if self._move(trials):
-            trials = self._trials()
+        trials = take_over(self.study, self.storage, self.studies)
         count = self._count(trials)
         if count.finished + count.running >= wanted:
             return None
-        return start_trial(
-            self.study,
-            self.storage,
-            trials,
-            [] if self._before is None else self._before.get_trials(deepcopy=False),
-            first=self.start,
-            seed=self.seed,
-            worker=self.worker,
-        )
-
-    def _take_over(self) -> list[FrozenTrial]:
-        """Take over what other workers have left unfinished; the study's trials as they are then."""
-        if self._before is not None:
-            take_over(self._before, self.storage, self.studies, is_left=True)
-        trials = take_over(self.study, self.storage, self.studies, is_left=False)
-        if self._before is not None and take_along(self._before, self.study, self.studies):
-            trials = self._trials()
-        return trials
-
-    def _move(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Move `auto` from `separation` to `both` where a guard fires; whether one did."""
-        if not self._auto or self.objective != "separation" or self.transductive:
-            return False
-        complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-        reason = guard([Finished.of(objectives_of(trial, self.studies)) for trial in complete], self.known)
-        if reason:
-            take_along(self.study, self._open("both"), self.studies)
-            StudyNotes(moved=reason).write(self.study)
-            self.follow()
-        return bool(reason)
-
-    def follow(self) -> None:
-        """Go on with the study that this worker or another one has moved to."""
-        if not self._auto or self.objective != "separation":
-            return
-        reason = StudyNotes.of(self.study).moved
-        if reason is not None:
-            self._before, self.objective = self.study, "both"
-            self.study, self._ended = self._open("both"), frozenset()
-            self.watcher.moved("both", reason)
+        return start_trial(self.study, self.storage, trials, first=self.start, seed=self.seed, worker=self.worker)
 
     def leave(self) -> None:
         """End this worker's trials, be it in the middle of something, so that they are queued again at once."""
         self.storage.backend.remove_session()
-        for study in self._both():
-            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                if TrialNotes.of(trial).worker == self.worker:
-                    study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if TrialNotes.of(trial).worker == self.worker:
+                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
     def say_stop(self, crew: str) -> None:
         """Tell all workers of a crew, on whatever machine, to stop."""
-        for study in self._both():
-            StudyNotes(stop=crew).write(study)
-
-    def names(self) -> list[str]:
-        """The study's name, and that of the study that it was moved from."""
-        return [study.study_name for study in self._both()]
-
-    def _both(self) -> list[optuna.Study]:
-        return [self.study] if self._before is None else [self.study, self._before]
+        StudyNotes(stop=crew).write(self.study)
 
     def interrupted(self, running: str) -> Interrupted:
         """What to say where a study is interrupted; `running` are the trials under way, in words."""
@@ -198,13 +129,6 @@ class SharedStudy:
 
     def _count(self, trials: Sequence[FrozenTrial]) -> Count:
         running = sum(trial.state == TrialState.RUNNING for trial in trials)
-        if self._before is not None:
-            # A trial there may end at any moment. Until it is taken along, it is as good as running.
-            taken = {TrialNotes.of(trial).taken_from for trial in trials}
-            running += sum(
-                trial.state == TrialState.RUNNING or (trial.state in FINISHED and trial.number not in taken)
-                for trial in self._before.get_trials(deepcopy=False)
-            )
         return Count(sum(trial.state in FINISHED for trial in trials), running)
 
     def _trials(self) -> list[FrozenTrial]:
@@ -218,10 +142,6 @@ class SharedStudy:
         ranks: npt.NDArray[np.float64] = statistics.midranks(np.stack(columns).astype(np.float64)).mean(axis=0)
         return ranks
 
-    def values(self, member: Member) -> list[float]:
-        """A member's value in each of the study's directions."""
-        return both_values(member.info.objectives) if self.objective == "both" else [member.value]
-
     def members(self) -> list[Member]:
         """The completed trials' members that are in this studies' folder."""
         keys = [TrialNotes.of(trial).made_by(trial) for trial in self.complete()]
@@ -230,7 +150,7 @@ class SharedStudy:
     def best(self) -> Member | None:
         """The best of `members`."""
         members = self.members()
-        return best_first(members, self.objective)[0] if members else None
+        return best_first(members)[0] if members else None
 
     def complete(self) -> list[FrozenTrial]:
         """The completed trials."""

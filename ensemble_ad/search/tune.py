@@ -13,14 +13,15 @@ from optuna.trial import TrialState
 
 from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.files.whole import make_folder
+from ensemble_ad.members.auto_objective import doubts
 from ensemble_ad.members.choose import best_first
+from ensemble_ad.members.objectives import AUTO
 from ensemble_ad.members.store import Member
 from ensemble_ad.search.artifacts import Artifacts
 from ensemble_ad.search.lease import lease
-from ensemble_ad.search.move import FINISHED
 from ensemble_ad.search.plan import Plan, TuneSettings
 from ensemble_ad.search.storage import open_storage, storage_failures
-from ensemble_ad.search.study import SharedStudy
+from ensemble_ad.search.study import FINISHED, SharedStudy
 from ensemble_ad.search.watcher import Watcher
 from ensemble_ad.search.worker import Worker
 from ensemble_ad.statistics.arrays import Labels
@@ -36,10 +37,11 @@ class TuneResult:
         pruned: number of pruned trials.
         failed: number of trials that failed by themselves.
         saved: share of the finished trials' epochs that pruning has saved.
-        objective: what trials were judged by in the end.
+        objective: what trials were judged by.
         best: the best member; None if no trial is complete.
         values: the completed trials' values.
         reference_rows: number of held-out normal images that trials were judged on.
+        doubts: why what `auto` found should be trusted less.
     """
 
     study: str
@@ -51,6 +53,7 @@ class TuneResult:
     best: Member | None
     values: tuple[float, ...]
     reference_rows: int
+    doubts: tuple[str, ...]
 
     @property
     def is_noise(self) -> bool:
@@ -92,7 +95,7 @@ def tune(
     if artifacts is not None:
         artifacts.check(make=True)
     with storage_failures(studies, settings.storage), lease(studies) as name:
-        shared = plan.open_study(studies, name, watcher)
+        shared = plan.open_study(studies, name)
         worker = Worker(plan=plan, shared=shared, studies=studies, watcher=watcher, label=label, artifacts=artifacts)
         with suppress(KeyboardInterrupt):
             watcher.study(shared.study.study_name, shared.count().finished, settings.trials)
@@ -112,11 +115,10 @@ def finished_trials(dataset: Dataset, settings: TuneSettings, studies: Path) -> 
     name = Plan(dataset, settings).study_name
     with storage_failures(studies, settings.storage):
         backend = open_storage(studies, settings.storage).backend
-        known = {study.study_name for study in backend.get_all_studies()}
-        # `auto` may have begun with another objective than separation, or have moved there and taken all trials along.
-        meant = [each for each in (name, f"{name}-both", f"{name}-synthetic") if each in known]
-        loaded = (optuna.load_study(study_name=each, storage=backend) for each in meant)
-        return max((len(study.get_trials(deepcopy=False, states=FINISHED)) for study in loaded), default=0)
+        if name not in {study.study_name for study in backend.get_all_studies()}:
+            return 0
+        study = optuna.load_study(study_name=name, storage=backend)
+        return len(study.get_trials(deepcopy=False, states=FINISHED))
 
 
 def result(plan: Plan, shared: SharedStudy) -> TuneResult:
@@ -129,9 +131,12 @@ def result(plan: Plan, shared: SharedStudy) -> TuneResult:
         failed=len(shared.failed()),
         saved=_saved(plan, shared),
         objective=shared.objective,
-        best=best_first(members, shared.objective)[0] if members else None,
+        best=best_first(members)[0] if members else None,
         values=tuple(member.value for member in members),
         reference_rows=plan.reference_rows,
+        doubts=doubts([member.info.objectives for member in members], plan.settings.anomaly_share)
+        if shared.objective == AUTO
+        else (),
     )
 
 

@@ -7,14 +7,7 @@ if TYPE_CHECKING:
     from ensemble_ad.training.loop import Epoch
 
 
-class MoveWatcher(Protocol):
-    """Is told by a `SharedStudy` what its trials are judged by."""
-
-    def moved(self, objective: str, reason: str) -> None:
-        """`auto` judges trials by `objective` from now on, for that reason."""
-
-
-class Watcher(MoveWatcher, Protocol):
+class Watcher(Protocol):
     """Is told by `tune` and `tune_together` how their study goes on."""
 
     def study(self, name: str, finished: int, wanted: int) -> None:

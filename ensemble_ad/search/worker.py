@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from ensemble_ad.errors import DataError, DivergedError, EnsadError, StorageError, in_one_line
 from ensemble_ad.members.info import TrialInfo
-from ensemble_ad.members.objectives import Judgement
+from ensemble_ad.members.objectives import AUTO, Judgement
 from ensemble_ad.members.store import discard_damaged, has_member
 from ensemble_ad.search.artifacts import Artifacts
 from ensemble_ad.search.notes import TrialNotes
@@ -24,6 +24,8 @@ from ensemble_ad.search.study import SharedStudy
 from ensemble_ad.search.travel import pull, push
 from ensemble_ad.search.watcher import Watcher
 from ensemble_ad.statistics.arrays import Labels
+from ensemble_ad.statistics.belief import Belief
+from ensemble_ad.training.believed import believed
 from ensemble_ad.training.judge import JudgedBy, OnJudged, Resumed
 from ensemble_ad.training.loop import Epoch
 from ensemble_ad.training.make_member import fit_member
@@ -64,6 +66,7 @@ class Worker:
     label: Labels | None
     artifacts: Artifacts | None
     _pseudo: PseudoImages | None = field(default=None, init=False)
+    _belief: Belief = field(default_factory=Belief, init=False)
 
     def run(self) -> None:
         """Train trials until enough are finished or the time is up; meanwhile wait for those of other workers.
@@ -105,10 +108,12 @@ class Worker:
     def _train(self, trial: optuna.Trial) -> _Outcome:
         """Make a trial's member, or find it in the cache."""
         shared = self.shared
-        recipe = self.plan.recipe(trial, shared.objective)
+        recipe = self.plan.recipe(trial)
         TrialNotes(key=recipe.key).write(trial)
         if self._pseudo is None and not self.plan.kind.transductive:
             self._pseudo = PseudoImages.of(self.plan.dataset)
+            if shared.objective == AUTO:
+                self._belief = believed(self.plan.dataset, self._pseudo, self.studies, self.plan.settings.anomaly_share)
         self._fetch(recipe)
         damaged = discard_damaged(self.studies, recipe.key)
         was_cached = has_member(self.studies, recipe.key)
@@ -117,7 +122,9 @@ class Worker:
             recipe,
             studies=self.studies,
             device=self.plan.device,
-            judged_by=JudgedBy(pseudo=self._pseudo, consensus=shared.consensus(), label=self.label),
+            judged_by=JudgedBy(
+                pseudo=self._pseudo, belief=self._belief, consensus=shared.consensus(), label=self.label
+            ),
             after_epoch=self._reporter(trial, recipe),
             resumed=self._catch_up(trial),
             trial=TrialInfo(study=shared.study.study_name, number=trial.number, parameters=trial.params),
@@ -127,7 +134,7 @@ class Worker:
         if self.artifacts is not None:
             push(self.artifacts, trial, member, self.studies)
         TrialNotes(member=member.key, objectives=member.info.objectives, value=member.value).write(trial)
-        shared.study.tell(trial, shared.values(member))
+        shared.study.tell(trial, member.value)
         return _Outcome("cached" if was_cached else "complete", member.value, damaged or "")
 
     def _ended_by(self, error: Exception, trial: optuna.Trial) -> _Outcome:
@@ -178,30 +185,27 @@ class Worker:
                 self.artifacts,
                 self.shared.storage.backend,
                 self.studies,
-                study_names=self.shared.names(),
+                study_names=[self.shared.study.study_name],
                 key=None if self.shared.objective == "consensus" else recipe.key,
             )
 
     def _reporter(self, trial: optuna.Trial, recipe: Recipe) -> OnJudged:
-        """Tells the watcher and Optuna of each epoch, and prunes; Optuna prunes no study of two directions."""
-        one_direction = self.shared.objective != "both"
+        """Tells the watcher and Optuna of each epoch, and prunes."""
 
         def after_epoch(epoch: Epoch, judgement: Judgement) -> None:
             self.watcher.epoch(trial.number, epoch, recipe.training.epochs, judgement)
-            if one_direction:
-                trial.report(judgement.value, epoch.number)
-                finished = epoch.number == recipe.training.epochs
-                if self.plan.settings.prune and not finished and trial.should_prune():
-                    raise optuna.TrialPruned
+            trial.report(judgement.value, epoch.number)
+            finished = epoch.number == recipe.training.epochs
+            if self.plan.settings.prune and not finished and trial.should_prune():
+                raise optuna.TrialPruned
 
         return after_epoch
 
     def _catch_up(self, trial: optuna.Trial) -> Resumed:
         """Tells Optuna of epochs that it has not seen: before a checkpoint, or of a member that was cached."""
-        one_direction = self.shared.objective != "both"
 
         def resumed(values: Mapping[int, float]) -> None:
-            for number, value in values.items() if one_direction else ():
+            for number, value in values.items():
                 trial.report(value, number)
 
         return resumed

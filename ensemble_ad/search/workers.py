@@ -16,6 +16,7 @@ import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from ensemble_ad.data.dataset import Dataset, load_dataset
+from ensemble_ad.data.groups import Groups
 from ensemble_ad.errors import DataError, EnsadError, Interrupted
 from ensemble_ad.layout import preprocessed_folder
 from ensemble_ad.members.objectives import Judgement
@@ -50,6 +51,7 @@ class Task:
         threads: number of threads to compute with; 0 leaves that to the worker's machine.
         parent: the process that has started the crew; None for a worker on its own.
         label: as for `tune`.
+        named: groups of training images that the user named.
     """
 
     data: Path
@@ -59,6 +61,7 @@ class Task:
     threads: int = 0
     parent: Parent | None = None
     label: Labels | None = field(default=None, repr=False)
+    named: Groups | None = field(default=None, repr=False)
 
 
 class _StopWatcher:
@@ -89,9 +92,6 @@ class _StopWatcher:
     def trial(self, number: int, state: str, value: float | None, best: float | None, note: str) -> None:
         pass
 
-    def moved(self, objective: str, reason: str) -> None:
-        pass
-
 
 def work(task: Task) -> EnsadError | None:
     """Be a worker until the study is finished.
@@ -105,6 +105,7 @@ def work(task: Task) -> EnsadError | None:
             if task.threads:
                 torch.set_num_threads(task.threads)
             dataset = load_dataset(task.data, image_cache=preprocessed_folder(task.studies), test_optional=True)
+            dataset = replace(dataset, named=task.named)
             if dataset.fingerprint != task.fingerprint:
                 raise DataError(f"{task.data} holds other images for this worker; copy the same to every machine")
             tune(dataset, task.settings, studies=task.studies, watcher=_StopWatcher(task), label=task.label)
@@ -158,7 +159,7 @@ def tune_together(
     """
     plan = Plan(dataset, settings)
     with storage_failures(studies, settings.storage), lease(studies) as name:
-        shared = plan.open_study(studies, "", watcher)
+        shared = plan.open_study(studies, "")
         watcher.study(shared.study.study_name, shared.count().finished, settings.trials)
         with crew.started() as count, looking_on(shared, watcher):
             task = Task(
@@ -169,6 +170,7 @@ def tune_together(
                 threads=crew.threads(count),
                 parent=Parent(name=name, pid=os.getpid(), studies=studies.absolute()),
                 label=label,
+                named=dataset.named,
             )
             tasks = [replace(task, settings=replace(settings, device=device)) for device in crew.devices(plan, count)]
             try:
@@ -176,7 +178,6 @@ def tune_together(
             except KeyboardInterrupt:
                 shared.say_stop(name)
                 raise shared.interrupted("the running ones") from None
-        shared.follow()
         for error in errors:
             if error is not None and shared.count().finished < settings.trials:
                 raise error
@@ -193,7 +194,6 @@ def _run(tasks: list[Task], shared: SharedStudy) -> list[EnsadError | None]:
                 joblib.delayed(work)(task) for task in tasks
             )
         except TerminatedWorkerError:
-            shared.follow()
             idle = idle + 1 if shared.count().finished == before else 0
             if idle == _RESTARTS_WITHOUT_A_TRIAL:
                 raise EnsadError(

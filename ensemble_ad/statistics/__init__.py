@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from ensemble_ad.statistics.curve import average_precision, fpr_at_tpr, partial_auc
     from ensemble_ad.statistics.delong import AucColumns, auc, auc_many, compare_auc, separation, separation_many
     from ensemble_ad.statistics.estimate import Comparison, Estimate
+    from ensemble_ad.statistics.implied import MOST_ANOMALIES
     from ensemble_ad.statistics.many import BestComparison, TaskComparison, compare_to_best, holm, wilcoxon_across_tasks
     from ensemble_ad.statistics.ranks import midranks, rank_correlation, rank_correlations
-    from ensemble_ad.statistics.share import MOST_ANOMALIES, SURE, estimate_share, implausible
+    from ensemble_ad.statistics.share import SURE, estimate_share, implausible
 
 # Name -> module of this room; imported when first used, since tables of what was measured before need no arrays.
 _HOMES = {
-    "MOST_ANOMALIES": "share",
+    "MOST_ANOMALIES": "implied",
     "SURE": "share",
     "AucColumns": "delong",
     "BestComparison": "many",

@@ -9,6 +9,7 @@ Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
 Floats = NDArray[np.floating]
 """Either of the two."""
+_EXACT = 1 << 53
 Bools = NDArray[np.bool_]
 Labels = NDArray[np.int8]
 """0 for normal images, 1 for anomalies."""
@@ -43,21 +44,52 @@ def as_floats(values: ArrayLike, name: str) -> Floats:
     if np.ma.is_masked(values):
         raise DataError(f"{name} has masked values: drop those images or members, or fill them with .filled(...)")
     array = np.asarray(values)
-    if array.dtype not in (np.float32, np.float64):
-        try:
-            array = array.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{name} has to hold numbers, got dtype {array.dtype}: convert it first") from error
-    return array
+    if array.dtype in (np.float32, np.float64):
+        return array
+    try:
+        if array.dtype.kind in "cmM":  # which numpy would make numbers of, without a word
+            raise TypeError(array.dtype.name)
+        found = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} has to hold numbers, got dtype {array.dtype}: convert it first") from error
+    if array.dtype.kind in "iu" and array.size and max(-int(array.min()), int(array.max())) > _EXACT:
+        raise DataError(
+            f"{name} has whole numbers beyond 2^53, whose differences floats lose: subtract what they have in common"
+        )
+    return found
 
 
-def column_names(values: object) -> tuple[str, ...] | None:
-    """The names of a DataFrame's columns (pandas, polars); None of an array, or where they are not all text."""
-    names = getattr(values, "columns", None)
-    if names is None or not hasattr(values, "to_numpy"):
+def shared_names(first: object, second: object) -> tuple[str, ...] | None:
+    """The names of the columns of two tables, in the order of the first that has some; None where neither has.
+
+    Only DataFrames (pandas, polars) have names. The numbers that pandas gives columns by itself are none, unless the
+    second table has the same ones in another order.
+    """
+    for table in (first, second):
+        names = _names(table)
+        if names is not None and (names != _counted(names) or turned_numbers(second) == names):
+            return names
+    return None
+
+
+def turned_numbers(table: object) -> tuple[str, ...] | None:
+    """The numbers that pandas gives columns by itself, in their order, where those of `table` are in another; or None.
+
+    A table that was made with such columns, which have been moved since, has them.
+    """
+    names = _names(table)
+    if names is None or names == _counted(names) or sorted(names) != sorted(_counted(names)):
         return None
-    found = tuple(names)
-    return found if found and all(isinstance(name, str) for name in found) else None
+    return _counted(names)
+
+
+def _names(table: object) -> tuple[str, ...] | None:
+    names = getattr(table, "columns", None)
+    return None if names is None or not hasattr(table, "to_numpy") else tuple(map(str, names)) or None
+
+
+def _counted(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(str, range(len(names))))
 
 
 def unnamed(columns: int) -> tuple[str, ...]:
@@ -71,8 +103,8 @@ def in_order(values: ArrayLike, order: tuple[str, ...], name: str) -> ArrayLike:
     Raises:
         DataError: if a DataFrame's columns are others, or one of them twice.
     """
-    there = column_names(values)
-    if there is None:
+    there = _names(values)
+    if there is None or (there == _counted(there) and set(there) != set(order)):
         return values
     if len(set(there)) < len(there) or set(there) != set(order):
         differ = sorted(set(there) ^ set(order)) or sorted({each for each in there if there.count(each) > 1})

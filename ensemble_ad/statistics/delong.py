@@ -163,8 +163,8 @@ def compare_auc(label: ArrayLike, a: ArrayLike, b: ArrayLike, level: float = 0.9
     >>> print(compare_auc(label, [1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 6, 4, 5, 7, 8]))
     +0.125 [-0.158, +0.408], p = 0.39
     """
-    for other, names in ((a, "label and a"), (b, "label and b")):
-        check_paired(label, other, names)
+    for one, other, names in ((label, a, "label and a"), (label, b, "label and b"), (a, b, "a and b")):
+        check_paired(one, other, names)
     first, second = as_scores(a, "a", 1), as_scores(b, "b", 1)
     if len(first) != len(second):
         raise DataError(f"a and b have to have one length, got {len(first)} and {len(second)}: align them by id")

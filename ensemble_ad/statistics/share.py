@@ -7,9 +7,8 @@ from numpy.typing import ArrayLike
 
 from ensemble_ad.statistics.arrays import as_scores
 from ensemble_ad.statistics.estimate import Estimate, two_sided_quantile
+from ensemble_ad.statistics.implied import MOST_ANOMALIES
 
-MOST_ANOMALIES = 0.6
-"""A larger share of anomalies is less likely than normal test images that differ from the reference."""
 SURE = 0.99
 """Confidence of the lower bound on the share by which the guards judge."""
 

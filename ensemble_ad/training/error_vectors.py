@@ -19,7 +19,7 @@ _CPU_BATCH, _GPU_BATCH = 64, 1024
 
 
 def reference_rows(rows: Tensor, most: int = 2000) -> Tensor:
-    """Of the rows of all training images, int64 (n,), those that `fit_references` needs: `most`, evenly spread."""
+    """`most` of the rows of all training images, int64 (n,), evenly spread: for `fit_references` and `settle`."""
     places = torch.linspace(0, len(rows) - 1, min(len(rows), most), device=rows.device)
     return rows[places.long()]
 

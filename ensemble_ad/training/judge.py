@@ -11,8 +11,10 @@ from torch import Tensor
 from ensemble_ad.errors import DivergedError
 from ensemble_ad.families import Model
 from ensemble_ad.members.info import EpochInfo
-from ensemble_ad.members.measured import EstimatedShare, Measured, Objectives, Synthetic
+from ensemble_ad.members.measured import Believed, EstimatedShare, Measured, Objectives, Synthetic
 from ensemble_ad.members.objectives import (
+    AUTO,
+    OBJECTIVES,
     Evidence,
     Judgement,
     Objective,
@@ -24,6 +26,7 @@ from ensemble_ad.members.objectives import (
 )
 from ensemble_ad.statistics import SURE, estimate_share
 from ensemble_ad.statistics.arrays import Floats32, Floats64, Labels
+from ensemble_ad.statistics.belief import Belief
 from ensemble_ad.training.checkpoint import State
 from ensemble_ad.training.error_vectors import error_vectors, fit_references, reference_rows
 from ensemble_ad.training.loop import Epoch
@@ -47,11 +50,13 @@ class JudgedBy:
 
     Attributes:
         pseudo: the pseudo-anomalies; a member that is judged with them has `synthetic` on record.
+        belief: how much the test images say beside them.
         consensus: float64 (k,), mean rank of the test images over the trials before.
         label: (k,) of 0 and 1, the test images' labels.
     """
 
     pseudo: PseudoImages | None = None
+    belief: Belief = field(default_factory=Belief)
     consensus: Floats64 | None = None
     label: Labels | None = None
 
@@ -95,8 +100,9 @@ class Judge:
     def epoch(self, epoch: Epoch, model: Model) -> bool:
         """Judge the model of an epoch; False when the patience has run out."""
         self.images.give_back()
-        references = self.references(model, _IMAGES_AN_EPOCH) if self.goal.needs & {"test", "pseudo"} else {}
-        glance = self.images.glance if "test" in self.goal.needs else self.images.glance[:0]
+        needs = self.goal.needs | self.goal.takes
+        references = self.references(model, _IMAGES_AN_EPOCH) if needs & {"test", "pseudo"} else {}
+        glance = self.images.glance if "test" in needs else self.images.glance[:0]
         scored = self.score(model, references, test_rows=glance, pseudo="pseudo" in self.goal.needs)
         judgement = self.goal.judge(self._evidence(scored, glance.cpu().numpy()))
         self.history.append(
@@ -188,6 +194,9 @@ class Judge:
             found = _measured(synthetic(chosen))
             kinds = synthetic_kinds(chosen, column)
             known = replace(known, synthetic=Synthetic(**asdict(found), kinds=kinds))
+        if self.goal == OBJECTIVES[AUTO]:
+            belief = self.judged_by.belief
+            known = replace(known, believed=Believed(share=belief.share, weight=belief.weight))
         if "rss" in scored.reference:
             known = replace(known, loss=_measured(loss(every)))
         return judgement, known
@@ -205,6 +214,7 @@ class Judge:
             pixels=int(np.prod(self.recipe.preprocess.shape)),
             pseudo=scored.pseudo,
             normal_rows=None if pseudo is None else pseudo.normal_rows,
+            belief=self.judged_by.belief,
             consensus=None if crowd is None else crowd[test_rows],
             label=None if label is None else label[test_rows],
         )

@@ -17,11 +17,13 @@ from ensemble_ad.families import Model
 from ensemble_ad.families.model import ClosedFormModel, GradientModel
 from ensemble_ad.training.allocator import keep_freed_memory
 from ensemble_ad.training.device import float32_products
+from ensemble_ad.training.error_vectors import reference_rows
 from ensemble_ad.training.progress import Keeper, Progress
 from ensemble_ad.training.settings import TrainSettings
 from ensemble_ad.training.step import GradientStep, Schedule, make_optimizer, suited, to_input
 
 _CLOSED_FORM_BATCH = 1024
+_SETTLED_BATCH = 256
 
 
 class Epoch(NamedTuple):
@@ -134,10 +136,21 @@ def _descend(
             step()
         return Steps(inner.total, steps, batch_size, inner.parts)
 
+    def settled(epoch: Epoch, of: Model) -> bool:
+        _settle(model, images, rows)
+        return after_epoch is None or after_epoch(epoch, of)
+
     progress = Progress(model=model, optimizer=optimizer, device=images.device)
-    epoch_by_epoch(progress, settings, one_epoch, after_epoch, keeper)
+    epoch_by_epoch(progress, settings, one_epoch, settled, keeper)
     # A graph's gradients lie in memory that goes with it.
     optimizer.zero_grad()
+
+
+@torch.no_grad()
+def _settle(model: GradientModel, images: Tensor, rows: Tensor) -> None:
+    some = reference_rows(rows)
+    with float32_products("fp32", images.device):
+        model.settle((to_input(images[part]) for part in torch.split(some, _SETTLED_BATCH)), len(some))
 
 
 class Steps(NamedTuple):

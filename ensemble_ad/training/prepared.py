@@ -14,7 +14,6 @@ from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.data.defects import pseudo_anomalies, split_reference
 from ensemble_ad.data.images import Images, ImageSet, give_back
 from ensemble_ad.data.preprocess import apply, cached
-from ensemble_ad.data.split import split_rows
 from ensemble_ad.families.architecture import CrossFittedArchitecture
 from ensemble_ad.layout import preprocessed_folder
 from ensemble_ad.training.allocator import give_back_freed_memory
@@ -42,7 +41,7 @@ class PseudoImages:
     @classmethod
     def of(cls, dataset: Dataset) -> "PseudoImages":
         """The pseudo-anomalies of a data set; they depend on its images alone."""
-        images, rows = dataset.train.images, split_rows(len(dataset.train), dataset.fingerprint).reference
+        images, rows = dataset.train.images, dataset.split().reference
         split = split_reference(len(rows), dataset.fingerprint, image_bytes=images[0].nbytes)
         made = pseudo_anomalies(images[rows[split.damaged]], seed=int(dataset.fingerprint, 16))
         return cls(images=made, normal_rows=split.normal, damaged=split.damaged)
@@ -82,7 +81,7 @@ class Prepared:
     def of(
         cls, dataset: Dataset, recipe: Recipe, studies: Path, device: torch.device, pseudo: PseudoImages | None
     ) -> "Prepared":
-        split = split_rows(len(dataset.train), dataset.fingerprint, recipe.subset)
+        split = dataset.split(recipe.subset)
         train, test = (_prepared(images, recipe, studies) for images in (dataset.train, dataset.test))
         train_images = _to_device(train, device)
         architecture = recipe.architecture

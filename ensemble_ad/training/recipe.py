@@ -31,6 +31,7 @@ class Recipe:
         subset: how many training images are used; None is all.
         flips: whether an image's score is the mean of its own and its mirror image's.
         patience: how many epochs without a better value end the training; None never does.
+        share: the share of anomalies that the objective was told of; None where it was told of none.
     """
 
     data: str
@@ -43,6 +44,7 @@ class Recipe:
     subset: int | None
     patience: int | None
     flips: bool = False
+    share: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The recipe as a member's file holds it."""
@@ -58,7 +60,7 @@ class Recipe:
             "subset": self.subset,
             "patience": self.patience,
             "flips": self.flips,
-        }
+        } | ({} if self.share is None else {"share": self.share})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Recipe":
@@ -74,6 +76,7 @@ class Recipe:
             subset=value["subset"],
             patience=value["patience"],
             flips=value.get("flips", False),
+            share=value.get("share"),
         )
 
     @property
@@ -86,7 +89,7 @@ def check_objective(name: str, kind: Family, n_test: int) -> None:
     """Refuse an objective that means nothing for a family, or for a data set of that many test images.
 
     Raises:
-        UsageError: for `loss` without a reconstruction, for `synthetic` or `both` of a transductive family, and for
+        UsageError: for `loss` without a reconstruction, for `auto` or `synthetic` of a transductive family, and for
             what needs test images where there are none.
     """
     needs = objective(name).needs

@@ -89,11 +89,6 @@ def test_other_columns_are_refused_by_name(frames, columns):
         blend_scores(reference, test).score(other)
 
 
-def test_names_that_are_numbers_name_nothing(frames):
-    reference, test, _ = (pd.DataFrame(np.asarray(each)) for each in frames)
-    assert blend_scores(reference, test[[1, 0]]).names == ("member 0", "member 1")
-
-
 def test_what_lies_under_a_mask_is_no_score(frames):
     reference, test, _ = (np.asarray(each) for each in frames)
     hidden = np.ma.masked_greater(test, 3.0)
@@ -118,3 +113,71 @@ def test_rows_that_belong_together_and_are_in_another_order_are_refused(frames):
         with pytest.raises(DataError, match="different indexes"):
             use()
     assert auc(labels.loc[shuffled.index], shuffled["good"]).value == auc(label, test["good"]).value
+
+
+def _value(label, scores) -> float:
+    return float(auc(label, scores).value)
+
+
+@pytest.mark.parametrize("turn", [pd.Series, dict], ids=["a Series", "a dict"])
+def test_weights_go_by_the_members_names(frames, turn):
+    reference, test, label = frames
+    blend = blend_scores(reference, test, weights=turn({"bad": 0.0, "good": 1.0}))
+    assert _value(label, blend.scores) == _value(label, test["good"])
+    array = blend_scores(reference.to_numpy(), test.to_numpy(), weights=pd.Series([1.0, 0.0]))
+    np.testing.assert_array_equal(array.scores, blend.scores)
+    for wrong in ({"good": 1.0}, {"good": 1.0, "other": 0.0}, {"good": 1.0, "bad": "x"}, {}):
+        with pytest.raises(DataError, match="weights have to"):
+            blend_scores(reference, test, weights=turn(wrong))
+
+
+def test_columns_that_pandas_has_numbered_are_taken_by_their_numbers(frames):
+    reference, test, label = (frame.set_axis([0, 1], axis=1) for frame in frames[:2]), frames[1], frames[2]
+    low, high = reference
+    turned = blend_scores(low, high[[1, 0]], weights=[1, 0])
+    assert _value(label, turned.scores) == _value(label, test["good"])
+    back = blend_scores(low[[1, 0]], high, weights=[0, 1])
+    np.testing.assert_array_equal(back.scores, turned.scores)
+    plain = blend_scores(low, high, weights=[1, 0])
+    assert plain.names == ("member 0", "member 1")
+    for blend in (plain, turned):
+        for rows in (high, high[[1, 0]]):
+            np.testing.assert_array_equal(blend.score(rows), turned.scores)
+
+
+def test_columns_of_several_levels_are_taken_by_their_names(frames):
+    reference, test, label = frames
+    levels = pd.MultiIndex.from_tuples([("fcn", "rss"), ("fcn", "mae")])
+    low, high = reference.set_axis(levels, axis=1), test.set_axis(levels, axis=1)
+    blend = blend_scores(low, high[[levels[1], levels[0]]], weights=[1, 0])
+    assert _value(label, blend.scores) == _value(label, test["good"])
+
+
+def test_names_that_mix_up_the_columns_own_are_refused(frames):
+    with pytest.raises(DataError, match="in another order"):
+        blend_scores(*frames[:2], names=["bad", "good"])
+    assert blend_scores(*frames[:2], names=["a", "b"]).names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x: x + 1j, "complex128"),
+        (lambda x: (x * 1000).astype("datetime64[s]"), "datetime64"),
+        (lambda x: (x * 1000).astype("timedelta64[s]"), "timedelta64"),
+        (lambda x: (1 << 60) + (x > 0), "beyond 2\\^53"),
+    ],
+    ids=["complex", "dates", "durations", "large"],
+)
+def test_what_would_lose_something_as_a_float_is_refused(frames, change, words):
+    reference, test, label = frames
+    with pytest.raises(DataError, match=words):
+        blend_scores(reference.to_numpy(), change(test.to_numpy()))
+    with pytest.raises(DataError, match=words):
+        auc(label, change(test["good"].to_numpy()))
+
+
+def test_two_scores_in_another_order_are_not_compared(frames):
+    test, label = frames[1], frames[2]
+    with pytest.raises(DataError, match="a and b have different indexes"):
+        compare_auc(label, test["good"], test["bad"].iloc[::-1])

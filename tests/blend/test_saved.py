@@ -92,6 +92,13 @@ def test_a_name_cannot_lead_out_of_the_folder(tmp_path, scores, name):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["CON", "nul.txt", "Com1", "a."])
+def test_a_name_is_a_folders_on_windows_too(tmp_path, scores, name):
+    with pytest.raises(UsageError, match="on Windows too"):
+        save_blend(tmp_path, replace(INFO, name=name), {"test": scores})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_members_key_is_no_name_since_tables_hold_both(tmp_path, scores):
     with pytest.raises(UsageError, match="'fcn-0123456789ab' looks like a member's key; choose another with --name"):
         save_blend(tmp_path, replace(INFO, name="fcn-0123456789ab"), {"test": scores})

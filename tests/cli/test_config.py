@@ -1,6 +1,7 @@
 """A flag beats an environment variable beats ensad.toml beats the default."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,8 +81,15 @@ def test_what_cannot_be_meant_is_refused(read, text, message):
 def test_what_cannot_be_read_is_refused(tmp_path, content):
     path = tmp_path / "ensad.toml"
     path.mkdir() if content is None else path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"ensad.toml must be TOML"):
+    with pytest.raises(UsageError, match=r"ensad.toml must be TOML" + (" in UTF-8, .* save it" if content else "")):
         read_defaults(path, OPTIONS)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes in folders")
+def test_a_pipe_in_the_place_of_the_settings_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "ensad.toml")
+    with pytest.raises(UsageError, match="Not a regular file"):
+        read_defaults(tmp_path / "ensad.toml", OPTIONS)
 
 
 def _named(run_ensad, *arguments, **environment) -> str:

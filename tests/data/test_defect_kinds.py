@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ensemble_ad.data import defect_kinds as module
-from ensemble_ad.data.defect_kinds import KINDS
+from ensemble_ad.data import warps as module
+from ensemble_ad.data.defect_kinds import KINDS, OF_PLACE
 from ensemble_ad.errors import DataError
 
 LOCAL = ("cut_paste", "patch_swap", "occlusion")
@@ -42,6 +42,11 @@ def test_a_defect_shows_in_every_image_but_is_no_other_image(photos, name, side,
     assert (made != images).any(axis=(1, 2, 3)).all()
     change = _change(images, made)
     assert np.median(change) > 0.03
+    if name == "halves":  # half of it is another's
+        return
+    if name in OF_PLACE:  # every pixel may be another then, but the tones are much the same
+        assert np.abs(made.mean(axis=(1, 2, 3)) - images.mean(axis=(1, 2, 3))).max() < 0.5 * images.std()
+        return
     assert change.max() < 1.5
     # Still the same picture: nearer to its own original than a photograph is to another.
     assert np.median(change) < np.median(_change(images, np.roll(images, 1, axis=0)))
@@ -51,7 +56,7 @@ def test_a_defect_shows_in_every_image_but_is_no_other_image(photos, name, side,
 def test_the_generator_alone_decides(photos, name):
     images = photos(5, 32, 3)
     np.testing.assert_array_equal(_made(name, images), _made(name, images))
-    assert (_made(name, images) != _made(name, images, seed=1)).any()
+    assert (_made(name, images) != _made(name, images, seed=1)).any() == (name != "upside_down")
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -111,9 +116,25 @@ def test_patch_swap_takes_pixels_of_other_images_at_the_same_place(digits):
     assert not all(((each == pair) | (each == pair[::-1])).all() for each in hard), "never a soft edge"
 
 
-def test_patch_swap_needs_another_image(photos):
+@pytest.mark.parametrize("name", ["patch_swap", "halves"])
+def test_what_takes_from_other_images_needs_another(photos, name):
     with pytest.raises(DataError, match="at least 2 images"):
-        _made("patch_swap", photos(1, 32, 3))
+        _made(name, photos(1, 32, 3))
+
+
+def test_halves_are_of_two_images_with_a_straight_cut(photos):
+    images = photos(2, 64, 3)
+    cuts = set()
+    for seed in range(20):
+        for own, other, made in zip(images, images[::-1], _made("halves", images, seed), strict=True):
+            foreign = (made != own).any(axis=2)
+            for axis in (0, 1):
+                across = np.flatnonzero(foreign.any(axis=1 - axis))
+                if across[-1] - across[0] < 50:
+                    cuts.add(axis)
+                    assert 0.3 * 64 < across[0] < 0.7 * 64
+            np.testing.assert_array_equal(made[foreign], other[foreign])
+    assert cuts == {0, 1}
 
 
 def test_a_patch_is_not_blank_on_blank(digits):
@@ -131,29 +152,14 @@ def test_occlusion_is_of_one_tone(photos):
         assert len(np.unique(pixels, axis=0)) == 1
 
 
-def test_blur_keeps_the_mean_and_takes_the_detail(photos):
-    images = photos(10, 64, 3)
-    made = _made("blur", images)
-    np.testing.assert_allclose(made.mean(axis=(1, 2)), images.mean(axis=(1, 2)), atol=0.5)
-    detail, left = (np.abs(np.diff(x.astype(float), axis=2)).mean(axis=(1, 2, 3)) for x in (images, made))
-    assert (left < 0.9 * detail).all()
-
-
 def test_smoothing_is_scipys_gaussian(photos):
     from scipy import ndimage
 
     images = photos(3, 64, 3).astype(np.float32)
     sigma = np.array([1.5, 2.5, 5.0])
-    for image, width, smooth in zip(images, sigma, module._smooth(images, sigma), strict=True):
+    for image, width, smooth in zip(images, sigma, module.smoothed(images, sigma), strict=True):
         expected = ndimage.gaussian_filter(image, width, axes=(0, 1), mode="reflect", truncate=6)
         np.testing.assert_allclose(smooth, expected, atol=0.5)
-
-
-def test_contrast_goes_both_ways(photos):
-    images = photos(60, 32, 3)
-    spread = _made("contrast", images).std(axis=(1, 2, 3)) / images.std(axis=(1, 2, 3))
-    assert 0.25 < (spread < 0.8).mean() < 0.75
-    assert (spread > 1.1).mean() > 0.2
 
 
 def test_colour_leaves_greys_and_turns_the_rest(photos):
@@ -175,16 +181,51 @@ def test_elastic_moves_pixels_as_far_as_it_says():
         shift = (_made("elastic", ramp).astype(float) - ramp) / 4
         moved.append(shift[:, 8:-8, 8:-8])
     distance = np.sqrt(np.square(moved).mean(axis=(0, 2, 3, 4))) / 64
-    assert 0.015 < distance.min() < 0.025
-    assert 0.035 < distance.max() < 0.048
+    assert 0.025 < distance.min() < 0.05
+    assert 0.065 < distance.max() < 0.1
 
 
-def test_noise_is_as_strong_as_it_says(photos):
-    images = photos(60, 32, 3)
-    images = images // 2 + 64
-    strength = (_made("noise", images).astype(float) - images).std(axis=(1, 2, 3)) / images.std()
-    assert 0.045 < strength.min() < 0.08
-    assert 0.16 < strength.max() < 0.21
+def _places(name: str, side: int = 64, n: int = 40) -> np.ndarray:
+    """Where each pixel came from, (n, side, side, 2): off a picture of its row number, and one of its column number."""
+    rows = np.broadcast_to(np.arange(side, dtype=np.uint8)[:, None, None] * 4, (n, side, side, 1))
+    came = [_made(name, ramp)[..., 0] / 4 for ramp in (rows, rows.transpose(0, 2, 1, 3))]
+    return np.stack(came, axis=3)
+
+
+def test_shift_moves_as_far_as_it_says():
+    middle = _places("shift")[:, 32, 32]
+    far = np.hypot(*(middle - 32).T) / 64
+    assert 0.025 < far.min() < 0.05
+    assert 0.12 < far.max() < 0.155
+
+
+def test_roll_loses_no_pixel(photos):
+    images = photos(20, 64, 3)
+    for image, made in zip(images, _made("roll", images), strict=True):
+        found = [
+            (axis, by) for axis in (0, 1) for by in range(-32, 32) if np.array_equal(np.roll(image, by, axis), made)
+        ]
+        assert len(found) == 1
+        assert 5 <= abs(found[0][1]) <= 13
+
+
+def test_affine_is_out_of_place_a_little():
+    came = _places("affine")
+    off = np.hypot(*(came[:, 32, 32] - 32).T) / 64
+    assert off.min() > 0.01
+    assert off.max() < 0.075
+    scale = np.hypot(*(came[:, 40, 32] - came[:, 24, 32]).T) / 16
+    assert 0.84 < scale.min() < 0.97
+    assert 1.03 < scale.max() < 1.19
+
+
+def test_stretch_keeps_the_edges_and_moves_the_middle_along_one_axis():
+    came = _places("stretch")
+    moved = np.abs(came[:, 32, 32] - 32) > 1
+    assert (moved.sum(axis=1) == 1).all()
+    assert moved.any(axis=0).all()
+    np.testing.assert_allclose(came[:, 0, 0], 0, atol=0.5)
+    np.testing.assert_allclose(came[:, -1, -1], 63, atol=0.5)
 
 
 def test_rotate_turns_about_the_centre():

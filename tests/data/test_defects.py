@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ensemble_ad.data import defects as module
-from ensemble_ad.data.defect_kinds import KINDS
+from ensemble_ad.data.defect_kinds import KINDS, OF_PLACE
 from ensemble_ad.data.defects import oriented, pseudo_anomalies, split_reference
 from ensemble_ad.errors import DataError
 
@@ -16,12 +16,9 @@ FINGERPRINT = "00c0ffee"
 def test_constant_images_break_nothing(value, channels):
     images = np.full((4, 16, 16, channels), value, dtype=np.uint8)
     made = pseudo_anomalies(images, seed=0)
-    assert set(made) == set(KINDS) - {"rotate", "colour"}
+    assert set(made) == set(KINDS) - OF_PLACE - {"colour"}
     for name, each in made.items():
-        assert each.shape == images.shape
-        changed = (each != images).any()
-        assert not changed or name in ("contrast", "noise"), name
-    assert (made["noise"] != images).any()
+        np.testing.assert_array_equal(each, images, err_msg=name)
 
 
 def test_digits_are_oriented_and_random_crops_are_not(digits, photos):
@@ -42,7 +39,7 @@ def test_one_image_or_blank_ones_have_no_orientation(digits):
 
 def test_the_kinds_that_apply(digits, photos):
     coloured, grey = photos(30, 32, 3), digits[:60]
-    assert list(pseudo_anomalies(coloured, seed=0)) == [name for name in KINDS if name != "rotate"]
+    assert list(pseudo_anomalies(coloured, seed=0)) == [name for name in KINDS if name not in OF_PLACE]
     assert list(pseudo_anomalies(grey, seed=0)) == [name for name in KINDS if name != "colour"]
 
 
@@ -59,10 +56,10 @@ def test_the_seed_decides_and_kinds_have_streams_of_their_own(photos, monkeypatc
     first = pseudo_anomalies(images, seed=7)
     for name, made in pseudo_anomalies(images, seed=8).items():
         assert (made != first[name]).any(), name
-    monkeypatch.setattr(module, "KINDS", {"one": KINDS["noise"], "other": KINDS["noise"]})
+    monkeypatch.setattr(module, "KINDS", {"one": KINDS["halves"], "other": KINDS["halves"]})
     twice = pseudo_anomalies(images, seed=7)
     assert (twice["one"] != twice["other"]).any()
-    monkeypatch.setattr(module, "KINDS", {name: KINDS[name] for name in ("noise", "cut_paste")})
+    monkeypatch.setattr(module, "KINDS", {name: KINDS[name] for name in ("halves", "cut_paste")})
     for name, made in pseudo_anomalies(images, seed=7).items():
         np.testing.assert_array_equal(made, first[name])
 
@@ -90,7 +87,7 @@ def test_the_split_depends_on_the_data_and_its_size_is_bounded():
     assert (one != np.sort(np.random.default_rng(0xAA).permutation(1000)[: len(one)])).any(), "split.py's own draw"
     large = split_reference(1000, "aa", image_bytes=256 * 256 * 3)
     assert len(large.damaged) * 256 * 256 * 3 * len(KINDS) <= module.MOST_BYTES
-    assert 60 < len(large.damaged) < module.MOST
+    assert 50 < len(large.damaged) < module.MOST
 
 
 def test_too_few_images_to_split():

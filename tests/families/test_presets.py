@@ -54,6 +54,16 @@ def group_norm_block(before, after):
     return conv(before, after, after, kernel=3) + norm(after, after)
 
 
+def vqvae(length, blocks, *channels):
+    """An encoder and a decoder of these channels; codes are no parameters."""
+    width = channels[-1]
+    residual = conv(width, width // 4, kernel=3) + conv(width // 4, width, kernel=1)
+    return (
+        conv(*channels) + conv(width, width, kernel=3) + conv(width, length, kernel=1)
+        + conv(length, width, kernel=3) + conv(*channels[::-1]) + 2 * blocks * residual
+    )  # fmt: skip
+
+
 SMALL_CNN = 9 * (3 * 16 + 16 * 32 + 32 * 64) + norm(16, 32, 64)
 
 
@@ -95,11 +105,18 @@ PARAMETERS = {
     + conv(32, 3, kernel=3),
     "memory-sparse": MEMORY,
     "memory-dense": MEMORY,
+    "vqvae-sonnet": vqvae(64, 2, 3, 64, 128),
+    "vqvae-small": vqvae(16, 1, 3, 8, 16, 32),
     "pca-10": PIXELS + 10 * (PIXELS + 2),
     "pca-64": PIXELS + 64 * (PIXELS + 2),
     "pca-256": PIXELS + 256 * (PIXELS + 2),
     "cutpaste-3way": 11_689_512 - 513_000 + linear(512, 512, 128, 3) + norm(512, 128),
     "cutpaste-small": SMALL_CNN + linear(64, 128, 3) + norm(128),
+    # The images have three channels, a small patch 8 x 8 pixels, its vector 64 numbers.
+    "patchsvdd": conv(3, 128, kernel=8) + conv(128, 128, 64, kernel=1)
+    + conv(64, 128, kernel=2) + conv(128, 64, kernel=1) + 2 * linear(64, 128, 128, 8),
+    "patchsvdd-small": conv(3, 128, kernel=4) + conv(128, 128, 32, kernel=1)
+    + conv(32, 128, kernel=2) + conv(128, 32, kernel=1) + 2 * linear(32, 128, 128, 8),
     # Nine blocks of 8 x 8 pixels of three channels, each predicted from all 16 x 16 pixels.
     "inpaint-gauss": 16 * 16 * 3 * (1 + 9 * 8 * 8 * 3),
     # The network sees three channels and the mask.

@@ -1,5 +1,7 @@
 """CSV files with an id column: what is read, and that anything else is one clear error."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -131,3 +133,17 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path, header):
     (tmp_path / "a.csv").write_text(f"{header}\n0,1,0\n1,0,1\n")
     with pytest.raises(DataError, match=r"must have the columns ID,label once each, but has \w+ 2 times"):
         read_id_table(tmp_path / "a.csv", "label")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes in folders")
+def test_a_pipe_that_cannot_be_read_again_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="Not a regular file"):
+        read_labels(tmp_path / "pipe", ["0"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp950"])
+def test_another_encoding_is_named_as_the_reason(tmp_path, encoding):
+    (tmp_path / "a.csv").write_bytes("ID,label,\u7f3a\n0,1,x\n".encode(encoding))
+    with pytest.raises(DataError, match="save it as UTF-8"):
+        read_labels(tmp_path / "a.csv", ["0"])

@@ -65,22 +65,36 @@ def test_members_judged_unlike_the_newest_are_left_out_and_counted():
     assert [term.members[0] for term in named] == [MEMBERS[3], by_labels[0]]
 
 
-def _judged(number: int, kinds: dict[str, float], objective: str) -> Member:
-    member = _member("fcn", number, 0.6)
+def _judged(number: int, kinds: dict[str, float], objective: str, share: float | None = None) -> Member:
+    member = _member("fcn", number, 0.6 + number / 100)
     known = Objectives(
         separation=Measured(value=0.6, standard_error=0.1),
         synthetic=Synthetic(value=0.5, standard_error=0.1, kinds=kinds),
     )
-    info = replace(member.info, objective=replace(member.info.objective, name=objective), objectives=known)
+    recipe = replace(member.info.recipe, json={**member.info.recipe.json, "share": share})
+    by = replace(member.info.objective, name=objective)
+    info = replace(member.info, recipe=recipe, objective=by, objectives=known)
     return replace(member, info=info)
 
 
-@pytest.mark.parametrize("objective", ["both", "synthetic"])
+@pytest.mark.parametrize("objective", ["auto", "synthetic"])
 def test_members_judged_by_other_kinds_of_pseudo_anomaly_are_left_out(objective):
     older = [_judged(i, {"blur": 0.9}, objective) for i in range(2)]
     newer = [_judged(2 + i, {"blur": 0.9, "rotate": 0.5 + i / 10}, objective) for i in range(2)]
     (term,) = select([*older, *newer], "fcn")
     assert (list(term.members), term.left_out) == (newer[::-1], 2)
+
+
+def test_members_that_were_told_another_share_of_anomalies_are_left_out():
+    older, newer = (_judged(i, {"zoom": 0.9}, "auto", share) for i, share in enumerate((0.02, 0.5)))
+    (term,) = select([older, newer], "fcn")
+    assert (term.members, term.left_out) == ((newer,), 1)
+
+
+def test_members_by_an_objective_that_is_gone_are_in_the_order_of_their_values():
+    members = [_judged(i, {"zoom": 0.9}, "both") for i in range(3)]
+    (term,) = select(members, "fcn")
+    assert list(term.members) == members[::-1]
 
 
 def test_equal_values_are_ordered_by_key():

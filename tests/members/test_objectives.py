@@ -7,8 +7,10 @@ import pytest
 
 from ensemble_ad.errors import UsageError
 from ensemble_ad.members import objectives as objective
+from ensemble_ad.members.defect_aucs import pooled
 from ensemble_ad.members.objectives import OBJECTIVES, Evidence
 from ensemble_ad.statistics import auc, midranks
+from ensemble_ad.statistics.belief import SLOPE, SPREAD, Belief
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,7 @@ def test_better_follows_the_direction(name):
 
 
 def test_an_unknown_objective_lists_the_known():
-    with pytest.raises(UsageError, match=r"'auc'.*auto, separation, synthetic, both, consensus, loss, labels"):
+    with pytest.raises(UsageError, match=r"'auc'.*auto, separation, synthetic, consensus, loss, labels"):
         objective.objective("auc")
 
 
@@ -113,28 +115,49 @@ def evidence(detectors):
     return Evidence(reference=reference, test=test, pixels=64, pseudo=pseudo, normal_rows=np.arange(125), label=label)
 
 
-def test_synthetic_is_the_mean_over_kinds_and_reads_no_test_image(evidence):
+def test_synthetic_pools_the_kinds_and_reads_no_test_image(evidence):
     judged = objective.synthetic(evidence)
     normal = evidence.reference[judged.column][:125]
     aucs = {
         kind: auc(np.repeat([0, 1], 125), np.concatenate([normal, scores[judged.column]])).value
         for kind, scores in evidence.pseudo.items()
     }
-    assert judged.value == pytest.approx(np.mean(list(aucs.values())))
+    assert judged.value == pytest.approx(pooled(aucs.values()))
     assert objective.synthetic_kinds(evidence, judged.column) == pytest.approx(aucs)
     assert objective.synthetic(replace(evidence, test={})) == judged
 
 
-def test_both_is_the_mean_of_the_two_by_one_kind_of_error(evidence):
-    judged = objective.both(evidence)
-    single = replace(
-        evidence,
-        reference={judged.column: evidence.reference[judged.column]},
-        test={judged.column: evidence.test[judged.column]},
-    )
-    values = [objective.separation(single).value, objective.synthetic(single).value]
-    assert judged.value == pytest.approx(np.mean(values))
-    assert 0 < judged.standard_error < 0.05
+def test_auto_is_synthetic_where_nothing_is_believed(evidence):
+    without = replace(evidence, test={}, belief=Belief())
+    judged = objective.auto(without)
+    assert judged.column == objective.synthetic(without).column
+    assert judged.value == pytest.approx(0.5 + SLOPE * (objective.synthetic(without).value - 0.5))
+    assert judged.standard_error == SPREAD
+
+
+def test_auto_is_what_separation_implies_where_much_is_believed(evidence):
+    # Of 10 million images at p = 0.5 the pseudo-anomalies decide next to nothing.
+    sure = replace(evidence, belief=Belief.of_share(0.5, 10**7, 10**7))
+    best = objective.separation(sure)
+    judged = objective.auto(sure)
+    assert judged.column == best.column
+    assert judged.value == pytest.approx(0.5 + (best.value - 0.5) / 0.5, abs=1e-3)
+    assert judged.standard_error < 1e-3
+
+
+def test_a_kind_that_is_passed_over_shows_auto_nothing(evidence):
+    shifted = {**evidence.test, "good": evidence.reference["good"].max() + 1 + evidence.test["good"]}
+    belief = Belief.of_share(0.5, 250, 400)
+    spoilt = replace(evidence, test=shifted, belief=belief)
+    assert objective.implausible_kinds(spoilt) == ["good"]
+    alone = {kind: {"good": scores["good"]} for kind, scores in spoilt.pseudo.items()}
+    good = replace(spoilt, reference={"good": spoilt.reference["good"]}, test={"good": shifted["good"]}, pseudo=alone)
+    assert objective.auto(good).value == belief.auc(objective.synthetic(good).value, 0.5)
+
+
+def test_the_objective_that_is_gone_says_what_to_use():
+    with pytest.raises(UsageError, match=r"'both' is gone.*use auto"):
+        objective.objective("both")
 
 
 def test_synthetic_without_pseudo_anomalies_is_an_error(detectors):
@@ -156,8 +179,3 @@ def test_consensus_is_the_agreement_with_the_crowd(evidence):
 def test_loss_without_a_reconstruction_is_an_error(evidence):
     with pytest.raises(UsageError, match="needs a reconstruction"):
         objective.loss(replace(evidence, reference={"good": evidence.reference["good"]}))
-
-
-def test_borda_ranks_by_the_mean_rank():
-    # By hand: ranks 1, 2.5, 2.5, 4 and 4, 1, 2, 3.
-    assert objective.borda([[0.1, 0.9], [0.2, 0.1], [0.2, 0.2], [0.3, 0.3]]).tolist() == [2.5, 1.75, 2.25, 3.5]

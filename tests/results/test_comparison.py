@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import spearmanr
 
 import ensemble_ad as ea
 from ensemble_ad.blend.of_members import blend_members
@@ -21,10 +20,8 @@ from ensemble_ad.members.choose import select
 from ensemble_ad.members.data_record import load_data_record, save_data_record
 from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.store import Member, list_members, save_member
-from ensemble_ad.results.comparison import COLUMNS, CONSTANT, INVERTED, tabulate
-from ensemble_ad.results.comparison_text import render_text
+from ensemble_ad.results.comparison import COLUMNS, tabulate
 from ensemble_ad.statistics import separation
-from ensemble_ad.statistics.implied import Share
 
 
 def _changed(studies: Path, folder: str, name: str, **values: object) -> None:
@@ -58,14 +55,12 @@ def test_with_a_given_share_the_estimate_is_the_implied_auc(studies, some):
     table = ea.comparison(studies, anomaly_share=0.8)
     assert set(table["estimated_share"]) == {0.8}
     assert set(table["share_source"]) == {"given"}
-    for member in some[0]:
-        reference, test = (side[:, member.columns.index(member.main_column)] for side in member.vectors())
-        found = separation(reference, test)
-        value, low, high = (min(1.0, 0.5 + (end - 0.5) / 0.8) for end in (found.value, found.low, found.high))
-        row = table.loc[member.key]
-        assert row["estimated_auc"] == pytest.approx(value, abs=1e-9)
-        assert row["estimated_auc_low"] == pytest.approx(low, abs=1e-6)
-        assert row["estimated_auc_high"] == pytest.approx(high, abs=1e-6)
+    share = some[1][-1].info.given_share(0.8)
+    assert table["estimated_auc"].notna().any()
+    for name, row in table.iterrows():
+        found = share.implied_auc(row["separation"], row["separation_standard_error"], own_shift=name == "both")
+        known = [row[f"estimated_auc{end}"] for end in ("", "_low", "_high")]
+        assert (known == [found.value, found.low, found.high]) if found else all(map(pd.isna, known))
 
 
 def test_labels_and_their_evaluation_do_not_change_an_estimate(run_ensad, data, studies):
@@ -87,21 +82,21 @@ def test_the_share_given_to_the_blend_is_used_until_another_is_given(run_ensad, 
 
 def test_an_estimated_share_is_one_for_all_rows_and_widens_intervals(studies):
     sure, unsure = ({"value": 0.6, "standard_error": error} for error in (1e-9, 0.05))
-    _changed(studies, "blends/both", "both", anomaly_share=None, share=sure)
+    shift = {"value": 0.0, "standard_error": 0.0}
+    _changed(studies, "blends/both", "both", anomaly_share=None, share=sure, shift=shift)
     narrow = ea.comparison(studies)
-    _changed(studies, "blends/both", "both", anomaly_share=None, share=unsure)
+    _changed(studies, "blends/both", "both", anomaly_share=None, share=unsure, shift=shift)
     wide = ea.comparison(studies)
     assert (set(wide["estimated_share"]), set(wide["share_source"])) == ({0.6}, {"estimated"})
-    known = narrow["estimated_auc"].notna()
+    known = wide["estimated_auc"].notna()
     assert known.any()
-    pd.testing.assert_series_equal(wide["estimated_auc"], narrow["estimated_auc"])
     assert (wide["estimated_auc_low"] <= narrow["estimated_auc_low"])[known].all()
     assert (wide["estimated_auc_high"] >= narrow["estimated_auc_high"])[known].all()
     assert (wide["estimated_auc_low"] < narrow["estimated_auc_low"])[known].any()
 
 
 @pytest.mark.parametrize(
-    "share", [None, {"value": 0.0, "standard_error": 0.01}, {"value": 0.05, "standard_error": 0.04}], ids=str
+    "share", [None, {"value": 0.0, "standard_error": 0.01}, {"value": 0.05, "standard_error": 0.05}], ids=str
 )
 def test_a_share_that_cannot_be_told_from_none_gives_no_estimate(studies, share):
     _changed(studies, "blends/both", "both", anomaly_share=None, share=share)
@@ -161,170 +156,15 @@ def test_no_auc_is_shown_where_none_explains_the_separation(run_ensad, studies):
     assert "have no estimated AUC" not in run_ensad("compare", "--anomaly-share", 1).stderr
 
 
-def test_a_value_just_beyond_1_is_missing_and_its_interval_is_kept():
-    beyond = Share(value=0.5).implied_auc(0.755, 0.01)
-    assert beyond is not None
-    assert beyond.value is None
-    assert 0.9 < beyond.low < beyond.high == 1
-    assert Share(value=0.5).implied_auc(0.9, 0.01) is None
-    assert Share(value=0.5).implied_auc(0.1, 0.01) is None
-    assert Share(value=0.5).implied_auc(0.75, 0.01).value == 1
-
-
-def test_the_interval_covers_both_errors_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    for true_share, true_auc, share_error, error in (
-        (0.5, 0.9, 0.06, 0.01),
-        (0.3, 0.7, 0.07, 0.015),
-        (0.4, 0.5, 0.09, 0.01),
-    ):
-        mean = 0.5 + true_share * (true_auc - 0.5)
-        hits = []
-        for share, value in zip(rng.normal(true_share, share_error, 4000), rng.normal(mean, error, 4000), strict=True):
-            one = Share(value=float(np.clip(share, 0, 1)), standard_error=share_error, given=False)
-            found = one.implied_auc(float(value), error)
-            if one.usable:
-                hits.append(found is not None and found.low <= true_auc <= found.high)
-        assert 0.935 < np.mean(hits) < 0.97
-
-
-# Flags
-
-
-def test_a_constant_member_and_an_inverted_one_are_flagged_and_no_other(studies, some):
-    members, blends = some
-    record = load_data_record(studies, members[0].data)
-    n, k = record.n_reference, len(record.ids)
-    level = np.linspace(0, 1, n)
-    test = np.linspace(0, 1, k)
-    constant = _as_another(studies, members[0], 1, np.ones(n), np.ones(k))
-    inverted = _as_another(studies, members[0], 2, level, test - 0.9)
-    balanced = _as_another(studies, members[0], 3, np.tile([0.0, 2.0], n // 2), np.ones(k))
-    chance = _as_another(studies, members[0], 4, level, test - 0.05)
-    assert balanced.info.separation.value == constant.info.separation.value == 0.5
-    flags = tabulate(studies, [*members, constant, inverted, balanced, chance], blends)["flag"]
-    assert flags[constant.key] == CONSTANT
-    assert flags[inverted.key] == INVERTED
-    assert flags.drop([constant.key, inverted.key]).isna().all()
-    text = render_text(tabulate(studies, [constant, inverted], []))
-    assert text.count("!") == 3
-    assert "! constant: one score for all images; inverted: test images score below normal ones\n" in text
-
-
-def test_without_the_record_of_the_data_nothing_is_called_constant(tmp_path, studies, some):
-    record = load_data_record(studies, some[0][0].data)
-    constant = _as_another(tmp_path, some[0][0], 1, np.ones(record.n_reference), np.ones(len(record.ids)))
-    assert pd.isna(tabulate(tmp_path, [constant], [])["flag"].iloc[0])
-    save_data_record(tmp_path, record)
-    assert tabulate(tmp_path, [constant], [])["flag"].iloc[0] == CONSTANT
-
-
-# What a row is, and what the blend says of it
-
-
-def test_the_correlation_is_spearmans_with_the_shown_blend(run_ensad, studies, some):
-    run_ensad("blend", "--members", "fcn:1,resnet", "--name", "three", "--columns", "all")
-    shown = next(blend for blend in list_blends(studies)[0] if blend.name == "three")
-    table = ea.comparison(studies)
-    for member in some[0]:
-        found = table.loc[member.key, "correlation"]
-        if member.key in shown.info.members:
-            column = member.vectors()[1][:, member.columns.index(member.main_column)]
-            assert found == pytest.approx(spearmanr(column, shown.scores()).statistic)
-        else:
-            assert pd.isna(found)
-    assert table["correlation"].notna().sum() == 3
-    assert ea.comparison(studies, "both")["correlation"].notna().sum() == 4
-
-
-def test_trials_and_presets_have_columns_of_their_own(studies, some):
-    members, _ = some
-    published = replace(members[0], info=replace(members[0].info, trial=None, preset="fcn-boss"))
-    table = tabulate(studies, [published, *members[1:]], [])
-    assert table.loc[published.key, ["source", "preset"]].tolist() == ["fcn-boss", "fcn-boss"]
-    assert pd.isna(table.loc[published.key, "trial"])
-    others = table.drop(published.key)
-    assert others["preset"].isna().all()
-    assert ("trial " + others["trial"].astype(str) == others["source"]).all()
-
-
-def test_a_blend_is_transductive_if_a_member_is_and_every_table_says_so(run_ensad, data, studies, some):
-    learnt_on_test = some[0][0]
-    _changed(studies, f"members/{learnt_on_test.key}", learnt_on_test.key, transductive=True)
-    terms = select(list_members(studies)[0], "fcn:all,resnet:all")
-    blend_members(studies, terms, method="mean", name="with")
-    without = select(list_members(studies)[0], ",".join(m.key for m in some[0][1:]))
-    blend_members(studies, without, method="mean", name="without")
-    marked = {learnt_on_test.key, "with"}
-    table = ea.comparison(studies)
-    assert set(table.index[table["transductive"]]) == marked
-    lines = run_ensad("compare").stdout.splitlines()
-    assert {line.split()[0] for line in lines if "^" in line.split()[0]} == {f"{name}^" for name in marked} | {"^"}
-    assert "^ transductive: trained on the unlabelled test images too" in lines
-    markdown = run_ensad("compare", "--format", "markdown").stdout.splitlines()
-    assert {row.split(" | ")[0].removeprefix("| ") for row in markdown if row.endswith(" yes |")} == marked
-    assert "transductive" in markdown[0]
-    csv = run_ensad("compare", "--format", "csv").stdout.splitlines()
-    assert "transductive" in csv[0]
-    for command in (("evaluate",), ("audit",)):
-        rows = [line.split("\t") for line in run_ensad(*command).stdout.splitlines()]
-        header: list[str] = []
-        found = set()
-        for row in rows:
-            if row[0] in ("name", "study", "blend"):
-                header = row
-            elif row[header.index("transductive")] == "yes":
-                found.add(row[0])
-        assert "with" in found
-        assert found <= marked
-    said = run_ensad("blend", "--members", learnt_on_test.key, "--name", "alone").stderr
-    assert "transductive: a member was trained on the unlabelled test images too" in said
-
-
-# The text
-
-
-def test_the_text_fits_80_columns_and_shows_more_where_there_is_room(run_ensad, data, studies):
-    run_ensad("blend", "--members", "fcn,resnet", "--name", "a-name-that-is-much-too-long-for-a-terminal-1a2b3c",
-              "--anomaly-share", 0.9)  # fmt: skip
-    run_ensad("evaluate")
-    table = ea.comparison(studies)
-    by_width = {width: render_text(table, width=width).splitlines() for width in (80, 140, 200)}
-    for width, lines in by_width.items():
-        assert max(map(len, lines[: 1 + len(table)])) <= width
-    assert len(by_width[80][0].split()) < len(by_width[140][0].split()) < len(by_width[200][0].split())
-    assert by_width[200][0].split()[-4:] == ["column", "corr.", "crop", "seconds"]
-    assert any(line.startswith("a-name-that-i..-1a2b3c  ") for line in by_width[80])
-    assert run_ensad("compare", COLUMNS="200").stdout.splitlines() == by_width[80]
-
-
-def test_before_an_evaluation_the_estimate_takes_the_place_of_the_auc(run_ensad, data, studies):
-    header, *_, note = run_ensad("compare", "--anomaly-share", 0.9).stdout.splitlines()
-    assert "est. AUC" in header
-    assert "95% interval" not in header
-    assert note == "est. AUC: estimated, no labels, from sep. with a given 90.0% anomalies"
-    run_ensad("evaluate")
-    assert "95% interval" in run_ensad("compare", "--anomaly-share", 0.9).stdout
-
-
-def test_the_blend_ends_with_what_can_be_said_without_labels(run_ensad, studies):
-    said = run_ensad("blend", "--members", "fcn,resnet", "--anomaly-share", 0.9, "--name", "told").stderr.splitlines()
-    assert said[-3].startswith("separation 0.")
-    assert "(standard error 0." in said[-3]
-    assert said[-2].startswith("AUC 0.")
-    assert said[-2].endswith("(estimated, no labels), with 90.0% anomalies (given)")
-    said = run_ensad("blend", "--members", "fcn,resnet", "--anomaly-share", 0.001, "--name", "few").stderr.splitlines()
-    assert said[-2].startswith("no AUC can be estimated without labels: no AUC, or every one, explains this")
-
-
 @pytest.mark.parametrize(
     ("share", "said"),
     [
         (None, "no AUC can be estimated without labels: too few images to estimate the share of anomalies"),
         ({"value": 0.0, "standard_error": 0.05}, "0.0% anomalies (estimated, standard error 5.0%) cannot be told from"),
         ({"value": 0.6, "standard_error": 0.05}, "with 60.0% anomalies (estimated, standard error 5.0%)"),
+        ({"value": 0.7, "standard_error": 0.05}, "70.0% anomalies (estimated, standard error 5.0%), and more than 60%"),
     ],
-    ids=["too few images", "none", "usable"],
+    ids=["too few images", "none", "usable", "too many"],
 )
 def test_the_words_say_which_share_or_why_none(studies, share, said):
     blend = list_blends(studies)[0][0]

@@ -47,9 +47,6 @@ class Log:
         self.states.append(state)
         self.notes.append(note)
 
-    def moved(self, objective, reason):
-        pass
-
 
 @pytest.fixture
 def run(dataset, tmp_path, monkeypatch):

@@ -14,8 +14,8 @@ from optuna.trial import TrialState
 from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.search import lease, retries, workers
-from ensemble_ad.search.move import FINISHED
 from ensemble_ad.search.plan import TuneSettings
+from ensemble_ad.search.study import FINISHED
 from ensemble_ad.search.workers import Task
 
 KILLS = 20
@@ -173,38 +173,6 @@ def test_two_workers_do_each_trial_once_and_no_more_than_were_asked_for(processe
     assert sorted(t.user_attrs["place"] for t in trials) == list(range(9))
     assert len({t.user_attrs["key"] for t in trials}) == 9
     assert len({t.user_attrs["worker"] for t in trials}) > 1
-
-
-_MOVES_AFTER_THREE = """
-from ensemble_ad.search import study
-study.first_objective = lambda known: ("separation", "")
-study.guard = lambda finished, known: "a reason" if len(finished) >= 3 else ""
-"""
-
-
-@pytest.mark.parametrize("kill", [False, True])
-def test_workers_move_a_study_once_and_take_everything_along(processes, task_in, tmp_path, kill):
-    task = task_in(tmp_path, trials=8, objective="auto")
-    crew = [processes(task, _MOVES_AFTER_THREE) for _ in range(3)]
-    for process in crew:
-        process.start()
-    if kill:
-        time.sleep(1.0)
-        crew[0].kill()
-    for process in crew:
-        process.join(120)
-        assert process.exitcode == (-9 if kill and process is crew[0] else 0)
-    url = f"sqlite:///{tmp_path / 'studies.db'}"
-    studies = [optuna.load_study(study_name=name, storage=url) for name in optuna.get_all_study_names(url)]
-    before, after = sorted(studies, key=lambda study: len(study.directions))
-    assert [len(before.directions), len(after.directions)] == [1, 2]
-    assert before.user_attrs["moved"] == "a reason"
-    assert TrialState.RUNNING not in {trial.state for study in studies for trial in study.trials}
-    done = [trial for trial in after.trials if trial.state in FINISHED]
-    assert sorted(trial.user_attrs["place"] for trial in done) == list(range(8))
-    taken = {trial.user_attrs["taken_from"] for trial in done if "taken_from" in trial.user_attrs}
-    assert taken >= {trial.number for trial in before.trials if trial.state in FINISHED}
-    assert list(tmp_path.glob("checkpoints/*")) == []
 
 
 def test_a_worker_takes_over_what_another_leaves_at_the_end(processes, task_in, tmp_path):

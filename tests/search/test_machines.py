@@ -13,8 +13,8 @@ import sqlalchemy
 from distributed import Client
 
 from ensemble_ad.members.store import list_members
-from ensemble_ad.search.move import FINISHED
 from ensemble_ad.search.plan import TuneSettings
+from ensemble_ad.search.study import FINISHED
 from ensemble_ad.search.tune import tune
 
 SECRET = "hunter2-not-to-be-seen"

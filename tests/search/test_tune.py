@@ -3,7 +3,6 @@
 import os
 import sqlite3
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import optuna
@@ -11,7 +10,6 @@ import pytest
 
 from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.errors import DivergedError, EnsadError, Interrupted, StorageError, UsageError
-from ensemble_ad.members.auto_objective import Circumstances
 from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.search import lease, study, worker
 from ensemble_ad.search.plan import TuneSettings
@@ -24,7 +22,7 @@ class Log:
     """Remembers what it is told."""
 
     def __init__(self, on_epoch=None):
-        self.states, self.notes, self.epochs, self.moves = [], [], 0, []
+        self.states, self.notes, self.epochs = [], [], 0
         self.on_epoch = on_epoch
 
     def study(self, name, finished, wanted):
@@ -38,9 +36,6 @@ class Log:
     def trial(self, number, state, value, best, note):
         self.states.append(state)
         self.notes.append(note)
-
-    def moved(self, objective, reason):
-        self.moves.append((objective, reason))
 
 
 def run(dataset, studies, log=None, **changes):
@@ -309,77 +304,37 @@ def studies_of(folder):
     return {name: optuna.load_study(study_name=name, storage=url) for name in optuna.get_all_study_names(url)}
 
 
-def test_auto_begins_with_both_where_the_reference_is_small(dataset, tmp_path):
-    result, log = run(dataset, tmp_path, objective="auto", trials=3)
-    assert [objective for objective, _ in log.moves] == ["both"]
-    assert "only 100 normal images" in log.moves[0][1]
-    assert result.objective == "both"
+def test_auto_judges_all_trials_by_the_auc_that_is_believed(dataset, tmp_path):
+    result, _ = run(dataset, tmp_path, objective="auto", trials=3)
     (only,) = studies_of(tmp_path).values()
-    assert len(only.directions) == 2
+    members = {member.key: member for member in list_members(tmp_path)[0]}
+    assert [trial.values for trial in only.trials] == [[members[t.user_attrs["member"]].value] for t in only.trials]
+    assert {member.info.objective.name for member in members.values()} == {result.objective} == {"auto"}
+    (believed,) = {member.info.objectives.believed for member in members.values()}
+    assert believed.share > 0
+    assert 0 < believed.weight < 1
+    again, idle = run(dataset, tmp_path, objective="auto", trials=3)
+    assert (idle.states, again.best.key) == ([], result.best.key)
+
+
+def test_another_share_of_anomalies_is_another_study_and_other_members(dataset, tmp_path):
+    few, _ = run(dataset, tmp_path, objective="auto", trials=1, anomaly_share=0.01)
+    many, _ = run(dataset, tmp_path, objective="auto", trials=1, anomaly_share=0.5)
+    assert few.study != many.study
+    assert few.best.key != many.best.key
+    weights = [each.best.info.objectives.believed.weight for each in (few, many)]
+    assert weights[0] < 0.05 < weights[1]
+
+
+def test_without_test_images_auto_is_in_the_order_of_synthetic(dataset, tmp_path):
+    alone = replace(dataset, test=replace(dataset.test, images=dataset.test.images[:0], ids=()))
+    result, _ = run(alone, tmp_path, objective="auto", trials=3, prune=False)
     members = list_members(tmp_path)[0]
-    told = {tuple(trial.values) for trial in only.trials}
-    assert told == {(m.info.objectives.separation.value, m.info.objectives.synthetic.value) for m in members}
+    assert result.best.info.objectives.believed.weight == 0
+    assert result.best.key == max(members, key=lambda member: member.info.objectives.synthetic.value).key
 
 
-def test_auto_moves_to_both_with_all_that_is_finished_and_stays_there(dataset, tmp_path, monkeypatch):
-    plenty = lambda known: ("separation", "")  # noqa: E731
-    monkeypatch.setattr(study, "first_objective", plenty)
-    monkeypatch.setattr(study, "guard", lambda finished, known: "a reason" if len(finished) >= 2 else "")
-    result, log = run(dataset, tmp_path, objective="auto", trials=4, prune=False)
-    assert log.moves == [("both", "a reason")]
-    assert log.states == ["complete"] * 4
-    assert (result.objective, result.finished) == ("both", 4)
-    before, after = sorted(studies_of(tmp_path).values(), key=lambda study: len(study.directions))
-    assert [len(before.directions), len(after.directions)] == [1, 2]
-    kept = [trial for trial in after.trials if "taken_from" in trial.user_attrs]
-    assert [trial.params for trial in kept[:2]] == [trial.params for trial in before.trials[:2]]
-    assert result.best in list_members(tmp_path)[0]
-    again, idle = run(dataset, tmp_path, objective="auto", trials=4, prune=False)
-    assert (idle.states, idle.moves, again.best.key) == ([], [("both", "a reason")], result.best.key)
-    topped, log = run(dataset, tmp_path, objective="auto", trials=5, prune=False)
-    assert (log.states, topped.finished) == (["complete"], 5)
-    assert {m.info.objective.name for m in list_members(tmp_path)[0]} == {"separation", "both"}
-
-
-def test_a_trial_that_ends_while_its_study_is_moved_is_counted_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "first_objective", lambda known: ("separation", ""))
-    monkeypatch.setattr(study, "guard", lambda finished, known: "a reason" if finished else "")
-    one: dict[str, Any] = {"value": 0.6, "standard_error": 0.01, "kinds": {}}
-    values: dict[str, Any] = {"separation": one, "synthetic": one}
-    values |= {"share": {"value": 0.3, "low": 0.2}, "implausible": []}
-    with lease.lease(tmp_path) as name:
-        moved = study.SharedStudy(
-            name="moved", start=[], objective="auto", transductive=False, epochs=5, seed=0, studies=tmp_path,
-            storage=open_storage(tmp_path, None), worker=name, watcher=Log(),
-            known=Circumstances(reference_rows=1000, test_rows=1000, anomaly_share=None),
-        )  # fmt: skip
-        moved.open()
-        with moved.storage.turn():
-            first, second = (moved.next_trial(3) for _ in range(2))
-        for trial in (first, second):
-            trial.set_user_attr("objectives", values)
-        moved.study.tell(first, 0.6)  # type: ignore[arg-type]
-        with moved.storage.turn():
-            third = moved.next_trial(3)
-        assert (moved.objective, third.user_attrs["place"]) == ("both", 2)
-        inner = moved._move
-
-        def ends_meanwhile(trials):
-            moved._before.tell(second, 0.6)  # type: ignore[arg-type]
-            return inner(trials)
-
-        # After the finished trials were taken along, before those that are under way are counted.
-        monkeypatch.setattr(moved, "_move", ends_meanwhile)
-        with moved.storage.turn():
-            assert moved.next_trial(3) is None
-        monkeypatch.setattr(moved, "_move", inner)
-        moved.study.tell(third, [0.6, 0.6])  # type: ignore[arg-type]
-        with moved.storage.turn():
-            assert moved.next_trial(3) is None
-        assert moved.count() == (3, 0)
-
-
-@pytest.mark.parametrize("objective", ["synthetic", "both", "consensus"])
+@pytest.mark.parametrize("objective", ["synthetic", "auto", "consensus"])
 def test_every_objective_runs_a_study_and_can_be_resumed(dataset, tmp_path, objective):
     run(dataset, tmp_path, objective=objective, trials=2)
     result, log = run(dataset, tmp_path, objective=objective, trials=3)
@@ -391,8 +346,8 @@ def test_a_transductive_family_has_to_be_allowed(dataset, tmp_path):
     with pytest.raises(UsageError, match="--transductive"):
         run(dataset, tmp_path, family="contrast", max_width=8)
     assert not (tmp_path / "studies.db").exists()
-    result, log = run(dataset, tmp_path, family="contrast", max_width=8, transductive=True, objective="auto", trials=1)
-    assert (result.objective, log.moves) == ("separation", [])
+    result, _ = run(dataset, tmp_path, family="contrast", max_width=8, transductive=True, objective="auto", trials=1)
+    assert result.objective == "separation"
     assert result.best.info.transductive is True
 
 

@@ -12,10 +12,12 @@ from ensemble_ad.families.inpaint import InpaintArchitecture
 from ensemble_ad.families.memory import MemoryArchitecture
 from ensemble_ad.families.mesdnet import MesdnetArchitecture
 from ensemble_ad.families.multi_encoder import MultiEncoderArchitecture
+from ensemble_ad.families.patchsvdd import PatchsvddArchitecture
 from ensemble_ad.families.pca import PcaArchitecture
 from ensemble_ad.families.resnet import ResnetArchitecture
 from ensemble_ad.families.resnet_aux import ResnetAuxArchitecture
 from ensemble_ad.families.vae import VaeArchitecture
+from ensemble_ad.families.vqvae import VqvaeArchitecture
 from ensemble_ad.training.prepared import PseudoImages
 from ensemble_ad.training.recipe import Recipe
 from ensemble_ad.training.settings import TrainSettings
@@ -61,7 +63,9 @@ def small():
         "mesdnet": MesdnetArchitecture(fcn_widths=(64, 8), map_widths=(16,), width=4, decoder_channels=(16, 8, 8)),
         "memory": MemoryArchitecture(encoder="fcn", width=64, bottleneck=16, slots=64, temperature=0.1),
         "pca": PcaArchitecture(components=16),
+        "vqvae": VqvaeArchitecture(width=8, codes=32, code_length=8),
         "cutpaste": CutpasteArchitecture(width=8, stages=3),
+        "patchsvdd": PatchsvddArchitecture(width=16, features=8),
         "contrast": ContrastArchitecture(width=16, stages=3),
         "inpaint": InpaintArchitecture(width=64),
     }

@@ -106,7 +106,7 @@ def test_an_interrupted_training_ends_bit_for_bit_as_one_that_was_not(
 def test_the_best_epoch_and_the_patience_outlive_an_interruption(dataset, recipe_of, tmp_path, after_every_epoch):
     pseudo = PseudoImages.of(dataset)
     training = TrainSettings(epochs=40, batch_size=16, learning_rate=0.03)
-    recipe = recipe_of("fcn", training=training, patience=3, objective="both")
+    recipe = recipe_of("fcn", training=training, patience=3, objective="auto")
     whole = fit_member(dataset, recipe, studies=tmp_path / "whole", device=CPU, judged_by=JudgedBy(pseudo=pseudo))
     n = len(whole.info.history)
     assert whole.info.best_epoch == n - 3 < 37

@@ -52,7 +52,7 @@ def test_what_was_added_later_changes_no_older_members_key(recipe, family, archi
 
 
 @pytest.mark.parametrize(
-    ("objective", "family"), [("synthetic", "contrast"), ("both", "contrast"), ("loss", "contrast")]
+    ("objective", "family"), [("synthetic", "contrast"), ("auto", "contrast"), ("loss", "contrast")]
 )
 def test_an_objective_that_means_nothing_for_a_family_is_refused(objective, family):
     with pytest.raises(UsageError, match=f"the objective {objective} .* {family}.* use separation"):
@@ -60,7 +60,7 @@ def test_an_objective_that_means_nothing_for_a_family_is_refused(objective, fami
 
 
 @pytest.mark.parametrize(
-    ("objective", "family"), [("separation", "fcn"), ("both", "fcn"), ("consensus", "fcn"), ("synthetic", "contrast")]
+    ("objective", "family"), [("separation", "fcn"), ("consensus", "fcn"), ("synthetic", "contrast")]
 )
 def test_what_needs_test_images_is_refused_where_there_are_none(objective, family):
     with pytest.raises(UsageError, match="test images, and there are none"):

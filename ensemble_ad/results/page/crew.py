@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ensemble_ad.blend.columns import stacked
+from ensemble_ad.blend.columns import main_columns, stacked
 from ensemble_ad.blend.info import weight_by_member
 from ensemble_ad.blend.saved import SavedBlend
-from ensemble_ad.members.column import column_name, column_parts
+from ensemble_ad.members.column import Column
 from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.figures import Correlations, Weight
 from ensemble_ad.statistics import auc_many, midranks, separation_many
@@ -22,9 +22,9 @@ class Columns:
     """The columns that a blend is made of.
 
     Attributes:
-        names: m names `<member key>/<kind of error>`.
+        names: m names; see `blend.column.Column.name`.
         reference, test: float64 (n, m) and (k, m) errors of the held-out normal and of the test images.
-        main: by member's key, the float64 (k,) errors of the test images in its main column.
+        main: by member's key, the float64 (k,) errors of the test images in its main column, as the blend has it.
     """
 
     names: tuple[str, ...]
@@ -41,7 +41,7 @@ def columns(blend: SavedBlend, members: Sequence[Member]) -> Columns:
     """
     names = tuple(blend.weights)
     low, high = (side.astype(np.float64) for side in stacked(names, members))
-    main = stacked([column_name(member.key, member.main_column) for member in members], members)[1].astype(np.float64)
+    main = stacked(main_columns(members, names), members)[1].astype(np.float64)
     return Columns(names=names, reference=low, test=high, main=dict(zip([m.key for m in members], main.T, strict=True)))
 
 
@@ -52,12 +52,12 @@ def weights(blend: SavedBlend, members: Sequence[Member], found: Columns, label:
     auc = None if label is None else auc_many(label, found.test).value
     rows = []
     for i, name in enumerate(found.names):
-        key, kind = column_parts(name)
+        column = Column.of(name)
         rows.append(
             Weight(
-                key=key,
-                family=families[key],
-                kind=kind,
+                key=column.key,
+                family=families[column.key],
+                kind=column.marked_kind,
                 weight=blend.weights[name],
                 separation=float(separation[i]),
                 auc=None if auc is None else float(auc[i]),

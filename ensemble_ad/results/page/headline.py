@@ -82,7 +82,11 @@ def _judge(
     if role != "equal" and name in labels.evaluated:
         value, low, high = labels.evaluated[name]
         return Judged(role=role, name=name, value=value, low=low, high=high, measured=True)
-    implied = None if blend.share is None or separation is None else blend.share.implied_auc(*separation)
+    implied = (
+        None
+        if blend.share is None or separation is None
+        else blend.share.implied_auc(*separation, own_shift=role == "blend" and blend.info.is_auto)
+    )
     if implied is None:
         return Judged(role=role, name=name, value=None, low=None, high=None, measured=False)
     return Judged(role=role, name=name, value=implied.value, low=implied.low, high=implied.high, measured=False)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ensemble_ad.blend.of_members import columns_of
 from ensemble_ad.blend.saved import SavedBlend
-from ensemble_ad.members.column import column_parts
+from ensemble_ad.members.column import Column
 from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.contents import LabelUse, Making
@@ -86,11 +86,7 @@ def _facts(blend: SavedBlend, members: Sequence[Member], record: DataRecord, lab
 
 
 def _share(blend: SavedBlend) -> str:
-    share = blend.share
-    if share is None:
-        return "unknown"
-    error = "" if share.given else f" (standard error {share.standard_error:.1%})"
-    return f"{share.value:.1%}, {share.source}{error}"
+    return "unknown" if blend.share is None else blend.share.in_words
 
 
 def _versions() -> dict[str, str]:
@@ -127,7 +123,7 @@ def _commands(
         line += " --weights ..."
     elif asked != "auto":
         line += f" --method {asked}"
-    used = Counter(column_parts(name)[0] for name in blend.weights)
+    used = Counter(Column.of(name).key for name in blend.weights)
     if any(used[m.key] > len(columns_of(m, "main")) for m in members):
         line += " --columns all"
     if info.anomaly_share is not None:
@@ -150,12 +146,14 @@ def _command(member: Member, searched: Sequence[Search], record: DataRecord) -> 
     if info.trial is None:
         return f"ensad train --preset {info.preset} --epochs {recipe.epochs}{ending}"
     study = info.trial.study
-    search = next((each for each in searched if each.study in (study, f"{study}-both")), None)
+    search = next((each for each in searched if each.study == study), None)
     trials = f" --trials {search.finished}" if search else ""
     epochs = f" --epochs {search.epochs}" if search and search.epochs else ""
     width = f" --max-width {search.widest}" if search and search.widest else ""
     asked = study.removeprefix(f"{member.family}-").partition("-")[0]
     objective = "" if asked == "auto" else " --labels labels.csv" if asked == "labels" else f" --objective {asked}"
+    share = recipe.json.get("share")
+    objective += f" --anomaly-share {share:g}" if isinstance(share, float) else ""
     size = recipe.size
     side = "" if size == record.shape[0] else f" --size {size}"
     return f"ensad tune --family {member.family}{trials}{epochs}{objective}{side}{width}{ending}"

@@ -4,13 +4,13 @@ Only the functions that draw need torch, and import it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ensemble_ad.data.dataset import Dataset, load_dataset
-from ensemble_ad.data.split import split_rows
 from ensemble_ad.errors import EnsadError
 from ensemble_ad.layout import preprocessed_folder
 from ensemble_ad.members.data_record import DataRecord
@@ -45,7 +45,8 @@ def find_images(
         found = changed if folder == data else difference(folder, studies, record, "this blend")
         if found is None:
             try:
-                return load_dataset(folder, image_cache=preprocessed_folder(studies)), None
+                found_there = load_dataset(folder, image_cache=preprocessed_folder(studies))
+                return replace(found_there, named=record.groups), None
             except EnsadError as error:
                 found = str(error)
         why = why or found
@@ -159,7 +160,7 @@ def latent_sheets(
     from ensemble_ad.detect.latent import NORMAL_IMAGES, bottleneck
     from ensemble_ad.families import Decoder
 
-    held_out = split_rows(len(dataset.train), dataset.fingerprint).reference[:NORMAL_IMAGES]
+    held_out = dataset.split().reference[:NORMAL_IMAGES]
     normal = dataset.train.images[held_out]
     sheets = []
     for member, opened in _opened(members, device, []):

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _LEAST_FOR_IMPORTANCE = 4
 MOST_SLICES = 6
-_BOTH = "-both"
 _STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
@@ -27,8 +26,6 @@ def searches(
     studies: Path, url: str | None, members: Sequence[Member], seed: int
 ) -> tuple[tuple[Search, ...], list[str]]:
     """The studies that members came from, and a line about what is missing.
-
-    Trials of a study that the objective `auto` moved to `both` are in the study that they were moved to.
 
     Args:
         studies: the studies' folder; nothing is made there.
@@ -44,15 +41,9 @@ def searches(
         return (), []
     with _stored(studies, url) as (stored, why):
         found, notes = [], [] if why is None else [why]
-        names = dict.fromkeys(of_study)
-        for name in list(names):
-            if name + _BOTH in stored:
-                names[name + _BOTH] = None
-                of_study.setdefault(name + _BOTH, of_study[name])
-                del names[name]
-        for name in names:
+        for name, made in of_study.items():
             study = stored.get(name)
-            search = _of_members(name, of_study[name]) if study is None else _of_study(study, of_study[name], seed)
+            search = _of_members(name, made) if study is None else _of_study(study, made, seed)
             if search is not None:
                 found.append(search)
     return tuple(sorted(found, key=lambda search: (search.family, search.study))), notes
@@ -101,7 +92,7 @@ def _of_study(study: "optuna.Study", members: Sequence[Member], seed: int) -> Se
         return None
     kinds = {name: kind for frozen in study.get_trials(deepcopy=False) for name, kind in frozen.distributions.items()}
     importance = _importance(study, seed) if len(complete) >= _LEAST_FOR_IMPORTANCE else {}
-    objectives = _objectives(study.study_name, members, len(study.directions))
+    objectives = _objectives(members, len(study.directions))
     return Search(
         family=members[0].family,
         study=study.study_name,
@@ -116,10 +107,9 @@ def _of_study(study: "optuna.Study", members: Sequence[Member], seed: int) -> Se
     )
 
 
-def _objectives(name: str, members: Sequence[Member], directions: int) -> tuple[str, ...]:
-    if directions == 2:
-        return ("separation", "synthetic")
-    return (members[-1].info.objective.name,) if not name.endswith(_BOTH) else ("separation",)
+def _objectives(members: Sequence[Member], directions: int) -> tuple[str, ...]:
+    # Studies by the objective `both` of older versions have two directions.
+    return ("separation", "synthetic") if directions == 2 else (members[-1].info.objective.name,)
 
 
 def _importance(study: "optuna.Study", seed: int) -> dict[str, float]:
