@@ -40,7 +40,8 @@ def blend(path: str, method: str) -> None:
     every = np.column_stack([test, found.scores])
     aucs = auc_many(label, every)
     intervals = [aucs.estimate(i) for i in range(every.shape[1])]
-    intervals += [separations.estimate(i) for i in range(test.shape[1])] + [found.separation]
+    intervals += [separations.estimate(i) for i in range(test.shape[1])]
+    intervals += [found.separation] if found.separation else []
     best = compare_to_best(label, every)
     print(len(intervals), int(best.tied.sum()), intervals[test.shape[1]])
 

@@ -120,7 +120,8 @@ def measured(case: Case, cache: Path) -> Measured:
         truth = auc_many(case.label, np.stack([each.scores for each in found], axis=1)).value
         members = separation_many(case.reference, case.test)
         columns = (members.value, members.standard_error, auc_many(case.label, case.test).value)
-        blends = [[b.separation.value, b.separation.standard_error, a] for b, a in zip(found, truth, strict=True)]
+        judged = [blend.separation for blend in found if blend.separation is not None]
+        blends = [[one.value, one.standard_error, auc] for one, auc in zip(judged, truth, strict=True)]
         (r0, t0), (r1, t1) = scored_halves(case.reference, case.test)
         cache.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as part, part.open("wb") as file:

@@ -213,7 +213,7 @@ class Run:
             if keys == self._blended:
                 self._credit(0.0)
                 return
-            before = None if self.blend is None else self.blend.info.separation.value
+            before = 0.5 if self.blend is None else _separation(self.blend)
             tuning = self.settings.tuning
             try:
                 made = blend_members(
@@ -229,8 +229,8 @@ class Run:
                 error.set_aside()
                 continue
             self.blend, self._blended = made, keys
-            self._credit(made.info.separation.value - (0.5 if before is None else before))
-            self._curve.append((round(self._used, 2), made.info.separation.value))
+            self._credit(_separation(made) - before)
+            self._curve.append((round(self._used, 2), _separation(made)))
             self._keep()
             self.watcher.blended(made, self.done, self._used)
             return
@@ -261,3 +261,8 @@ class Run:
             and (tuning.transductive or not member.info.transductive)
             and (member.info.recipe.labels is None or tuning.labels_hash is not None)
         ]
+
+
+def _separation(blend: SavedBlend) -> float:
+    """The blend's separation, by which families earn their time; chance where there are no test images to tell it."""
+    return blend.info.separation.value if blend.info.separation else 0.5

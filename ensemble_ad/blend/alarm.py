@@ -1,11 +1,15 @@
 """From anomaly scores to alarms: a threshold that a chosen share of normal images exceeds."""
 
+from collections.abc import Mapping
+from functools import partial
 from math import ceil, floor, log10
+from types import MappingProxyType
 
 import numpy as np
 
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.auto import fit_auto
+from ensemble_ad.blend.prior import Seen
 from ensemble_ad.blend.rule import total_score
 from ensemble_ad.errors import UsageError
 from ensemble_ad.statistics.arrays import Floats, Floats64
@@ -21,6 +25,7 @@ def crossfit_reference(
     method: str,
     weights: Floats64 | None = None,
     anomaly_share: float | None = None,
+    pseudo: Mapping[str, Floats] = MappingProxyType({}),
 ) -> Floats64:
     """Scores of the reference images by rules that were fitted without them: what new normal images will score.
 
@@ -36,26 +41,27 @@ def crossfit_reference(
         method: method of `blend_scores`.
         weights: (m,) the weights, where the method is `given`.
         anomaly_share: share of anomalies among the test images, where it is known.
+        pseudo: (d, m) of pseudo-anomalies by kind, as for `blend_scores`.
 
     Returns:
         float64 (n,), or the scores of 5,000 images drawn with a fixed seed where there are more. Fewer than 10 images
         are too few for folds; they get the whole blend's scores.
     """
+    whole = partial(blend_scores, method=method, weights=weights, anomaly_share=anomaly_share, pseudo=pseudo)
     if len(reference) < 2 * _FOLDS:
-        return total_score(
-            blend_scores(reference, test, method=method, weights=weights, anomaly_share=anomaly_share).parts, reference
-        )
+        return total_score(whole(reference, test).parts, reference)
     rng = np.random.default_rng(0)
     rows = rng.permutation(len(reference))[:_ROWS]
     low, high = reference[rows], test[np.sort(rng.permutation(len(test))[:_ROWS])]
     fold = np.arange(len(low)) % _FOLDS
     scores = np.empty(len(low))
+    seen = Seen.of(low, pseudo)
     for number in range(_FOLDS):
         inside, outside = low[fold != number], low[fold == number]
-        if method == "auto":
-            parts = fit_auto(inside, high, anomaly_share=anomaly_share).parts
+        if method == "auto" and len(high):
+            parts = fit_auto(inside, high, anomaly_share=anomaly_share, seen=seen).parts
         else:
-            parts = blend_scores(inside, high, method=method, weights=weights, anomaly_share=anomaly_share).parts
+            parts = whole(inside, high).parts
         scores[fold == number] = total_score(parts, outside)
     return scores
 

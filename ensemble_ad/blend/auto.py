@@ -1,16 +1,20 @@
-"""What `auto` does: a cautious sum of three parts, each for another kind of task, chosen without labels.
+"""What `auto` does: a prior, moved by what the test images say as far as that can be believed; without labels.
 
-1. `linear`: non-negative logistic regression of test against reference, on two features a member: the Gaussianised
+1. `prior`: the mean of the members' stretched ranks, -log(1 - rank), weighted by what is known of them before any test
+   image is seen (`prior.prior_weights`): how well they see pseudo-anomalies, or else how much they differ.
+2. `linear`: non-negative logistic regression of test against reference, on two features a member: the Gaussianised
    pooled rank and its stretched tail. It finds which members matter, and cannot use a member upside down.
-2. `forest`: extremely randomised trees of test against reference on the pooled ranks. It sees what members say
+3. `forest`: extremely randomised trees of test against reference on the pooled ranks. It sees what members say
    together (one is high while another is not), and may use a member upside down. That pays where anomalies are common
-   and is noise where they are rare, so the forest counts in proportion to the estimated share of anomalies.
-3. `flat`: the mean of the members' stretched ranks, where each counts the less the more others repeat it. It is the
-   fallback, and counts where anomalies are rare or nothing can be learnt.
+   and is noise elsewhere.
+
+How much the learnt parts count is the share of anomalies that the linear one speaks of, less its standard error,
+against a tenth. They do not count where the prior's scores speak of far fewer anomalies: then what was learnt is not
+what looks anomalous, but how the test's normal images differ from the reference. The prior counts for the rest.
 
 Members whose scores speak of more anomalies than are plausible (`statistics.implausible`) are left out: they see how
 the test's normal images differ from the reference. Where what is learnt from the others speaks of too many as well,
-the flat mean stands alone.
+the prior stands alone.
 
 The portions were chosen leave-one-task-out on 25 tasks, see benchmarks/score_matrices.md.
 """
@@ -23,17 +27,18 @@ from numpy.typing import NDArray
 from ensemble_ad.blend.distinct import Distinct
 from ensemble_ad.blend.forest import grow
 from ensemble_ad.blend.guard import surely_inverted
-from ensemble_ad.blend.normalise import FrozenNormaliser, normalise, renamed, reshaped
+from ensemble_ad.blend.normalise import FrozenNormaliser, frozen_tail, normalise, renamed, reshaped
 from ensemble_ad.blend.optimise import nonnegative_logistic
-from ensemble_ad.blend.rule import Part, Rule
+from ensemble_ad.blend.prior import Seen, prior_weights
+from ensemble_ad.blend.rule import Part, Rule, total_score
 from ensemble_ad.blend.weight import FIT_ROWS, Pool, thinned
 from ensemble_ad.statistics import MOST_ANOMALIES, Estimate, estimate_share, implausible, separation_many
 from ensemble_ad.statistics.arrays import Bools, Floats, Floats64
 
 FEATURES = ("gauss", "pooled-tail")
 FOREST_SHARE = 0.5  # portion of the forest where there is enough to learn from
-LINEAR_LEAST = 0.25  # portion of the linear part even where nothing is sure: one excellent member must not drown
-FULL_SHARE_AT = 0.05  # share of anomalies, sure by two standard errors, from which the learnt parts count fully
+FULL_SHARE_AT = 0.1  # share of anomalies, less its standard error, from which the learnt parts count fully
+AGREES, DISAGREES = 2.5, 3.5  # standard errors by which the linear part's share exceeds the prior's: believed, or not
 MIN_ROWS = 8  # on either side; from fewer no weight can be learnt
 _PRIOR = 20.0  # images that the ridge is worth, so that it fades as images come
 _RIDGE_FLOOR = 0.003
@@ -41,43 +46,67 @@ _SCALE_ROWS = 2_000  # rows a side that the forest's centre and scale are comput
 _FIT_MEMBERS = 200  # members that the linear part is fitted on: those that separate best
 
 
-def fit_auto(reference: Floats, test: Floats, *, anomaly_share: float | None = None, seed: int = 0) -> Rule:
-    """Fit the three parts on reference (n, m) and test (k, m); scores finite, higher = more anomalous."""
+def fit_auto(
+    reference: Floats,
+    test: Floats,
+    *,
+    anomaly_share: float | None = None,
+    seed: int = 0,
+    seen: Seen | None = None,
+) -> Rule:
+    """Fit the three parts.
+
+    Args:
+        reference: (n, m) scores of the reference, finite, higher = more anomalous.
+        test: (k, m) of the test images, at least one.
+        anomaly_share: share of anomalies among these, where it is known.
+        seed: seed of all random choices.
+        seen: how well members see pseudo-anomalies, where that is known.
+    """
     frozen, low, high = normalise("pooled-rank", reference, test)
     most = max(MOST_ANOMALIES, anomaly_share or 0.0)
     left_out = _too_many(low, high, most, seed)
     ranks = _Ranks(frozen=frozen, reference=low, test=high, members=Distinct.of(low, high, left_out), seed=seed)
-    flat = _flat(ranks)
+    prior = _prior(ranks, seen)
     linear = _linear(ranks, most) if min(len(low), len(high)) >= MIN_ROWS and len(ranks.members.columns) > 1 else None
-    learnt, parts, weights = 0.0, [flat], flat.weights
+    learnt, agreement = 0.0, 1.0
     if linear is not None and not linear.differs:
+        if anomaly_share is None:
+            agreement = _agreement(linear.share, prior.share)
         sure = linear.share.value - linear.share.standard_error if anomaly_share is None else anomaly_share
-        learnt = min(1.0, max(0.0, sure / FULL_SHARE_AT))
-        portions = mixture(learnt)
+        learnt = agreement * min(1.0, max(0.0, sure / FULL_SHARE_AT))
+    portions = mixture(learnt)
+    parts, weights, scores = [], np.zeros(low.shape[1]), np.zeros(len(test))
+    if linear is not None and learnt > 0:
         parts = [replace(part, portion=portions["linear"]) for part in linear.parts]
-        weights = portions["linear"] * linear.weights
-        for part in [_forest(ranks), flat] if portions["forest"] > 0 else [flat]:
-            if portions[part.name] > 0:
-                parts.append(replace(part, portion=portions[part.name]))
-                weights = weights + portions[part.name] * part.weights
+        parts.append(replace(_forest(ranks), portion=portions["forest"]))
+        weights = portions["linear"] * linear.weights + portions["forest"] * parts[-1].weights
+        scores = np.sum([_scored(part, high) for part in parts], axis=0)
+    if portions["prior"] > 0:
+        parts.append(replace(prior.part, portion=portions["prior"]))
+        weights = weights + portions["prior"] * prior.part.weights
+        scores = scores + portions["prior"] * prior.test
     return Rule(
         parts=tuple(parts),
         weights=weights / weights.sum(),
-        test=np.sum([_scored(part, high) for part in parts], axis=0),
+        test=scores,
         share=None if linear is None else linear.share,
         learnt=learnt,
         left_out=left_out,
         differs=linear is not None and linear.differs,
+        disagrees=agreement < 1,
     )
 
 
 def mixture(learnt: float) -> dict[str, float]:
     """The portion of each part, by how much (0 to 1) there is to learn from."""
-    return {
-        "linear": LINEAR_LEAST + (1 - LINEAR_LEAST) * learnt,
-        "forest": FOREST_SHARE * learnt,
-        "flat": 1 - learnt,
-    }
+    return {"linear": learnt, "forest": FOREST_SHARE * learnt, "prior": 1 - learnt}
+
+
+def _agreement(learnt: Estimate, prior: Estimate) -> float:
+    """How far a learnt share of anomalies is believed, 0 to 1, where the prior's scores speak of another one."""
+    excess = (learnt.value - prior.value) / max(np.hypot(learnt.standard_error, prior.standard_error), 1e-12)
+    return float(np.clip((DISAGREES - excess) / (DISAGREES - AGREES), 0.0, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,16 +246,41 @@ def _forest(ranks: _Ranks) -> Part:
     )
 
 
-def _flat(ranks: _Ranks) -> Part:
-    """Mean of the members' stretched ranks by their votes, without those that are surely upside down."""
-    votes = ranks.members.votes
-    inverted = surely_inverted(separation_many(ranks.reference, ranks.test))[ranks.members.columns]
-    raw = np.where(inverted, 0.0, votes)
+@dataclass(frozen=True, kw_only=True)
+class _Prior:
+    """What was known before.
+
+    Attributes:
+        part: the part.
+        test: (k,) its scores of the test images.
+        share: the share of anomalies among these that the same mean of p values among the reference speaks of.
+    """
+
+    part: Part
+    test: Floats64
+    share: Estimate
+
+
+def _prior(ranks: _Ranks, seen: Seen | None) -> _Prior:
+    """The prior, without members that are left out or surely upside down.
+
+    Its ranks are among the reference and the test images, since p values among the reference alone are all the same
+    beyond it. But where anomalies are many, these tell better how many.
+    """
+    votes = ranks.members.every_vote
+    upright = np.where(surely_inverted(separation_many(ranks.reference, ranks.test)), 0.0, votes)
+    weights = prior_weights(seen, upright / upright.sum() if upright.sum() > 0 else votes)
     part = Part(
-        name="flat",
-        normaliser=renamed(ranks.frozen, "pooled-tail"),
-        combiner="weighted-mean",
-        weights=ranks.members.spread(raw if raw.sum() > 0 else votes),
+        name="prior", normaliser=renamed(ranks.frozen, "pooled-tail"), combiner="weighted-mean", weights=weights
     )
-    scored = np.concatenate([_scored(part, ranks.reference), _scored(part, ranks.test)])
-    return replace(part, centre=float(scored.mean()), scale=float(scored.std()) or 1.0)
+    low, high = _scored(part, ranks.reference), _scored(part, ranks.test)
+    both = np.concatenate([low, high])
+    centre, scale = float(both.mean()), float(both.std()) or 1.0
+    used = np.flatnonzero(weights)
+    tail = replace(part, normaliser=frozen_tail(ranks.reference[:, used]), weights=weights[used])
+    low_tail, high_tail = (total_score((tail,), side[:, used]) for side in (ranks.reference, ranks.test))
+    return _Prior(
+        part=replace(part, centre=centre, scale=scale),
+        test=(high - centre) / scale,
+        share=estimate_share(low_tail, high_tail),
+    )

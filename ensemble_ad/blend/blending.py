@@ -1,20 +1,23 @@
 """`blend_scores`: check the input, fit the method, judge it out of fold, and say what was done."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ensemble_ad.blend.auto import MIN_ROWS, fit_auto
+from ensemble_ad.blend.distinct import Distinct
 from ensemble_ad.blend.explain import explain
 from ensemble_ad.blend.guard import Findings, guards
-from ensemble_ad.blend.methods import AUTO
+from ensemble_ad.blend.methods import AUTO, PRIOR
 from ensemble_ad.blend.normalise import POOLED, normalise
+from ensemble_ad.blend.prior import prior_weights
 from ensemble_ad.blend.request import Request, check_request
 from ensemble_ad.blend.result import Blend
 from ensemble_ad.blend.rule import Part, Rule, total_score
 from ensemble_ad.blend.share import crossfit_share
-from ensemble_ad.blend.weight import WEIGHERS, Pool, varying
+from ensemble_ad.blend.weight import UNLEARNT, WEIGHERS, Pool, varying
 from ensemble_ad.statistics import Estimate, estimate_share, separation, separation_many
 from ensemble_ad.statistics.arrays import Bools, Floats
 from ensemble_ad.statistics.estimate import probability_estimate
@@ -33,13 +36,15 @@ def blend_scores(
     anomaly_share: float | None = None,
     label: ArrayLike | None = None,
     seed: int = 0,
+    pseudo: Mapping[str, ArrayLike] = MappingProxyType({}),
 ) -> Blend:
     """Blend m members' anomaly scores into one score a test image, without labels.
 
     Args:
         reference: (n, m) scores of normal images that no member was trained on; higher = more anomalous.
-        test: (k, m) scores of the unlabelled test images, the same members in the same order; columns
-            of DataFrames go by their names.
+        test: (k, m) scores of the unlabelled test images, the same members in the same order; columns of DataFrames go
+            by their names. There may be none, shape (0, m): then `auto` is `prior`, and only methods that learn from
+            none can be named.
         method: `auto` or a key of `METHODS`.
         weights: (m,) the members' weights for the method `given`, which they imply where the method is `auto`; those of
             a dict or of a Series with an index go by the members' names.
@@ -48,6 +53,8 @@ def blend_scores(
         anomaly_share: share of anomalies among the test images where it is known, in (0, 1).
         label: (k,) of 0 and 1, 1 = anomaly; for the method `labels` only.
         seed: seed of all random choices; the same seed gives the same blend.
+        pseudo: by kind of pseudo-anomaly, (d, m) scores of normal images that were damaged on purpose; a column of NaN
+            where a member has none. `prior` and `auto` judge members by them before they look at the test images.
 
     Returns:
         A Blend: scores, weights, the method, an explanation, the out-of-fold separation, a frozen state.
@@ -76,6 +83,7 @@ def blend_scores(
         anomaly_share=anomaly_share,
         label=label,
         seed=seed,
+        pseudo=pseudo,
     )
     rule = _fit(request, request.reference, request.test, request.label)
     share = crossfit_share(request.reference, request.test, request.anomaly_share)
@@ -99,9 +107,12 @@ def _fit(request: Request, reference: Floats, test: Floats, label: Bools | None)
     """Fit the method that was asked for, on all images of the request or on some."""
     method = request.method
     if method is None:
-        return fit_auto(reference, test, anomaly_share=request.anomaly_share, seed=request.seed)
+        return fit_auto(reference, test, anomaly_share=request.anomaly_share, seed=request.seed, seen=request.seen)
     frozen, low, high = normalise(method.normaliser, reference, test)
-    pool = Pool(reference=low, test=high, given=request.weights, label=label, seed=request.seed)
+    known = None
+    if method.weigher == PRIOR:
+        known = prior_weights(request.seen, Distinct.of(low, high[:0], np.zeros(low.shape[1], dtype=bool)).every_vote)
+    pool = Pool(reference=low, test=high, given=request.weights, label=label, seed=request.seed, prior=known)
     weights = WEIGHERS[method.weigher](pool)
     part = Part(name=request.asked, normaliser=frozen, combiner=method.combiner, weights=weights)
     scores, enough = part.of_normalised(high), min(len(low), len(high)) >= MIN_ROWS
@@ -110,12 +121,12 @@ def _fit(request: Request, reference: Floats, test: Floats, label: Bools | None)
 
 
 def _findings(request: Request, rule: Rule) -> Findings:
-    judged, out_of_fold = _judged(request, rule)
+    judged, out_of_fold = _judged(request, rule) if len(request.test) else (None, True)
     left_out = [False] * len(request.names) if rule.left_out is None else rule.left_out
     return Findings(
         reference_rows=len(request.reference),
         names=request.names,
-        member=separation_many(request.reference, request.test),
+        member=separation_many(request.reference, request.test) if len(request.test) else None,
         varies=varying(Pool(reference=request.reference, test=request.test)),
         separation=judged,
         out_of_fold=out_of_fold,
@@ -123,6 +134,8 @@ def _findings(request: Request, rule: Rule) -> Findings:
         given_share=request.anomaly_share,
         left_out=tuple(name for name, out in zip(request.names, left_out, strict=True) if out),
         differs=rule.differs,
+        disagrees=rule.disagrees,
+        pseudo_kinds=tuple(request.pseudo),
     )
 
 
@@ -133,9 +146,9 @@ def _judged(request: Request, rule: Rule) -> tuple[Estimate, bool]:
     fitted to the difference of the two sides, so that there is nothing to be optimistic about.
     """
     method = request.method
-    unfitted = (
-        method is not None and method.weigher in ("equal", "given") and method.normaliser in (*POOLED, "rank")
-    ) or len(request.names) == 1
+    unfitted = (method is not None and method.weigher in UNLEARNT and method.normaliser in (*POOLED, "rank")) or len(
+        request.names
+    ) == 1
     out_of_fold = None if unfitted else _out_of_fold(request)
     if out_of_fold is not None:
         return out_of_fold, True

@@ -1,42 +1,60 @@
 """The columns of a saved blend, read from its members."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from ensemble_ad.blend.alarm import crossfit_reference
 from ensemble_ad.blend.info import BlendInfo
 from ensemble_ad.members.column import Column
-from ensemble_ad.members.store import Member
-from ensemble_ad.statistics.arrays import Floats, Floats32, Floats64
+from ensemble_ad.members.store import Member, PseudoVectors
+from ensemble_ad.statistics.arrays import Floats32, Floats64
 
 
-def stacked(names: Sequence[str], members: Iterable[Member]) -> tuple[Floats32, Floats32]:
+class Columns(NamedTuple):
+    """The error vectors of a blend's m columns, side by side.
+
+    Attributes:
+        reference, test: float32 (n, m) of the held-out normal images and (k, m) of the test images.
+        pseudo: float32 (d, m) of pseudo-anomalies, by kind; NaN where a member has none.
+    """
+
+    reference: Floats32
+    test: Floats32
+    pseudo: Mapping[str, Floats32]
+
+    def negate(self, columns: Sequence[int]) -> None:
+        """Negate some columns, in place."""
+        for side in (self.reference, self.test, *self.pseudo.values()):
+            side[:, columns] *= -1
+
+
+def stacked(names: Sequence[str], members: Iterable[Member]) -> Columns:
     """Error vectors side by side, those of inverted columns negated.
 
     Args:
         names: the names of m columns; see `Column.name`.
         members: the members that `names` speak of, and maybe others.
 
-    Returns:
-        float32 (n, m) of the held-out normal images and (k, m) of the test images.
-
     Raises:
         StorageError: if a member is damaged.
     """
     known = {member.key: member for member in members}
-    columns = [Column.of(name) for name in names]
-    vectors = {key: known[key].vectors() for key in dict.fromkeys(column.key for column in columns)}
-    expected = [len(side) for side in vectors[columns[0].key]]
-    for key, (reference, test) in vectors.items():
-        known[key].check_rows(len(reference), len(test), (expected[0], expected[1]))
-    sides = [
-        np.stack([vectors[key][side][:, known[key].columns.index(kind)] for key, kind, _ in columns], axis=1)
-        for side in (0, 1)
-    ]
-    for table in sides:
-        table[:, [column.inverted for column in columns]] *= -1
-    return sides[0], sides[1]
+    parts = [Column.of(name) for name in names]
+    vectors = {key: known[key].all_vectors() for key in dict.fromkeys(part.key for part in parts)}
+    reference, test, _ = vectors[parts[0].key]
+    expected = (len(reference), len(test))
+    for key, (reference, test, _) in vectors.items():
+        known[key].check_rows(len(reference), len(test), expected)
+    places = [(vectors[part.key], known[part.key].columns.index(part.kind)) for part in parts]
+    found = Columns(
+        reference=np.stack([reference[:, column] for (reference, _, _), column in places], axis=1),
+        test=np.stack([test[:, column] for (_, test, _), column in places], axis=1),
+        pseudo=side_by_side([(pseudo, [column]) for (_, _, pseudo), column in places]),
+    )
+    found.negate([place for place, part in enumerate(parts) if part.inverted])
+    return found
 
 
 def main_columns(members: Sequence[Member], names: Iterable[str]) -> list[str]:
@@ -46,11 +64,42 @@ def main_columns(members: Sequence[Member], names: Iterable[str]) -> list[str]:
     return [inverted if inverted in among else plain for inverted, plain in both]
 
 
-def reference_scores(info: BlendInfo, reference: Floats, test: Floats) -> Floats64:
+def side_by_side(found: Sequence[tuple[PseudoVectors | None, list[int]]]) -> dict[str, Floats32]:
+    """Scores of pseudo-anomalies (d, m) by kind, of the kinds that all members have which have any.
+
+    Args:
+        found: a member's error vectors of pseudo-anomalies, and which of its columns are wanted.
+
+    Returns:
+        float32 (d, m) by kind, NaN in the columns of a member that has none or has them of other images than the first
+        one that has some; empty where no member has any.
+    """
+    some = [pseudo for pseudo, _ in found if pseudo is not None]
+    if not some:
+        return {}
+    like = [pseudo for pseudo in some if np.array_equal(pseudo.damaged, some[0].damaged)]
+    kinds = [kind for kind in some[0].kinds if all(kind in pseudo.kinds for pseudo in like)]
+    lacking = np.full(len(some[0].damaged), np.nan, dtype=np.float32)
+    alike = [pseudo is not None and np.array_equal(pseudo.damaged, some[0].damaged) for pseudo, _ in found]
+    return {
+        kind: np.stack(
+            [
+                pseudo.scores[pseudo.kinds.index(kind), :, column] if pseudo is not None and has else lacking
+                for (pseudo, columns), has in zip(found, alike, strict=True)
+                for column in columns
+            ],
+            axis=1,
+        )
+        for kind in kinds
+    }
+
+
+def reference_scores(info: BlendInfo, columns: Columns) -> Floats64:
     """Scores of the held-out normal images by rules that were fitted without them; see `alarm.crossfit_reference`."""
     return crossfit_reference(
-        reference,
-        test,
+        columns.reference,
+        columns.test,
+        pseudo=columns.pseudo,
         method=info.asked_method,
         weights=np.array(list(info.weights.values())) if info.asked_method == "given" else None,
         anomaly_share=info.anomaly_share,

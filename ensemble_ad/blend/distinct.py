@@ -33,7 +33,7 @@ class Distinct:
         """The distinct ones of the members that are not `left_out` (m,), by their ranks (n, m) and (k, m)."""
         groups: dict[bytes, list[int]] = {}
         for column in np.flatnonzero(~left_out).tolist():
-            first = test[0, column]
+            first = reference[0, column]
             if (reference[:, column] != first).any() or (test[:, column] != first).any():
                 digest = sha256(np.ascontiguousarray(reference[:, column]).tobytes())
                 digest.update(np.ascontiguousarray(test[:, column]).tobytes())
@@ -44,6 +44,11 @@ class Distinct:
             spreading[group, index] = 1 / len(group)
         columns = [group[0] for group in together]
         return cls(columns=columns, spreading=spreading, votes=_votes(reference, test, columns))
+
+    @property
+    def every_vote(self) -> Floats64:
+        """(m,) the votes of all members, sum 1."""
+        return self.spread(self.votes)
 
     def spread(self, raw: Floats64) -> Floats64:
         """Raw weights (d,) of the distinct members as weights (m,) of all, sum 1."""

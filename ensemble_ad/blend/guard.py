@@ -15,7 +15,7 @@ class Findings:
     Attributes:
         reference_rows: number of reference images.
         names: (m,) names of the members.
-        member: separation of each member.
+        member: separation of each member; None without test images, as is the blend's.
         varies: (m,) False for a constant member.
         separation: the blend's separation, out of fold where `out_of_fold`.
         out_of_fold: False where there were too few images to leave some out.
@@ -23,18 +23,22 @@ class Findings:
         given_share: share of anomalies that the user gave, or None.
         left_out: names of the members that speak of more anomalies than are plausible.
         differs: whether what `auto` learnt from the others did so too, so that nothing learnt counts.
+        disagrees: whether it speaks of far more anomalies than the prior, so that it counts for less.
+        pseudo_kinds: the kinds of pseudo-anomaly that some members have scores of.
     """
 
     reference_rows: int
     names: tuple[str, ...]
-    member: AucColumns
+    member: AucColumns | None
     varies: Bools
-    separation: Estimate
+    separation: Estimate | None
     out_of_fold: bool
     share: Estimate | None
     given_share: float | None
     left_out: tuple[str, ...]
     differs: bool
+    disagrees: bool = False
+    pseudo_kinds: tuple[str, ...] = ()
 
 
 def guards(findings: Findings) -> tuple[str, ...]:
@@ -52,7 +56,7 @@ def _few_images(findings: Findings) -> str:
 
 
 def _no_separation(findings: Findings) -> str:
-    if findings.separation.low > 0.5:
+    if findings.separation is None or findings.separation.low > 0.5:
         return ""
     return (
         f"no separation: test cannot be told from reference ({findings.separation}); "
@@ -61,7 +65,7 @@ def _no_separation(findings: Findings) -> str:
 
 
 def _more_than_share(findings: Findings) -> str:
-    if findings.given_share is None:
+    if findings.given_share is None or findings.separation is None:
         return ""
     most = 0.5 + findings.given_share / 2
     if findings.separation.low <= most:
@@ -94,8 +98,17 @@ def _differs(findings: Findings) -> str:
     if not findings.differs:
         return ""
     return (
-        f"learnt weights speak of more than {MOST_ANOMALIES:.0%} anomalies, so the flat mean stands alone: "
+        f"learnt weights speak of more than {MOST_ANOMALIES:.0%} anomalies, so the prior stands alone: "
         "the test's normal images seem to differ from the reference"
+    )
+
+
+def _disagrees(findings: Findings) -> str:
+    if not findings.disagrees or findings.share is None:
+        return ""
+    return (
+        f"learnt weights speak of {findings.share.value:.0%} anomalies, and the members' scores by themselves of far "
+        "fewer, so that learnt weights count for less: the test's normal images may differ from the reference"
     )
 
 
@@ -104,6 +117,8 @@ def _constant(findings: Findings) -> str:
 
 
 def _inverted(findings: Findings) -> str:
+    if findings.member is None:
+        return ""
     upside_down = _chosen(findings.names, surely_inverted(findings.member))
     return _listed("inverted (test scores below reference): ", upside_down)
 
@@ -127,6 +142,7 @@ _GUARDS = (
     _shares_disagree,
     _left_out,
     _differs,
+    _disagrees,
     _constant,
     _inverted,
     _not_out_of_fold,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from ensemble_ad.blend.normalise import BOUNDED, NORMALISERS
-from ensemble_ad.blend.weight import NEED_BOUNDED
+from ensemble_ad.blend.weight import NEED_BOUNDED, UNLEARNT
 from ensemble_ad.errors import UsageError
 
 
@@ -23,6 +23,11 @@ class Method:
     combiner: str
     summary: str
 
+    @property
+    def needs_test(self) -> bool:
+        """Whether it needs test images: to learn from, or to rank among."""
+        return self.weigher not in UNLEARNT or self.normaliser == "rank"
+
 
 METHODS: dict[str, Method] = {
     "mean": Method(
@@ -40,6 +45,12 @@ METHODS: dict[str, Method] = {
         weigher="equal",
         combiner="weighted-mean",
         summary="mean over members of -log p among the reference images",
+    ),
+    "prior": Method(
+        normaliser="tail",
+        weigher="prior",
+        combiner="weighted-mean",
+        summary="mean of -log p over the five members that see pseudo-anomalies best, each without its best kind",
     ),
     "given": Method(
         normaliser="pooled-rank", weigher="given", combiner="weighted-mean", summary="ranks with the user's weights"
@@ -94,6 +105,8 @@ METHODS: dict[str, Method] = {
     ),
 }
 
+PRIOR = "prior"
+"""What `auto` is without test images."""
 AUTO = "auto"
 """The method that is no triple: see `ensemble_ad.blend.auto`."""
 

@@ -143,6 +143,11 @@ def renamed(frozen: FrozenNormaliser, name: str) -> FrozenNormaliser:
     return replace(frozen, name=name)
 
 
+def frozen_tail(reference: Floats) -> FrozenNormaliser:
+    """The normaliser `tail`, without applying it to anything."""
+    return _ranked("tail", reference)
+
+
 def normalise(name: str, reference: Floats, test: Floats) -> tuple[FrozenNormaliser, Floats, Floats]:
     """Fit `NORMALISERS[name]` and apply it to the scores that it was fitted on.
 

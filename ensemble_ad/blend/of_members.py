@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from ensemble_ad.blend import blend_scores
-from ensemble_ad.blend.columns import main_columns
+from ensemble_ad.blend.columns import Columns, main_columns, side_by_side
 from ensemble_ad.blend.guard import surely_inverted
 from ensemble_ad.blend.info import BlendInfo
 from ensemble_ad.blend.saved import SavedBlend, save_blend
-from ensemble_ad.errors import DataError, StorageError, UsageError
+from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.members.choose import Term
 from ensemble_ad.members.column import Column
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.measured import Measured
-from ensemble_ad.members.store import Member
+from ensemble_ad.members.store import Member, PseudoVectors
 from ensemble_ad.statistics import Estimate, rank_correlations, separation_many
 from ensemble_ad.statistics.arrays import Floats32, Floats64
 from ensemble_ad.statistics.implied import Share
@@ -91,8 +91,9 @@ def blend_members(
     """
     started = time.perf_counter()
     members = [member for term in terms for member in term.members]
-    reference, test = _stacked(members, columns, _rows(studies, members[0]))
-    names = _inverting([name for term in terms for name in _column_names(term, columns)], members, reference, test)
+    found = _stacked(members, columns, _rows(studies, members[0]))
+    names = _inverting([name for term in terms for name in _column_names(term, columns)], members, found)
+    reference, test, pseudo = found
     asked_method = method if term_weights is None else "given"
     made = blend_scores(
         reference,
@@ -102,6 +103,7 @@ def blend_members(
         names=names,
         anomaly_share=anomaly_share,
         seed=seed,
+        pseudo=pseudo,
     )
     share = made.share
     info = BlendInfo(
@@ -115,12 +117,12 @@ def blend_members(
         normaliser=made.normaliser,
         explanation=made.explanation + _about_inverted(names),
         weights={column: float(weight) for column, weight in zip(names, made.weights, strict=True)},
-        separation=_measured(made.separation),
+        separation=None if made.separation is None else _measured(made.separation),
         anomaly_share=anomaly_share,
         share=None if share is None or share.given else _measured(share),
         shift=None if share is None else Measured(value=share.shift, standard_error=share.shift_error),
         withheld="" if share is None else share.withheld,
-        correlation=_correlations(members, dict(zip(names, test.T, strict=True)), made.scores),
+        correlation=_correlations(members, dict(zip(names, test.T, strict=True)), made.scores) if len(test) else {},
         transductive=any(member.info.transductive for member in members),
         labels_used=_labels_of(members),
         seconds=round(time.perf_counter() - started, 3),
@@ -131,8 +133,8 @@ def blend_members(
     return save_blend(studies, info, {"test": state.pop("scores"), **state}, overwrite=overwrite)
 
 
-def _inverting(names: Sequence[str], members: Sequence[Member], reference: Floats32, test: Floats32) -> list[str]:
-    """Negate, in place, the columns (n, m) and (k, m) that are to enter inverted; the names of all, those marked."""
+def _inverting(names: Sequence[str], members: Sequence[Member], found: Columns) -> list[str]:
+    """Negate, in place, the columns that are to enter inverted; the names of all, those marked."""
     low = {
         Column(member.key, member.main_column).name
         for member in members
@@ -140,11 +142,10 @@ def _inverting(names: Sequence[str], members: Sequence[Member], reference: Float
     }
     some = [i for i, name in enumerate(names) if name in low]
     turned = set()
-    if some:
-        found = surely_inverted(separation_many(reference[:, some], test[:, some]))
-        turned = {i for i, inverted in zip(some, found, strict=True) if inverted}
-    for side in (reference, test):
-        side[:, sorted(turned)] *= -1
+    if some and len(found.test):
+        surely = surely_inverted(separation_many(found.reference[:, some], found.test[:, some]))
+        turned = {i for i, inverted in zip(some, surely, strict=True) if inverted}
+    found.negate(sorted(turned))
     return [Column.of(name)._replace(inverted=i in turned).name for i, name in enumerate(names)]
 
 
@@ -184,25 +185,21 @@ def _measured(estimate: Estimate | Share) -> Measured:
     return Measured(value=estimate.value, standard_error=estimate.standard_error)
 
 
-def _stacked(members: Sequence[Member], choice: str, rows: tuple[int, int]) -> tuple[Floats32, Floats32]:
-    """float32 (n, m) and (k, m): the chosen columns of all members, each member read into its place in the result."""
+def _stacked(members: Sequence[Member], choice: str, rows: tuple[int, int]) -> Columns:
+    """The chosen columns of all members, each member read into its place in the result."""
     chosen = [[member.columns.index(kind) for kind in columns_of(member, choice)] for member in members]
     width, done = sum(map(len, chosen)), 0
     sides: list[Floats32] = []
+    damaged: list[tuple[PseudoVectors | None, list[int]]] = []
     for member, kinds in zip(members, chosen, strict=True):
-        found = member.vectors()
-        reference, test = found
-        if not len(test):
-            raise DataError(
-                f"{member.key} was made without test images, so there is nothing to blend; put them into "
-                "testingset.npy or test/ and tune again"
-            )
+        reference, test, pseudo = member.all_vectors()
         member.check_rows(len(reference), len(test), rows)
         sides = sides or [np.empty((n, width), dtype=np.float32, order="F") for n in rows]
-        for side, values in zip(sides, found, strict=True):
+        for side, values in zip(sides, (reference, test), strict=True):
             side[:, done : done + len(kinds)] = values[:, kinds]
+        damaged.append((pseudo, kinds))
         done += len(kinds)
-    return sides[0], sides[1]
+    return Columns(sides[0], sides[1], side_by_side(damaged))
 
 
 def _rows(studies: Path, member: Member) -> tuple[int, int]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ensemble_ad.blend.methods import AUTO, Method, find_method
+from ensemble_ad.blend.methods import AUTO, METHODS, PRIOR, Method, find_method
+from ensemble_ad.blend.prior import Seen
 from ensemble_ad.errors import DataError, UsageError, in_one_line
 from ensemble_ad.statistics.arrays import (
     Bools,
@@ -34,6 +35,8 @@ class Request:
         anomaly_share: share of anomalies that the user gave, or None.
         label: (k,) True for anomalies, for the method `labels`; else None.
         seed: seed of all random choices.
+        pseudo: (d, m) scores of pseudo-anomalies by their kind; a column of NaN where a member has none.
+        seen: how well members see them.
     """
 
     reference: Floats
@@ -45,6 +48,8 @@ class Request:
     anomaly_share: float | None
     label: Bools | None
     seed: int
+    pseudo: Mapping[str, Floats]
+    seen: Seen
 
 
 def check_request(
@@ -58,6 +63,7 @@ def check_request(
     anomaly_share: float | None,
     label: ArrayLike | None,
     seed: int,
+    pseudo: Mapping[str, ArrayLike],
 ) -> Request:
     """The request that the arguments of `blend_scores` make.
 
@@ -66,7 +72,7 @@ def check_request(
     """
     known = shared_names(reference, test)
     low, high = (
-        _table(side if known is None else in_order(side, known, name), name)
+        _table(side if known is None else in_order(side, known, name), name, least=int(name == "reference"))
         for side, name in ((reference, "reference"), (test, "test"))
     )
     columns = low.shape[1]
@@ -94,6 +100,12 @@ def check_request(
     flags = None if label is None else as_labels(label, len(high))
     if method == AUTO and normaliser is not None:
         raise UsageError(f"'auto' chooses its normalisers, got {normaliser!r}: name a method or drop the normaliser")
+    if not len(high) and method == AUTO:
+        method = PRIOR
+    if not len(high) and method in METHODS and METHODS[method].needs_test:
+        unlearnt = ", ".join(name for name, each in METHODS.items() if not each.needs_test)
+        raise DataError(f"the method {method!r} needs test images, and there are none: use one of {unlearnt}")
+    damaged = {kind: _pseudo(scores, kind, columns) for kind, scores in pseudo.items()}
     return Request(
         reference=low,
         test=high,
@@ -104,15 +116,24 @@ def check_request(
         anomaly_share=anomaly_share,
         label=flags,
         seed=seed,
+        pseudo=damaged,
+        seen=Seen.of(low, damaged),
     )
 
 
-def _table(values: ArrayLike, name: str) -> Floats:
+def _table(values: ArrayLike, name: str, least: int = 1) -> Floats:
     array = as_floats(values, name)
     if array.ndim != 2:
         raise DataError(f"{name} has to be images x members, got shape {array.shape}: pass a 2-D array")
-    if array.size == 0:
+    if len(array) < least or array.shape[1] == 0:
         raise DataError(f"{name} is empty, shape {array.shape}: at least one image and one member are needed")
+    return array
+
+
+def _pseudo(values: ArrayLike, kind: str, columns: int) -> Floats:
+    array = _table(values, f"pseudo[{kind!r}]")
+    if array.shape[1] != columns:
+        raise DataError(f"pseudo[{kind!r}] has to hold {columns} members in columns, got {array.shape[1]}: align them")
     return array
 
 
@@ -125,7 +146,7 @@ def _names(names: Sequence[str] | None, columns: int) -> tuple[str, ...]:
 
 def _check_finite(table: Floats, name: str, called: tuple[str, ...]) -> None:
     # The extremes tell it without a second table.
-    if np.isfinite(table.min()) and np.isfinite(table.max()):
+    if np.isfinite(table.min(initial=0)) and np.isfinite(table.max(initial=0)):
         return
     bad = (~np.isfinite(table)).sum(axis=0)
     column = int(np.argmax(bad > 0))

@@ -30,7 +30,8 @@ class Blend:
         method: the method; where `auto` was asked for, what it picked.
         explanation: what was done and why, and the guards that fired, in plain words.
         normaliser: name(s) of the normaliser(s).
-        separation: separation of test from reference, out of fold: by rules fitted without the images they scored.
+        separation: separation of test from reference, out of fold: by rules fitted without the images they scored; None
+            without test images.
         names: the members' names, in the order of the columns.
         guards: a line for each guard that fired.
         share: the share of anomalies, given or estimated; None where there are too few images, and of a blend that was
@@ -43,7 +44,7 @@ class Blend:
     method: str
     explanation: str
     normaliser: str
-    separation: Estimate
+    separation: Estimate | None
     names: tuple[str, ...]
     guards: tuple[str, ...] = ()
     share: Share | None = None
@@ -108,7 +109,7 @@ class Blend:
             "method": self.method,
             "explanation": self.explanation,
             "normaliser": self.normaliser,
-            "separation": asdict(self.separation),
+            "separation": self.separation and asdict(self.separation),
             "names": list(self.names),
             "guards": list(self.guards),
             "normalisers": [
@@ -161,7 +162,7 @@ class Blend:
             method=text["method"],
             explanation=text["explanation"],
             normaliser=text["normaliser"],
-            separation=Estimate(**text["separation"]),
+            separation=text["separation"] and Estimate(**text["separation"]),
             names=tuple(text["names"]),
             guards=tuple(text["guards"]),
             parts=parts,

@@ -68,9 +68,10 @@ class Rule:
         weights: (m,) what each member counts in all, non-negative, sum 1.
         test: (k,) scores of the test images that it was fitted on.
         share: estimated share of anomalies among them, or None where there are too few images to estimate it.
-        learnt: how much `auto` could learn, from 0 to 1 (1: it needs no flat mean); None for other methods.
+        learnt: how much `auto` could learn, from 0 to 1 (1: it needs no prior); None for other methods.
         left_out: (m,) True for members that `auto` left out, since they speak of more anomalies than are plausible.
-        differs: whether what `auto` learnt from the other members did so too, so that only the flat mean is left.
+        differs: whether what `auto` learnt from the other members did so too, so that only the prior is left.
+        disagrees: whether it speaks of so many more anomalies than the prior does that it is not wholly believed.
     """
 
     parts: tuple[Part, ...]
@@ -80,6 +81,7 @@ class Rule:
     learnt: float | None = None
     left_out: Bools | None = None
     differs: bool = False
+    disagrees: bool = False
 
     @property
     def method(self) -> str:

@@ -54,6 +54,8 @@ class SavedBlend:
     def estimate_in_words(self) -> str:
         """The AUC that its separation implies, and the share of anomalies used; or why no AUC can be given."""
         share, separation = self.share, self.info.separation
+        if separation is None:
+            return "no AUC can be estimated without test images"
         if share is None:
             return "no AUC can be estimated without labels: too few images to estimate the share of anomalies"
         if share.why_none:

@@ -74,12 +74,12 @@ def _check_columns(rule: Blend, info: BlendInfo, members: Sequence[Member]) -> N
 
 def _check_scores(rule: Blend, scores: Floats64, members: Sequence[Member], record: DataRecord) -> None:
     """Whether the rule gives finite numbers, and of the test images the scores that are stored."""
-    reference, test = stacked(rule.names, members)
+    reference, test, _ = stacked(rule.names, members)
     rows = np.unique(np.linspace(0, len(test) - 1, min(len(test), _ROWS_TRIED)).astype(int))
     with np.errstate(all="ignore"):
         found = rule.score(test[rows])
         held_out = rule.score(reference[:_ROWS_TRIED])
-        spread = scores.max() - scores.min()
+        spread = np.ptp(scores) if len(scores) else np.zeros(1)
         off = np.abs(found - scores[rows]).max(initial=0)
     if not all(np.isfinite(values).all() for values in (found, held_out, spread)):
         raise StorageError("its rule gives scores that are not finite")

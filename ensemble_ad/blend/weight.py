@@ -31,6 +31,7 @@ class Pool:
         reference, test: (n, m) and (k, m) normalised scores, higher = more anomalous.
         given: (m,) the user's weights, for the weigher `given` only.
         label: (k,) True for anomalies, for the weigher `labels` only.
+        prior: (m,) weights by what was known before, for the weigher `prior` only.
         seed: seed of bags, folds and thinning.
     """
 
@@ -38,6 +39,7 @@ class Pool:
     test: Floats
     given: Floats64 | None = None
     label: Bools | None = None
+    prior: Floats64 | None = None
     seed: int = 0
 
 
@@ -60,6 +62,11 @@ def given(pool: Pool) -> Floats64:
     if pool.given is None:
         raise UsageError("the method 'given' needs weights, got none: pass weights=[...], one a member")
     return normalised_weights(pool.given)
+
+
+def prior(pool: Pool) -> Floats64:
+    """The weights of `prior.prior_weights`; equal ones where nothing was known."""
+    return equal(pool) if pool.prior is None else pool.prior
 
 
 def best_separation(pool: Pool) -> Floats64:
@@ -204,6 +211,7 @@ def from_labels(pool: Pool) -> Floats64:
 WEIGHERS: dict[str, Callable[[Pool], Floats64]] = {
     "equal": equal,
     "given": given,
+    "prior": prior,
     "best-separation": best_separation,
     "greedy": greedy,
     "greedy-bagged": greedy_bagged,
@@ -215,6 +223,8 @@ WEIGHERS: dict[str, Callable[[Pool], Floats64]] = {
 }
 
 
+UNLEARNT = ("equal", "given", "prior")
+"""Weighers that look at no test image but to see which members are constant."""
 NEED_BOUNDED = ("greedy", "greedy-bagged")
 """Weighers that take scores in [0, 1] only."""
 
@@ -222,8 +232,8 @@ NEED_BOUNDED = ("greedy", "greedy-bagged")
 def varying(pool: Pool) -> Bools:
     """(m,) True for members that are not constant over reference and test."""
     # The extremes are a row each; a comparison with the first row would make a whole table of truth values.
-    least = np.minimum(pool.reference.min(axis=0), pool.test.min(axis=0))
-    varies: Bools = least != np.maximum(pool.reference.max(axis=0), pool.test.max(axis=0))
+    least = np.minimum(pool.reference.min(axis=0), pool.test.min(axis=0, initial=np.inf))
+    varies: Bools = least != np.maximum(pool.reference.max(axis=0), pool.test.max(axis=0, initial=-np.inf))
     return varies
 
 

@@ -19,12 +19,15 @@ DATA = Path("data")
 """The data folder, unless another one is named."""
 
 
-def dataset(data: Path, studies: Path, *, test_optional: bool = False, groups: Path | None = None) -> "Dataset":
+def dataset(
+    data: Path, studies: Path, *, test_optional: bool = False, look: bool = True, groups: Path | None = None
+) -> "Dataset":
     """The images of `data`; see `load_dataset`."""
     from ensemble_ad.data.dataset import load_dataset
     from ensemble_ad.layout import preprocessed_folder
 
-    return load_dataset(data, image_cache=preprocessed_folder(studies), test_optional=test_optional, groups=groups)
+    cache = preprocessed_folder(studies)
+    return load_dataset(data, image_cache=cache, test_optional=test_optional, look=look, groups=groups)
 
 
 def check_worth(dataset: "Dataset", data: Path, say: Say, *, anyway: bool) -> None:
@@ -146,4 +149,4 @@ def blending_of(studies: Path, fingerprint: str, members: str | None = None) -> 
 def blending(studies: Path, cached: "Sequence[Member]") -> str:
     """What to run where there are these members and no blend: one, or the study that it needs."""
     known = record(studies, cached[-1].data) if cached else None
-    return "ensad blend" if known is not None and known.ids else FIRST_STUDY
+    return "ensad blend" if known is not None else FIRST_STUDY

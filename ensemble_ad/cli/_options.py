@@ -20,6 +20,7 @@ __all__ = [
     "device",
     "groups",
     "labels",
+    "no_look",
     "output",
     "precision",
     "storage",
@@ -96,6 +97,9 @@ precision = click.option(
     help="What models are trained in; auto is bf16 where the device has it. Scores are always computed in fp32.",
 )  # fmt: skip
 
+no_look = click.option(
+    "--no-look", is_flag=True, help="Read no test image before `ensad submit`, for contests that forbid it."
+)
 train_anyway = click.option(
     "--anyway", is_flag=True, help="Train though `ensad data check` finds an error, which makes that worthless."
 )

@@ -42,7 +42,8 @@ class _RunWatcher:
         self._show("done")
 
     def blended(self, made: "SavedBlend", done: "Sequence[Done]", used: float) -> None:
-        self._blend = f"{made.info.separation.value:.4f}"
+        judged = made.info.separation
+        self._blend = "-" if judged is None else f"{judged.value:.4f}"
         gain = f" ({done[-1].gain:+.4f} by {done[-1].family})" if done else ""
         self._steps.line(f"{used:.0f} s: blend of {len(made.info.members)} members, separation {self._blend}{gain}")
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1, min_open=True),
     help="Share of anomalies in the test set, if known.",
 )
+@_options.no_look
 @click.option("--name", help="Name of the blend.  [default: made of the members and a hash]")
 @click.option("--dataset", help="Beginning of a data fingerprint, if members of several data sets are cached.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of methods that draw.")
@@ -47,6 +48,7 @@ def blend(
     weights: str | None,
     columns: str,
     anomaly_share: float | None,
+    no_look: bool,
     name: str | None,
     dataset: str | None,
     seed: int,
@@ -60,9 +62,11 @@ def blend(
 
     \b
     Methods:
-      auto             weights learnt from test against held-out normal images, as far as these carry it
+      auto             prior, moved by weights learnt from test against held-out normal images, as far as these carry it
       mean             mean of the members' ranks; median, max and top (mean of the highest three) likewise
       tail-mean        mean of -log p of each score among the held-out normal images
+      prior            the same of the members that see damaged normal images best; needs no test images, and is what
+                       auto does without them
       best-separation  the one member that separates best
       greedy           greedy selection with replacement on separation; greedy-bagged averages many
       pu-lda           non-negative Fisher direction of test against reference
@@ -76,13 +80,17 @@ def blend(
       ensad blend --members fcn,resnet
       ensad blend --members fcn:3,resnet:all --method mean --name flat
       ensad blend --members fcn,resnet --weights 2,1
+      ensad blend --no-look
     """
     from ensemble_ad.blend.of_members import blend_members
     from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import busy
     from ensemble_ad.members.choose import of_one_data_set, parse_weights
 
-    usable, others = of_one_data_set(_folders.members(studies, say), dataset)
+    cached = _folders.members(studies, say)
+    if no_look:
+        cached = _unlooked(cached)
+    usable, others = of_one_data_set(cached, dataset)
     if others:
         say.warn(f"blending members of data set {usable[0].data[:8]}; {others} of other data sets are left out")
 
@@ -101,7 +109,28 @@ def blend(
 
     made = _of_sound_members(usable, members, make, say)
     _tell(made, say)
-    say.next("ensad submit", "ensad evaluate --labels FILE", **_folders.data_of(studies, made.data))
+    if made.info.separation is not None:
+        hints = ["ensad submit", "ensad evaluate --labels FILE"]
+    else:
+        hints = ["ensad submit" if no_look else f"ensad export {made.name}"]
+    say.next(*hints, **_folders.data_of(studies, made.data))
+
+
+def _unlooked(members: "list[Member]") -> "list[Member]":
+    """The members that were made without test images.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    from ensemble_ad.errors import UsageError
+
+    found = [member for member in members if member.info.separation is None]
+    if not found:
+        raise UsageError(
+            f"--no-look blends members that never saw the test images, and all {len(members)} have scores of them; run "
+            "`ensad tune --no-look` first"
+        )
+    return found
 
 
 def _of_sound_members(
@@ -141,17 +170,20 @@ def _tell(made: "SavedBlend", say: _options.Say) -> None:
     if info.transductive:
         say("transductive: a member was trained on the unlabelled test images too")
     separation = info.separation
-    say(f"separation {separation.value:.4f} (standard error {separation.standard_error:.4f})")
+    if separation is not None:
+        say(f"separation {separation.value:.4f} (standard error {separation.standard_error:.4f})")
     say(made.estimate_in_words())
     share = made.share
-    implied = share and share.implied_auc(separation.value, separation.standard_error, own_shift=info.is_auto)
+    implied = None
+    if share is not None and separation is not None:
+        implied = share.implied_auc(separation.value, separation.standard_error, own_shift=info.is_auto)
     say.result(
         name=made.name,
         folder=made.folder,
         method=info.method,
         explanation=info.explanation,
         weights=dict(rows),
-        separation=vars(separation),
+        separation=None if separation is None else vars(separation),
         share=None if share is None else vars(share),
         estimated_auc=None if implied is None else vars(implied),
         inverted=sorted(info.inverted),

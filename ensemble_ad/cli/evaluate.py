@@ -54,6 +54,7 @@ def evaluate(
     """
     from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import busy
+    from ensemble_ad.errors import DataError
     from ensemble_ad.files.id_table import read_labels
     from ensemble_ad.results.evaluation import evaluate_scores, main_scores, save_evaluation
 
@@ -61,6 +62,10 @@ def evaluate(
     fingerprint, members, blends = _judged(cached, studies, blend, say)
     made = blends[-1].name if blends else members[-1].key
     record = _folders.check_images(data, studies, fingerprint, made, say, anyway=anyway)
+    if not record.ids:
+        raise DataError(
+            f"{made} was made without test images, so there are no scores to judge; tune and blend without --no-look"
+        )
     path = labels or data / "labels.csv"
     label = read_labels(path, record.ids)
     sound = _sound(members, say)

@@ -144,13 +144,14 @@ def _tell(result: "RunResult", say: _options.Say) -> None:
         seconds=round(result.used, 1),
         trials=[vars(trial) for trial in result.done],
         name=None if result.blend is None else result.blend.name,
-        separation=None if result.blend is None else vars(result.blend.info.separation),
+        separation=vars(result.blend.info.separation) if result.blend and result.blend.info.separation else None,
         weights=None if result.blend is None else dict(result.blend.weights),
     )
     if result.blend is None:
         say.warn("no model was finished; give it more --time")
         return
     separation = result.blend.info.separation
-    say(f"{result.blend.name}: separation {separation.value:.4f} (standard error {separation.standard_error:.4f})")
+    if separation is not None:
+        say(f"{result.blend.name}: separation {separation.value:.4f} (standard error {separation.standard_error:.4f})")
     say(result.blend.info.explanation)
     say(result.blend.estimate_in_words())

@@ -13,6 +13,10 @@ from ensemble_ad.errors import DataError
 if TYPE_CHECKING:
     from ensemble_ad.blend.saved import SavedBlend
 
+if TYPE_CHECKING:
+    from ensemble_ad.blend.saved import SavedBlend
+    from ensemble_ad.statistics.arrays import Floats64
+
 _COMPETITION = "ml2022spring-hw8"
 
 
@@ -27,6 +31,7 @@ _COMPETITION = "ml2022spring-hw8"
 @click.option("--competition", help="Kaggle's name of it, for the line to paste.  [default: ml2022spring-hw8 for .npy]")
 @click.option("--note", help="A line about it, for `ensad submissions`.")
 @_options.anyway
+@_options.device
 @_options.data
 @_options.studies
 @_options.submissions
@@ -38,6 +43,7 @@ def submit(
     competition: str | None,
     note: str | None,
     anyway: bool,
+    device: str,
     data: Path,
     studies: Path,
     submissions: Path,
@@ -47,7 +53,8 @@ def submit(
 
     The sample submission decides the columns, their names and order, the ids and their order; without one the columns
     are ID,score. Never overwrites. Refuses NaN, a constant score, a wrong count, ids that the sample submission does
-    not have, and images in the data folder other than those that the blend was made of. The path is printed on stdout.
+    not have, and images in the data folder other than those that the blend was made of. A blend that was made without
+    test images scores them now, with its models. The path is printed on stdout.
 
     \b
     Example:
@@ -61,9 +68,11 @@ def submit(
     record = _folders.check_images(data, studies, chosen.data, chosen.name, say, anyway=anyway)
     if sample is not None and not sample.exists():
         raise DataError(f"the sample submission {sample} does not exist; name another, or leave --sample out")
+    scores, ids = (None, record.ids) if record.ids else _scored_now(chosen, data, studies, device, say)
     hand_in(
-        chosen, record.ids, data, submissions, say, sample=sample, column=column, competition=competition, note=note
-    )
+        chosen, ids, data, submissions, say, scores=scores, sample=sample, column=column, competition=competition,
+        note=note,
+    )  # fmt: skip
     say.next("ensad compare", "ensad submissions")
 
 
@@ -74,6 +83,7 @@ def hand_in(
     submissions: Path,
     say: _options.Say,
     *,
+    scores: "Floats64 | None" = None,
     sample: Path | None = None,
     column: str | None = None,
     competition: str | None = None,
@@ -87,6 +97,7 @@ def hand_in(
         data: the data folder, which may hold a sample submission.
         submissions: the folder to write to.
         say: for the result.
+        scores: the test images', where the blend has not seen these; None for its own.
         sample: the sample submission that the user named.
         column: as for `write_submission`.
         competition: Kaggle's name of the competition; None where the user named none.
@@ -102,11 +113,11 @@ def hand_in(
         default = data / "sample_submission.csv"
         sample = default if default.exists() else None
     make_folder(submissions)
-    path = write_submission(
-        submissions, blend.name, blend.scores(), ids, sample=sample, now=datetime.now(), column=column
-    )
+    found = blend.scores() if scores is None else scores
+    path = write_submission(submissions, blend.name, found, ids, sample=sample, now=datetime.now(), column=column)
     say(f"{len(ids)} scores of {blend.name}, ids from {sample or 'the test images'}")
-    note_submission(path, blend=blend.name, separation=blend.info.separation.value, note=note)
+    judged = blend.info.separation
+    note_submission(path, blend=blend.name, separation=None if judged is None else judged.value, note=note)
     paste = None
     if competition is None and _are_numbered(ids):
         competition = _COMPETITION
@@ -115,6 +126,31 @@ def hand_in(
         say(f"to hand it in, paste:\n  {paste}")
     say.result(str(path), path=path, images=len(ids), blend=blend.name, sample=sample, paste=paste)
     return path
+
+
+def _scored_now(
+    blend: "SavedBlend", data: Path, studies: Path, device: str, say: _options.Say
+) -> "tuple[Floats64, tuple[str, ...]]":
+    """Scores and ids of the test images in `data`, which the blend has not seen.
+
+    Raises:
+        DataError: if there are none, or they are of another size than the training images.
+    """
+    from ensemble_ad.cli._progress import busy
+    from ensemble_ad.data.dataset import TEST, open_images
+    from ensemble_ad.detect.scorer import load_blend
+    from ensemble_ad.errors import DataError
+    from ensemble_ad.layout import preprocessed_folder
+
+    test = open_images(data, TEST, preprocessed_folder(studies))
+    if test is None:
+        raise DataError(
+            f"{blend.name} was made without test images, and {data} has none to score; put them into testingset.npy or "
+            "test/, or name the folder that has them with --data"
+        )
+    with busy(say, f"scoring {len(test)} images"):
+        scores, _ = load_blend(blend.name, studies, device=device).score_and_compare(test.images)
+    return scores, test.ids
 
 
 def _are_numbered(ids: Sequence[str]) -> bool:

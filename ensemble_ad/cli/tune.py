@@ -8,8 +8,6 @@ import click
 from ensemble_ad.cli import _completion, _options
 
 if TYPE_CHECKING:
-    from ensemble_ad.data.dataset import Dataset
-    from ensemble_ad.members.store import Member
     from ensemble_ad.search.tune import TuneResult
 
 
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--labels", type=_options.FILE,
               help="CSV file with the columns ID,label, 1 = anomaly, to judge trials by.")  # fmt: skip
 @click.option("--anomaly-share", type=float, help="What you know of the share of anomalies in the test set.")
+@_options.no_look
 @click.option("--transductive", is_flag=True, help="Allow a family that is trained on the unlabelled test images.")
 @click.option("--flips", is_flag=True, help="Score an image by the mean of it and its mirror image.")
 @click.option("--subset", type=int, help="Train on that many images only, for a quick look.")
@@ -60,6 +59,7 @@ def tune(
     objective: str | None,
     labels: Path | None,
     anomaly_share: float | None,
+    no_look: bool,
     transductive: bool,
     flips: bool,
     subset: int | None,
@@ -88,8 +88,9 @@ def tune(
     Every finished trial is cached at once. Run the same command again to go on after Ctrl-C, a kill or a crash, or with
     more --trials to top up; run it twice at once, or with --workers, to share the work. Trials are judged without
     labels, by the AUC that is believed of them: how well they see damaged normal images (synthetic), moved by how far
-    test images score above held-out normal ones (separation), as far as that can be believed. With --labels they are
-    judged by AUC, and every table says so. The best member's key is printed on stdout.
+    test images score above held-out normal ones (separation), as far as that can be believed. Without test images, or
+    with --no-look, they are judged by the damaged images alone. With --labels they are judged by AUC, and every table
+    says so. The best member's key is printed on stdout.
 
     \b
     Example:
@@ -97,6 +98,7 @@ def tune(
       ensad tune --family fcn --trials 50 --workers 2
       ensad tune --family resnet --trials 20 --epochs 10 --size 32 --subset 5000
       ensad tune --family contrast --trials 10 --transductive
+      ensad tune --family fcn --no-look
     """
     from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import watch
@@ -119,7 +121,7 @@ def tune(
     from ensemble_ad.search.workers import tune_with
 
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
-    dataset = _folders.dataset(data, studies, test_optional=True, groups=groups)
+    dataset = _folders.dataset(data, studies, test_optional=True, look=not no_look, groups=groups)
     rename_images(studies, dataset)
     label = None if labels is None else read_labels(labels, dataset.test.ids)
     settings = TuneSettings(
@@ -137,18 +139,9 @@ def tune(
         say.warn("no trial was completed; raise --trials or --timeout")
         say.again("timeout", trials=trials if result.finished < trials else result.finished + 10)
         return
-    _hint(result.best, dataset, studies, say)
+    blending = _folders.blending_of(studies, dataset.fingerprint, family)
+    say.next(f"{blending} --no-look" if no_look else blending)
     say.result(result.best.key)
-
-
-def _hint(best: "Member", dataset: "Dataset", studies: Path, say: _options.Say) -> None:
-    from ensemble_ad.cli import _folders
-
-    if len(dataset.test):
-        say.next(_folders.blending_of(studies, dataset.fingerprint, best.family))
-    else:
-        say("there are no test images to blend scores of: put them into testingset.npy or test/ and tune again")
-        say.next("ensad compare")
 
 
 def _tell(result: "TuneResult", say: _options.Say) -> None:

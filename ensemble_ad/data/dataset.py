@@ -91,7 +91,12 @@ class Dataset:
 
 
 def load_dataset(
-    data: Path, *, image_cache: Path, test_optional: bool = False, groups: Path | str | None = None
+    data: Path,
+    *,
+    image_cache: Path,
+    test_optional: bool = False,
+    look: bool = True,
+    groups: Path | str | None = None,
 ) -> Dataset:
     """Read `data`, either `trainingset.npy` and `testingset.npy` or the folders `train/` and `test/`.
 
@@ -99,6 +104,7 @@ def load_dataset(
         data: the folder.
         image_cache: folder where decoded pictures are kept as uint8 arrays.
         test_optional: whether a folder without test images gives a data set with none, instead of an error.
+        look: whether test images are looked at; if not, the data set is the one of a folder that has none.
         groups: what names groups of training images; see `read_groups`.
 
     Raises:
@@ -111,7 +117,7 @@ def load_dataset(
         )
     train = _load_one(data, TRAIN, image_cache)
     named = None if groups is None else read_groups(groups, train.ids)
-    if test_optional and not any((data / name).exists() for name in TEST):
+    if not look or (test_optional and not any((data / name).exists() for name in TEST)):
         none = ImageSet(images=train.images[:0], ids=(), source=data / "test")
         return Dataset(train=train, test=none, named=named)
     test = _load_one(data, TEST, image_cache)

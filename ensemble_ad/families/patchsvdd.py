@@ -342,7 +342,7 @@ FAMILY = Family(
         ),
     },
     side_multiple=1,
-    widths=(32, 64, 128, 256),
+    widths=(64, 128, 256),
     cpu_width=128,
     ranges=SearchRanges(
         batch_size=(32, 64, 128, 256), noise_scale=(0.0, 0.2), latent_noise_scale=(0.0, 0.0), loss=("mse",)

@@ -36,7 +36,9 @@ def difference(data: Path, studies: Path, record: DataRecord, made: str) -> str 
     """
     with ExitStack() as stack:
         try:
-            train, test = (_open(data, names, studies, stack) for names in (TRAIN, TEST))
+            train = _open(data, TRAIN, studies, stack)
+            # What was made without test images is of the training images alone, and those are not looked at now.
+            test = _open(data, TEST, studies, stack) if record.ids else None
             why = _by_looks(train, test, record) or _by_pixels(train, test, studies, record)
         except DataError as error:
             why = f"they cannot be read ({error})"

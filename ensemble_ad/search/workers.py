@@ -62,6 +62,7 @@ class Task:
     parent: Parent | None = None
     label: Labels | None = field(default=None, repr=False)
     named: Groups | None = field(default=None, repr=False)
+    look: bool = True
 
 
 class _StopWatcher:
@@ -104,7 +105,8 @@ def work(task: Task) -> EnsadError | None:
             logging.getLogger("optuna").setLevel(logging.WARNING)
             if task.threads:
                 torch.set_num_threads(task.threads)
-            dataset = load_dataset(task.data, image_cache=preprocessed_folder(task.studies), test_optional=True)
+            cache = preprocessed_folder(task.studies)
+            dataset = load_dataset(task.data, image_cache=cache, test_optional=True, look=task.look)
             dataset = replace(dataset, named=task.named)
             if dataset.fingerprint != task.fingerprint:
                 raise DataError(f"{task.data} holds other images for this worker; copy the same to every machine")
@@ -171,6 +173,7 @@ def tune_together(
                 parent=Parent(name=name, pid=os.getpid(), studies=studies.absolute()),
                 label=label,
                 named=dataset.named,
+                look=len(dataset.test) > 0,
             )
             tasks = [replace(task, settings=replace(settings, device=device)) for device in crew.devices(plan, count)]
             try:

@@ -54,8 +54,8 @@ def test_auto_is_never_much_worse_than_the_rank_mean(members, normal, share):
 def test_without_anomalies_auto_falls_back_and_says_so(members):
     reference, test, label = members()
     blend = blend_scores(reference, test[label == 0])
-    assert "flat" in blend.method
-    assert "fallback" in blend.explanation
+    assert "prior" in blend.method
+    assert "the prior" in blend.explanation
     assert any("no separation" in line for line in blend.guards)
 
 
@@ -93,8 +93,8 @@ def test_members_that_see_every_test_image_are_left_out_and_named(shifted_tasks)
 def test_nothing_is_learnt_where_all_members_see_every_test_image(shifted_tasks):
     reference, test, _ = shifted_tasks
     blend = blend_scores(reference, test + 30)
-    assert blend.method == "flat"
-    assert any("flat mean stands alone" in line for line in blend.guards)
+    assert blend.method == "prior"
+    assert any("prior stands alone" in line for line in blend.guards)
     assert "it is not used" in blend.explanation
     # The user knows better: then it is learnt.
     known = blend_scores(reference, test + 30, anomaly_share=0.999)

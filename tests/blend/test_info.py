@@ -8,7 +8,7 @@ from ensemble_ad.blend.info import BlendInfo
 from ensemble_ad.files.json_file import read_json
 from ensemble_ad.members.measured import UnfitError
 
-OPTIONAL = ("terms", "asked_method", "normaliser", "explanation", "anomaly_share", "share", "correlation",
+OPTIONAL = ("separation", "terms", "asked_method", "normaliser", "explanation", "anomaly_share", "share", "correlation",
             "transductive")  # fmt: skip
 
 
@@ -47,9 +47,9 @@ def _with(**values):
     ("change", "said"),
     [
         (_with(format=2), "format"),
-        *((_without(name), "format") for name in ("name", "data", "members", "weights", "separation", "checksum")),
+        *((_without(name), "format") for name in ("name", "data", "members", "weights", "checksum")),
         (_with(weights=[]), "format"),
-        (_with(separation={"value": 1e308, "standard_error": 0.1}), "format"),
+        (_with(separation={"value": 1e308, "standard_error": 0.1}), "optional parts"),
         (_with(seconds="1"), "format"),
         (_with(seconds=True), "format"),
         (_with(anomaly_share=1e308), "optional parts"),

@@ -25,7 +25,8 @@ from ensemble_ad.statistics import auc, compare_auc
         ({"anomaly_share": 1.5}, UsageError, "1.5"),
         ({"test": np.ones((5, 3))}, DataError, "got 8 and 3"),
         ({"test": np.ones(5)}, DataError, "images x members"),
-        ({"test": np.ones((0, 8))}, DataError, "empty"),
+        ({"reference": np.ones((0, 8))}, DataError, "empty"),
+        ({"test": np.ones((0, 8)), "method": "greedy"}, DataError, "needs test images"),
         ({"test": np.full((5, 8), "x")}, DataError, "numbers"),
     ],
 )

@@ -167,10 +167,11 @@ def test_a_password_is_not_repeated(run_ensad, data):
     assert "secret" not in result.output
 
 
-def test_a_study_without_test_images_advises_no_blend(follow, run_ensad, data):
+def test_without_test_images_nothing_is_handed_in_by_advice(follow, run_ensad, data):
     (data / "testingset.npy").unlink()
     ran = follow("ensad tune --family fcn --trials 1", depth=2)
-    assert not any(command.startswith("ensad blend") for command in ran)
+    assert any(command.startswith("ensad export") for command in ran)
+    assert not any(command.startswith("ensad submit") for command in ran)
 
 
 def test_the_hint_names_its_data_set_where_another_was_the_last(follow, run_ensad, data, tmp_path):

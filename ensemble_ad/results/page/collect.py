@@ -10,7 +10,7 @@ import pandas as pd
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.columns import reference_scores
 from ensemble_ad.blend.saved import SavedBlend, list_blends
-from ensemble_ad.errors import StorageError
+from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.members.data_record import DataRecord, load_data_record
 from ensemble_ad.members.store import Member, list_members, load_member
 from ensemble_ad.results.comparison import tabulate
@@ -56,14 +56,18 @@ def collect(blend: SavedBlend, sources: Sources) -> Contents:
 
     Raises:
         DataError: if the labels that the user named do not fit.
+        UsageError: if the blend was made without test images.
         StorageError: if the blend, one of its members or an evaluation is missing or damaged.
     """
     studies = sources.studies
+    if blend.info.separation is None:
+        raise UsageError(f"{blend.name} was made without test images, and a report is of their scores; blend others")
     record = load_data_record(studies, blend.data)
     members = [load_member(studies, key) for key in blend.info.members]
     labels = find_labels(studies, record, blend.name, sources.labels, sources.data)
     found = crew.columns(blend, members)
     equal = blend_scores(found.reference, found.test, method="mean", names=found.names)
+    assert equal.separation  # there are test images
     scores: dict[str, Floats64] = {"blend": blend.scores(), "equal": equal.scores, **found.main}
     first = headline(blend, members, labels, scores, equal.separation)
     cached, broken = list_members(studies)
@@ -92,7 +96,7 @@ def collect(blend: SavedBlend, sources: Sources) -> Contents:
 def _groups(blend: SavedBlend, labels: LabelUse, found: crew.Columns) -> dict[str, Floats64]:
     """The blend's scores of each group of images whose distribution is shown."""
     test = blend.scores()
-    groups = {"reference": reference_scores(blend.info, found.reference, found.test), "test": test}
+    groups = {"reference": reference_scores(blend.info, found.read), "test": test}
     if labels.label is not None:
         groups |= {"normal": test[labels.label == 0], "anomaly": test[labels.label == 1]}
     return groups

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ensemble_ad.blend.columns import Columns as ErrorVectors
 from ensemble_ad.blend.columns import main_columns, stacked
 from ensemble_ad.blend.info import weight_by_member
 from ensemble_ad.blend.saved import SavedBlend
@@ -23,11 +24,13 @@ class Columns:
 
     Attributes:
         names: m names; see `blend.column.Column.name`.
+        read: their error vectors as they are stored.
         reference, test: float64 (n, m) and (k, m) errors of the held-out normal and of the test images.
         main: by member's key, the float64 (k,) errors of the test images in its main column, as the blend has it.
     """
 
     names: tuple[str, ...]
+    read: ErrorVectors
     reference: Floats64
     test: Floats64
     main: Mapping[str, Floats64]
@@ -40,9 +43,15 @@ def columns(blend: SavedBlend, members: Sequence[Member]) -> Columns:
         StorageError: if a member is damaged.
     """
     names = tuple(blend.weights)
-    low, high = (side.astype(np.float64) for side in stacked(names, members))
-    main = stacked(main_columns(members, names), members)[1].astype(np.float64)
-    return Columns(names=names, reference=low, test=high, main=dict(zip([m.key for m in members], main.T, strict=True)))
+    read = stacked(names, members)
+    main = stacked(main_columns(members, names), members).test.astype(np.float64)
+    return Columns(
+        names=names,
+        read=read,
+        reference=read.reference.astype(np.float64),
+        test=read.test.astype(np.float64),
+        main=dict(zip([m.key for m in members], main.T, strict=True)),
+    )
 
 
 def weights(blend: SavedBlend, members: Sequence[Member], found: Columns, label: Labels | None) -> tuple[Weight, ...]:

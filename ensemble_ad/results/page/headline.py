@@ -24,6 +24,7 @@ def headline(
         equal: the separation of the equal mean.
     """
     separation = blend.info.separation
+    assert separation  # `collect` refuses blends without
     chosen = max(members, key=separation_of)
     judged = [
         _judge("blend", blend.name, blend, labels, scores["blend"], _pair(separation)),

@@ -1,0 +1,72 @@
+"""What is known of members before any test image is seen: how well they tell pseudo-anomalies from normal images."""
+
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import numpy as np
+
+from ensemble_ad.members.defect_aucs import pooled
+from ensemble_ad.statistics import separation_many
+from ensemble_ad.statistics.arrays import Floats, Floats64
+
+BEST = 5  # members that count
+
+
+class Seen(dict[str, Floats64]):
+    """How well each member sees each kind of pseudo-anomaly.
+
+    By kind, float64 (m,): P(a pseudo-anomaly scores above a held-out normal image); NaN for members without scores of
+    pseudo-anomalies.
+    """
+
+    @classmethod
+    def of(cls, reference: Floats, pseudo: Mapping[str, Floats]) -> Self:
+        """By the reference (n, m) and the pseudo-anomalies (d, m) of each kind, NaN where a member has none."""
+        found = cls()
+        for kind, scores in pseudo.items():
+            known = np.isfinite(scores).all(axis=0)
+            values = np.full(scores.shape[1], np.nan)
+            if known.any():
+                values[known] = separation_many(reference[:, known], scores[:, known]).value
+            found[kind] = values
+        return found
+
+    def of_members(self, columns: Sequence[int]) -> "Seen":
+        """The same of some members."""
+        return Seen({kind: values[columns] for kind, values in self.items()})
+
+    def without(self, kind: str) -> "Seen":
+        """The same without one kind."""
+        return Seen({name: values for name, values in self.items() if name != kind})
+
+
+def prior_weights(seen: Seen | None, votes: Floats64) -> Floats64:
+    """Weights (m,) of the members, sum 1, without any test image.
+
+    The five members count alike that see the kinds of pseudo-anomaly best (`defect_aucs.pooled`), each judged without
+    the kind that it sees best: so a member that only sees blur does not win by blur. Members without scores of
+    pseudo-anomalies are taken for middling ones: they get as much together as their votes say. Without pseudo-anomalies
+    the votes are all that is known.
+
+    Args:
+        seen: what the members see; None, or without kinds, where that is not known.
+        votes: (m,) what members count where nothing is known of them (`distinct.Distinct.votes`), sum 1.
+    """
+    if not seen:
+        return votes
+    known = np.isfinite(np.stack(list(seen.values()))).all(axis=0) & (votes > 0)
+    if not known.any():
+        return votes
+    columns = np.flatnonzero(known)
+    aucs = np.stack([values[columns] for values in seen.values()], axis=1)
+    weights = votes.copy()
+    best = columns[np.argsort(-_worth(aucs), kind="stable")[:BEST]]
+    weights[known] = 0.0
+    weights[best] = votes[known].sum() / len(best)
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
+
+
+def _worth(aucs: Floats64) -> Floats64:
+    """(m,) what each member's AUCs (m, K) come to, without its largest where there are several."""
+    ascending = np.sort(aucs, axis=1)
+    return np.array([pooled(row[:-1] if len(row) > 1 else row) for row in ascending.tolist()])
