@@ -12,9 +12,6 @@ from ensemble_ad.errors import DataError
 
 if TYPE_CHECKING:
     from ensemble_ad.blend.saved import SavedBlend
-
-if TYPE_CHECKING:
-    from ensemble_ad.blend.saved import SavedBlend
     from ensemble_ad.statistics.arrays import Floats64
 
 _COMPETITION = "ml2022spring-hw8"

@@ -171,7 +171,9 @@ def _tell(result: "TuneResult", say: _options.Say) -> None:
         f"(standard error {best.standard_error:.4f}) by {best.column}"
     )
     believed = result.best.info.objectives.believed
-    if believed:
+    if believed and not believed.weight:
+        say("auto: no test image is believed, so pseudo-anomalies decide alone")
+    elif believed:
         say(
             f"auto: the test images decide {believed.weight:.1%} of that, pseudo-anomalies the rest; "
             f"{believed.share:.1%} anomalies are believed"

@@ -28,7 +28,7 @@ def unread(monkeypatch):
 def test_no_test_image_is_read_before_submit(run_ensad, data, tmp_path, unread):
     tuned = run_ensad("tune", "--family", "pca", "--trials", "2", "--no-look")
     assert tuned.exit_code == 0, tuned.output
-    assert "judged by synthetic" in tuned.stderr
+    assert "pseudo-anomalies decide alone" in tuned.stderr
     assert "next: ensad blend --members pca --no-look" in tuned.stderr
     blended = run_ensad("blend", "--no-look", "--name", "blind")
     assert blended.exit_code == 0, blended.output

@@ -36,7 +36,7 @@ def test_neither_a_study_nor_its_blend_needs_test_images(data, run_ensad):
     (data / "testingset.npy").unlink()
     result = run_ensad("tune", "--family", "fcn", "--trials", 2, "--epochs", 2, "--max-width", 128)
     assert result.exit_code == 0, result.output
-    assert "judged by synthetic: there are no test images" in result.stderr
+    assert "pseudo-anomalies decide alone" in result.stderr
     result = run_ensad("blend", "--members", "fcn")
     assert result.exit_code == 0
     assert "Method prior" in result.stderr
