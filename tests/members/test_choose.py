@@ -91,7 +91,7 @@ def test_members_that_were_told_another_share_of_anomalies_are_left_out():
     assert (term.members, term.left_out) == ((newer,), 1)
 
 
-def test_members_by_an_objective_that_is_gone_are_in_the_order_of_their_values():
+def test_members_by_an_objective_that_is_gone_keep_their_values_order():
     members = [_judged(i, {"zoom": 0.9}, "both") for i in range(3)]
     (term,) = select(members, "fcn")
     assert list(term.members) == members[::-1]
