@@ -64,7 +64,8 @@ def run(
 
     Cheap models come first; then the next trial goes to the family that promises the blend most a second. Each family
     keeps the study that `ensad tune` works on. Any moment is an end: Ctrl-C writes the CSV of the blend so far, and the
-    same command goes on with the time that is left, or with a longer --time tops up.
+    same command goes on with the time that is left, or with a longer --time tops up. With --no-look no CSV is written:
+    `ensad submit` scores the test images later.
 
     \b
     Example:
