@@ -11,6 +11,7 @@ from ensemble_ad.errors import FIRST_STUDY
 if TYPE_CHECKING:
     from ensemble_ad.blend.saved import SavedBlend
     from ensemble_ad.data.dataset import Dataset
+    from ensemble_ad.data.images import ImageSet
     from ensemble_ad.members.data_record import DataRecord
     from ensemble_ad.members.store import Member
 
@@ -113,6 +114,25 @@ def blend(studies: Path, name: str | None) -> "SavedBlend":
     from ensemble_ad.blend.saved import latest_blend, load_blend
 
     return latest_blend(studies) if name is None else load_blend(studies, name)
+
+
+def unseen_images(blend: "SavedBlend", data: Path, studies: Path) -> "ImageSet":
+    """The test images in `data`, for a blend that was made without any: whoever calls this was asked to look at them.
+
+    Raises:
+        DataError: if there are none.
+    """
+    from ensemble_ad.data.dataset import TEST, open_images
+    from ensemble_ad.errors import DataError
+    from ensemble_ad.layout import preprocessed_folder
+
+    test = open_images(data, TEST, preprocessed_folder(studies))
+    if test is None:
+        raise DataError(
+            f"{blend.name} was made without test images, and {data} has none to score; put them into testingset.npy or "
+            "test/, or name the folder that has them with --data"
+        )
+    return test
 
 
 def record(studies: Path, fingerprint: str) -> "DataRecord | None":

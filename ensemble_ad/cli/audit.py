@@ -30,6 +30,7 @@ def audit(labels: Path | None, anyway: bool, data: Path, studies: Path, say: _op
     from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import busy
     from ensemble_ad.cli._table import print_table
+    from ensemble_ad.errors import DataError
     from ensemble_ad.files.id_table import read_labels
     from ensemble_ad.members.choose import of_one_data_set
     from ensemble_ad.results.audit import audit_blends, audit_studies
@@ -39,6 +40,11 @@ def audit(labels: Path | None, anyway: bool, data: Path, studies: Path, say: _op
     for problem in problems:
         say.warn(problem)
     record = _folders.check_images(data, studies, members[0].data, members[-1].key, say, anyway=anyway)
+    if not record.ids:
+        raise DataError(
+            f"{members[-1].key} was made without test images, so there are no choices by them to hold against labels; "
+            "`ensad evaluate --labels FILE` judges its blends"
+        )
     path = labels or data / "labels.csv"
     label = read_labels(path, record.ids)
     of_data = [b for b in blends if b.data == members[0].data]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ensemble_ad.blend.saved import SavedBlend
     from ensemble_ad.members.store import Member
+    from ensemble_ad.statistics.arrays import Floats64, Labels
 
 
 @click.command(short_help="AUC of blends and members, with labels.")
@@ -31,11 +32,19 @@ if TYPE_CHECKING:
     help="Resamples of a stratified bootstrap, for a second interval; 1000 is usual, 0 is none.",
 )
 @_options.anyway
+@_options.device
 @_options.data
 @_options.studies
 @_options.output
 def evaluate(
-    labels: Path | None, blend: str | None, bootstrap: int, anyway: bool, data: Path, studies: Path, say: _options.Say
+    labels: Path | None,
+    blend: str | None,
+    bootstrap: int,
+    anyway: bool,
+    device: str,
+    data: Path,
+    studies: Path,
+    say: _options.Say,
 ) -> None:
     """Judge blends and members by AUC, with DeLong's interval and a paired test against the best.
 
@@ -43,6 +52,9 @@ def evaluate(
     `ensad compare` shows again. AP is average precision, FPR95 the false positive rate at 95% true positive rate, pAUC
     the AUC below a false positive rate of 10% (0.5 is chance), p the paired test against the best row (Holm-corrected
     over all rows).
+
+    A blend that was made without test images scores those in the data folder now, with its models; but only if you ask
+    for it, by --labels.
 
     Intervals and tests cover which images were drawn. They do not cover training (another seed gives another model) nor
     selection: the best of many rows is optimistic.
@@ -54,7 +66,6 @@ def evaluate(
     """
     from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import busy
-    from ensemble_ad.errors import DataError
     from ensemble_ad.files.id_table import read_labels
     from ensemble_ad.results.evaluation import evaluate_scores, main_scores, save_evaluation
 
@@ -62,15 +73,15 @@ def evaluate(
     fingerprint, members, blends = _judged(cached, studies, blend, say)
     made = blends[-1].name if blends else members[-1].key
     record = _folders.check_images(data, studies, fingerprint, made, say, anyway=anyway)
-    if not record.ids:
-        raise DataError(
-            f"{made} was made without test images, so there are no scores to judge; tune and blend without --no-look"
-        )
     path = labels or data / "labels.csv"
-    label = read_labels(path, record.ids)
-    sound = _sound(members, say)
+    if record.ids:
+        label = read_labels(path, record.ids)
+        sound = _sound(members, say)
+        scores = main_scores(sound, blends)
+    else:
+        sound = []
+        label, scores = _judged_now(blends, labels, data, studies, device, made, say)
     transductive = {m.key for m in sound if m.info.transductive} | {b.name for b in blends if b.info.transductive}
-    scores = main_scores(sound, blends)
     with busy(say, f"judging {len(scores)} rows by {len(label)} labels"):
         table = evaluate_scores(label, scores, transductive=transductive, bootstrap=bootstrap)
     save_evaluation(studies, fingerprint, path, table)
@@ -88,7 +99,7 @@ def evaluate(
     say("intervals and p: which images were drawn; not training again, nor having chosen among many")
     # The audit is of the data set that was worked on last.
     audit = ["ensad audit" + (f" --labels {shlex.quote(str(labels))}" if labels else "")]
-    say.next("ensad compare", *(audit if cached[-1].data == fingerprint else ()))
+    say.next("ensad compare", *(audit if record.ids and cached[-1].data == fingerprint else ()))
 
 
 def _judged(
@@ -105,6 +116,54 @@ def _judged(
         say.warn(problem)
     fingerprint = blends[-1].data if blends else members[-1].data
     return fingerprint, [m for m in members if m.data == fingerprint], [b for b in blends if b.data == fingerprint]
+
+
+def _judged_now(
+    blends: "list[SavedBlend]",
+    labels: Path | None,
+    data: Path,
+    studies: Path,
+    device: str,
+    made: str,
+    say: _options.Say,
+) -> "tuple[Labels, dict[str, Floats64]]":
+    """Labels and scores of test images that none of the blends has seen: theirs, and of the members that count.
+
+    Raises:
+        DataError: if the user did not name labels, and so did not ask to look at test images, or there are none.
+        UsageError: if there is no blend, or the only one holds members without models.
+    """
+    from ensemble_ad.cli import _folders
+    from ensemble_ad.cli._progress import busy
+    from ensemble_ad.detect.scorer import load_blend
+    from ensemble_ad.errors import DataError, UsageError
+    from ensemble_ad.files.id_table import read_labels
+
+    if labels is None:
+        raise DataError(
+            f"{made} was made without test images, so there are no scores to judge; `ensad evaluate --labels FILE` "
+            f"scores the test images in {data} now, and judges"
+        )
+    if not blends:
+        raise UsageError(f"{made} was made without test images, and only blends score them later; run `ensad blend`")
+    test = _folders.unseen_images(blends[-1], data, studies)
+    label = read_labels(labels, test.ids)
+    scores: dict[str, Floats64] = {}
+    for saved in blends:
+        try:
+            with busy(say, f"scoring {len(test)} images by {saved.name}"):
+                scores[saved.name], of_members = load_blend(saved.name, studies, device=device).score_beside_members(
+                    test.images
+                )
+        except UsageError as error:  # a member that was imported as scores has no model
+            if len(blends) == 1:
+                raise
+            say.warn(f"{saved.name} is left out: {error}")
+            continue
+        scores |= of_members
+    if not scores:
+        raise UsageError("no blend could score the test images; blend members that have models, and name it by --blend")
+    return label, scores
 
 
 def _sound(members: "list[Member]", say: _options.Say) -> "list[Member]":

@@ -65,7 +65,15 @@ def submit(
     record = _folders.check_images(data, studies, chosen.data, chosen.name, say, anyway=anyway)
     if sample is not None and not sample.exists():
         raise DataError(f"the sample submission {sample} does not exist; name another, or leave --sample out")
-    scores, ids = (None, record.ids) if record.ids else _scored_now(chosen, data, studies, device, say)
+    scores, ids = None, record.ids
+    if not ids:
+        from ensemble_ad.cli._progress import busy
+        from ensemble_ad.detect.scorer import load_blend
+
+        test = _folders.unseen_images(chosen, data, studies)
+        with busy(say, f"scoring {len(test)} images"):
+            scores, _ = load_blend(chosen.name, studies, device=device).score_and_compare(test.images)
+        ids = test.ids
     hand_in(
         chosen, ids, data, submissions, say, scores=scores, sample=sample, column=column, competition=competition,
         note=note,
@@ -123,31 +131,6 @@ def hand_in(
         say(f"to hand it in, paste:\n  {paste}")
     say.result(str(path), path=path, images=len(ids), blend=blend.name, sample=sample, paste=paste)
     return path
-
-
-def _scored_now(
-    blend: "SavedBlend", data: Path, studies: Path, device: str, say: _options.Say
-) -> "tuple[Floats64, tuple[str, ...]]":
-    """Scores and ids of the test images in `data`, which the blend has not seen.
-
-    Raises:
-        DataError: if there are none, or they are of another size than the training images.
-    """
-    from ensemble_ad.cli._progress import busy
-    from ensemble_ad.data.dataset import TEST, open_images
-    from ensemble_ad.detect.scorer import load_blend
-    from ensemble_ad.errors import DataError
-    from ensemble_ad.layout import preprocessed_folder
-
-    test = open_images(data, TEST, preprocessed_folder(studies))
-    if test is None:
-        raise DataError(
-            f"{blend.name} was made without test images, and {data} has none to score; put them into testingset.npy or "
-            "test/, or name the folder that has them with --data"
-        )
-    with busy(say, f"scoring {len(test)} images"):
-        scores, _ = load_blend(blend.name, studies, device=device).score_and_compare(test.images)
-    return scores, test.ids
 
 
 def _are_numbered(ids: Sequence[str]) -> bool:

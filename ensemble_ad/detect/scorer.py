@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from ensemble_ad.blend import Blend, alarm, saved
-from ensemble_ad.blend.columns import reference_scores, stacked
+from ensemble_ad.blend.columns import main_columns, reference_scores, stacked
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.data.images import Images, ImageShape
 from ensemble_ad.data.preprocess import Preprocess, apply
@@ -107,6 +107,28 @@ class BlendScorer:
         """What `score` gives, without its warning, and what `unlike` gives."""
         array = self._checked(images)
         return self._score(array), self._unlike(array)
+
+    def score_beside_members(self, images: npt.ArrayLike) -> tuple[Floats64, dict[str, Floats64]]:
+        """What `score` gives, without its warning, and what the members that count give, by their keys.
+
+        A member's scores are those by its main kind of error, as the blend has it: float64 (n,). A member whose main
+        kind of error has no weight is left out.
+
+        Args:
+            images: as for `score`.
+
+        Raises:
+            DataError: as `score`.
+        """
+        array = self._checked(images)
+        rows = np.concatenate([self.vectors(conform(block, self.shape, "an image")) for block in _blocks(array)])
+        counting, names = _counting(self.rule), list(self.rule.names)
+        places = [
+            (m.key, names.index(name))
+            for m, name in zip(self._members, main_columns(self._members, names), strict=True)
+        ]
+        scores = self.rule.score(_snapped(rows, self.rule))
+        return scores, {key: rows[:, at].astype(np.float64) for key, at in places if at in counting}
 
     def _checked(self, images: npt.ArrayLike) -> Images:
         array = np.asarray(images)

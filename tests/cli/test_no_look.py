@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from ensemble_ad.data import dataset
 from ensemble_ad.data.dataset import TEST
@@ -36,7 +37,8 @@ def test_no_test_image_is_read_before_submit(run_ensad, data, tmp_path, unread):
     assert run_ensad("compare").exit_code == 0
     judged = run_ensad("evaluate")
     assert judged.exit_code != 0
-    assert "made without test images" in judged.stderr
+    assert "blind was made without test images" in judged.stderr
+    assert "`ensad evaluate --labels FILE` scores the test images in data now" in judged.stderr
     assert "made without test images" in run_ensad("report").stderr
     unread()
     handed_in = run_ensad("submit", "-q")
@@ -55,6 +57,33 @@ def test_without_test_images_submit_says_what_is_missing(run_ensad, data):
     result = run_ensad("submit")
     assert result.exit_code != 0
     assert "was made without test images, and data has none to score" in result.stderr
+
+
+def test_evaluate_scores_what_the_blend_has_not_seen(run_ensad, data):
+    assert run_ensad("tune", "--family", "pca", "--trials", "2", "--no-look").exit_code == 0
+    assert run_ensad("blend", "--no-look", "--name", "blind").exit_code == 0
+    judged = run_ensad("evaluate", "--labels", "data/labels.csv", "-q")
+    assert judged.exit_code == 0, judged.output
+    table = pd.read_csv(io.StringIO(judged.stdout), sep="\t", index_col="name")
+    label = pd.read_csv(data / "labels.csv")["label"]
+    scored = pd.read_csv(io.StringIO(run_ensad("score", data / "testingset.npy", "-q").stdout))
+    assert table.loc["blind", "AUC"] == pytest.approx(roc_auc_score(label, scored["score"]), abs=1e-4)
+    assert len(table) == 3  # the blend and its members
+    compared = pd.read_csv(io.StringIO(run_ensad("compare", "--format", "csv").stdout), index_col="name")
+    assert compared.loc["blind", "auc"] == pytest.approx(table.loc["blind", "AUC"], abs=1e-4)
+    assert compared["separation"].isna().all()
+
+
+def test_evaluate_says_what_is_missing_where_there_are_no_test_images(run_ensad, data):
+    (data / "testingset.npy").unlink()
+    assert run_ensad("tune", "--family", "pca", "--trials", "1").exit_code == 0
+    unblended = run_ensad("evaluate", "--labels", "data/labels.csv")
+    assert "only blends score them later; run `ensad blend`" in unblended.stderr
+    assert run_ensad("blend").exit_code == 0
+    result = run_ensad("evaluate", "--labels", "data/labels.csv")
+    assert (result.exit_code, "data has none to score; put them into testingset.npy" in result.stderr) == (3, True)
+    audited = run_ensad("audit", "--labels", "data/labels.csv")
+    assert "no choices by them to hold against labels" in audited.stderr
 
 
 def test_members_that_saw_the_test_images_are_refused(run_ensad, studies):
