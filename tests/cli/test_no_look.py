@@ -39,7 +39,9 @@ def test_no_test_image_is_read_before_submit(run_ensad, data, tmp_path, unread):
     assert judged.exit_code != 0
     assert "blind was made without test images" in judged.stderr
     assert "`ensad evaluate --labels FILE` scores the test images in data now" in judged.stderr
-    assert "made without test images" in run_ensad("report").stderr
+    reported = run_ensad("report")
+    assert reported.exit_code == 0, reported.output
+    assert "next: ensad score IMAGES --blend blind" in reported.stderr
     unread()
     handed_in = run_ensad("submit", "-q")
     assert handed_in.exit_code == 0, handed_in.output
