@@ -1,11 +1,14 @@
-"""The order in which a run tries families first: the cheapest gain first, found as benchmarks/anytime.md says."""
+"""The order in which a run tries families first: closed forms, then what trains fast, then the rest.
+
+The order is by judgement and by cost; no benchmark has compared it with others.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families import FAMILIES, family
+from ensemble_ad.families import FAMILIES, Family, family
 
 
 class Entry(NamedTuple):
@@ -26,6 +29,7 @@ PORTFOLIO: tuple[Entry, ...] = (
     Entry("fcn", 20),
     Entry("inpaint", 40),
     Entry("pca", 5),
+    Entry("patchsvdd", 60),
     Entry("multi_encoder", 30),
     Entry("memory", 30),
     Entry("cnn", 60),
@@ -54,20 +58,26 @@ def portfolio(
     entries = PORTFOLIO
     if transductive and len(dataset.test):
         entries = (*entries[:_TRANSDUCTIVE_AFTER], *_TRANSDUCTIVE, *entries[_TRANSDUCTIVE_AFTER:])
-    shape = (dataset.channels, size or dataset.side, size or dataset.side)
     if named is not None:
         for name in named:
-            family(name).check_shape(shape)
+            _check_takes(family(name), dataset, size)
         usual = max(entry.cost for entry in entries)
         chosen = [entry for entry in entries if entry.family in named]
         there = {entry.family for entry in chosen}
         return (*chosen, *(Entry(name, usual) for name in named if name not in there))
-    return tuple(entry for entry in entries if _takes(entry.family, shape))
+    return tuple(entry for entry in entries if _takes(FAMILIES[entry.family], dataset, size))
 
 
-def _takes(name: str, shape: tuple[int, int, int]) -> bool:
+def _check_takes(kind: Family, dataset: Dataset, size: int | None) -> None:
+    if size is None:
+        kind.sizes_up_to(dataset.side)
+    else:
+        kind.check_shape((dataset.channels, size, size))
+
+
+def _takes(kind: Family, dataset: Dataset, size: int | None) -> bool:
     try:
-        FAMILIES[name].check_shape(shape)
+        _check_takes(kind, dataset, size)
     except UsageError:
         return False
     return True

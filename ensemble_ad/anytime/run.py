@@ -14,6 +14,8 @@ from ensemble_ad.anytime.budget import Budget
 from ensemble_ad.anytime.portfolio import Entry, portfolio
 from ensemble_ad.anytime.record import RunRecord
 from ensemble_ad.anytime.schedule import Done, choose
+from ensemble_ad.blend.columns import stacked
+from ensemble_ad.blend.foreseen import foreseen_auc
 from ensemble_ad.blend.of_members import blend_members
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.data.dataset import Dataset
@@ -213,7 +215,6 @@ class Run:
             if keys == self._blended:
                 self._credit(0.0)
                 return
-            before = 0.5 if self.blend is None else _separation(self.blend)
             tuning = self.settings.tuning
             try:
                 made = blend_members(
@@ -228,9 +229,10 @@ class Run:
             except DamagedError as error:
                 error.set_aside()
                 continue
+            value = _value(made, members)
+            self._credit(value - (self._curve[-1][1] if self.blend else 0.5))
             self.blend, self._blended = made, keys
-            self._credit(_separation(made) - before)
-            self._curve.append((round(self._used, 2), _separation(made)))
+            self._curve.append((round(self._used, 2), value))
             self._keep()
             self.watcher.blended(made, self.done, self._used)
             return
@@ -263,6 +265,8 @@ class Run:
         ]
 
 
-def _separation(blend: SavedBlend) -> float:
-    """The blend's separation, by which families earn their time; chance where there are no test images to tell it."""
-    return blend.info.separation.value if blend.info.separation else 0.5
+def _value(blend: SavedBlend, members: Sequence[Member]) -> float:
+    """By what families earn their time: the blend's separation, or, without test images, what it foresees."""
+    if blend.info.separation is not None:
+        return blend.info.separation.value
+    return foreseen_auc(stacked(list(blend.weights), members))

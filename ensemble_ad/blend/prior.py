@@ -36,7 +36,7 @@ def prior_weights(seen: Seen | None, votes: Floats64) -> Floats64:
     """Weights (m,) of the members, sum 1, without any test image.
 
     The five members count alike that see the kinds of pseudo-anomaly best (`defect_aucs.pooled`), each judged without
-    the kind that it sees best: so a member that only sees blur does not win by blur. Members without scores of
+    the kind that it sees best: so a member that only sees turns does not win by turns. Members without scores of
     pseudo-anomalies are taken for middling ones: they get as much together as their votes say. Without pseudo-anomalies
     the votes are all that is known.
 

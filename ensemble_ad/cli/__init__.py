@@ -164,6 +164,7 @@ def main() -> None:
 
     \b
       ensad demo                              the whole job on bundled images, in two minutes
+      ensad run --time 30m                    the whole job on your own images, or by hand:
       ensad tune --family fcn --trials 50     tune a family on data/trainingset.npy
       ensad blend                             blend the best members
       ensad submit                            write the CSV to hand in

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     help="Families to tune, e.g. fcn,inpaint.  [default: a portfolio]",
 )
 @click.option("--transductive", is_flag=True, help="Allow families that are trained on the unlabelled test images.")
+@_options.no_look
 @click.option("--labels", type=_options.FILE,
               help="CSV file with the columns ID,label to judge trials by; every table says so.")  # fmt: skip
 @click.option("--size", type=int, help="Side in pixels that crops are resized to.  [default: searched]")
@@ -42,6 +43,7 @@ def run(
     trials: int | None,
     families: str | None,
     transductive: bool,
+    no_look: bool,
     labels: Path | None,
     size: int | None,
     anomaly_share: float | None,
@@ -62,7 +64,8 @@ def run(
 
     Cheap models come first; then the next trial goes to the family that promises the blend most a second. Each family
     keeps the study that `ensad tune` works on. Any moment is an end: Ctrl-C writes the CSV of the blend so far, and the
-    same command goes on with the time that is left, or with a longer --time tops up.
+    same command goes on with the time that is left, or with a longer --time tops up. With --no-look no CSV is written:
+    `ensad submit` scores the test images later.
 
     \b
     Example:
@@ -88,11 +91,12 @@ def run(
     from ensemble_ad.search.plan import TuneSettings
     from ensemble_ad.search.signals import like_ctrl_c
     from ensemble_ad.search.workers import tune_with
+    from ensemble_ad.training.believed import Yardstick
 
     click.get_current_context().with_resource(like_ctrl_c())
     if (seconds is None) == (trials is None):
         raise UsageError("give one of --time 30m and --trials 20")
-    dataset = _folders.dataset(data, studies, test_optional=True, groups=groups)
+    dataset = _folders.dataset(data, studies, test_optional=True, look=not no_look, groups=groups)
     rename_images(studies, dataset)
     tuning = TuneSettings(
         family="", objective=objective_name(None, labels), labels_hash=labels_hash(labels), device=device,
@@ -106,7 +110,8 @@ def run(
     if seconds is not None:
         budget.seconds = seconds - record.used
     label = None if labels is None else read_labels(labels, dataset.test.ids)
-    tune = partial(tune_with, Crew(workers=workers), dataset, data=data, studies=studies, label=label)
+    tune = partial(tune_with, Crew(workers=workers), dataset, data=data, studies=studies, label=label,
+                   yardstick=Yardstick(dataset, studies, anomaly_share))  # fmt: skip
     with watch_run(say, seconds, trials) as watcher:
         under_way = Run(
             dataset=dataset, settings=settings, studies=studies, budget=budget, record=record, tune=tune,
@@ -118,7 +123,10 @@ def run(
         hand_in(result.blend, dataset.test.ids, data, submissions, say)
     if result.interrupted:
         raise Interrupted("interrupted: what is finished is kept; run the same command to go on")
-    say.next("ensad evaluate --labels FILE", "ensad report", "ensad compare")
+    if len(dataset.test):
+        say.next("ensad evaluate --labels FILE", "ensad report", "ensad compare")
+    else:
+        say.next("ensad submit" if no_look else f"ensad export {name}", "ensad compare")
 
 
 def _tell(result: "RunResult", say: _options.Say) -> None:

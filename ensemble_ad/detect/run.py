@@ -18,6 +18,7 @@ from ensemble_ad.layout import at_home, preprocessed_folder
 from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.search.tune import TuneResult, tune
 from ensemble_ad.search.watcher import Watcher
+from ensemble_ad.training.believed import Yardstick
 
 
 def run(
@@ -28,6 +29,7 @@ def run(
     trials: int | None = None,
     families: Sequence[str] | None = None,
     transductive: bool = False,
+    look: bool = True,
     size: int | None = None,
     anomaly_share: float | None = None,
     seed: int = 0,
@@ -47,6 +49,7 @@ def run(
         trials: the number of trials in all, instead of a time.
         families: the families' names; None is a portfolio.
         transductive: whether families that train on the unlabelled images may come in.
+        look: whether test images are read; without, models are judged and blended by pseudo-anomalies alone.
         size: side in pixels that crops are resized to; None searches it.
         anomaly_share: what is known of the share of anomalies among the test images, in (0, 1).
         seed: seed of all that is drawn.
@@ -73,7 +76,7 @@ def run(
             folder = at_home(data)
         else:
             raise UsageError("unlabelled=... goes with an array of normal images; a folder has its own test images")
-        dataset = load_dataset(folder, image_cache=preprocessed_folder(studies), test_optional=True)
+        dataset = load_dataset(folder, image_cache=preprocessed_folder(studies), test_optional=True, look=look)
         tuning = TuneSettings(
             family="", seed=seed, device=device, size=size, transductive=transductive, anomaly_share=anomaly_share
         )
@@ -89,7 +92,7 @@ def run(
             studies=studies,
             budget=budget,
             record=record,
-            tune=partial(_tune, dataset, studies),
+            tune=partial(_tune, dataset, studies, Yardstick(dataset, studies, anomaly_share)),
             watcher=SilentWatcher(),
         ).go_on()
     if result.interrupted:
@@ -99,8 +102,10 @@ def run(
     return load_blend(name, studies, device=device)
 
 
-def _tune(dataset: Dataset, studies: Path, settings: TuneSettings, watcher: Watcher) -> TuneResult:
-    return tune(dataset, settings, studies=studies, watcher=watcher)
+def _tune(
+    dataset: Dataset, studies: Path, yardstick: Yardstick, settings: TuneSettings, watcher: Watcher
+) -> TuneResult:
+    return tune(dataset, settings, studies=studies, watcher=watcher, yardstick=yardstick)
 
 
 def _write(folder: Path, normal: Images, unlabelled: Images | None) -> None:

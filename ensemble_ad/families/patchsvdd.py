@@ -21,7 +21,6 @@ What is ours:
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -35,19 +34,15 @@ from ensemble_ad.families.latent import flat_latent
 from ensemble_ad.families.linear import linear_stack
 from ensemble_ad.families.model import GradientModel, Output
 from ensemble_ad.families.noise import add_noise
+from ensemble_ad.families.patch_bank import NEIGHBOURS, Bank, Neighbours
 from ensemble_ad.families.ranges import Sampler, SearchRanges
 
-Neighbours = Literal["anywhere", "place"]
-NEIGHBOURS: tuple[Neighbours, ...] = ("anywhere", "place")
-_MOST_VECTORS: dict[Neighbours, int] = {"anywhere": 2048, "place": 32_768}
 _MOST_PLACES = 256
 _DIRECTIONS = [pair for pair in product((-1, 0, 1), repeat=2) if pair != (0, 0)]
 _DRAWS = 8
 _CLASSIFIER = (128, 128)
 _SLOPE = 0.1
 _WORST_SHARE, _WORST_LEAST = 0.05, 3
-# Distances that are held at a time: 16 MB.
-_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +125,7 @@ class PatchSvdd(GradientModel):
         return self.side, 2 * self.side
 
     @property
-    def _banks(self) -> "tuple[Bank, Bank]":
+    def _banks(self) -> tuple[Bank, Bank]:
         return self.small_bank, self.large_bank
 
     def small(self, images: Tensor, stride: int) -> Tensor:
@@ -208,55 +203,6 @@ class PatchSvdd(GradientModel):
         number = torch.randint(across**2 - 1, (len(images), _DRAWS), device=images.device)
         number = number + (number >= across**2 // 2)
         return _pairs(images, side, torch.stack([number // across, number % across], -1) - most)
-
-
-class Bank(nn.Module):
-    """Vectors of training patches, among which a patch's nearest is sought.
-
-    Attributes:
-        vectors: float32 (g, m, d): m for each of g places, or m for all of them together where g is 1.
-    """
-
-    vectors: Tensor
-
-    def __init__(self, places: int, features: int, neighbours: Neighbours) -> None:
-        super().__init__()
-        self.places = places
-        groups = places if neighbours == "place" else 1
-        size = max(1, _MOST_VECTORS[neighbours] // groups)
-        self.register_buffer("vectors", torch.zeros(groups, size, features))
-
-    def rows(self, count: int) -> Tensor:
-        """Which vectors of `count` images are kept, int64 (g m,) ascending; vector i of image j is j * places + i.
-
-        They are spread evenly over the images, or drawn, always alike, from all places of all images. Where there are
-        too few, some are kept twice.
-        """
-        groups, size, _ = self.vectors.shape
-        device = self.vectors.device
-        if groups == 1:
-            drawn = torch.randperm(count * self.places, generator=torch.Generator().manual_seed(0))
-            return drawn.repeat(-(-size // len(drawn)))[:size].sort().values.to(device)
-        images = torch.linspace(0, count - 1, size, dtype=torch.float64, device=device).long()
-        return (images[:, None] * self.places + torch.arange(self.places, device=device)).flatten()
-
-    def fill(self, vectors: Tensor) -> None:
-        """Take float (g m, d), the vectors that `rows` asked for."""
-        groups, size, features = self.vectors.shape
-        self.vectors.copy_(vectors.reshape(size, groups, features).transpose(0, 1))
-
-    def distances(self, vectors: Tensor) -> Tensor:
-        """How far each of (B, d, h, w) vectors lies from the nearest, (B, h, w)."""
-        groups, size, features = self.vectors.shape
-        flat = vectors.permute(2, 3, 0, 1).reshape(groups, -1, features)
-        lengths = self.vectors.square().sum(2)[:, None]
-        found = []
-        for part in torch.split(flat, max(1, _BLOCK // (groups * size)), dim=1):
-            nearest = (lengths - 2 * part @ self.vectors.transpose(1, 2)).argmin(2)
-            # Once more, since the difference of squares above is coarse where a distance is short.
-            neighbour = self.vectors.gather(1, nearest[..., None].expand(-1, -1, features))
-            found.append((part - neighbour).norm(dim=2))
-        return torch.cat(found, 1).reshape(*vectors.shape[2:], len(vectors)).permute(2, 0, 1)
 
 
 def _places(length: int, side: int, stride: int) -> int:

@@ -1,6 +1,6 @@
 """Optuna's storage of the studies: opened to work on them or to read, the heartbeat of a trial, and how it fails.
 
-Whoever starts a trial, takes over a dead worker's or moves a study does it in its turn (`turn`).
+Whoever starts a trial or takes over a dead worker's does it in its turn (`turn`).
 """
 
 import logging

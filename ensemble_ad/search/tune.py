@@ -25,6 +25,7 @@ from ensemble_ad.search.study import FINISHED, SharedStudy
 from ensemble_ad.search.watcher import Watcher
 from ensemble_ad.search.worker import Worker
 from ensemble_ad.statistics.arrays import Labels
+from ensemble_ad.training.believed import Yardstick
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,7 @@ def tune(
     studies: Path,
     watcher: Watcher,
     label: Labels | None = None,
+    yardstick: Yardstick | None = None,
 ) -> TuneResult:
     """Run a study until it has `settings.trials` finished trials or its time is up.
 
@@ -84,6 +86,7 @@ def tune(
         studies: where studies and members are kept.
         watcher: told of every epoch and trial of this process.
         label: (k,) of 0 and 1 for the test images, for an objective that needs them.
+        yardstick: what trials are measured by, where several studies on the same images have it in common.
 
     Raises:
         Interrupted: on Ctrl-C; finished trials are kept, and the next run goes on with the running one.
@@ -96,7 +99,10 @@ def tune(
         artifacts.check(make=True)
     with storage_failures(studies, settings.storage), lease(studies) as name:
         shared = plan.open_study(studies, name)
-        worker = Worker(plan=plan, shared=shared, studies=studies, watcher=watcher, label=label, artifacts=artifacts)
+        worker = Worker(
+            plan=plan, shared=shared, studies=studies, watcher=watcher, label=label, artifacts=artifacts,
+            yardstick=yardstick or Yardstick(dataset, studies, settings.anomaly_share),
+        )  # fmt: skip
         with suppress(KeyboardInterrupt):
             watcher.study(shared.study.study_name, shared.count().finished, settings.trials)
             worker.run()

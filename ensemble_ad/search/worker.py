@@ -5,7 +5,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,11 +25,10 @@ from ensemble_ad.search.travel import pull, push
 from ensemble_ad.search.watcher import Watcher
 from ensemble_ad.statistics.arrays import Labels
 from ensemble_ad.statistics.belief import Belief
-from ensemble_ad.training.believed import believed
+from ensemble_ad.training.believed import Yardstick
 from ensemble_ad.training.judge import JudgedBy, OnJudged, Resumed
 from ensemble_ad.training.loop import Epoch
 from ensemble_ad.training.make_member import fit_member
-from ensemble_ad.training.prepared import PseudoImages
 from ensemble_ad.training.recipe import Recipe
 
 _FAILURES_IN_A_ROW = 10
@@ -57,6 +56,7 @@ class Worker:
         watcher: told of every epoch and trial.
         label: (k,) of 0 and 1 for the test images; None where the objective needs none.
         artifacts: where members travel; None where all machines share the folder.
+        yardstick: what trials are measured by.
     """
 
     plan: Plan
@@ -65,8 +65,7 @@ class Worker:
     watcher: Watcher
     label: Labels | None
     artifacts: Artifacts | None
-    _pseudo: PseudoImages | None = field(default=None, init=False)
-    _belief: Belief = field(default_factory=Belief, init=False)
+    yardstick: Yardstick
 
     def run(self) -> None:
         """Train trials until enough are finished or the time is up; meanwhile wait for those of other workers.
@@ -110,10 +109,6 @@ class Worker:
         shared = self.shared
         recipe = self.plan.recipe(trial)
         TrialNotes(key=recipe.key).write(trial)
-        if self._pseudo is None and not self.plan.kind.transductive:
-            self._pseudo = PseudoImages.of(self.plan.dataset)
-            if shared.objective == AUTO:
-                self._belief = believed(self.plan.dataset, self._pseudo, self.studies, self.plan.settings.anomaly_share)
         self._fetch(recipe)
         damaged = discard_damaged(self.studies, recipe.key)
         was_cached = has_member(self.studies, recipe.key)
@@ -123,7 +118,10 @@ class Worker:
             studies=self.studies,
             device=self.plan.device,
             judged_by=JudgedBy(
-                pseudo=self._pseudo, belief=self._belief, consensus=shared.consensus(), label=self.label
+                pseudo=None if self.plan.kind.transductive else self.yardstick.pseudo,
+                belief=self.yardstick.belief if shared.objective == AUTO else Belief(),
+                consensus=shared.consensus(),
+                label=self.label,
             ),
             after_epoch=self._reporter(trial, recipe),
             resumed=self._catch_up(trial),

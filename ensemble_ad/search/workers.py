@@ -31,6 +31,7 @@ from ensemble_ad.search.study import SharedStudy
 from ensemble_ad.search.tune import TuneResult, result, tune
 from ensemble_ad.search.watcher import Watcher
 from ensemble_ad.statistics.arrays import Labels
+from ensemble_ad.training.believed import Yardstick
 from ensemble_ad.training.loop import Epoch
 
 _STOP_SECONDS = 3.0
@@ -127,10 +128,11 @@ def tune_with(
     data: Path,
     studies: Path,
     label: Labels | None = None,
+    yardstick: Yardstick | None = None,
 ) -> TuneResult:
     """`tune` in this process where the crew is a single worker, else `tune_together`."""
     if crew == Crew(workers=1):
-        return tune(dataset, settings, studies=studies, watcher=watcher, label=label)
+        return tune(dataset, settings, studies=studies, watcher=watcher, label=label, yardstick=yardstick)
     return tune_together(dataset, settings, crew, data=data, studies=studies, watcher=watcher, label=label)
 
 

@@ -1,6 +1,7 @@
 """How much a data set's test batch is believed, by four detectors in closed form, before the first trial."""
 
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,31 @@ from ensemble_ad.training.recipe import Recipe
 from ensemble_ad.training.settings import TrainSettings
 
 _SIDE = 16
+
+
+@dataclass
+class Yardstick:
+    """What every trial on a data set is measured by; each part is made once, when first asked for.
+
+    Attributes:
+        dataset: the images.
+        studies: the studies' folder, where resized images are kept.
+        share: the share of anomalies among the test images, where the user knows it.
+    """
+
+    dataset: Dataset
+    studies: Path
+    share: float | None = None
+
+    @cached_property
+    def pseudo(self) -> PseudoImages:
+        """The pseudo-anomalies."""
+        return PseudoImages.of(self.dataset)
+
+    @cached_property
+    def belief(self) -> Belief:
+        """How much the test images are believed."""
+        return believed(self.dataset, self.pseudo, self.studies, self.share)
 
 
 def believed(dataset: Dataset, pseudo: PseudoImages, studies: Path, share: float | None = None) -> Belief:

@@ -46,7 +46,7 @@ def test_a_prior_scores_new_images_as_ever(no_test, pseudo, members):
 
 def test_a_member_that_sees_one_kind_alone_does_not_win():
     seen = Seen({kind: np.array([0.5, 0.5, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6]) for kind in "abcde"})
-    seen["blur"] = np.array([1.0, 0.4, 0.4, 0.3, 0.3, 0.3, 0.3, 0.3])
+    seen["shift"] = np.array([1.0, 0.4, 0.4, 0.3, 0.3, 0.3, 0.3, 0.3])
     assert np.mean(list(seen.values()), axis=0).argmax() == 0
     assert prior_weights(seen, np.full(8, 1 / 8)).tolist() == [0, 0, 0, 0.2, 0.2, 0.2, 0.2, 0.2]
 

@@ -107,3 +107,13 @@ def test_a_run_that_is_killed_goes_on(data, studies, tmp_path, run_ensad):
     assert result.exit_code == 0, result.output
     members = list((tmp_path / "studies/members").glob("pca-*"))
     assert len(members) + len(list((tmp_path / "studies/members").glob("inpaint-*"))) == 4
+
+
+def test_a_run_without_a_look_is_blended_by_pseudo_anomalies(data, run_ensad):
+    result = run_ensad("run", "--trials", 2, *SMALL, "--no-look")
+    assert result.exit_code == 0, result.output
+    assert "next: ensad submit" in result.stderr
+    assert not (data.parent / "submissions").exists()
+    gains = [trial["gain"] for trial in json.loads((data.parent / "studies/runs/run.json").read_text())["done"]]
+    assert gains[0] > 0.1
+    assert run_ensad("submit", "--blend", "run").exit_code == 0

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from ensemble_ad.families import patchsvdd
-from ensemble_ad.families.patchsvdd import Bank, PatchSvdd, PatchsvddArchitecture
+from ensemble_ad.families import patch_bank, patchsvdd
+from ensemble_ad.families.patch_bank import Bank
+from ensemble_ad.families.patchsvdd import PatchSvdd, PatchsvddArchitecture
 from ensemble_ad.training.loop import train
 from ensemble_ad.training.settings import TrainSettings
 from ensemble_ad.training.step import to_input
@@ -39,7 +40,7 @@ def test_a_patch_lies_where_its_direction_says_and_in_the_image(height, width):
         assert direction.unique().numel() == 8
 
 
-def test_patches_that_nearly_coincide_are_moved_by_a_pixel_and_never_by_none():
+def test_patches_that_nearly_coincide_are_a_pixel_apart_never_none():
     torch.manual_seed(0)
     model = SMALL.build(SHAPE)
     first, second = model._beside(numbered(100, 32, 32), model.side)
@@ -60,10 +61,10 @@ def test_vectors_of_a_map_are_those_of_its_patches_cut_out(digits):
 
 
 @pytest.mark.parametrize("neighbours", ["anywhere", "place"])
-@pytest.mark.parametrize("block", [patchsvdd._BLOCK, 50])
+@pytest.mark.parametrize("block", [patch_bank._BLOCK, 50])
 def test_distances_are_those_to_the_nearest_vector(digits, monkeypatch, neighbours, block):
-    monkeypatch.setattr(patchsvdd, "_BLOCK", block)
-    monkeypatch.setattr(patchsvdd, "_MOST_VECTORS", {"anywhere": 30, "place": 16 * 30})
+    monkeypatch.setattr(patch_bank, "_BLOCK", block)
+    monkeypatch.setattr(patch_bank, "_MOST_VECTORS", {"anywhere": 30, "place": 16 * 30})
     maps = torch.nn.functional.unfold(to_input(digits), 8, stride=8).reshape(160, 64, 4, 4)
     bank = Bank(16, 64, neighbours)
     flat = maps[:100].permute(0, 2, 3, 1).flatten(0, 2)
@@ -84,7 +85,7 @@ def test_the_bank_stays_bounded_whatever_the_images(neighbours, side):
     with torch.device("meta"):
         model = PatchsvddArchitecture(patch=1 / 16, neighbours=neighbours).build((3, side, side))
     for bank in (model.small_bank, model.large_bank):
-        assert bank.vectors.shape[:2].numel() <= patchsvdd._MOST_VECTORS[neighbours]
+        assert bank.vectors.shape[:2].numel() <= patch_bank._MOST_VECTORS[neighbours]
         assert bank.places <= patchsvdd._MOST_PLACES
 
 

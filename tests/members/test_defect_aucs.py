@@ -37,7 +37,7 @@ def test_aucs_need_scores():
     with pytest.raises(DataError, match="at least one kind"):
         synthetic_aucs([1.0, 2.0], {})
     with pytest.raises(DataError, match="NaN"):
-        synthetic_aucs([1.0, float("nan")], {"blur": [1.0]})
+        synthetic_aucs([1.0, float("nan")], {"shift": [1.0]})
 
 
 def test_kinds_are_pooled_by_how_far_apart_they_are():

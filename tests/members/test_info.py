@@ -139,7 +139,7 @@ FINGERPRINT, SHOWN = "the fingerprint of its data", "texts and numbers to show"
         (("trial", "parameters", "width"), {}, "trial"),
         (("trial", "parameters", "width"), "a\x1b", "trial"),
         (("trial", "parameters", "width"), 1e308, "trial"),
-        (("objectives", "synthetic", "kinds", "blur"), 1.5, "objectives"),
+        (("objectives", "synthetic", "kinds", "shift"), 1.5, "objectives"),
         (("environment", "device"), 5, SHOWN),
         (("history",), ["one"], "history"),
         (("history",), [{"epoch": 1}], "history"),
@@ -150,7 +150,7 @@ FINGERPRINT, SHOWN = "the fingerprint of its data", "texts and numbers to show"
         (("objectives", "synthetic"), {"value": 0.5, "standard_error": 0.1}, "objectives"),
         (
             ("objectives", "synthetic"),
-            {"value": 0.5, "standard_error": 0.1, "kinds": {"blur": "high"}},
+            {"value": 0.5, "standard_error": 0.1, "kinds": {"shift": "high"}},
             "objectives",
         ),
         (("objectives", "implausible"), "rss", "objectives"),

@@ -29,7 +29,7 @@ def test_the_share_is_found_within_its_error(sides, share):
     assert np.mean([each.share_error for each in found]) < 0.12
 
 
-def test_normal_images_that_have_moved_widen_the_error_or_count_as_too_many(sides):
+def test_normal_images_that_have_moved_widen_the_error_or_are_too_many(sides):
     plain, raised, far = (fit_mixture([sides(0.3, by)]) for by in (0.0, 0.5, 1.0))
     assert raised.share_error > 1.3 * plain.share_error
     assert abs(raised.share - 0.3) < 3 * raised.share_error
