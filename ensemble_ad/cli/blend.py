@@ -112,7 +112,7 @@ def blend(
     if made.info.separation is not None:
         hints = ["ensad submit", "ensad evaluate --labels FILE"]
     else:
-        hints = ["ensad submit" if no_look else f"ensad export {made.name}"]
+        hints = ["ensad submit" if no_look else f"ensad export {made.name}", "ensad report"]
     say.next(*hints, **_folders.data_of(studies, made.data))
 
 

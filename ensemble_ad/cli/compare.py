@@ -112,8 +112,8 @@ def compare(
     else:
         unjudged = all(row["auc"] is None for row in rows)
         hints = ["ensad report", "ensad submit", *(["ensad evaluate --labels FILE"] if unjudged else [])]
-        if blends[-1].info.separation is None:  # there are no test images to report of, or none that may be looked at
-            hints = [f"ensad export {blends[-1].name}"]
+        if blends[-1].info.separation is None:  # there are no test images to hand in, or none that may be looked at
+            hints = ["ensad report", f"ensad export {blends[-1].name}"]
         # Beside a damaged blend, which may be the latest, no command takes one that is not named.
         places = _folders.data_of(studies, blends[-1].data) | ({"blend": blends[-1].name} if broken_blends else {})
         say.next(*hints, **places)

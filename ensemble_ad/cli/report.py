@@ -87,4 +87,5 @@ def report(
     )
     say(f"{size / 1e6:.1f} MB in one file; open it in a browser")
     some = [f"ensad latent --member {sheet.key} --image {shlex.quote(sheet.name)}" for sheet in page.latents[:1]]
-    say.next("ensad submit", *some)
+    blind = chosen.info.separation is None
+    say.next(f"ensad score IMAGES --blend {chosen.name}" if blind else "ensad submit", *some)

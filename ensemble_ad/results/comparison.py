@@ -1,7 +1,7 @@
 """The comparison table: a row for everything that was tried, for the terminal, the report, files and pandas alike."""
 
 from collections.abc import Mapping, Sequence
-from math import isclose
+from math import inf, isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +73,8 @@ def comparison(
 
     Returns:
         A row for each member and blend, indexed by its key or name, with the columns and dtypes of `COLUMNS`, sorted by
-        AUC, then by separation. What is not known is missing.
+        AUC, then by separation; where no test image was seen, blends first, then members by their objective. What is
+        not known is missing.
 
         - `auc` and what belongs to it: of the last `ensad evaluate`. No other column was made with labels.
         - `labels_used`: which labels, if any, a row's making (not its evaluation) read.
@@ -142,8 +143,13 @@ def table_rows(
         row |= _estimated(row, shares.get(row["data"]))
         turned = shown is not None and name in shown.info.inverted
         row["flag"] = TURNED if turned else _flag(row, constant_errors.get(row["data"]))
-    found = [{"name": name} | {column: row.get(column) for column in COLUMNS} for name, row in rows.items()]
-    return sorted(found, key=lambda row: [(row[c] is None, -(row[c] or 0.0)) for c in ("auc", "separation")])
+    best_first = sorted(rows.items(), key=lambda row: [_falling(row[1].get(c)) for c in ("auc", "separation", "worth")])
+    return [{"name": name} | {column: row.get(column) for column in COLUMNS} for name, row in best_first]
+
+
+def _falling(value: float | None) -> tuple[bool, float]:
+    """What to sort by for the largest to come first, and what is not known last."""
+    return value is None, -(value or 0.0)
 
 
 def as_frame(rows: Sequence[Row]) -> "pd.DataFrame":
@@ -235,6 +241,7 @@ def _member_row(member: Member) -> dict[str, Any]:
         "separation_standard_error": info.separation.standard_error if info.separation else None,
         "objective": info.objective.name,
         "value": member.value,
+        "worth": None if info.separation else member.sort_value,
         "column": member.main_column,
         "crop": info.recipe.crop,
         "size": info.recipe.size,
@@ -254,6 +261,7 @@ def _blend_row(saved: SavedBlend) -> dict[str, Any]:
     return {
         "kind": "blend",
         "is_auto": info.is_auto,
+        "worth": None if info.separation else inf,
         "family": "+".join(info.families),
         "source": f"{info.method} of {len(info.members)}" + (f", {inverted} inverted" if inverted else ""),
         "separation": info.separation.value if info.separation else None,

@@ -1,6 +1,7 @@
 """`--no-look`: nothing before `ensad submit` reads a test image."""
 
 import io
+import re
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,9 @@ def test_no_test_image_is_read_before_submit(run_ensad, data, tmp_path, unread):
     assert judged.exit_code != 0
     assert "blind was made without test images" in judged.stderr
     assert "`ensad evaluate --labels FILE` scores the test images in data now" in judged.stderr
-    assert "made without test images" in run_ensad("report").stderr
+    reported = run_ensad("report")
+    assert reported.exit_code == 0, reported.output
+    assert "next: ensad score IMAGES --blend blind" in reported.stderr
     unread()
     handed_in = run_ensad("submit", "-q")
     assert handed_in.exit_code == 0, handed_in.output
@@ -90,6 +93,23 @@ def test_members_that_saw_the_test_images_are_refused(run_ensad, studies):
     result = run_ensad("blend", "--no-look")
     assert result.exit_code != 0
     assert "--no-look blends members that never saw the test images, and all 4 have scores of them" in result.stderr
+
+
+def test_blind_ones_stand_beside_the_others_in_the_table(run_ensad, data, studies):
+    assert run_ensad("tune", "--family", "pca", "--trials", "2", "--no-look").exit_code == 0
+    assert run_ensad("blend", "--no-look", "--name", "blind").exit_code == 0
+    shown = run_ensad("compare")
+    assert shown.exit_code == 0, shown.output
+    lines = {line.split()[0]: line for line in shown.stdout.splitlines()[1:]}
+    assert re.fullmatch(r"blind +prior of 2 +-( +-)* +none", lines["blind"])
+    assert re.search(r" 0\.\d{3} ", lines["both"])
+    order = [name for name in lines if name == "blind" or name.startswith("pca-")]
+    table = pd.read_csv(io.StringIO(run_ensad("compare", "--format", "csv").stdout), index_col="name")
+    assert order[0] == "blind"  # after all that have a separation, and before its members, the best first
+    assert [*lines][: len(lines) - 3] == [name for name in lines if name not in order]
+    assert table.loc[order[1:], "value"].is_monotonic_decreasing
+    for options in (("--anomaly-share", "0.5"), ("--blend", "both"), ("--format", "markdown")):
+        assert run_ensad("compare", *options).exit_code == 0
 
 
 def test_a_blind_blend_travels(run_ensad, data, tmp_path):

@@ -1,6 +1,6 @@
 """The charts of a report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from markupsafe import Markup
@@ -31,8 +31,8 @@ def interval(
     return Markup("") if low is None or high is None else interval_mark(value, low, high, ends, kind)
 
 
-def distribution(histogram: Histogram, groups: tuple[str, str], title: str) -> Markup:
-    """Two groups' histograms on one another."""
+def distribution(histogram: Histogram, groups: Sequence[str], title: str) -> Markup:
+    """One group's histogram, or two groups' on one another."""
     shares = [histogram.shares[name] for name in groups]
     high = float(max(share.max() for share in shares))
     edges = histogram.edges
@@ -41,7 +41,7 @@ def distribution(histogram: Histogram, groups: tuple[str, str], title: str) -> M
         Axis(low=0.0, high=100 * high * 1.06, label="% of images"),
         title,
     )
-    for share, kind in zip(shares, ("reference", "test"), strict=True):
+    for share, kind in zip(shares, ("reference", "test"), strict=False):
         x, y = np.repeat(edges, 2)[1:-1], np.repeat(100 * share, 2)
         chart.area(x, np.zeros(len(x)), y, kind)
         chart.line(np.concatenate([edges[:1], x, edges[-1:]]), np.concatenate([[0.0], y, [0.0]]), kind)

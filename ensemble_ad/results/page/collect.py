@@ -10,7 +10,7 @@ import pandas as pd
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.columns import reference_scores
 from ensemble_ad.blend.saved import SavedBlend, list_blends
-from ensemble_ad.errors import StorageError, UsageError
+from ensemble_ad.errors import StorageError
 from ensemble_ad.members.data_record import DataRecord, load_data_record
 from ensemble_ad.members.store import Member, list_members, load_member
 from ensemble_ad.results.comparison import tabulate
@@ -18,6 +18,7 @@ from ensemble_ad.results.evaluation import evaluate_scores, main_scores
 from ensemble_ad.results.page import crew, pictures
 from ensemble_ad.results.page.contents import Contents, Headline, LabelUse
 from ensemble_ad.results.page.curves import curves, histogram
+from ensemble_ad.results.page.damaged import Damaged, damaged
 from ensemble_ad.results.page.figures import Curves
 from ensemble_ad.results.page.headline import headline
 from ensemble_ad.results.page.labels import find_labels
@@ -56,31 +57,31 @@ def collect(blend: SavedBlend, sources: Sources) -> Contents:
 
     Raises:
         DataError: if the labels that the user named do not fit.
-        UsageError: if the blend was made without test images.
         StorageError: if the blend, one of its members or an evaluation is missing or damaged.
     """
     studies = sources.studies
-    if blend.info.separation is None:
-        raise UsageError(f"{blend.name} was made without test images, and a report is of their scores; blend others")
     record = load_data_record(studies, blend.data)
     members = [load_member(studies, key) for key in blend.info.members]
     labels = find_labels(studies, record, blend.name, sources.labels, sources.data)
     found = crew.columns(blend, members)
     equal = blend_scores(found.reference, found.test, method="mean", names=found.names)
-    assert equal.separation  # there are test images
     scores: dict[str, Floats64] = {"blend": blend.scores(), "equal": equal.scores, **found.main}
     first = headline(blend, members, labels, scores, equal.separation)
     cached, broken = list_members(studies)
     of_data = [member for member in cached if member.data == blend.data]
     searched, missing = searches(studies, sources.storage, of_data, sources.seed)
     notes = [*broken, *missing]
+    seen = None if record.ids else damaged(blend, max(members, key=pictures.worth_of), equal, found)
+    if not record.ids and seen is None:
+        notes.append("pseudo-anomalies: a member was made without them, so the blend has no scores of them")
     blends = [saved for saved in list_blends(studies)[0] if saved.data == blend.data]
     gallery, latents, missing = _pictures(blend, members, record, labels, found, sources)
     return Contents(
         headline=first,
         labels=labels,
         table=_table(studies, of_data, blends, blend, labels),
-        histogram=histogram(_groups(blend, labels, found)),
+        histogram=histogram(_groups(blend, labels, found, seen)),
+        seen=seen.kinds if seen else (),
         curves=_curves(first, labels, scores, sources.seed),
         weights=crew.weights(blend, members, found, labels.label),
         explanation=blend.info.explanation,
@@ -93,10 +94,11 @@ def collect(blend: SavedBlend, sources: Sources) -> Contents:
     )
 
 
-def _groups(blend: SavedBlend, labels: LabelUse, found: crew.Columns) -> dict[str, Floats64]:
+def _groups(blend: SavedBlend, labels: LabelUse, found: crew.Columns, seen: Damaged | None) -> dict[str, Floats64]:
     """The blend's scores of each group of images whose distribution is shown."""
     test = blend.scores()
-    groups = {"reference": reference_scores(blend.info, found.read), "test": test}
+    groups = {"reference": reference_scores(blend.info, found.read)}
+    groups |= {"test": test} if len(test) else {"pseudo": seen.scores} if seen else {}
     if labels.label is not None:
         groups |= {"normal": test[labels.label == 0], "anomaly": test[labels.label == 1]}
     return groups
@@ -120,6 +122,8 @@ def _pictures(
     sources: Sources,
 ) -> tuple[Gallery | None, tuple[LatentSheet, ...], list[str]]:
     """Pictures and latents, as far as they are wanted and can be had, and a line about each that cannot."""
+    if not record.ids:
+        return None, (), ["pictures and latents of test images: the blend was made without any"]
     changed = difference(sources.data, sources.studies, record, "this blend")
     if not sources.pictures:
         return None, (), [] if changed is None else [f"what lies in the data folder now: {changed}"]

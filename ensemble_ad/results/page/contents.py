@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ensemble_ad.results.page.figures import Correlations, Curves, Histogram, Weight
+from ensemble_ad.results.page.figures import Correlations, Curves, Histogram, KindSeen, Weight
 from ensemble_ad.results.page.shots import Gallery, LatentSheet
 from ensemble_ad.results.page.trials import Search
 from ensemble_ad.statistics.arrays import Labels
@@ -20,8 +20,8 @@ class Judged:
     """How good one score is.
 
     Attributes:
-        role: "blend", "chosen" (the best member by separation, without labels), "hindsight" (the best by AUC) or
-            "equal" (the members' equal mean).
+        role: "blend", "chosen" (the best member without labels, by `Headline.criterion`), "hindsight" (the best by
+            AUC) or "equal" (the members' equal mean).
         name: the blend's or member's name.
         value: the AUC of the score, measured or estimated; None where only the interval is known.
         low, high: ends of the 95% interval; None where nothing is known.
@@ -49,7 +49,8 @@ class Headline:
         families: the families of its members.
         members: the number of its members.
         judged: the scores to compare, the blend's first.
-        separation, separation_error: the blend's separation and its standard error, out of fold.
+        separation, separation_error: the blend's separation and its standard error, out of fold; None without test
+            images.
         estimate: the estimated AUC in words, or why there is none.
         transductive: whether a member was trained on the unlabelled test images too.
     """
@@ -59,10 +60,15 @@ class Headline:
     families: tuple[str, ...]
     members: int
     judged: tuple[Judged, ...]
-    separation: float
-    separation_error: float
+    separation: float | None
+    separation_error: float | None
     estimate: str
     transductive: bool
+
+    @property
+    def criterion(self) -> str:
+        """By what members compare without labels."""
+        return "separation" if self.separation is not None else "pseudo-anomalies"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +110,7 @@ class Contents:
         labels: the labels that the report read.
         table: the comparison table of the blend's data set, as `comparison.comparison` gives it.
         histogram: the distributions of the blend's score.
+        seen: how well each kind of pseudo-anomaly is seen, of a blend that was made without test images; else empty.
         curves: ROC and precision-recall curves; None without labels.
         weights: the weights of the blend's columns, the largest first.
         explanation: the blend's own explanation of its weights.
@@ -119,6 +126,7 @@ class Contents:
     labels: LabelUse
     table: pd.DataFrame
     histogram: Histogram
+    seen: tuple[KindSeen, ...]
     curves: Curves | None
     weights: tuple[Weight, ...]
     explanation: str

@@ -8,8 +8,10 @@ import numpy as np
 from ensemble_ad.blend.columns import Columns as ErrorVectors
 from ensemble_ad.blend.columns import main_columns, stacked
 from ensemble_ad.blend.info import weight_by_member
+from ensemble_ad.blend.prior import Seen
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.members.column import Column
+from ensemble_ad.members.defect_aucs import pooled
 from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.figures import Correlations, Weight
 from ensemble_ad.statistics import auc_many, midranks, separation_many
@@ -26,7 +28,8 @@ class Columns:
         names: m names; see `blend.column.Column.name`.
         read: their error vectors as they are stored.
         reference, test: float64 (n, m) and (k, m) errors of the held-out normal and of the test images.
-        main: by member's key, the float64 (k,) errors of the test images in its main column, as the blend has it.
+        main: by member's key, its main column as the blend has it: float64 (k,) errors of the test images, or where
+            there are none, (n,) of the held-out ones.
     """
 
     names: tuple[str, ...]
@@ -44,7 +47,8 @@ def columns(blend: SavedBlend, members: Sequence[Member]) -> Columns:
     """
     names = tuple(blend.weights)
     read = stacked(names, members)
-    main = stacked(main_columns(members, names), members).test.astype(np.float64)
+    of_main = stacked(main_columns(members, names), members)
+    main = (of_main.test if len(of_main.test) else of_main.reference).astype(np.float64)
     return Columns(
         names=names,
         read=read,
@@ -54,10 +58,16 @@ def columns(blend: SavedBlend, members: Sequence[Member]) -> Columns:
     )
 
 
+def main_column(member: Member, names: Sequence[str]) -> int:
+    """The place of a member's main column among a blend's."""
+    return [*names].index(main_columns([member], names)[0])
+
+
 def weights(blend: SavedBlend, members: Sequence[Member], found: Columns, label: Labels | None) -> tuple[Weight, ...]:
     """How much each column counts, the heaviest first."""
     families = {member.key: member.family for member in members}
-    separation = separation_many(found.reference, found.test).value
+    separation = separation_many(found.reference, found.test).value if len(found.test) else None
+    pseudo = None if len(found.test) else _seen(found)
     auc = None if label is None else auc_many(label, found.test).value
     rows = []
     for i, name in enumerate(found.names):
@@ -68,23 +78,34 @@ def weights(blend: SavedBlend, members: Sequence[Member], found: Columns, label:
                 family=families[column.key],
                 kind=column.marked_kind,
                 weight=blend.weights[name],
-                separation=float(separation[i]),
+                separation=None if separation is None else float(separation[i]),
+                pseudo=None if pseudo is None or np.isnan(pseudo[i]) else float(pseudo[i]),
                 auc=None if auc is None else float(auc[i]),
             )
         )
     return tuple(sorted(rows, key=lambda row: (-row.weight, row.key, row.kind)))
 
 
+def _seen(found: Columns) -> Floats64 | None:
+    """The AUC of pseudo-anomalies, pooled over their kinds, of each column; NaN where it has none."""
+    seen = Seen.of(found.read.reference, found.read.pseudo)
+    if not seen:
+        return None
+    aucs = np.stack(list(seen.values()), axis=1).tolist()
+    return np.array([np.nan if np.isnan(row).any() else pooled(row) for row in aucs])
+
+
 def correlations(blend: SavedBlend, members: Sequence[Member], found: Columns) -> Correlations:
     """Rank correlations of the 40 heaviest members, by family and then by weight, with the blend last."""
     weight = weight_by_member(blend.weights)
+    scores = blend.scores() if len(found.test) else blend.rule().score(found.reference)
     heaviest: dict[str, float] = {}
     for member in members:
         heaviest[member.family] = max(heaviest.get(member.family, 0.0), weight[member.key])
     ordered = sorted(members, key=lambda m: (-heaviest[m.family], m.family, -weight[m.key], m.key))
     heavy = sorted(ordered, key=lambda m: -weight[m.key])[:MOST_CORRELATED]
     ordered = [member for member in ordered if member in heavy]
-    ranks = midranks(np.stack([*(found.main[member.key] for member in ordered), blend.scores()]))
+    ranks = midranks(np.stack([*(found.main[member.key] for member in ordered), scores]))
     with np.errstate(invalid="ignore", divide="ignore"):
         matrix = np.atleast_2d(np.corrcoef(ranks))
     return Correlations(

@@ -13,7 +13,7 @@ class Histogram:
     Attributes:
         edges: float64 (bins + 1,) edges of the bins; the outer bins hold what lies beyond them too.
         shares: float64 (bins,) shares that sum to 1, by group: "reference" and "test", with labels also "normal" and
-            "anomaly".
+            "anomaly"; of a blend that was made without test images "reference" and, where it is known, "pseudo".
         count: number of images in each group.
         quantiles: the 5, 25, 50, 75 and 95% quantiles of each group.
     """
@@ -67,7 +67,9 @@ class Weight:
     Attributes:
         key, family, kind: the member, its family, and the kind of error.
         weight: the column's weight; all weights sum to 1.
-        separation: the column's separation, in-sample.
+        separation: the column's separation, in-sample; None without test images.
+        pseudo: the AUC of pseudo-anomalies against held-out images, `pooled` over their kinds; None with test images,
+            and where the member has none.
         auc: the column's AUC; None without labels.
     """
 
@@ -75,13 +77,31 @@ class Weight:
     family: str
     kind: str
     weight: float
-    separation: float
+    separation: float | None
+    pseudo: float | None
     auc: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
+class KindSeen:
+    """How well one kind of pseudo-anomaly is told from held-out normal images.
+
+    Attributes:
+        kind: the kind's name.
+        blend, chosen, equal: the AUC by the blend, by its best member, and by equal weights.
+    """
+
+    kind: str
+    blend: float
+    chosen: float
+    equal: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Correlations:
-    """Spearman's rank correlations over the test images, of members' main columns and the blend.
+    """Spearman's rank correlations of members' main columns and the blend, over the test images.
+
+    Of a blend that was made without test images, over the held-out normal ones.
 
     Attributes:
         names: the members' keys, and the blend's name last.

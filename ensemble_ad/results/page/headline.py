@@ -6,13 +6,17 @@ from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.store import Member
 from ensemble_ad.results.page.contents import Headline, Judged, LabelUse
-from ensemble_ad.results.page.pictures import separation_of
+from ensemble_ad.results.page.pictures import worth_of
 from ensemble_ad.statistics import Estimate, auc, compare_auc
 from ensemble_ad.statistics.arrays import Floats64
 
 
 def headline(
-    blend: SavedBlend, members: Sequence[Member], labels: LabelUse, scores: Mapping[str, Floats64], equal: Estimate
+    blend: SavedBlend,
+    members: Sequence[Member],
+    labels: LabelUse,
+    scores: Mapping[str, Floats64],
+    equal: Estimate | None,
 ) -> Headline:
     """What a reader wants first.
 
@@ -21,11 +25,10 @@ def headline(
         members: the blend's members.
         labels: the labels that may be read.
         scores: float64 (k,) scores of the test images: "blend", "equal", and each member's main column by its key.
-        equal: the separation of the equal mean.
+        equal: the separation of the equal mean; None without test images.
     """
     separation = blend.info.separation
-    assert separation  # `collect` refuses blends without
-    chosen = max(members, key=separation_of)
+    chosen = max(members, key=worth_of)
     judged = [
         _judge("blend", blend.name, blend, labels, scores["blend"], _pair(separation)),
         _judge("chosen", chosen.key, blend, labels, scores[chosen.key], _pair(chosen.info.separation)),
@@ -33,7 +36,7 @@ def headline(
     hindsight = _hindsight(members, labels, scores)
     if hindsight not in (None, chosen.key):
         judged.append(_judge("hindsight", str(hindsight), blend, labels, scores[str(hindsight)], None))
-    judged.append(_judge("equal", "equal weights", blend, labels, scores["equal"], (equal.value, equal.standard_error)))
+    judged.append(_judge("equal", "equal weights", blend, labels, scores["equal"], _pair(equal)))
     if labels.label is not None:
         judged = [
             judged[0],
@@ -45,8 +48,8 @@ def headline(
         families=blend.info.families,
         members=len(members),
         judged=tuple(judged),
-        separation=separation.value,
-        separation_error=separation.standard_error,
+        separation=None if separation is None else separation.value,
+        separation_error=None if separation is None else separation.standard_error,
         estimate=blend.estimate_in_words(),
         transductive=blend.info.transductive,
     )
@@ -56,7 +59,7 @@ def _column(judged: Judged) -> str:
     return "equal" if judged.role == "equal" else judged.name
 
 
-def _pair(separation: Measured | None) -> tuple[float, float] | None:
+def _pair(separation: Measured | Estimate | None) -> tuple[float, float] | None:
     return None if separation is None else (separation.value, separation.standard_error)
 
 

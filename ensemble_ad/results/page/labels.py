@@ -1,8 +1,11 @@
 """Which labels a report may read: those that the user names, or those that `ensad evaluate` was shown before."""
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from ensemble_ad.errors import EnsadError
+from ensemble_ad.errors import DataError, EnsadError
 from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.files.whole import file_hash
 from ensemble_ad.members.data_record import DataRecord
@@ -35,6 +38,8 @@ def find_labels(studies: Path, record: DataRecord, blend: str, given: Path | Non
         for name, row in rows.items()
         if all(isinstance(row.get(key), int | float) for key in ("auc", "auc_low", "auc_high"))
     }
+    if not record.ids:
+        return _of_later_images(blend, evaluation, evaluated, given)
     if given is not None:
         label = read_labels(given, record.ids)
         said = f"{given.name} (BLAKE2b {file_hash(given)[:12]}), named with --labels: {_counts(label)}"
@@ -56,6 +61,26 @@ def find_labels(studies: Path, record: DataRecord, blend: str, given: Path | Non
         "curves and no comparison with equal weights: name it with --labels",
         evaluated=evaluated,
     )
+
+
+def _of_later_images(
+    blend: str,
+    evaluation: Mapping[str, Any] | None,
+    evaluated: Mapping[str, tuple[float, float, float]],
+    given: Path | None,
+) -> LabelUse:
+    """What is known by labels of a blend that was made without test images: at most what `ensad evaluate` stored."""
+    if given is not None and not evaluated:
+        raise DataError(
+            f"{blend} was made without test images, so labels have no scores to judge; run `ensad evaluate --labels "
+            f"{shlex.quote(str(given))}`, which scores those in the data folder now, and then `ensad report` without "
+            "--labels"
+        )
+    if evaluation is None or not evaluated:
+        return LabelUse(said="none: the blend was made without test images", evaluated={})
+    name = str(evaluation.get("labels", "labels.csv"))
+    said = f"AUCs that ensad evaluate stored, made with {name}, of test images that came after the blend"
+    return LabelUse(said=said, evaluated=evaluated)
 
 
 def _counts(label: Labels) -> str:

@@ -36,7 +36,7 @@ class Line:
     cells: tuple[Cell, ...]
 
 
-_AUC, _ESTIMATED, _REMARKS = "AUC", "Estimated AUC", "Remarks"
+_AUC, _ESTIMATED, _OBJECTIVE, _REMARKS = "AUC", "Estimated AUC", "Objective", "Remarks"
 _Shown = tuple[str, str, bool, Callable[[Row], Cell]]
 
 
@@ -82,6 +82,7 @@ _COLUMNS: tuple[_Shown, ...] = (
     (_ESTIMATED, "estimated_auc_low", True, _number("estimated_auc", 3)),
     ("Estimated 95%", "estimated_auc_low", True, _interval("estimated_auc_low", "estimated_auc_high")),
     ("Separation", "separation", True, _number("separation", 3)),
+    (_OBJECTIVE, "value", True, _number("value", 3)),
     ("Weight", "weight", True, _number("weight", 3)),
     ("Correlation", "correlation", True, _number("correlation", 2)),
     ("Error kind", "column", False, _word("column")),
@@ -103,6 +104,8 @@ def listing(rows: Sequence[Row]) -> tuple[tuple[Heading, ...], tuple[Line, ...]]
     """
     remarked = any(row["flag"] or row["transductive"] for row in rows)
     there = {column for _, column, _, _ in _COLUMNS if any(row[column] is not None for row in rows)}
+    if "separation" in there:  # by which rows compare, and objectives' values do not
+        there.remove("value")
     shown = [c for c in _COLUMNS if (remarked if c[0] == _REMARKS else c[1] in there)]
     first = _AUC if "auc" in there else "Separation"
     headings = [Heading(title="Name", numeric=False)]

@@ -67,9 +67,10 @@ def _facts(blend: SavedBlend, members: Sequence[Member], record: DataRecord, lab
     info = blend.info
     seconds = sum(m.info.seconds.train + m.info.seconds.score for m in members)
     side, _, channels = record.shape
+    tested = f"{len(record.ids):,}" if record.ids else "no"
     return {
         "Data": f"{record.n_train:,} training images, {record.n_reference:,} of them held out as reference; "
-        f"{len(record.ids):,} test images; {side}x{side}, {channels} channel{'s' if channels > 1 else ''}",
+        f"{tested} test images; {side}x{side}, {channels} channel{'s' if channels > 1 else ''}",
         "Data fingerprint": record.fingerprint,
         "Read from": record.source,
         "Blend": f"{blend.name}, method {info.method} (asked for: {info.asked_method}), "
@@ -126,6 +127,7 @@ def _commands(
     used = Counter(Column.of(name).key for name in blend.weights)
     if any(used[m.key] > len(columns_of(m, "main")) for m in members):
         line += " --columns all"
+    line += _no_look(record)
     if info.anomaly_share is not None:
         line += f" --anomaly-share {info.anomaly_share:g}"
     commands[f"{line} --name {blend.name}"] = None
@@ -155,5 +157,11 @@ def _command(member: Member, searched: Sequence[Search], record: DataRecord) -> 
     share = recipe.json.get("share")
     objective += f" --anomaly-share {share:g}" if isinstance(share, float) else ""
     size = recipe.size
-    side = "" if size == record.shape[0] else f" --size {size}"
-    return f"ensad tune --family {member.family}{trials}{epochs}{objective}{side}{width}{ending}"
+    side = "" if size == record.shape[0] or (search and search.sized) else f" --size {size}"
+    look = _no_look(record)
+    return f"ensad tune --family {member.family}{trials}{epochs}{objective}{side}{width}{look}{ending}"
+
+
+def _no_look(record: DataRecord) -> str:
+    """The option that makes a command read no test image, where none was read."""
+    return "" if record.ids else " --no-look"

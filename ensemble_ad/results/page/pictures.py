@@ -88,15 +88,16 @@ def representatives(members: Sequence[Member]) -> list[Member]:
     Not the one that counts most in the blend: a weak member may count because it differs, and its pictures mislead.
     """
     chosen: dict[str, Member] = {}
-    for member in sorted(members, key=lambda m: (-separation_of(m), m.key)):
+    for member in sorted(members, key=lambda m: (-worth_of(m), m.key)):
         if member.info.origin is None:
             chosen.setdefault(member.family, member)
     return list(chosen.values())
 
 
-def separation_of(member: Member) -> float:
-    """The separation of a member's main column; minus infinity where it is not known."""
-    return member.info.separation.value if member.info.separation else float("-inf")
+def worth_of(member: Member) -> float:
+    """The separation of a member's main column, without test images its `synthetic`; minus infinity if not known."""
+    known = member.info.separation or member.info.objectives.synthetic
+    return known.value if known else float("-inf")
 
 
 def gallery(

@@ -22,7 +22,7 @@ MOST_IMPORTANT = 8
 _RATES = (0.01, 0.05, 0.1, 0.2, 0.5)
 _ROLES = {
     "blend": "This blend",
-    "chosen": "Best member by separation",
+    "chosen": "Best member by {}",
     "hindsight": "Best member by AUC, in hindsight",
     "equal": "Equal weights of the same columns",
 }
@@ -37,6 +37,7 @@ _GROUPS = {
 _QUANTILE_NAMES = {
     "reference": "held-out normal",
     "test": "test",
+    "pseudo": "pseudo-anomalies",
     "normal": "test, normal by the labels",
     "anomaly": "test, anomalies by the labels",
 }
@@ -72,7 +73,7 @@ def _context(contents: Contents, fineness: Fineness) -> dict[str, Any]:
         "first": headline.judged[0],
         "lede": lede(contents),
         "claims": claims(contents),
-        "roles": _ROLES,
+        "roles": {role: name.format(headline.criterion) for role, name in _ROLES.items()},
         "ends": ends,
         "differences": any(judged.difference for judged in headline.judged),
         "interval": charts.interval,
@@ -81,6 +82,7 @@ def _context(contents: Contents, fineness: Fineness) -> dict[str, Any]:
         "measured_table": any(heading.title == "AUC" for heading in headings),
         "table_note": notes(table, headings),
         "hist": contents.histogram,
+        "others": next((group for group in ("test", "pseudo") if group in contents.histogram.shares), None),
         "group_names": _QUANTILE_NAMES,
         "charts": _charts(contents),
         "captions": captions(contents),
@@ -121,9 +123,12 @@ def _sections(contents: Contents) -> list[tuple[str, str]]:
 def _charts(contents: Contents) -> dict[str, Markup | None]:
     histogram, curves = contents.histogram, contents.curves
     with_labels = "anomaly" in histogram.shares
+    shown = [group for group in ("reference", "test", "pseudo") if group in histogram.shares]
     return {
         "distribution": charts.distribution(
-            histogram, ("reference", "test"), "Histograms of the blend score of held-out normal and of test images"
+            histogram,
+            shown,
+            f"Histograms of the blend score: {' and '.join(_QUANTILE_NAMES[name] for name in shown)} images",
         ),
         "classes": charts.distribution(
             histogram, ("normal", "anomaly"), "Histograms of the blend score of normal test images and of anomalies"

@@ -103,6 +103,7 @@ def _of_study(study: "optuna.Study", members: Sequence[Member], seed: int) -> Se
         slices=_slices(complete, list(importance), kinds),
         epochs=getattr(kinds.get("epochs"), "high", None),
         widest=max(getattr(kinds.get("width"), "choices", ()), default=None),
+        sized="size" in kinds,
         note="" if importance else f"importance needs {_LEAST_FOR_IMPORTANCE} completed trials of more than one value",
     )
 

@@ -66,6 +66,7 @@ class Search:
         slices: the slices, that of the most important hyperparameter first.
         epochs: the most epochs that a trial could train; None where that is not known.
         widest: the widest layer that a trial could have; None where that is not known.
+        sized: whether trials chose the side that crops are resized to.
         note: what a reader must know; mostly "".
     """
 
@@ -78,6 +79,7 @@ class Search:
     slices: tuple[Slice, ...]
     epochs: int | None = None
     widest: int | None = None
+    sized: bool = False
     note: str = ""
 
     @property

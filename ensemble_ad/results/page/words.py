@@ -1,15 +1,18 @@
 """What a report says in sentences: its lede, its claims, and the captions of its charts."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from markupsafe import Markup
 
+from ensemble_ad.members.defect_aucs import pooled
 from ensemble_ad.results.page.contents import Contents
-from ensemble_ad.results.page.figures import Curve
+from ensemble_ad.results.page.figures import Curve, Histogram, KindSeen
 from ensemble_ad.results.page.svg import MINUS
 from ensemble_ad.statistics.arrays import Floats64
 
 _CLAIMED = {
-    "chosen": "its best member by separation, <code>{}</code>",
+    "chosen": "its best member by {criterion}, <code>{}</code>",
     "hindsight": "the member that these labels say is best, <code>{}</code>",
     "equal": "equal weights",
 }
@@ -21,10 +24,12 @@ def lede(contents: Contents) -> str:
     families = [*headline.families[:-2], " and ".join(headline.families[-2:])]
     several = f"{headline.members} members of {', '.join(families)}"
     one = f"one member of {headline.families[0]}"
-    return (
-        f"A blend of {several if headline.members > 1 else one}, weighted by the method {headline.method}: one anomaly "
-        f"score for each of {contents.histogram.count['test']:,} test images."
+    gives = (
+        f"one anomaly score for each of {contents.histogram.count['test']:,} test images"
+        if headline.separation is not None
+        else "made without test images, it scores new ones by its frozen rule"
     )
+    return f"A blend of {several if headline.members > 1 else one}, weighted by the method {headline.method}: {gives}."
 
 
 def claims(contents: Contents) -> list[Markup]:
@@ -33,7 +38,7 @@ def claims(contents: Contents) -> list[Markup]:
     found = []
     untested = False
     for other in others:
-        name = Markup(_CLAIMED[other.role]).format(other.name)
+        name = Markup(_CLAIMED[other.role]).format(other.name, criterion=contents.headline.criterion)
         if other.difference is not None:
             found.append(_difference(name, other.difference))
         elif first.value is not None and other.value is not None and first.measured == other.measured:
@@ -42,11 +47,24 @@ def claims(contents: Contents) -> list[Markup]:
             found.append(Markup("{}{} {} {}.").format("" if first.measured else "By estimate ", apart, more, name))
             untested = True
     if untested:
-        found.append(Markup("These differences carry no interval: a paired test needs the labels (--labels)."))
+        seen_later = contents.headline.separation is None
+        how = "ensad evaluate has a paired test" if seen_later else "a paired test needs the labels (--labels)"
+        found.append(Markup("These differences carry no interval: {}.").format(how))
     if first.low is None:
         words = contents.headline.estimate
         found.append(Markup("{}.").format(words[0].upper() + words[1:]))
+    if contents.seen:
+        found.append(_about_damaged(contents.seen))
     return found
+
+
+def _about_damaged(seen: Sequence[KindSeen]) -> Markup:
+    blend, chosen, equal = (pooled(getattr(each, role) for each in seen) for role in ("blend", "chosen", "equal"))
+    ways = f"{len(seen)} ways" if len(seen) > 1 else "one way"
+    return Markup(
+        "Normal images damaged in {} score above whole ones with an AUC of {:.3f}; by its best member {:.3f}, "
+        "by equal weights {:.3f}. The blend was chosen by these, and real anomalies may be easier or harder."
+    ).format(ways, blend, chosen, equal)
 
 
 def _difference(name: Markup, difference: tuple[float, float, float, float]) -> Markup:
@@ -71,12 +89,7 @@ def signed(value: float) -> str:
 def captions(contents: Contents) -> dict[str, str]:
     """The text below each chart, by the chart's name."""
     histogram, curves = contents.histogram, contents.curves
-    above = _beyond(histogram.edges, histogram.shares["reference"], histogram.shares["test"], "test images")
-    found = {
-        "distribution": f"Normal images are scored by rules fitted without them. {above} The further the test images "
-        "reach to the right of the normal ones, the larger the separation.",
-        "correlation": _correlated(contents),
-    }
+    found = {"distribution": _distributed(histogram), "correlation": _correlated(contents)}
     if curves:
         # By the labels, so there is none without them.
         missed = _beyond(histogram.edges, histogram.shares["normal"], histogram.shares["anomaly"], "anomalies")
@@ -94,6 +107,20 @@ def captions(contents: Contents) -> dict[str, str]:
     return found
 
 
+def _distributed(histogram: Histogram) -> str:
+    normal = "Normal images are scored by rules fitted without them."
+    for group, name, why in (
+        ("test", "test images", "The further the test images reach to the right of the normal ones, the larger the "
+         "separation."),
+        ("pseudo", "pseudo-anomalies", "The latter are some of the held-out images, damaged on purpose in "
+         "all ways."),
+    ):  # fmt: skip
+        if group in histogram.shares:
+            beyond = _beyond(histogram.edges, histogram.shares["reference"], histogram.shares[group], name)
+            return f"{normal} {beyond} {why}"
+    return normal
+
+
 def _beyond(edges: Floats64, normal: Floats64, other: Floats64, others: str) -> str:
     """How much of the other group lies above where 95% of the normal images end."""
     cut = min(int(np.searchsorted(np.cumsum(normal), 0.95)) + 1, len(edges) - 1)
@@ -105,7 +132,8 @@ def _correlated(contents: Contents) -> str:
     found = contents.correlations
     members = found.matrix[:-1, :-1]
     n = len(members)
-    text = "Spearman's rank correlation of members' scores over the test images; the blend stands last."
+    over = "test" if contents.headline.separation is not None else "held-out normal"
+    text = f"Spearman's rank correlation of members' scores over the {over} images; the blend stands last."
     if n < contents.headline.members:
         text += f" Only the {n} members that count most are shown."
     if n > 1:
