@@ -163,7 +163,7 @@ def _thousand(folder: Path) -> None:
     from ensemble_ad.data.digits import write_digits
     from ensemble_ad.files.json_file import write_json
     from ensemble_ad.layout import MEMBER_INFO, VECTORS, WEIGHTS, member_folder
-    from ensemble_ad.members.info import RecipeInfo
+    from ensemble_ad.members.recipe_info import RecipeInfo
     from ensemble_ad.members.store import list_members
     from ensemble_ad.training.recipe import Recipe
 

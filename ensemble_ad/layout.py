@@ -4,6 +4,7 @@
     members/<key>/                  a trained model's cached result: `MEMBER_FILES`
     blends/<name>/                  a blend: `BLEND_FILES`
     data/<fingerprint>.json         the record of a data set
+    runs/<name>.json                what `ensad run` has done within its time
     evaluations/<fingerprint>.json  what `ensad evaluate` found
     checkpoints/<key>.safetensors   what an unfinished training goes on from
     workers/<worker>.lock           held by a worker for as long as it lives

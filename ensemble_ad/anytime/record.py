@@ -64,6 +64,7 @@ class RunRecord:
             "used": is_number,
             "curve": _is_curve,
             "done": _are_trials,
+            "before": _are_counts,
         }
         if not fits(value, kinds) or not is_fingerprint(value["data"]) or value["used"] < 0:
             raise StorageError(f"{path} is not a run that this version reads; remove it, or name another --name")

@@ -16,7 +16,8 @@ Members whose scores speak of more anomalies than are plausible (`statistics.imp
 the test's normal images differ from the reference. Where what is learnt from the others speaks of too many as well,
 the prior stands alone.
 
-The portions were chosen leave-one-task-out on 25 tasks, see benchmarks/score_matrices.md.
+The portions were chosen by the mean over 25 tasks, as they are and with anomalies thinned; what other tasks choose
+leave-one-task-out is in benchmarks/score_matrices.md.
 """
 
 from dataclasses import dataclass, replace

@@ -8,7 +8,8 @@ import numpy as np
 from ensemble_ad.blend.alarm import crossfit_reference
 from ensemble_ad.blend.info import BlendInfo
 from ensemble_ad.members.column import Column
-from ensemble_ad.members.store import Member, PseudoVectors
+from ensemble_ad.members.pseudo_vectors import PseudoVectors
+from ensemble_ad.members.store import Member
 from ensemble_ad.statistics.arrays import Floats32, Floats64
 
 

@@ -18,7 +18,8 @@ from ensemble_ad.members.choose import Term
 from ensemble_ad.members.column import Column
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.measured import Measured
-from ensemble_ad.members.store import Member, PseudoVectors
+from ensemble_ad.members.pseudo_vectors import PseudoVectors
+from ensemble_ad.members.store import Member
 from ensemble_ad.statistics import Estimate, rank_correlations, separation_many
 from ensemble_ad.statistics.arrays import Floats32, Floats64
 from ensemble_ad.statistics.implied import Share

@@ -106,7 +106,7 @@ def score(
             steps.done(total, f"{alarms} alarms {speed:,.0f} images/s")
     sys.stdout.flush()
     say.result(image_count=total, alarm_count=alarms, unlike=strange.counts)
-    say.result(remarks=passed_over.counts | remarks.counts, failed=skipped.first, failed_count=skipped.count)
+    say.result(failed=skipped.first, failed_count=skipped.count, remarks=passed_over.counts | remarks.counts)
     _tell(total, skipped, strange, say)
     _folders.tell(remarks.lines(), say)
     say(f"{total} images, {alarms} alarms, {total / (time.perf_counter() - started):,.0f} images/s")

@@ -12,8 +12,8 @@ The objective fails as follows.
 - It rewards models that see these kinds of defect, and real anomalies may be of another kind: of another object in the
   same scene, or another person's face, it says little.
 - Whatever makes an image easier to reconstruct (blur, lower contrast) ranks below normal images, and whatever is not
-  in it (noise) is seen best by models that see nothing else. Such kinds ranked models against the truth on most sets,
-  and are no longer among the kinds (benchmarks/pseudo.md).
+  in it (noise) is seen best by models that see nothing else. Such kinds rank models against the truth on most sets,
+  and are not among the kinds (benchmarks/pseudo.md).
 - Defects lie anywhere in the raw image. A trial that crops more sees fewer of them, and is judged the worse for it even
   if real anomalies lie in the middle.
 - It is circular for a model that was trained on such defects (the family `cutpaste`): a good value there says that

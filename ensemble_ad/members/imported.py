@@ -17,9 +17,10 @@ from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.files.sample import SCORE
 from ensemble_ad.files.whole import whole_file
 from ensemble_ad.members.data_record import DataRecord, save_data_record
-from ensemble_ad.members.info import ChosenBy, MemberInfo, RecipeInfo
+from ensemble_ad.members.info import ChosenBy, MemberInfo
 from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.narrowed import Narrowed, narrowed
+from ensemble_ad.members.recipe_info import RecipeInfo
 from ensemble_ad.members.store import Member, discard_damaged, save_member
 from ensemble_ad.statistics import separation
 from ensemble_ad.statistics.arrays import Floats64

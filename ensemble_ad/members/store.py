@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ensemble_ad.errors import StorageError
 from ensemble_ad.files.json_file import read_json, write_json
@@ -21,6 +21,7 @@ from ensemble_ad.files.whole import clear_errors, file_hash, remove_parts, set_a
 from ensemble_ad.layout import MEMBER_INFO, VECTORS, WEIGHTS, member_folder, members_folder
 from ensemble_ad.members.info import FORMAT, MemberInfo
 from ensemble_ad.members.measured import UnfitError
+from ensemble_ad.members.pseudo_vectors import PseudoVectors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -28,20 +29,6 @@ if TYPE_CHECKING:
     from ensemble_ad.data.split import Rows
     from ensemble_ad.members.data_record import DataRecord
     from ensemble_ad.statistics.arrays import Floats32
-
-
-class PseudoVectors(NamedTuple):
-    """A member's error vectors of pseudo-anomalies.
-
-    Attributes:
-        kinds: names of the K kinds.
-        scores: float32 (K, d, m): pseudo-anomaly i of every kind is made of the same image.
-        damaged: int64 (d,), the rows of the reference that they were made of.
-    """
-
-    kinds: tuple[str, ...]
-    scores: "Floats32"
-    damaged: "Rows"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +116,7 @@ class Member:
             raise self._damaged(
                 f"{path} must have {len(self.columns)} columns, but has {reference.shape} and {test.shape}"
             )
-        if pseudo is not None and not _are_of(pseudo, reference):
+        if pseudo is not None and not pseudo.are_of(reference):
             raise self._damaged(
                 f"{path} must hold {len(self.columns)} columns of {len(kinds)} kinds of pseudo-anomaly and the rows "
                 "that these were made of, and does not"
@@ -185,20 +172,6 @@ class Member:
 
     def _damaged(self, text: str) -> "DamagedError":
         return DamagedError(text, key=self.key, folder=self.folder)
-
-
-def _are_of(pseudo: PseudoVectors, reference: "Floats32") -> bool:
-    """Whether pseudo-anomalies can have been made of some of the images that `reference` (n, m) has scores of."""
-    import numpy as np
-
-    rows, (n, m) = pseudo.damaged, reference.shape
-    return (
-        rows.ndim == 1
-        and rows.dtype == np.int64
-        and 0 < len(rows) <= n
-        and bool((rows >= 0).all() and (rows < n).all() and (np.diff(rows) > 0).all())
-        and pseudo.scores.shape == (len(pseudo.kinds), len(rows), m)
-    )
 
 
 class DamagedError(StorageError):

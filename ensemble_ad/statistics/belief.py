@@ -12,7 +12,8 @@ separations beyond 0.5, less two errors since it is the largest, is p times what
 of p, with all orders of magnitude alike before, weighs the sum over p, so that the value stays linear in S_i and A_i,
 with the same two factors for every model: values compare.
 
-b, t and the range of p were found on image sets, each judged by constants that the others gave (benchmarks/pseudo.md).
+b, t and the range of p were found on image sets, with the tables of benchmarks/pseudo.md in view, which also judge each
+set by the constants that the others give.
 """
 
 from collections.abc import Sequence

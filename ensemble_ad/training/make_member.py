@@ -17,8 +17,9 @@ from ensemble_ad.errors import StorageError
 from ensemble_ad.families import Model, family
 from ensemble_ad.families.model import count_parameters
 from ensemble_ad.members.data_record import DataRecord, save_data_record
-from ensemble_ad.members.info import ChosenBy, MemberInfo, RecipeInfo, Seconds, TrialInfo
+from ensemble_ad.members.info import ChosenBy, MemberInfo, Seconds, TrialInfo
 from ensemble_ad.members.objectives import objective
+from ensemble_ad.members.recipe_info import RecipeInfo
 from ensemble_ad.members.store import Member, has_member, load_member, remove_half_written, save_member
 from ensemble_ad.training.checkpoint import Checkpoint, State
 from ensemble_ad.training.cross_fitted import train as train_cross_fitted

@@ -10,7 +10,8 @@ from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.layout import run_file
 
 DATA = "ab" * 16
-RECORD = RunRecord(data=DATA, used=12.5, curve=((3.0, 0.7),), done=(Done(family="fcn", gain=0.2, seconds=9.0),))
+DONE = (Done(family="fcn", gain=0.2, seconds=9.0),)
+RECORD = RunRecord(data=DATA, used=12.5, curve=((3.0, 0.7),), done=DONE, before={"fcn": 2})
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path):
@@ -28,6 +29,7 @@ def test_a_run_on_other_images_begins_anew(tmp_path):
     [
         {"format": 2}, {"used": -1}, {"used": "x"}, {"curve": [[1]]}, {"curve": [[1, "x"]]}, {"data": "../x"},
         {"done": [{"family": "../x", "gain": 0, "seconds": 0}]}, {"done": [{"family": "fcn"}]}, {"done": 3},
+        {"before": None}, {"before": {"../x": 1}}, {"before": {"fcn": -1}},
     ],
 )  # fmt: skip
 def test_what_is_no_record_is_refused_by_name(tmp_path, change):

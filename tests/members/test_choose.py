@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from ensemble_ad.errors import UsageError
 from ensemble_ad.members.choose import of_one_data_set, parse_weights, select
-from ensemble_ad.members.info import ChosenBy, MemberInfo, RecipeInfo
+from ensemble_ad.members.info import ChosenBy, MemberInfo
 from ensemble_ad.members.measured import Measured, Objectives, Synthetic
+from ensemble_ad.members.recipe_info import RecipeInfo
 from ensemble_ad.members.store import Member
 
 

@@ -12,7 +12,8 @@ from ensemble_ad.errors import StorageError
 from ensemble_ad.files.json_file import write_json
 from ensemble_ad.files.whole import file_hash
 from ensemble_ad.members.data_record import DataRecord
-from ensemble_ad.members.info import ChosenBy, MemberInfo, RecipeInfo, Seconds
+from ensemble_ad.members.info import ChosenBy, MemberInfo, Seconds
+from ensemble_ad.members.recipe_info import RecipeInfo
 from ensemble_ad.members.store import DamagedError, has_member, list_members, load_member, save_member
 
 KEY = "fcn-0123456789ab"
