@@ -53,8 +53,8 @@ def evaluate(
     the AUC below a false positive rate of 10% (0.5 is chance), p the paired test against the best row (Holm-corrected
     over all rows).
 
-    A blend that was made without test images scores those in the data folder now, with its models; but only if you ask
-    for it, by --labels.
+    A blend that was made without test images scores those in the data folder now, with the models of its members that
+    count; but only if you ask for it, by --labels.
 
     Intervals and tests cover which images were drawn. They do not cover training (another seed gives another model) nor
     selection: the best of many rows is optimistic.
