@@ -38,7 +38,7 @@ def submissions(ctx: click.Context, submissions: Path, say: _options.Say) -> Non
     ]
     if not say.as_json:
         print_table(("file", "blend", "separation", "public", "private", "note"), rows, keep=5)
-    say.next("ensad submissions score FILE --public SCORE", "ensad compare")
+    say.next("ensad submissions score FILE --public SCORE")
 
 
 @submissions.command(short_help="Note the score that a submission got.")

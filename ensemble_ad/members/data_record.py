@@ -104,7 +104,7 @@ def _later_parts(value: Mapping[str, Any]) -> dict[str, Any]:
     if groups is not None and not _are_groups(groups, value["n_train"]):
         raise UnfitError("its groups cannot be")
     known = [train, test] if groups is None else [train, test, groups]
-    fits_together = all(isinstance(each, str) for each in known) and json_hash(known) == value["fingerprint"]
+    fits_together = isinstance(train, str) and isinstance(test, str) and json_hash(known) == value["fingerprint"]
     if not fits_together and (train, test, groups) != (None, None, None):
         raise UnfitError("its fingerprints do not belong together")
     try:

@@ -560,7 +560,7 @@ WEIGHTS = {
     "of other shapes": lambda a: _last(a, lambda x: np.concatenate([x, x])),
     "fewer": lambda a: {n: x for n, x in a.items() if n != "model.encoder.0.weight"},
     "none": lambda a: {},
-    "whose latents are others": lambda a: {n: x[:1] if n.startswith("latent.") else x for n, x in a.items()},
+    "whose latents are others": lambda a: {n: x[:1] if n.startswith("reference.") else x for n, x in a.items()},
     "whose latents lack a part": lambda a: {n: x for n, x in a.items() if not n.endswith("bank")},
 }
 

@@ -42,7 +42,8 @@ def test_the_latent_decodes_to_the_members_own_reconstruction(opening, studies_f
     made = opening.decode(latents)
     assert made.dtype == np.uint8
     assert (to_input(torch.tensor(made)) - expected).abs().max() <= 1 / 127.5
-    np.testing.assert_array_equal(made, opening.of.reconstruct(images))
+    # An image alone and in a batch may differ in the last bit, and so by a grey level once rounded.
+    np.testing.assert_allclose(made.astype(int), opening.of.reconstruct(images).astype(int), rtol=0, atol=1)
 
 
 def test_noise_goes_from_the_image_to_a_draw_that_has_forgotten_it(opening, dataset):
