@@ -165,6 +165,8 @@ class BlendInfo:
             raise UnfitError("optional parts")
         if not _is_plain(known):
             raise UnfitError("texts and numbers to show")
+        if {Column.of(name).key for name in known["weights"]} != set(known["members"]):
+            raise UnfitError("weights of its members")
         for name in ("members", "families", "terms"):
             known |= {name: tuple(known[name])} if name in known else {}
         for name in ("separation", "share", "shift"):

@@ -12,6 +12,7 @@ from ensemble_ad.families import Model
 from ensemble_ad.members.imported import is_imported
 from ensemble_ad.members.store import Member
 from ensemble_ad.training.bounds import check_bounds
+from ensemble_ad.training.error_vectors import error_vectors
 from ensemble_ad.training.recipe import RECIPE_VERSION, Recipe
 from ensemble_ad.training.references import Reference, References
 from ensemble_ad.training.step import out_of_memory
@@ -111,4 +112,12 @@ def _loaded(member: Member, device: torch.device) -> LoadedModel:
     )
     if not all(bool(torch.isfinite(value).all()) for value in kept):
         raise ValueError("its weights are not finite")
-    return LoadedModel(model=model.to(device).eval(), references=references, recipe=recipe)
+    model = model.to(device).eval()
+    error_vectors(model, _black(recipe, device), references)  # references of another network's numbers do not fit
+    return LoadedModel(model=model, references=references, recipe=recipe)
+
+
+def _black(recipe: Recipe, device: torch.device) -> Tensor:
+    """uint8 (1, H, W, C), one image of the recipe's shape."""
+    channels, height, width = recipe.preprocess.shape
+    return torch.zeros((1, height, width, channels), dtype=torch.uint8, device=device)

@@ -72,6 +72,13 @@ class Reference:
     bank: Tensor
     spacing: Tensor
 
+    def __post_init__(self) -> None:
+        (d, k), n = self.axes.shape, len(self.bank)
+        wanted = {"mean": (d,), "scale": (k + 1,), "bank": (n, k + 1), "spacing": (n,)}
+        fitting = all(getattr(self, name).shape == shape for name, shape in wanted.items())
+        if not fitting or not n or any(value.dtype != torch.float32 for value in vars(self).values()):
+            raise ValueError("the parts of a reference of training images do not belong together")
+
     def distances(self, points: Tensor) -> dict[str, Tensor]:
         """float (B,) by the names of `DISTANCES`, of points (B, d)."""
         white = _whitened(points - self.mean, self.axes, self.scale)

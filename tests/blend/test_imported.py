@@ -561,6 +561,9 @@ WEIGHTS = {
     "fewer": lambda a: {n: x for n, x in a.items() if n != "model.encoder.0.weight"},
     "none": lambda a: {},
     "whose latents are others": lambda a: {n: x[:1] if n.startswith("reference.") else x for n, x in a.items()},
+    "whose spacing is short": lambda a: {n: x[:-1] if n.endswith("spacing") else x for n, x in a.items()},
+    "whose banks are whole": lambda a: {n: x.astype(int) if n.endswith("bank") else x for n, x in a.items()},
+    "whose axes are long": lambda a: {n: np.concatenate([x, x]) if n.endswith("axes") else x for n, x in a.items()},
     "whose latents lack a part": lambda a: {n: x for n, x in a.items() if not n.endswith("bank")},
 }
 

@@ -58,6 +58,7 @@ def _with(**values):
         (_with(members=["../../victim"]), "texts and numbers to show"),
         (_with(members=[]), "texts and numbers to show"),
         (_with(weights={"a/rss": 1e308}), "texts and numbers to show"),
+        (_with(weights={"fcn-0123456789ab/rss": 1.0}), "weights of its members"),
         (_with(weights={"a/rss\x1b": 0.5}), "texts and numbers to show"),
         (_with(correlation={"a": "high"}), "texts and numbers to show"),
         (_with(method="mean\n"), "texts and numbers to show"),
