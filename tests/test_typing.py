@@ -35,6 +35,7 @@ assert_type(blend, ea.Blend)
 assert_type(blend.scores, npt.NDArray[np.float64])
 assert_type(blend.score(test), npt.NDArray[np.float64])
 assert_type(blend.names, tuple[str, ...])
+assert blend.separation is not None
 assert_type(blend.separation.value, float)
 
 estimate = ea.auc(label, blend.scores)

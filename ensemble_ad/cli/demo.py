@@ -53,8 +53,8 @@ def demo(ctx: click.Context, out: Path, only_data: bool, say: _options.Say) -> N
     lines = (
         f"data check {at}",
         f"tune --family fcn --trials 6 --epochs 10 {at}",
-        f"tune --family resnet --trials 3 --epochs 6 {at}",
-        f"blend --members fcn,resnet --studies {studies}",
+        f"tune --family pca --trials 3 {at}",
+        f"blend --members fcn,pca --studies {studies}",
         f"evaluate {at}",
         f"submit {at} --submissions {submissions}",
         f"compare --studies {studies}",

@@ -22,6 +22,7 @@ Groups = tuple[int, ...]
 _SIDE = 16  # of a thumbnail
 _NUMBERS = 12  # principal components by which neighbours are looked up
 _NEIGHBOURS = 9
+_PAIRS = 10_000
 Floats32 = npt.NDArray[np.float32]
 
 
@@ -82,7 +83,11 @@ def _near_pairs(thumbnails: Floats32) -> npt.NDArray[np.intp]:
     one, at = np.nonzero(np.isfinite(distance))
     pairs = np.stack([one, neighbour[one, at]], axis=1)
     pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-    apart = np.linalg.norm(thumbnails[pairs[:, 0]] - thumbnails[pairs[:, 1]], axis=1)
+    # A block at a time: where all images have neighbours, the thumbnails of all pairs would take eight times theirs.
+    parts = [pairs[start : start + _PAIRS] for start in range(0, len(pairs), _PAIRS)]
+    apart = np.concatenate(
+        [np.empty(0), *(np.linalg.norm(thumbnails[part[:, 0]] - thumbnails[part[:, 1]], axis=1) for part in parts)]
+    )
     near: npt.NDArray[np.intp] = pairs[apart <= reach]
     return near
 

