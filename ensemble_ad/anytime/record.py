@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ensemble_ad.anytime.schedule import Done
-from ensemble_ad.errors import StorageError
+from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.files.json_file import fits, is_count, is_number, read_json, write_json
 from ensemble_ad.layout import is_family, is_fingerprint, run_file
 
@@ -49,10 +49,11 @@ class RunRecord:
 
     @classmethod
     def load(cls, studies: Path, name: str, data: str) -> "RunRecord":
-        """The record of that name, an empty one where there is none or it is of other images.
+        """The record of that name, an empty one where there is none.
 
         Raises:
             StorageError: if it is damaged or of a newer version.
+            UsageError: if it is of a run on other images, whose blend would be replaced.
         """
         path = run_file(studies, name)
         if not path.exists():
@@ -69,7 +70,7 @@ class RunRecord:
         if not fits(value, kinds) or not is_fingerprint(value["data"]) or value["used"] < 0:
             raise StorageError(f"{path} is not a run that this version reads; remove it, or name another --name")
         if value["data"] != data:
-            return cls(data=data)
+            raise UsageError(f"the name {name!r} is taken by a run on other images; choose another with --name")
         return cls(
             data=data,
             used=float(value["used"]),

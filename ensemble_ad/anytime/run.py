@@ -58,8 +58,8 @@ class RunWatcher(Watcher, Protocol):
     def blended(self, made: SavedBlend, done: Sequence[Done], used: float) -> None:
         """There is a new blend, after these trials and so many seconds."""
 
-    def dropped(self, family: str, why: str) -> None:
-        """No more trials of that family are made."""
+    def warn(self, text: str) -> None:
+        """A family or a member is left out, and why."""
 
 
 class SilentWatcher:
@@ -68,7 +68,7 @@ class SilentWatcher:
     def turn(self, *what: object) -> None:
         """Whatever it is told, it keeps quiet."""
 
-    study = epoch = trial = moved = blended = dropped = turn
+    study = epoch = trial = blended = warn = turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +194,7 @@ class Run:
 
     def _drop(self, name: str, why: str) -> None:
         self._entries = [entry for entry in self._entries if entry.family != name]
-        self.watcher.dropped(name, why)
+        self.watcher.warn(f"{name} is left out: {why}")
 
     def _reserve(self) -> float:
         """Seconds that the end takes: the last blend, its files and the CSV."""
@@ -227,7 +227,7 @@ class Run:
                     overwrite=True,
                 )
             except DamagedError as error:
-                error.set_aside()
+                self.watcher.warn(error.set_aside())
                 continue
             value = _value(made, members)
             self._credit(value - (self._curve[-1][1] if self.blend else 0.5))

@@ -30,7 +30,7 @@ from ensemble_ad.blend.forest import grow
 from ensemble_ad.blend.guard import surely_inverted
 from ensemble_ad.blend.normalise import FrozenNormaliser, frozen_tail, normalise, renamed, reshaped
 from ensemble_ad.blend.optimise import nonnegative_logistic
-from ensemble_ad.blend.prior import Seen, prior_weights
+from ensemble_ad.blend.prior import KindAucs, prior_weights
 from ensemble_ad.blend.rule import Part, Rule, total_score
 from ensemble_ad.blend.weight import FIT_ROWS, Pool, thinned
 from ensemble_ad.statistics import MOST_ANOMALIES, Estimate, estimate_share, implausible, separation_many
@@ -53,7 +53,7 @@ def fit_auto(
     *,
     anomaly_share: float | None = None,
     seed: int = 0,
-    seen: Seen | None = None,
+    seen: KindAucs | None = None,
 ) -> Rule:
     """Fit the three parts.
 
@@ -262,7 +262,7 @@ class _Prior:
     share: Estimate
 
 
-def _prior(ranks: _Ranks, seen: Seen | None) -> _Prior:
+def _prior(ranks: _Ranks, seen: KindAucs | None) -> _Prior:
     """The prior, without members that are left out or surely upside down.
 
     Its ranks are among the reference and the test images, since p values among the reference alone are all the same

@@ -59,9 +59,9 @@ class BlendInfo:
         asked_method: the method that the user asked for.
         normaliser: how scores were made comparable; None where an earlier version did not note it.
         explanation: why these weights, in a sentence or two.
-            weights: the weight of each column, by `Column.name`.
+        weights: the weight of each column, by `Column.name`.
         separation: the blend's separation, out of fold; None where it was made without test images.
-            anomaly_share: the share of anomalies in the test set, where the user gave it.
+        anomaly_share: the share of anomalies in the test set, where the user gave it.
         share: the estimated share of anomalies; None where the user gave it.
         shift: how far the test's normal images are shifted; None where that is not known.
         withheld: what is wrong with the test images, so that no AUC can be told; mostly "".

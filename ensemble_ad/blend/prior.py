@@ -12,7 +12,7 @@ from ensemble_ad.statistics.arrays import Floats, Floats64
 BEST = 5  # members that count
 
 
-class Seen(dict[str, Floats64]):
+class KindAucs(dict[str, Floats64]):
     """How well each member sees each kind of pseudo-anomaly.
 
     By kind, float64 (m,): P(a pseudo-anomaly scores above a held-out normal image); NaN for members without scores of
@@ -32,7 +32,7 @@ class Seen(dict[str, Floats64]):
         return found
 
 
-def prior_weights(seen: Seen | None, votes: Floats64) -> Floats64:
+def prior_weights(seen: KindAucs | None, votes: Floats64) -> Floats64:
     """Weights (m,) of the members, sum 1, without any test image.
 
     The five members count alike that see the kinds of pseudo-anomaly best (`defect_aucs.pooled`), each judged without

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ensemble_ad.blend.methods import AUTO, METHODS, PRIOR, Method, find_method
-from ensemble_ad.blend.prior import Seen
+from ensemble_ad.blend.prior import KindAucs
 from ensemble_ad.errors import DataError, UsageError, in_one_line
 from ensemble_ad.statistics.arrays import (
     Bools,
@@ -49,7 +49,7 @@ class Request:
     label: Bools | None
     seed: int
     pseudo: Mapping[str, Floats]
-    seen: Seen
+    seen: KindAucs
 
 
 def check_request(
@@ -117,7 +117,7 @@ def check_request(
         label=flags,
         seed=seed,
         pseudo=damaged,
-        seen=Seen.of(low, damaged),
+        seen=KindAucs.of(low, damaged),
     )
 
 

@@ -47,8 +47,8 @@ class _RunWatcher:
         gain = f" ({done[-1].gain:+.4f} by {done[-1].family})" if done else ""
         self._steps.line(f"{used:.0f} s: blend of {len(made.info.members)} members, separation {self._blend}{gain}")
 
-    def dropped(self, family: str, why: str) -> None:
-        self._say.warn(f"{family} is left out: {why}")
+    def warn(self, text: str) -> None:
+        self._say.warn(text)
 
     def _show(self, text: str) -> None:
         self._steps.done(self._trials, f"blend {self._blend}  {self._family} {text}")

@@ -111,9 +111,10 @@ def hand_in(
     from datetime import datetime
 
     from ensemble_ad.files.whole import make_folder
-    from ensemble_ad.results.handed_in import note_submission
+    from ensemble_ad.results.handed_in import HandedIn, check, note_submission
     from ensemble_ad.results.submission import write_submission
 
+    check(HandedIn(note=note or ""))  # before anything is written
     if sample is None:
         default = data / "sample_submission.csv"
         sample = default if default.exists() else None

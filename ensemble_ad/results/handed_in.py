@@ -4,9 +4,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.files.json_file import fits, is_number, read_json, write_json
 from ensemble_ad.files.text import is_text
+from ensemble_ad.files.whole import clear_errors
 
 FORMAT = 1
 _RECORD = "handed_in.json"
@@ -68,14 +71,24 @@ def note_submission(path: Path, **what: Any) -> HandedIn:
     if not path.is_file():
         there = ", ".join(handed_in(path.parent)) or "none"
         raise UsageError(f"there is no submission {path.name} in {path.parent}; there are {there}")
-    known = _read(path.parent)
-    noted = replace(known.get(path.name, HandedIn()), **{name: each for name, each in what.items() if each is not None})
+    with clear_errors(path.parent, "lock"), FileLock(path.parent / f".{_RECORD}.lock"):  # two submissions at once
+        known = _read(path.parent)
+        news = {name: each for name, each in what.items() if each is not None}
+        noted = known[path.name] = replace(known.get(path.name, HandedIn()), **news)
+        check(noted)
+        value = {"format": FORMAT, "submissions": {name: asdict(each) for name, each in sorted(known.items())}}
+        write_json(path.parent / _RECORD, value)
+    return noted
+
+
+def check(noted: HandedIn) -> None:
+    """Refuse what cannot be kept.
+
+    Raises:
+        UsageError: for a note of several lines or too long, and a score that is no finite number.
+    """
     if not fits(asdict(noted), _KINDS):
         raise UsageError("a note must be one line of text (1,000 characters at most), and a score a finite number")
-    known[path.name] = noted
-    value = {"format": FORMAT, "submissions": {name: asdict(each) for name, each in sorted(known.items())}}
-    write_json(path.parent / _RECORD, value)
-    return noted
 
 
 def _read(folder: Path) -> dict[str, HandedIn]:

@@ -19,9 +19,11 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
     assert RunRecord.load(tmp_path, "run", DATA) == RECORD
 
 
-def test_a_run_on_other_images_begins_anew(tmp_path):
+def test_a_run_on_other_images_is_not_replaced(tmp_path):
     RECORD.save(tmp_path, "run")
-    assert RunRecord.load(tmp_path, "run", "cd" * 16) == RunRecord(data="cd" * 16)
+    with pytest.raises(UsageError, match="'run' is taken by a run on other images; choose another with --name"):
+        RunRecord.load(tmp_path, "run", "cd" * 16)
+    assert RunRecord.load(tmp_path, "other", "cd" * 16) == RunRecord(data="cd" * 16)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 
 from ensemble_ad.blend import Blend, blend_scores
 from ensemble_ad.blend.alarm import crossfit_reference
-from ensemble_ad.blend.prior import Seen, prior_weights
+from ensemble_ad.blend.prior import KindAucs, prior_weights
 from ensemble_ad.errors import DataError
 from ensemble_ad.statistics import auc
 
@@ -45,7 +45,7 @@ def test_a_prior_scores_new_images_as_ever(no_test, pseudo, members):
 
 
 def test_a_member_that_sees_one_kind_alone_does_not_win():
-    seen = Seen({kind: np.array([0.5, 0.5, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6]) for kind in "abcde"})
+    seen = KindAucs({kind: np.array([0.5, 0.5, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6]) for kind in "abcde"})
     seen["shift"] = np.array([1.0, 0.4, 0.4, 0.3, 0.3, 0.3, 0.3, 0.3])
     assert np.mean(list(seen.values()), axis=0).argmax() == 0
     assert prior_weights(seen, np.full(8, 1 / 8)).tolist() == [0, 0, 0, 0.2, 0.2, 0.2, 0.2, 0.2]

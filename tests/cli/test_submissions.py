@@ -25,3 +25,10 @@ def test_what_is_not_there_is_one_line(data, studies, run_ensad):
     assert result.exit_code == 2
     assert "there is no submission x.csv in submissions" in result.stderr
     assert run_ensad("submissions", "score", "x.csv").exit_code == 2
+
+
+def test_a_note_that_cannot_be_kept_is_refused_before_the_csv_is_written(studies, tmp_path, run_ensad):
+    result = run_ensad("submit", "--note", "two\nlines")
+    assert result.exit_code == 2
+    assert "a note must be one line" in result.stderr
+    assert not list((tmp_path / "submissions").glob("*.csv"))

@@ -8,7 +8,7 @@ import numpy as np
 from ensemble_ad.blend.columns import Columns as ErrorVectors
 from ensemble_ad.blend.columns import main_columns, stacked
 from ensemble_ad.blend.info import weight_by_member
-from ensemble_ad.blend.prior import Seen
+from ensemble_ad.blend.prior import KindAucs
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.members.column import Column
 from ensemble_ad.members.defect_aucs import pooled
@@ -88,7 +88,7 @@ def weights(blend: SavedBlend, members: Sequence[Member], found: Columns, label:
 
 def _seen(found: Columns) -> Floats64 | None:
     """The AUC of pseudo-anomalies, pooled over their kinds, of each column; NaN where it has none."""
-    seen = Seen.of(found.read.reference, found.read.pseudo)
+    seen = KindAucs.of(found.read.reference, found.read.pseudo)
     if not seen:
         return None
     aucs = np.stack(list(seen.values()), axis=1).tolist()
