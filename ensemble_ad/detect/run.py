@@ -10,10 +10,11 @@ import numpy as np
 
 from ensemble_ad.anytime.budget import Budget
 from ensemble_ad.anytime.run import Run, RunSettings, SilentWatcher, begin
+from ensemble_ad.data.check import worthless
 from ensemble_ad.data.dataset import Dataset, load_dataset
 from ensemble_ad.data.images import Images
 from ensemble_ad.detect.scorer import BlendScorer, load_blend
-from ensemble_ad.errors import Interrupted, UsageError
+from ensemble_ad.errors import DataError, Interrupted, UsageError
 from ensemble_ad.layout import at_home, preprocessed_folder
 from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.search.tune import TuneResult, tune
@@ -62,7 +63,7 @@ def run(
 
     Raises:
         UsageError: unless one of `time_limit` and `trials` is given, and for what does not fit.
-        DataError: for images that cannot be used.
+        DataError: for images that cannot be used, or would make a run worthless (`ensad data check`).
         Interrupted: on Ctrl-C; the blend so far is kept, and the same call goes on.
     """
     if (time_limit is None) == (trials is None):
@@ -77,6 +78,8 @@ def run(
         else:
             raise UsageError("unlabelled=... goes with an array of normal images; a folder has its own test images")
         dataset = load_dataset(folder, image_cache=preprocessed_folder(studies), test_optional=True, look=look)
+        if found := worthless(dataset, folder):
+            raise DataError(f"{'; '.join(found)}: what is trained on this would be worthless; mend the data")
         tuning = TuneSettings(
             family="", seed=seed, device=device, size=size, transductive=transductive, anomaly_share=anomaly_share
         )

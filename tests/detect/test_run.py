@@ -38,3 +38,10 @@ def test_a_run_on_arrays_is_that_on_the_folder(data, tmp_path):
 def test_what_cannot_be_run_is_refused(data, tmp_path, settings, message):
     with pytest.raises(ea.UsageError, match=message):
         ea.run(data, studies=tmp_path / "studies", **settings)
+
+
+def test_images_that_make_a_run_worthless_are_refused(tmp_path):
+    black = np.zeros((200, 32, 32), np.uint8)
+    with pytest.raises(ea.DataError, match="would be worthless"):
+        small_run(black, trials=1, studies=tmp_path / "studies")
+    assert not (tmp_path / "studies" / "members").exists()
