@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from ensemble_ad.cli._output import Say
@@ -105,6 +105,23 @@ def counted(say: Say, total: int | None) -> Iterator[Counter]:
         return
     with _bar() as bar:
         yield Counter(say, bar, total)
+
+
+@contextmanager
+def decoding(say: Say) -> Iterator[Callable[[int, int], None]]:
+    """What is to be told how many pictures are decoded, and of how many: it moves a bar, of each set one."""
+    with ExitStack() as stack:
+        steps: Counter | None = None
+
+        def progress(done: int, total: int) -> None:
+            nonlocal steps
+            steps = steps or stack.enter_context(counted(say, total))
+            steps.done(done, "pictures decoded")
+            if done == total:
+                stack.close()
+                steps = None
+
+        yield progress
 
 
 @contextmanager

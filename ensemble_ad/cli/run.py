@@ -9,6 +9,7 @@ from ensemble_ad.cli import _completion, _options
 
 if TYPE_CHECKING:
     from ensemble_ad.anytime.run import RunResult
+    from ensemble_ad.data.fit import Fit
 
 
 @click.command(short_help="The best blend within a time: tunes, blends and writes the CSV.")
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @_options.storage
 @_options.train_anyway
 @_options.data
+@_options.fit
 @_options.groups
 @_options.studies
 @_options.submissions
@@ -55,6 +57,7 @@ def run(
     storage: str | None,
     anyway: bool,
     data: Path,
+    fit: "Fit",
     groups: Path | None,
     studies: Path,
     submissions: Path,
@@ -96,7 +99,7 @@ def run(
     click.get_current_context().with_resource(like_ctrl_c())
     if (seconds is None) == (trials is None):
         raise UsageError("give one of --time 30m and --trials 20")
-    dataset = _folders.dataset(data, studies, test_optional=True, look=not no_look, groups=groups)
+    dataset = _folders.dataset(data, studies, say, fit, test_optional=True, look=not no_look, groups=groups)
     rename_images(studies, dataset)
     tuning = TuneSettings(
         family="", objective=objective_name(None, labels), labels_hash=labels_hash(labels), device=device,

@@ -1,10 +1,14 @@
 """`ensad train`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ensemble_ad.cli import _completion, _options
+
+if TYPE_CHECKING:
+    from ensemble_ad.data.fit import Fit
 
 
 @click.command(short_help="Train one published system.")
@@ -24,6 +28,7 @@ from ensemble_ad.cli import _completion, _options
 @_options.precision
 @_options.train_anyway
 @_options.data
+@_options.fit
 @_options.groups
 @_options.studies
 @_options.output
@@ -41,6 +46,7 @@ def train(
     precision: str,
     anyway: bool,
     data: Path,
+    fit: "Fit",
     groups: Path | None,
     studies: Path,
     say: _options.Say,
@@ -73,7 +79,7 @@ def train(
     family, _ = look_up(preset)
     check_transductive(family, allowed=transductive)
     make_folder(studies)
-    dataset = _folders.dataset(data, studies, groups=groups)
+    dataset = _folders.dataset(data, studies, say, fit, groups=groups)
     rename_images(studies, dataset)
     place = choose_device(device)
     recipe = published_recipe(

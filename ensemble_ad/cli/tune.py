@@ -8,6 +8,7 @@ import click
 from ensemble_ad.cli import _completion, _options
 
 if TYPE_CHECKING:
+    from ensemble_ad.data.fit import Fit
     from ensemble_ad.search.tune import TuneResult
 
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
               help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`.")  # fmt: skip
 @_options.train_anyway
 @_options.data
+@_options.fit
 @_options.groups
 @_options.studies
 @_options.output
@@ -76,6 +78,7 @@ def tune(
     artifacts: str | None,
     anyway: bool,
     data: Path,
+    fit: "Fit",
     groups: Path | None,
     studies: Path,
     say: _options.Say,
@@ -121,7 +124,7 @@ def tune(
     from ensemble_ad.search.workers import tune_with
 
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
-    dataset = _folders.dataset(data, studies, test_optional=True, look=not no_look, groups=groups)
+    dataset = _folders.dataset(data, studies, say, fit, test_optional=True, look=not no_look, groups=groups)
     rename_images(studies, dataset)
     label = None if labels is None else read_labels(labels, dataset.test.ids)
     settings = TuneSettings(

@@ -12,7 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.alarm import crossfit_reference
+from ensemble_ad.data.conversion import DEFAULT_FIT
 from ensemble_ad.detect.autoencoder import AutoencoderDetector, NormalTrained, hold_out, offset
+from ensemble_ad.detect.given import Given
 from ensemble_ad.detect.rows import as_rows, checked
 from ensemble_ad.errors import EnsadError
 from ensemble_ad.statistics.arrays import Floats64
@@ -39,6 +41,7 @@ class BlendedDetector(NormalTrained):
         method: `auto` or another method of `blend_scores` that needs neither weights nor labels.
         alarm_rate: share of normal images that `predict` may call anomalies.
         holdout: share of X that is not trained on, in (0, 0.5].
+        image_fit: how images that are not square, or of several sizes, become square, as in `AutoencoderDetector`.
         random_state: seed of the split, None for another one each time, or a `RandomState`. Members have seeds of their
             own.
 
@@ -69,12 +72,14 @@ class BlendedDetector(NormalTrained):
         method: str = "auto",
         alarm_rate: float = 0.01,
         holdout: float = 0.15,
+        image_fit: str = DEFAULT_FIT,
         random_state: int | np.random.RandomState | None = 0,
     ) -> None:
         self.members = members
         self.method = method
         self.alarm_rate = alarm_rate
         self.holdout = holdout
+        self.image_fit = image_fit
         self.random_state = random_state
 
     def get_params(self, deep: bool = True) -> dict[str, object]:
@@ -113,7 +118,7 @@ class BlendedDetector(NormalTrained):
         except TypeError:  # `members` is no sequence, which `fit` refuses
             return {}
 
-    def fit(self, X: npt.ArrayLike, y: object = None, *, unlabelled: npt.ArrayLike | None = None) -> Self:
+    def fit(self, X: Given, y: object = None, *, unlabelled: Given | None = None) -> Self:
         """Train the members and weight them.
 
         Args:
@@ -148,7 +153,7 @@ class BlendedDetector(NormalTrained):
         self.offset_ = offset(crossfit_reference(reference, test, method=method), self.alarm_rate)
         return self
 
-    def anomaly_score(self, X: npt.ArrayLike) -> Floats64:
+    def anomaly_score(self, X: Given) -> Floats64:
         """The blend's score, float64 (n,): higher = more anomalous.
 
         Raises:

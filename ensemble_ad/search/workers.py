@@ -15,7 +15,9 @@ import optuna
 import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from ensemble_ad.data.conversion import DEFAULT_FIT
 from ensemble_ad.data.dataset import Dataset, load_dataset
+from ensemble_ad.data.fit import Fit
 from ensemble_ad.data.groups import Groups
 from ensemble_ad.errors import DataError, EnsadError, Interrupted
 from ensemble_ad.layout import preprocessed_folder
@@ -64,6 +66,7 @@ class Task:
     label: Labels | None = field(default=None, repr=False)
     named: Groups | None = field(default=None, repr=False)
     look: bool = True
+    fit: Fit = DEFAULT_FIT
 
 
 class _StopWatcher:
@@ -107,7 +110,7 @@ def work(task: Task) -> EnsadError | None:
             if task.threads:
                 torch.set_num_threads(task.threads)
             cache = preprocessed_folder(task.studies)
-            dataset = load_dataset(task.data, image_cache=cache, test_optional=True, look=task.look)
+            dataset = load_dataset(task.data, image_cache=cache, test_optional=True, look=task.look, fit=task.fit)
             dataset = replace(dataset, named=task.named)
             if dataset.fingerprint != task.fingerprint:
                 raise DataError(f"{task.data} holds other images for this worker; copy the same to every machine")
@@ -176,6 +179,7 @@ def tune_together(
                 label=label,
                 named=dataset.named,
                 look=len(dataset.test) > 0,
+                fit=dataset.fit,
             )
             tasks = [replace(task, settings=replace(settings, device=device)) for device in crew.devices(plan, count)]
             try:
