@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,6 +31,7 @@ _MOST_FRAMES = 10_000
 _REDUCED = (254, 1)  # the tag of a TIFF page, and its bit, that say that it is a smaller version of another
 _WHITE = 255
 _MOST_TEXT = 200
+_READ_WHOLE = 1 << 24  # bytes of a file
 _DIM = 64  # the upper 8 of 16 bits are below that where at most 14 are used
 
 
@@ -141,9 +143,18 @@ def _in_one_line(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _opened(path: Path) -> "Iterator[ImageFile]":
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    with Image.open(path, formats=_taken(needs_heif=ending_of(path.name) in HEIF)) as image:
+    with path.open("rb") as file, ExitStack() as stack:
+        # Pillow reads in many small steps, each of which costs where files are far away.
+        content = BytesIO(file.read(_READ_WHOLE + 1))
+        whole = content if len(content.getbuffer()) <= _READ_WHOLE else file
+        whole.seek(0)
+        formats = _taken(needs_heif=ending_of(path.name) in HEIF)
+        try:
+            image = stack.enter_context(Image.open(whole, formats=formats))
+        except UnidentifiedImageError:
+            raise ValueError("cannot identify image file") from None
         yield image
 
 

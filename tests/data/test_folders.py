@@ -147,8 +147,8 @@ def test_files_of_other_formats_are_counted_by_their_endings(folder):
     assert list(remarks.lines("train")) == [
         (
             "warning",
-            "train: 7 files are of no format that is read, and are passed over: 2 .psd, 2 without an ending, 1 .eps, "
-            "1 .txt, 1 .xcf; convert pictures among them to PNG",
+            "train: 7 files are of no format that is read, and are passed over: 2 .psd, 2 without an ending, 1 .xcf, "
+            "1 .eps, 1 .txt; convert pictures among them to PNG",
         )
     ]
 
