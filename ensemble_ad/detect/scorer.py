@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 
 from ensemble_ad.blend import Blend, alarm, saved
-from ensemble_ad.blend.columns import main_columns, reference_scores, stacked
+from ensemble_ad.blend.columns import main_columns
+from ensemble_ad.blend.held_out import held_out_scores
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.data.images import Images, ImageShape
 from ensemble_ad.data.preprocess import Preprocess, apply
@@ -27,7 +28,7 @@ from ensemble_ad.members.store import Member, load_member
 from ensemble_ad.statistics.arrays import Floats32, Floats64
 from ensemble_ad.training.device import choose_device
 from ensemble_ad.training.load import load_model
-from ensemble_ad.training.references import References, is_distance
+from ensemble_ad.training.references import References
 
 ALARM_RATE = 0.01
 _NOISE = 2e-5
@@ -68,6 +69,7 @@ class BlendScorer:
     seen: Seen
     _networks: tuple[_Network, ...]
     _members: tuple[Member, ...]
+    _studies: Path
     _device: torch.device
 
     def score(self, images: npt.ArrayLike) -> Floats64:
@@ -154,7 +156,7 @@ class BlendScorer:
     @cached_property
     def reference(self) -> Floats64:
         """float64 (n,) cross-fitted scores of the held-out normal images, sorted; see `blend.alarm`."""
-        return np.sort(reference_scores(self.blend.info, stacked(self.rule.names, self._members)))
+        return held_out_scores(self._studies, self.blend, self.rule.names, self._members)
 
     @property
     def usual_rate(self) -> float:
@@ -197,7 +199,8 @@ class BlendScorer:
                 resized = np.ascontiguousarray(apply(images, network.preprocess))
                 prepared[network.preprocess] = torch.tensor(resized).to(self._device)
             applied = prepared[network.preprocess]
-            found = steady_error_vectors(network.model, applied, network.references, flips=network.flips)
+            kinds = {column.kind for column in network.columns.values()}
+            found = steady_error_vectors(network.model, applied, network.references, kinds, flips=network.flips)
             for position, (_, kind, inverted) in network.columns.items():
                 if kind not in found or not np.isfinite(found[kind]).all():
                     raise StorageError(
@@ -242,6 +245,7 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
         seen=record.seen or Seen.unknown(coloured=coloured),
         _networks=tuple(networks),
         _members=members,
+        _studies=studies,
         _device=place,
     )
 
@@ -275,7 +279,7 @@ def _network(member: Member, columns: Mapping[int, Column], device: torch.device
     loaded = load_model(member, device)
     return _Network(
         model=loaded.model,
-        references=loaded.references if any(is_distance(column.kind) for column in columns.values()) else {},
+        references=loaded.references,
         preprocess=loaded.recipe.preprocess,
         flips=loaded.recipe.flips,
         columns=columns,
