@@ -214,7 +214,7 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
     Args:
         name: the blend's name; None is the blend that was made last.
         studies: the studies' folder.
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
 
     Raises:
         UsageError: if there is no such blend, one of its members was imported as scores or made by another version's
