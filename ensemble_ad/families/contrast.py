@@ -96,6 +96,7 @@ def suggest(trial: Sampler, widths: Sequence[int]) -> ContrastArchitecture:
 FAMILY = Family(
     name="contrast",
     summary="transductive: tells training images from the unlabelled test images, cross-fitted",
+    suits="contests that allow training on the test images",
     architecture=ContrastArchitecture,
     suggest=suggest,
     start=(

@@ -217,6 +217,7 @@ def suggest(trial: Sampler, widths: Sequence[int]) -> CutpasteArchitecture:
 FAMILY = Family(
     name="cutpaste",
     summary="classifier of normal images against cut-and-pasted ones (CutPaste); no reconstruction",
+    suits="parts that are missing, doubled or misplaced",
     architecture=CutpasteArchitecture,
     suggest=suggest,
     start=(

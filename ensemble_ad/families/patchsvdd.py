@@ -267,6 +267,7 @@ _TRAINING = {"batch_size": 64, "noise_scale": 0.04, "latent_noise_scale": 0.0}
 FAMILY = Family(
     name="patchsvdd",
     summary="distances of patches to their nearest in training images, told apart by where they lie; no reconstruction",
+    suits="small defects of parts that lie alike",
     architecture=PatchsvddArchitecture,
     suggest=suggest,
     start=({**_START, "neighbours": "place"}, {**_START, "neighbours": "anywhere"}),
