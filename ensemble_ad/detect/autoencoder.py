@@ -95,7 +95,7 @@ class AutoencoderDetector(NormalTrained):
         image_shape: (H, W) or (H, W, C) of rows of pixels.
         alarm_rate: share of normal images that `predict` may call anomalies.
         holdout: share of X that is not trained on, in (0, 0.5].
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
         random_state: seed of all random choices, None for another one each time, or a `RandomState`.
 
     Attributes:

@@ -24,6 +24,7 @@ from ensemble_ad.layout import at_home
 from ensemble_ad.members.column import Column
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, load_member
+from ensemble_ad.statistics import Estimate
 from ensemble_ad.statistics.arrays import Floats32, Floats64
 from ensemble_ad.training.device import choose_device
 from ensemble_ad.training.load import load_model
@@ -175,6 +176,32 @@ class BlendScorer:
             warnings.warn(self.about_usual_rate(), stacklevel=2)
         return alarm.threshold(self.reference, self.usual_rate if alarm_rate is None else alarm_rate)
 
+    def false_alarm_rate(self, alarm_rate: float | None = None) -> Estimate:
+        """The share of new normal images above `threshold`, with its 95% interval; see `blend.alarm.false_alarm_rate`.
+
+        Args:
+            alarm_rate: as for `threshold`.
+        """
+        return alarm.false_alarm_rate(len(self.reference), self.usual_rate if alarm_rate is None else alarm_rate)
+
+    def p_values(self, images: npt.ArrayLike) -> Floats64:
+        """Conformal p values of images: how seldom a normal image scores as high; see `blend.alarm.p_values`.
+
+        Args:
+            images: as for `score`.
+
+        Returns:
+            float64 (n,) in (0, 1], lower = more anomalous; 1 / (held-out images + 1) at least.
+
+        Raises:
+            DataError: as `score`.
+        """
+        return self.p_values_of(self.score(images))
+
+    def p_values_of(self, scores: Floats64) -> Floats64:
+        """As `p_values`, of images that have these scores."""
+        return alarm.p_values(self.reference, scores)
+
     def about_usual_rate(self) -> str:
         """Why the usual alarm rate is not 0.01, where it is not."""
         return (
@@ -214,7 +241,7 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
     Args:
         name: the blend's name; None is the blend that was made last.
         studies: the studies' folder.
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
 
     Raises:
         UsageError: if there is no such blend, one of its members was imported as scores or made by another version's

@@ -13,9 +13,9 @@ from ensemble_ad.members.imported import is_imported
 from ensemble_ad.members.store import Member
 from ensemble_ad.training.bounds import check_bounds
 from ensemble_ad.training.error_vectors import error_vectors
+from ensemble_ad.training.out_of_memory import is_out_of_memory
 from ensemble_ad.training.recipe import RECIPE_VERSION, Recipe
 from ensemble_ad.training.references import Reference, References
-from ensemble_ad.training.step import out_of_memory
 
 _MODEL, _REFERENCE = "model.", "reference."
 # Whatever a stranger's recipe and weights are met with.
@@ -80,7 +80,7 @@ def load_model(member: Member, device: torch.device) -> LoadedModel:
     try:
         return _loaded(member, device)
     except _UNFIT as error:
-        if out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         why = in_one_line(error, 200, with_kind=True)
         raise StorageError(

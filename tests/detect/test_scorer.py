@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import betabinom
 
 import ensemble_ad as ea
 from ensemble_ad.blend.saved import load_blend
+from ensemble_ad.data.digits import read_digits
 from ensemble_ad.data.stream import stream
 from ensemble_ad.detect.scorer import _snapped
 from ensemble_ad.errors import DataError, UsageError
@@ -230,3 +232,14 @@ def test_the_memory_does_not_grow_with_the_number_of_images(run_ensad, photos, t
     total, grown = map(int, done.stdout.split())
     assert total == 20_000
     assert grown < 100_000  # KiB; the images have 240,000
+
+
+def test_p_values_of_unseen_normal_images_are_no_lower_than_they_may(scorer):
+    normal = read_digits().train[200:]  # that the blend has not seen
+    p = scorer.p_values(normal)
+    n = len(scorer.reference)
+    for above in (3, 5, 10, 20, 50):
+        level = above / (n + 1)
+        assert (p <= level + 1e-9).sum() <= betabinom.ppf(0.999, len(normal), above, n + 1 - above), level
+    assert p.min() >= 1 / (n + 1)
+    np.testing.assert_array_equal(p <= 0.1, scorer.score(normal) > scorer.threshold(0.1))
