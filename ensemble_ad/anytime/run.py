@@ -140,7 +140,9 @@ class Run:
     def __post_init__(self) -> None:
         tuning = self.settings.tuning
         self._entries = list(
-            portfolio(self.dataset, self.settings.families, size=tuning.size, transductive=tuning.transductive)
+            portfolio(
+                self.dataset, self.settings.families, size=tuning.tile or tuning.size, transductive=tuning.transductive
+            )
         )
         names = dict.fromkeys(entry.family for entry in self._entries)
         self._kept = {name: finished_trials(self.dataset, replace(tuning, family=name), self.studies) for name in names}
