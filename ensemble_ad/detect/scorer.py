@@ -155,7 +155,7 @@ class BlendScorer:
     @cached_property
     def reference(self) -> Floats64:
         """float64 (n,) cross-fitted scores of the held-out normal images, sorted; see `blend.alarm`."""
-        return np.sort(reference_scores(self.blend.info, stacked(self.rule.names, self._members)))
+        return np.sort(reference_scores(self.blend.info, stacked(self.rule.names, self._members, self.blend.later())))
 
     @property
     def usual_rate(self) -> float:
