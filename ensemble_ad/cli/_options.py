@@ -97,10 +97,13 @@ ground_truth = click.option(
     "kinds of anomaly, `good` after none.",
 )  # fmt: skip
 storage = click.option("--storage", type=URL, help="Optuna storage URL.  [default: SQLite in the studies' folder]")
-device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+device = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, or one of several GPUs: cuda:0, cuda:1, ..."
+)
 precision = click.option(
-    "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
-    help="What models are trained in; auto is bf16 where the device has it. Scores are always computed in fp32.",
+    "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True,
+    help="What models are trained in; auto is bf16 where the device has it, fp16 on older GPUs. Scores are always "
+    "computed in fp32.",
 )  # fmt: skip
 
 no_look = click.option(

@@ -99,7 +99,9 @@ def _scored(member: Member, images: ImageSet, shape: ImageShape, device: torch.d
         block = conform(images.images[start : start + BLOCK], shape, "an image")
         resized = np.ascontiguousarray(apply(block, loaded.recipe.preprocess))
         applied = torch.tensor(resized).to(device)
-        found = steady_error_vectors(loaded.model, applied, loaded.references, flips=loaded.recipe.flips)
+        found = steady_error_vectors(
+            loaded.model, applied, loaded.references, member.columns, flips=loaded.recipe.flips
+        )
         for column, kind in enumerate(member.columns):
             if kind not in found or not np.isfinite(found[kind]).all():
                 raise StorageError(f"{member.key} gives no finite {kind} of {images.source}; blend without it")

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 
 from ensemble_ad.blend import Blend, alarm, saved
-from ensemble_ad.blend.columns import main_columns, reference_scores, stacked
+from ensemble_ad.blend.columns import main_columns
+from ensemble_ad.blend.held_out import held_out_scores
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.data.images import Images, ImageShape
 from ensemble_ad.data.preprocess import Preprocess, apply
@@ -28,7 +29,7 @@ from ensemble_ad.statistics import Estimate
 from ensemble_ad.statistics.arrays import Floats32, Floats64
 from ensemble_ad.training.device import choose_device
 from ensemble_ad.training.load import load_model
-from ensemble_ad.training.references import References, is_distance
+from ensemble_ad.training.references import References
 
 ALARM_RATE = 0.01
 _NOISE = 2e-5
@@ -69,6 +70,7 @@ class BlendScorer:
     seen: Seen
     _networks: tuple[_Network, ...]
     _members: tuple[Member, ...]
+    _studies: Path
     _device: torch.device
 
     def score(self, images: npt.ArrayLike) -> Floats64:
@@ -155,7 +157,7 @@ class BlendScorer:
     @cached_property
     def reference(self) -> Floats64:
         """float64 (n,) cross-fitted scores of the held-out normal images, sorted; see `blend.alarm`."""
-        return np.sort(reference_scores(self.blend.info, stacked(self.rule.names, self._members, self.blend.later())))
+        return held_out_scores(self._studies, self.blend, self.rule.names, self._members)
 
     @property
     def usual_rate(self) -> float:
@@ -224,7 +226,8 @@ class BlendScorer:
                 resized = np.ascontiguousarray(apply(images, network.preprocess))
                 prepared[network.preprocess] = torch.tensor(resized).to(self._device)
             applied = prepared[network.preprocess]
-            found = steady_error_vectors(network.model, applied, network.references, flips=network.flips)
+            kinds = {column.kind for column in network.columns.values()}
+            found = steady_error_vectors(network.model, applied, network.references, kinds, flips=network.flips)
             for position, (_, kind, inverted) in network.columns.items():
                 if kind not in found or not np.isfinite(found[kind]).all():
                     raise StorageError(
@@ -241,7 +244,7 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
     Args:
         name: the blend's name; None is the blend that was made last.
         studies: the studies' folder.
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
 
     Raises:
         UsageError: if there is no such blend, one of its members was imported as scores or made by another version's
@@ -269,6 +272,7 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
         seen=record.seen or Seen.unknown(coloured=coloured),
         _networks=tuple(networks),
         _members=members,
+        _studies=studies,
         _device=place,
     )
 
@@ -302,7 +306,7 @@ def _network(member: Member, columns: Mapping[int, Column], device: torch.device
     loaded = load_model(member, device)
     return _Network(
         model=loaded.model,
-        references=loaded.references if any(is_distance(column.kind) for column in columns.values()) else {},
+        references=loaded.references,
         preprocess=loaded.recipe.preprocess,
         flips=loaded.recipe.flips,
         columns=columns,
