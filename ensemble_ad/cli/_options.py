@@ -16,6 +16,8 @@ from ensemble_ad.layout import at_home
 __all__ = [
     "Say",
     "anyway",
+    "artifacts",
+    "backend",
     "data",
     "device",
     "groups",
@@ -23,6 +25,7 @@ __all__ = [
     "no_look",
     "output",
     "precision",
+    "scheduler",
     "storage",
     "studies",
     "submissions",
@@ -91,6 +94,14 @@ submissions = click.option(
 )  # fmt: skip
 labels = click.option("--labels", type=FILE, help="CSV file with the columns ID,label; 1 = anomaly.")
 storage = click.option("--storage", type=URL, help="Optuna storage URL.  [default: SQLite in the studies' folder]")
+artifacts = click.option(
+    "--artifacts", type=URL, help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`."
+)
+backend = click.option(
+    "--backend", default="loky", show_default=True,
+    help="What joblib starts workers with: loky (here), dask, or another that is registered.",
+)  # fmt: skip
+scheduler = click.option("--scheduler", help="Address of a Dask scheduler, tcp://HOST:8786, for --backend dask.")
 device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 precision = click.option(
     "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
