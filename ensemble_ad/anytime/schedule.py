@@ -38,20 +38,24 @@ def choose(
         scale: as for `expected_seconds`.
     """
     seconds = expected_seconds(entries, done, scale)
-
-    def fits(name: str) -> bool:
-        return not done or FEWEST_EPOCHS * seconds[name] <= left  # nothing is known before the first trial
-
     seen: dict[str, int] = {}
     for entry in entries:
         seen[entry.family] = seen.get(entry.family, 0) + 1
-        if kept.get(entry.family, 0) < seen[entry.family] and fits(entry.family):
+        if kept.get(entry.family, 0) < seen[entry.family] and fits(seconds[entry.family], done, left):
             return Next(family=entry.family, seconds=seconds[entry.family])
-    rates = {name: rate for name, rate in gain_rates(entries, done, scale).items() if fits(name)}
+    rates = {name: rate for name, rate in gain_rates(entries, done, scale).items() if fits(seconds[name], done, left)}
     if not rates:
         return None
     best = max(rates, key=lambda name: rates[name])
     return Next(family=best, seconds=seconds[best])
+
+
+def fits(seconds: float, done: Sequence[Done], left: float) -> bool:
+    """Whether a trial of so many seconds fits into what is left, at least with a quarter of its epochs.
+
+    The first trial is tried in any case, since nothing is known before.
+    """
+    return not done or FEWEST_EPOCHS * seconds <= left
 
 
 def expected_seconds(entries: Sequence[Entry], done: Sequence[Done], scale: float = 1.0) -> dict[str, float]:

@@ -20,6 +20,7 @@ __all__ = [
     "backend",
     "data",
     "device",
+    "ground_truth",
     "groups",
     "labels",
     "no_look",
@@ -93,6 +94,11 @@ submissions = click.option(
     help="Folder of submissions.",
 )  # fmt: skip
 labels = click.option("--labels", type=FILE, help="CSV file with the columns ID,label; 1 = anomaly.")
+ground_truth = click.option(
+    "--labels", type=PATH,
+    help="CSV file with the columns ID,label, 1 = anomaly; or the test images' folder, whose folders are named after "
+    "kinds of anomaly, `good` after none.",
+)  # fmt: skip
 storage = click.option("--storage", type=URL, help="Optuna storage URL.  [default: SQLite in the studies' folder]")
 artifacts = click.option(
     "--artifacts", type=URL, help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`."
@@ -102,10 +108,13 @@ backend = click.option(
     help="What joblib starts workers with: loky (here), dask, or another that is registered.",
 )  # fmt: skip
 scheduler = click.option("--scheduler", help="Address of a Dask scheduler, tcp://HOST:8786, for --backend dask.")
-device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+device = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, or one of several GPUs: cuda:0, cuda:1, ..."
+)
 precision = click.option(
-    "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
-    help="What models are trained in; auto is bf16 where the device has it. Scores are always computed in fp32.",
+    "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True,
+    help="What models are trained in; auto is bf16 where the device has it, fp16 on older GPUs. Scores are always "
+    "computed in fp32.",
 )  # fmt: skip
 
 no_look = click.option(

@@ -119,8 +119,11 @@ def blend(
     _tell(made, say)
     if made.info.separation is not None:
         hints = ["ensad submit", "ensad evaluate --labels FILE"]
+    elif no_look:
+        hints = ["ensad submit", "ensad report"]
     else:
-        hints = ["ensad submit" if no_look else f"ensad export {made.name}", "ensad report"]
+        _tell_alarms(studies, made, say)
+        hints = [f"ensad score IMAGES --blend {made.name}", "ensad blend --test FOLDER", "ensad report"]
     say.next(*hints, **_folders.data_of(studies, made.data))
 
 
@@ -179,6 +182,21 @@ def _of_sound_members(
     return made
 
 
+def _tell_alarms(studies: Path, made: "SavedBlend", say: _options.Say) -> None:
+    """Say which alarm rates the held-out images carry."""
+    from ensemble_ad.blend.alarm import false_alarm_rate, lowest_rate
+    from ensemble_ad.cli import _folders
+
+    record = _folders.record(studies, made.data)
+    if record is None:
+        return
+    rates = [rate for rate in (0.01, 0.05) if rate >= lowest_rate(record.n_reference)]
+    told = [(rate, false_alarm_rate(record.n_reference, rate)) for rate in rates]
+    shown = ", ".join(f"at --alarm-rate {rate:g} {found.low:.2g} to {found.high:.2g}" for rate, found in told)
+    if shown:
+        say(f"of normal images alarm in `ensad score`, by {record.n_reference} held-out ones (95%): {shown}")
+
+
 def _tell(made: "SavedBlend", say: _options.Say) -> None:
     """Say how the blend weights its columns, why, and how good it seems."""
     from ensemble_ad.cli._table import print_table
@@ -206,6 +224,7 @@ def _tell(made: "SavedBlend", say: _options.Say) -> None:
         explanation=info.explanation,
         weights=dict(rows),
         separation=None if separation is None else vars(separation),
+        foreseen=info.foreseen,
         share=None if share is None else vars(share),
         estimated_auc=None if implied is None else vars(implied),
         inverted=sorted(info.inverted),

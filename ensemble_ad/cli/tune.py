@@ -212,7 +212,9 @@ def _tell(result: "TuneResult", say: _options.Say) -> None:
         f"(standard error {best.standard_error:.4f}) by {best.column}"
     )
     believed = result.best.info.objectives.believed
-    if believed and not believed.weight:
+    if believed and result.best.info.separation is None:
+        say("auto: without test images, pseudo-anomalies decide alone")
+    elif believed and not believed.weight:
         say("auto: no test image is believed, so pseudo-anomalies decide alone")
     elif believed:
         say(

@@ -57,6 +57,8 @@ class ContrastArchitecture(CrossFittedArchitecture):
 class ContrastModel(CrossFittedModel):
     """One network for each fold; its logit says how much an image looks like a test image."""
 
+    map_column = None
+
     def __init__(self, shape: ChannelsFirst, architecture: ContrastArchitecture) -> None:
         super().__init__()
         self.folds = architecture.folds

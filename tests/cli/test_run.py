@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import pytest
 
@@ -129,7 +130,7 @@ def test_a_run_that_is_killed_twenty_times_ends_as_one_that_is_not(data, studies
 
 def _in_folder(folder, line):
     os.chdir(folder)
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         main(list(line))
 
 
