@@ -18,7 +18,7 @@ project = "ensemble_ad"
 author = "The ensemble_ad developers"
 release = version = __version__
 root_doc = "docs/index"
-include_patterns = ["docs/*.md", "benchmarks/*.md", "CHANGELOG.md", "CONTRIBUTING.md"]
+include_patterns = ["docs/*.md", "benchmarks/*.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
 # Folders that hold much and nothing of this: they are not even walked.
 exclude_patterns = [".*", "*.egg-info", "build", "data", "ensad-demo", "ensemble_ad", "studies", "submissions", "tests"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]

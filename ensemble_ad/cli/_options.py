@@ -18,6 +18,7 @@ __all__ = [
     "anyway",
     "data",
     "device",
+    "ground_truth",
     "groups",
     "labels",
     "no_look",
@@ -90,6 +91,11 @@ submissions = click.option(
     help="Folder of submissions.",
 )  # fmt: skip
 labels = click.option("--labels", type=FILE, help="CSV file with the columns ID,label; 1 = anomaly.")
+ground_truth = click.option(
+    "--labels", type=PATH,
+    help="CSV file with the columns ID,label, 1 = anomaly; or the test images' folder, whose folders are named after "
+    "kinds of anomaly, `good` after none.",
+)  # fmt: skip
 storage = click.option("--storage", type=URL, help="Optuna storage URL.  [default: SQLite in the studies' folder]")
 device = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, or one of several GPUs: cuda:0, cuda:1, ..."

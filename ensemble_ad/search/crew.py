@@ -8,6 +8,7 @@ import joblib
 import torch
 
 from ensemble_ad.errors import UsageError
+from ensemble_ad.extras import how_to_install
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class Crew:
         try:
             from distributed import Client
         except ImportError:
-            raise UsageError("--backend dask needs Dask: pip install 'ensemble-ad[dask]'") from None
+            raise UsageError(f"--backend dask needs Dask: {how_to_install('dask')}") from None
         try:
             client = Client(self.scheduler, timeout=30)  # type: ignore[no-untyped-call]
         except (OSError, ValueError) as error:
