@@ -14,7 +14,8 @@ from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.alarm import crossfit_reference
 from ensemble_ad.detect.autoencoder import AutoencoderDetector, NormalTrained, hold_out, offset
 from ensemble_ad.detect.rows import as_rows, checked
-from ensemble_ad.errors import EnsadError
+from ensemble_ad.detect.verbose import counted
+from ensemble_ad.errors import EnsadError, speaks_python
 from ensemble_ad.statistics.arrays import Floats64
 
 # The methods that need no test images, and the one that `auto` is without them.
@@ -41,6 +42,7 @@ class BlendedDetector(NormalTrained):
         holdout: share of X that is not trained on, in (0, 0.5].
         random_state: seed of the split, None for another one each time, or a `RandomState`. Members have seeds of their
             own.
+        verbose: show a bar of the members on stderr while `fit` trains them.
 
     Attributes:
         members_: the fitted members as pairs (name, detector).
@@ -70,12 +72,14 @@ class BlendedDetector(NormalTrained):
         alarm_rate: float = 0.01,
         holdout: float = 0.15,
         random_state: int | np.random.RandomState | None = 0,
+        verbose: bool = False,
     ) -> None:
         self.members = members
         self.method = method
         self.alarm_rate = alarm_rate
         self.holdout = holdout
         self.random_state = random_state
+        self.verbose = verbose
 
     def get_params(self, deep: bool = True) -> dict[str, object]:
         """The parameters by name; with `deep` those of named members too, `<member>` and `<member>__<parameter>`."""
@@ -132,6 +136,7 @@ class BlendedDetector(NormalTrained):
         except EnsadError as error:
             raise ValueError(str(error)) from error
 
+    @speaks_python
     def _fit(self, array: npt.NDArray[Any], new: npt.NDArray[Any] | None) -> Self:
         method = self.method
         if new is None and method == "auto":
@@ -141,7 +146,12 @@ class BlendedDetector(NormalTrained):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         held_out, rows = hold_out(len(array), self.holdout, seed)
         members = _named(self.members)
-        self.members_ = [(name, _fitted(name, member, array[rows])) for name, member in members]
+        self.members_: list[tuple[str, Any]] = []
+        with counted(len(members), shown=self.verbose) as done:
+            for name, member in members:
+                done(len(self.members_), f"fitting {name}")
+                self.members_.append((name, _fitted(name, member, array[rows])))
+            done(len(members), "fitted")
         reference = self._columns(array[held_out])
         test = reference if new is None else self._columns(new)
         self.blend_ = blend_scores(reference, test, method=method, names=[name for name, _ in members], seed=seed)
