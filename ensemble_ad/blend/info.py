@@ -31,6 +31,7 @@ _KINDS: dict[str, Any] = {
 """What every blend's file has to hold."""
 _OPTIONAL: dict[str, Any] = {
     "separation": MEASURED,
+    "foreseen": is_number,
     "terms": list,
     "asked_method": str,
     "normaliser": str,
@@ -61,6 +62,7 @@ class BlendInfo:
         explanation: why these weights, in a sentence or two.
         weights: the weight of each column, by `Column.name`.
         separation: the blend's separation, out of fold; None where it was made without test images.
+        foreseen: of a blend by pseudo-anomalies alone, its AUC on kinds that it was not weighted by; else None.
         anomaly_share: the share of anomalies in the test set, where the user gave it.
         share: the estimated share of anomalies; None where the user gave it.
         shift: how far the test's normal images are shifted; None where that is not known.
@@ -82,6 +84,7 @@ class BlendInfo:
     method: str
     weights: Mapping[str, float]
     separation: Measured | None = None
+    foreseen: float | None = None
     terms: tuple[str, ...] | None = None
     asked_method: str = "auto"
     normaliser: str | None = None
@@ -109,6 +112,7 @@ class BlendInfo:
         return replace(
             self,
             explanation=later.explanation,
+            foreseen=later.foreseen,
             anomaly_share=later.anomaly_share,
             share=later.share,
             shift=later.shift,

@@ -9,8 +9,10 @@ import numpy as np
 
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.columns import Columns, main_columns, side_by_side
+from ensemble_ad.blend.foreseen import foreseen_auc
 from ensemble_ad.blend.guard import surely_inverted
 from ensemble_ad.blend.info import BlendInfo
+from ensemble_ad.blend.methods import PRIOR
 from ensemble_ad.blend.saved import SavedBlend, save_blend
 from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.files.json_file import json_hash
@@ -119,6 +121,7 @@ def blend_members(
         explanation=made.explanation + _about_inverted(names),
         weights={column: float(weight) for column, weight in zip(names, made.weights, strict=True)},
         separation=None if made.separation is None else _measured(made.separation),
+        foreseen=foreseen_auc(found) if made.method == PRIOR and not len(test) and len(pseudo) > 1 else None,
         anomaly_share=anomaly_share,
         share=None if share is None or share.given else _measured(share),
         shift=None if share is None else Measured(value=share.shift, standard_error=share.shift_error),

@@ -59,7 +59,10 @@ class SavedBlend:
         """The AUC that its separation implies, and the share of anomalies used; or why no AUC can be given."""
         share, separation = self.share, self.info.separation
         if separation is None:
-            return "no AUC can be estimated without test images"
+            seen = self.info.foreseen
+            return "no AUC can be estimated without test images" + (
+                "" if seen is None else f"; on kinds of pseudo-anomaly that it was not weighted by, it is {seen:.3f}"
+            )
         if share is None:
             return "no AUC can be estimated without labels: too few images to estimate the share of anomalies"
         if share.why_none:

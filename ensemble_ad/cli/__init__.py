@@ -30,9 +30,9 @@ from ensemble_ad.version import __version__
 COMMANDS = {
     "demo": "The whole job on bundled images, in two minutes.",
     "data": "Look at the data.",
-    "families": "List families, presets, their sources and search spaces.",
+    "families": "List families: what they cost here, what they are made for.",
     "run": "The best blend within a time: tunes, blends and writes the CSV.",
-    "tune": "Run an Optuna study of a family.",
+    "tune": "Run an Optuna study of a family, or several.",
     "train": "Train one published system.",
     "blend": "Blend cached members into one anomaly score.",
     "evaluate": "AUC of blends and members, with labels.",

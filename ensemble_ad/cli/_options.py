@@ -18,6 +18,7 @@ __all__ = [
     "anyway",
     "data",
     "device",
+    "ground_truth",
     "groups",
     "labels",
     "no_look",
@@ -90,11 +91,19 @@ submissions = click.option(
     help="Folder of submissions.",
 )  # fmt: skip
 labels = click.option("--labels", type=FILE, help="CSV file with the columns ID,label; 1 = anomaly.")
+ground_truth = click.option(
+    "--labels", type=PATH,
+    help="CSV file with the columns ID,label, 1 = anomaly; or the test images' folder, whose folders are named after "
+    "kinds of anomaly, `good` after none.",
+)  # fmt: skip
 storage = click.option("--storage", type=URL, help="Optuna storage URL.  [default: SQLite in the studies' folder]")
-device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+device = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, or one of several GPUs: cuda:0, cuda:1, ..."
+)
 precision = click.option(
-    "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
-    help="What models are trained in; auto is bf16 where the device has it. Scores are always computed in fp32.",
+    "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True,
+    help="What models are trained in; auto is bf16 where the device has it, fp16 on older GPUs. Scores are always "
+    "computed in fp32.",
 )  # fmt: skip
 
 no_look = click.option(

@@ -22,7 +22,7 @@ class _Watcher:
         self._say = say
         self._bar = bar
         self._best = "-"
-        self._parts = 1
+        self._noted: set[str] = set()
         if bar is not None:
             self._task = bar.add_task("", start=False, total=None, now="")
 
@@ -39,9 +39,10 @@ class _Watcher:
             f"trial {trial} epoch {epoch.number}/{epochs} loss {epoch.loss:.4f} "
             f"value {judgement.value:.4f} best {self._best} {epoch.images_per_second:,.0f} images/s"
         )
-        if epoch.parts > self._parts:
-            self._parts = epoch.parts
-            self._line(epoch.memory_note)
+        for note in epoch.notes:
+            if note not in self._noted:
+                self._noted.add(note)
+                self._line(note)
         if self._bar is not None:
             within = min(self._done + epoch.number / epochs, self._wanted)
             # 80 columns hold the bar, the count, the time left and this.
@@ -112,14 +113,15 @@ def counted(say: Say, total: int | None) -> Iterator[Counter]:
 @contextmanager
 def training(say: Say, epochs: int) -> "Iterator[Callable[[Epoch, Judgement], None]]":
     """What `fit_member` is to tell of each epoch: it moves a bar, or says a line where none can be drawn."""
-    parts, best = 1, 0.0
+    noted, best = set[str](), 0.0
     with counted(say, epochs) as steps:
 
         def after_epoch(epoch: "Epoch", judgement: "Judgement") -> None:
-            nonlocal parts, best
-            if epoch.parts > parts:
-                parts = epoch.parts
-                steps.line(epoch.memory_note)
+            nonlocal best
+            for note in epoch.notes:
+                if note not in noted:
+                    noted.add(note)
+                    steps.line(note)
             best = max(best, judgement.value)
             text = (
                 f"loss {epoch.loss:.4f} separation {judgement.value:.4f} best {best:.4f} "

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 )
 @_options.no_look
 @click.option("--name", help="Name of the blend.  [default: made of the members and a hash]")
+@click.option("--data", type=_options.FOLDER,
+              help="Folder of the images whose members are blended.  [default: those last worked on]")  # fmt: skip
 @click.option("--dataset", help="Beginning of a data fingerprint, if members of several data sets are cached.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of methods that draw.")
 @_options.studies
@@ -50,6 +52,7 @@ def blend(
     anomaly_share: float | None,
     no_look: bool,
     name: str | None,
+    data: Path | None,
     dataset: str | None,
     seed: int,
     studies: Path,
@@ -57,8 +60,9 @@ def blend(
 ) -> None:
     """Rank-normalise members' error vectors, weight them, and save the blend.
 
-    A family alone stands for its best five members. The weights are printed on stdout. No labels are read: the AUC that
-    is told at the end is estimated from the separation and the share of anomalies, given or itself estimated.
+    A family alone stands for its best five members; one that has none yet is left out, with a word. The weights are
+    printed on stdout. No labels are read: the AUC that is told at the end is estimated from the separation and the
+    share of anomalies, given or itself estimated.
 
     \b
     Methods:
@@ -90,6 +94,8 @@ def blend(
     cached = _folders.members(studies, say)
     if no_look:
         cached = _unlooked(cached)
+    if data is not None:
+        cached = _folders.members_of(data, studies, cached)
     usable, others = of_one_data_set(cached, dataset)
     if others:
         say.warn(f"blending members of data set {usable[0].data[:8]}; {others} of other data sets are left out")
@@ -107,12 +113,17 @@ def blend(
                 seed=seed,
             )
 
+    if members is not None and weights is None:
+        members = _there(usable, members, say)
     made = _of_sound_members(usable, members, make, say)
     _tell(made, say)
     if made.info.separation is not None:
         hints = ["ensad submit", "ensad evaluate --labels FILE"]
+    elif no_look:
+        hints = ["ensad submit", "ensad report"]
     else:
-        hints = ["ensad submit" if no_look else f"ensad export {made.name}", "ensad report"]
+        _tell_alarms(studies, made, say)
+        hints = [f"ensad score IMAGES --blend {made.name}", "ensad blend --test FOLDER", "ensad report"]
     say.next(*hints, **_folders.data_of(studies, made.data))
 
 
@@ -131,6 +142,20 @@ def _unlooked(members: "list[Member]") -> "list[Member]":
             "`ensad tune --no-look` first"
         )
     return found
+
+
+def _there(usable: "list[Member]", text: str, say: _options.Say) -> str:
+    """The terms of `--members` without the families that have no member yet, unless none would be left."""
+    terms = {part.strip(): part.strip().partition(":")[0] for part in text.split(",")}
+    there = {member.family for member in usable} | {member.key for member in usable}
+    missing = [term for term, name in terms.items() if name not in there]
+    if not missing or len(missing) == len(terms):
+        return text
+    known = _completion.family_names()
+    untuned = [terms[term] for term in missing if terms[term] in known]
+    for name in untuned:
+        say.warn(f"{name} has no member yet and is left out; `ensad tune --family {name}` makes some")
+    return ",".join(term for term, name in terms.items() if name not in untuned)
 
 
 def _of_sound_members(
@@ -155,6 +180,21 @@ def _of_sound_members(
                 "out; name them by key to blend them"
             )
     return made
+
+
+def _tell_alarms(studies: Path, made: "SavedBlend", say: _options.Say) -> None:
+    """Say which alarm rates the held-out images carry."""
+    from ensemble_ad.blend.alarm import false_alarm_rate, lowest_rate
+    from ensemble_ad.cli import _folders
+
+    record = _folders.record(studies, made.data)
+    if record is None:
+        return
+    rates = [rate for rate in (0.01, 0.05) if rate >= lowest_rate(record.n_reference)]
+    told = [(rate, false_alarm_rate(record.n_reference, rate)) for rate in rates]
+    shown = ", ".join(f"at --alarm-rate {rate:g} {found.low:.2g} to {found.high:.2g}" for rate, found in told)
+    if shown:
+        say(f"of normal images alarm in `ensad score`, by {record.n_reference} held-out ones (95%): {shown}")
 
 
 def _tell(made: "SavedBlend", say: _options.Say) -> None:
@@ -184,6 +224,7 @@ def _tell(made: "SavedBlend", say: _options.Say) -> None:
         explanation=info.explanation,
         weights=dict(rows),
         separation=None if separation is None else vars(separation),
+        foreseen=info.foreseen,
         share=None if share is None else vars(share),
         estimated_auc=None if implied is None else vars(implied),
         inverted=sorted(info.inverted),

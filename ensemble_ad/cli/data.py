@@ -38,7 +38,7 @@ def check(data: Path, groups: Path | None, studies: Path, say: _options.Say) -> 
     from ensemble_ad.errors import DataError
 
     with busy(say, f"reading {data}"):
-        dataset = _folders.dataset(data, studies, groups=groups)
+        dataset = _folders.dataset(data, studies, test_optional=True, groups=groups)
         findings = run(dataset, data)
     say.result(
         fingerprint=dataset.fingerprint,

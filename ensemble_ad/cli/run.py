@@ -9,6 +9,8 @@ from ensemble_ad.cli import _completion, _options
 
 if TYPE_CHECKING:
     from ensemble_ad.anytime.run import RunResult
+    from ensemble_ad.data.dataset import Dataset
+    from ensemble_ad.search.plan import TuneSettings
 
 
 @click.command(short_help="The best blend within a time: tunes, blends and writes the CSV.")
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 @click.option(
     "--families",
     shell_complete=_completion.families,
-    help="Families to tune, e.g. fcn,inpaint.  [default: a portfolio]",
+    help="Families to tune, e.g. fcn,inpaint, or `all`.  [default: a portfolio]",
 )
 @click.option("--transductive", is_flag=True, help="Allow families that are trained on the unlabelled test images.")
 @_options.no_look
@@ -103,7 +105,7 @@ def run(
         precision=precision, seed=seed, size=size, storage=storage, transductive=transductive,
         anomaly_share=anomaly_share,
     )  # fmt: skip
-    named = None if families is None else tuple(part.strip() for part in families.split(","))
+    named = None if families is None else _named(dataset, tuning, families, say)
     settings = RunSettings(name=name, families=named, trials=trials, tuning=tuning)
     record = begin(dataset, settings, studies)
     _folders.check_worth(dataset, data, say, anyway=anyway)
@@ -127,6 +129,16 @@ def run(
         say.next("ensad evaluate --labels FILE", "ensad report", "ensad compare")
     else:
         say.next("ensad submit" if no_look else f"ensad export {name}", "ensad compare")
+
+
+def _named(dataset: "Dataset", tuning: "TuneSettings", text: str, say: _options.Say) -> tuple[str, ...]:
+    """The families that `--families` names; of `all` those that fit, and a line about each other one."""
+    from ensemble_ad.search.named import studies_of
+
+    each, left_out = studies_of(dataset, tuning, text)
+    for name, why in left_out.items():
+        say(f"{name} is left out: {why}")
+    return tuple(own.family for own in each)
 
 
 def _tell(result: "RunResult", say: _options.Say) -> None:

@@ -21,6 +21,7 @@ from ensemble_ad.data.sizes import SIDES
 from ensemble_ad.errors import UsageError
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.files.whole import clear_errors
+from ensemble_ad.statistics.arrays import Floats32
 
 # Raised when the same settings give other pixels, so that no older file is taken for a newer one.
 _PIXELS = 2
@@ -110,6 +111,37 @@ def _triangle(side: int, span: float, size: int) -> npt.NDArray[np.float64]:
     weight = np.maximum(1 - np.abs(pixel + 0.5 - centre) / support, 0)
     weight *= (pixel >= first) & (pixel < last)
     matrix: npt.NDArray[np.float64] = weight / weight.sum(axis=1, keepdims=True)
+    return matrix
+
+
+def undone(maps: Floats32, preprocess: Preprocess, side: int, outside: float) -> Floats32:
+    """Maps of what a model sees on the images that it was cropped and resized from, bilinear between pixel centres.
+
+    Args:
+        maps: float32 (n, height, width) of the preprocessed size.
+        preprocess: what was done to the images.
+        side: of the images.
+        outside: the value of pixels that the crop has cut off.
+
+    Returns:
+        float32 (n, side, side).
+    """
+    rows, columns = (
+        _centres(side, crop * side, size) for crop, size in zip(preprocess.crop, preprocess.size, strict=True)
+    )
+    unseen = (rows.sum(axis=1) == 0)[:, None] | (columns.sum(axis=1) == 0)
+    found: Floats32 = np.matmul(np.matmul(rows, maps), columns.T, dtype=np.float32)
+    found[:, unseen] = outside
+    return found
+
+
+def _centres(side: int, span: float, size: int) -> Matrix:
+    """The (side, size) matrix that looks `size` pixels up at the centres of `side`, whose middle `span` they fill."""
+    place = (np.arange(side) + 0.5 - (side - span) / 2) * size / span
+    inside = (place >= 0) & (place <= size)
+    centre = np.clip(place - 0.5, 0, size - 1)
+    weight = np.maximum(1 - np.abs(centre[:, None] - np.arange(size)), 0) * inside[:, None]
+    matrix: Matrix = weight.astype(np.float32)
     return matrix
 
 

@@ -96,7 +96,7 @@ class AutoencoderDetector(NormalTrained):
         image_shape: (H, W) or (H, W, C) of rows of pixels.
         alarm_rate: share of normal images that `predict` may call anomalies.
         holdout: share of X that is not trained on, in (0, 0.5].
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
         random_state: seed of all random choices, None for another one each time, or a `RandomState`.
         verbose: show a bar of the epochs on stderr while `fit` trains.
 
@@ -207,7 +207,8 @@ class AutoencoderDetector(NormalTrained):
         scores = []
         for start in range(0, len(images), BLOCK):
             prepared = _to_device(images[start : start + BLOCK], self.preprocess_, device)
-            scores.append(steady_error_vectors(model, prepared, references, flips=self.flips)[self.column_])
+            found = steady_error_vectors(model, prepared, references, [self.column_], flips=self.flips)
+            scores.append(found[self.column_])
         return np.concatenate(scores).astype(np.float64)
 
     def __getstate__(self) -> dict[str, object]:

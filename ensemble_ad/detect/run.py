@@ -57,7 +57,7 @@ def run(
         seed: seed of all that is drawn.
         name: the run's and its blend's name.
         studies: the folder that keeps members, studies and the blend.
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
 
     Returns:
         The blend, loaded to score images.

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 
 from ensemble_ad.blend import Blend, alarm, saved
-from ensemble_ad.blend.columns import main_columns, reference_scores, stacked
+from ensemble_ad.blend.columns import main_columns
+from ensemble_ad.blend.held_out import held_out_scores
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.blend.shown import as_html, in_a_line, with_error
 from ensemble_ad.data.images import Images, ImageShape
@@ -26,10 +27,11 @@ from ensemble_ad.layout import at_home
 from ensemble_ad.members.column import Column
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, load_member
+from ensemble_ad.statistics import Estimate
 from ensemble_ad.statistics.arrays import Floats32, Floats64
 from ensemble_ad.training.device import choose_device
 from ensemble_ad.training.load import load_model
-from ensemble_ad.training.references import References, is_distance
+from ensemble_ad.training.references import References
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,6 +75,7 @@ class BlendScorer:
     seen: Seen
     _networks: tuple[_Network, ...]
     _members: tuple[Member, ...]
+    _studies: Path
     _device: torch.device
 
     def __repr__(self) -> str:
@@ -201,7 +204,7 @@ class BlendScorer:
     @cached_property
     def reference(self) -> Floats64:
         """float64 (n,) cross-fitted scores of the held-out normal images, sorted; see `blend.alarm`."""
-        return np.sort(reference_scores(self.blend.info, stacked(self.rule.names, self._members)))
+        return held_out_scores(self._studies, self.blend, self.rule.names, self._members)
 
     @property
     def usual_rate(self) -> float:
@@ -222,6 +225,32 @@ class BlendScorer:
         if alarm_rate is None and self.usual_rate > ALARM_RATE:
             warnings.warn(self.about_usual_rate(), stacklevel=3)
         return alarm.threshold(self.reference, self.usual_rate if alarm_rate is None else alarm_rate)
+
+    def false_alarm_rate(self, alarm_rate: float | None = None) -> Estimate:
+        """The share of new normal images above `threshold`, with its 95% interval; see `blend.alarm.false_alarm_rate`.
+
+        Args:
+            alarm_rate: as for `threshold`.
+        """
+        return alarm.false_alarm_rate(len(self.reference), self.usual_rate if alarm_rate is None else alarm_rate)
+
+    def p_values(self, images: npt.ArrayLike) -> Floats64:
+        """Conformal p values of images: how seldom a normal image scores as high; see `blend.alarm.p_values`.
+
+        Args:
+            images: as for `score`.
+
+        Returns:
+            float64 (n,) in (0, 1], lower = more anomalous; 1 / (held-out images + 1) at least.
+
+        Raises:
+            DataError: as `score`.
+        """
+        return self.p_values_of(self.score(images))
+
+    def p_values_of(self, scores: Floats64) -> Floats64:
+        """As `p_values`, of images that have these scores."""
+        return alarm.p_values(self.reference, scores)
 
     def about_usual_rate(self) -> str:
         """Why the usual alarm rate is not 0.01, where it is not."""
@@ -245,7 +274,8 @@ class BlendScorer:
                 resized = np.ascontiguousarray(apply(images, network.preprocess))
                 prepared[network.preprocess] = torch.tensor(resized).to(self._device)
             applied = prepared[network.preprocess]
-            found = steady_error_vectors(network.model, applied, network.references, flips=network.flips)
+            kinds = {column.kind for column in network.columns.values()}
+            found = steady_error_vectors(network.model, applied, network.references, kinds, flips=network.flips)
             for position, (_, kind, inverted) in network.columns.items():
                 if kind not in found or not np.isfinite(found[kind]).all():
                     raise StorageError(
@@ -263,7 +293,7 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
     Args:
         name: the blend's name; None is the blend that was made last.
         studies: the studies' folder.
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
 
     Raises:
         UsageError: if there is no such blend, one of its members was imported as scores or made by another version's
@@ -291,6 +321,7 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
         seen=record.seen or Seen.unknown(coloured=coloured),
         _networks=tuple(networks),
         _members=members,
+        _studies=studies,
         _device=place,
     )
 
@@ -324,7 +355,7 @@ def _network(member: Member, columns: Mapping[int, Column], device: torch.device
     loaded = load_model(member, device)
     return _Network(
         model=loaded.model,
-        references=loaded.references if any(is_distance(column.kind) for column in columns.values()) else {},
+        references=loaded.references,
         preprocess=loaded.recipe.preprocess,
         flips=loaded.recipe.flips,
         columns=columns,

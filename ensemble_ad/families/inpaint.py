@@ -317,6 +317,7 @@ _NETWORK = {"block": 0.5, "stride": 0.5, "masks": "one", "structure": 1.0, "crop
 FAMILY = Family(
     name="inpaint",
     summary="predicts hidden blocks from the rest of the image: in closed form, or by a network",
+    suits="a first try: what does not follow from its surroundings",
     architecture=InpaintArchitecture,
     suggest=suggest,
     start=(

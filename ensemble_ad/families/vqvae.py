@@ -253,6 +253,7 @@ _TRAINING = {**NOISELESS_MSE, "epochs": 40, "batch_size": 32, "learning_rate": 3
 FAMILY = Family(
     name="vqvae",
     summary="vector-quantised variational autoencoder (VQ-VAE): the decoder sees the nearest of learnt codes",
+    suits="normal images that are made of few parts",
     architecture=VqvaeArchitecture,
     suggest=suggest,
     start=(

@@ -87,6 +87,8 @@ def comparison(
         - `flag`: `constant` for a member whose main column is one number for all images; `inverted` where test images
           score surely (3 standard errors) below the reference; `inverted in the blend` where the shown blend has it
           negated for that, see `blend.of_members`.
+        - `objective`, `value`: what a member was chosen by; of a blend that has seen no test image its AUC on kinds of
+          pseudo-anomaly that it was not weighted by, `foreseen`.
         - `weight`, `correlation`: in the shown blend, and Spearman's rank correlation of the main column with it.
         - `transductive`: whether it, or a member of the blend, was trained on the unlabelled test images too.
 
@@ -270,6 +272,8 @@ def _blend_row(saved: SavedBlend) -> dict[str, Any]:
         "source": f"{info.method} of {len(info.members)}" + (f", {inverted} inverted" if inverted else ""),
         "separation": info.separation.value if info.separation else None,
         "separation_standard_error": info.separation.standard_error if info.separation else None,
+        "objective": None if info.foreseen is None else "foreseen",
+        "value": info.foreseen,
         "seconds": info.seconds,
         "transductive": info.transductive,
         "labels_used": info.labels_used,

@@ -9,7 +9,6 @@ import torch
 
 from ensemble_ad.errors import UsageError
 from ensemble_ad.extras import how_to_install
-from ensemble_ad.search.plan import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +81,11 @@ class Crew:
         """How many threads each of `count` workers computes with; 0 leaves that to the worker's machine."""
         return max(1, joblib.cpu_count() // count) if self.is_here else 0
 
-    def devices(self, plan: Plan, count: int) -> list[str]:
-        """The device of each of `count` workers: on a machine with several GPUs, these in turn."""
-        device, gpus = plan.settings.device, torch.cuda.device_count()
-        if not self.is_here or plan.device.type != "cuda" or gpus < 2:
-            return [device] * count
-        return [f"cuda:{number % gpus}" for number in range(count)]
+    def check(self, device: torch.device) -> None:
+        """Refuse a backend whose processes cannot compute on that device.
+
+        Raises:
+            UsageError: for processes that are forked where CUDA has begun.
+        """
+        if self.backend == "multiprocessing" and device.type == "cuda":
+            raise UsageError("--backend multiprocessing forks this process, and CUDA does not bear that; use loky")

@@ -35,7 +35,7 @@ class TuneSettings:
         timeout: seconds after which no new trial starts; None for no limit.
         epochs: the most that a trial trains.
         objective: a name of `members.objectives.OBJECTIVES`, or `auto`.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda or cuda:1.
         precision: auto, or a name of `training.device.PRECISIONS`.
         seed: the seed of the sampler and of every model.
         subset: number of training images used; None is all.

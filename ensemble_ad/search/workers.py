@@ -32,6 +32,7 @@ from ensemble_ad.search.tune import TuneResult, result, tune
 from ensemble_ad.search.watcher import Watcher
 from ensemble_ad.statistics.arrays import Labels
 from ensemble_ad.training.believed import Yardstick
+from ensemble_ad.training.device import one_of_several
 from ensemble_ad.training.loop import Epoch
 
 _STOP_SECONDS = 3.0
@@ -53,6 +54,8 @@ class Task:
         parent: the process that has started the crew; None for a worker on its own.
         label: as for `tune`.
         named: groups of training images that the user named.
+        look: whether the test images may be read.
+        number: the worker's, from 0; workers on one machine take its GPUs in turn.
     """
 
     data: Path
@@ -64,6 +67,7 @@ class Task:
     label: Labels | None = field(default=None, repr=False)
     named: Groups | None = field(default=None, repr=False)
     look: bool = True
+    number: int = 0
 
 
 class _StopWatcher:
@@ -111,7 +115,8 @@ def work(task: Task) -> EnsadError | None:
             dataset = replace(dataset, named=task.named)
             if dataset.fingerprint != task.fingerprint:
                 raise DataError(f"{task.data} holds other images for this worker; copy the same to every machine")
-            tune(dataset, task.settings, studies=task.studies, watcher=_StopWatcher(task), label=task.label)
+            settings = replace(task.settings, device=one_of_several(task.settings.device, task.number))
+            tune(dataset, settings, studies=task.studies, watcher=_StopWatcher(task), label=task.label)
     except EnsadError as error:
         return error
     except KeyboardInterrupt:  # before its study was open
@@ -162,6 +167,7 @@ def tune_together(
         EnsadError: what a worker met, as `tune.tune` raises it.
     """
     plan = Plan(dataset, settings)
+    crew.check(plan.device)
     with storage_failures(studies, settings.storage), lease(studies) as name:
         shared = plan.open_study(studies, "")
         watcher.study(shared.study.study_name, shared.count().finished, settings.trials)
@@ -177,7 +183,7 @@ def tune_together(
                 named=dataset.named,
                 look=len(dataset.test) > 0,
             )
-            tasks = [replace(task, settings=replace(settings, device=device)) for device in crew.devices(plan, count)]
+            tasks = [replace(task, number=number) for number in range(count)]
             try:
                 errors = _run(tasks, shared)
             except KeyboardInterrupt:

@@ -14,10 +14,12 @@ from ensemble_ad.layout import checkpoint_file
 from ensemble_ad.members.objectives import Judgement
 from ensemble_ad.members.store import has_member
 from ensemble_ad.training import checkpoint
+from ensemble_ad.training.adamw import AdamW
 from ensemble_ad.training.checkpoint import Checkpoint, State
 from ensemble_ad.training.judge import JudgedBy
 from ensemble_ad.training.make_member import fit_member
 from ensemble_ad.training.prepared import PseudoImages
+from ensemble_ad.training.progress import Progress
 from ensemble_ad.training.recipe import Recipe
 from ensemble_ad.training.settings import TrainSettings
 
@@ -218,3 +220,23 @@ def test_a_judgement_is_told_of_every_epoch_once(dataset, recipe_of, tmp_path, a
         fit_member(dataset, recipe, studies=tmp_path, device=CPU, after_epoch=remember)
     fit_member(dataset, recipe, studies=tmp_path, device=CPU, after_epoch=remember)
     assert seen == [1, 2, 2, 3, 4]
+
+
+def test_a_training_from_a_cpu_goes_on_on_a_gpu(monkeypatch, small):
+    restored = []
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: restored.append(device))
+    model = small["fcn"].build((1, 32, 32))
+    optimizer = AdamW(model.parameters(), rate=torch.tensor(0.1), weight_decay=0.0)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+
+    def progress(device):
+        return Progress(model=model, optimizer=optimizer, device=torch.device(device), scaler=scaler)
+
+    tensors, values = progress("cpu").state()
+    other = progress("cuda")
+    with torch.random.fork_rng(devices=[]):
+        other.restore(tensors, {**values, "epochs": 3})
+        assert other.epochs == 3
+        assert restored == []
+        other.restore({**tensors, "random.cuda": tensors["random.cpu"]}, values)
+    assert restored == [torch.device("cuda")]

@@ -17,6 +17,7 @@ from ensemble_ad.families.model import GradientModel
 from ensemble_ad.families.resnet import ResnetArchitecture
 from ensemble_ad.families.vae import VaeArchitecture
 from ensemble_ad.training.loop import train
+from ensemble_ad.training.out_of_memory import is_out_of_memory
 from ensemble_ad.training.settings import TrainSettings
 from ensemble_ad.training.step import (
     Batches,
@@ -24,7 +25,6 @@ from ensemble_ad.training.step import (
     Schedule,
     make_optimizer,
     mirrored,
-    out_of_memory,
     schedule,
     to_input,
 )
@@ -62,7 +62,13 @@ def start_of(name, number=0):
 
 def losses_of(build, images, settings):
     epochs = []
-    model = train(build, images, torch.arange(len(images)), settings, after_epoch=lambda e, m: epochs.append(e) is None)
+    model = train(
+        build,
+        images,
+        torch.arange(len(images), device=images.device),
+        settings,
+        after_epoch=lambda e, m: epochs.append(e) is None,
+    )
     return epochs, model
 
 
@@ -238,7 +244,7 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts_to_the_same_end(images, 
     parts, other = losses_of(lambda: Hungry(SHAPE, architecture), images, SETTINGS)
     assert [epoch.parts for epoch in whole] == [1, 1]
     assert [epoch.parts for epoch in parts] == [4, 4]
-    assert "in 4 parts" in parts[0].memory_note
+    assert "in 4 parts" in parts[0].notes[0]
     for mine, theirs in zip(parts, whole, strict=True):
         assert mine.loss == pytest.approx(theirs.loss, rel=1e-4)
     for mine, theirs in zip(other.parameters(), one.parameters(), strict=True):
@@ -261,7 +267,7 @@ def test_memory_that_does_not_suffice_for_two_images_is_an_error(images, monkeyp
 
 
 def test_another_error_is_not_taken_for_want_of_memory(images, monkeypatch):
-    assert not out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     monkeypatch.setattr(Hungry, "error", RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="mat1"):
         losses_of(lambda: Hungry(SHAPE, FcnArchitecture(widths=(8,))), images, SETTINGS)
@@ -314,7 +320,7 @@ def test_a_replayed_graph_learns_what_single_kernels_learn(images, monkeypatch, 
 
 @pytest.mark.gpu
 def test_a_step_on_cuda_is_captured_and_waits_for_nothing(images):
-    from ensemble_ad.training.step import GraphedStep
+    from ensemble_ad.training.graphed import GraphedStep
 
     settings = replace(SETTINGS, noise_scale=0.1, mirror=True, precision="bf16")
     on_gpu = images.cuda()

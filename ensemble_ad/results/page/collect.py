@@ -40,7 +40,7 @@ class Sources:
         storage: an Optuna storage URL; None is SQLite in the studies' folder.
         pictures: number of test images in each group; 0 leaves pictures and latents out.
         seed: seed of the bootstrap's bands, of the importance and of the latents' noise.
-        device: `auto`, `cpu` or `cuda`, where models are run for pictures and latents.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`, where models are run for pictures and latents.
     """
 
     studies: Path
