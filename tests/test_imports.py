@@ -16,7 +16,7 @@ ROOMS = (
     "cli", "results", "detect", "anytime", "search", "blend", "training", "members", "families", "data", "statistics",
     "files",
 )  # fmt: skip
-UNDER_ALL = ("errors", "extras", "version", "layout")
+UNDER_ALL = ("bar", "errors", "extras", "version", "layout")
 ABOVE_ALL = ("__init__", "__main__")
 WITHOUT_TORCH = ("files", "statistics", "data", "members", "blend")
 # Commands that never train nor score pictures.

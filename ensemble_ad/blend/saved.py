@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble_ad.blend.info import BlendInfo
+from ensemble_ad.blend.shown import in_a_line
 from ensemble_ad.errors import FIRST_STUDY, EnsadError, StorageError, UsageError, in_one_line
 from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.files.whole import file_hash, whole_folder
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ensemble_ad.statistics.arrays import Floats32, Floats64
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SavedBlend:
     """A blend that was made.
 
@@ -35,6 +36,9 @@ class SavedBlend:
     name: str
     folder: Path
     info: BlendInfo
+
+    def __repr__(self) -> str:
+        return f"SavedBlend({self.name!r}, {in_a_line(self.info.method, self.weights, self.info.separation)})"
 
     @property
     def data(self) -> str:

@@ -14,7 +14,8 @@ from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.alarm import crossfit_reference
 from ensemble_ad.detect.autoencoder import AutoencoderDetector, NormalTrained, hold_out, offset
 from ensemble_ad.detect.rows import as_rows, checked
-from ensemble_ad.errors import EnsadError
+from ensemble_ad.detect.verbose import counted
+from ensemble_ad.errors import EnsadError, speaks_python
 from ensemble_ad.statistics.arrays import Floats64
 
 # The methods that need no test images, and the one that `auto` is without them.
@@ -49,6 +50,7 @@ class BlendedDetector(NormalTrained):
         holdout: share of X that is not trained on, in (0, 0.5]; a run has its own share.
         random_state: seed of the split, None for another one each time, or a `RandomState`. Members have seeds of their
             own.
+        verbose: show a bar of the members on stderr while `fit` trains them.
 
     Attributes:
         members_: the fitted members as pairs (name, detector); none with `time_limit`.
@@ -79,6 +81,7 @@ class BlendedDetector(NormalTrained):
         alarm_rate: float = 0.01,
         holdout: float = 0.15,
         random_state: int | np.random.RandomState | None = 0,
+        verbose: bool = False,
     ) -> None:
         self.members = members
         self.method = method
@@ -86,6 +89,7 @@ class BlendedDetector(NormalTrained):
         self.alarm_rate = alarm_rate
         self.holdout = holdout
         self.random_state = random_state
+        self.verbose = verbose
 
     def get_params(self, deep: bool = True) -> dict[str, object]:
         """The parameters by name; with `deep` those of named members too, `<member>` and `<member>__<parameter>`."""
@@ -142,6 +146,7 @@ class BlendedDetector(NormalTrained):
         except EnsadError as error:
             raise ValueError(str(error)) from error
 
+    @speaks_python
     def _fit(self, array: npt.NDArray[Any], new: npt.NDArray[Any] | None) -> Self:
         if self.time_limit is not None:
             return self._fit_within(self.time_limit, array, new)
@@ -154,7 +159,12 @@ class BlendedDetector(NormalTrained):
         held_out, rows = hold_out(len(array), self.holdout, seed)
         members = _named(_USUAL if self.members is None else self.members)
         self.timed_ = None
-        self.members_ = [(name, _fitted(name, member, array[rows])) for name, member in members]
+        self.members_: list[tuple[str, Any]] = []
+        with counted(len(members), shown=self.verbose) as done:
+            for name, member in members:
+                done(len(self.members_), f"fitting {name}")
+                self.members_.append((name, _fitted(name, member, array[rows])))
+            done(len(members), "fitted")
         reference = self._columns(array[held_out])
         test = reference if new is None else self._columns(new)
         self.blend_ = blend_scores(reference, test, method=method, names=[name for name, _ in members], seed=seed)

@@ -14,7 +14,7 @@ from ensemble_ad.data.check import worthless
 from ensemble_ad.data.dataset import Dataset, load_dataset
 from ensemble_ad.data.images import Images
 from ensemble_ad.detect.scorer import BlendScorer, load_blend
-from ensemble_ad.errors import DataError, Interrupted, UsageError
+from ensemble_ad.errors import DataError, Interrupted, UsageError, speaks_python
 from ensemble_ad.layout import at_home, preprocessed_folder
 from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.search.storage import StudyStorage, open_storage
@@ -23,6 +23,7 @@ from ensemble_ad.search.watcher import Watcher
 from ensemble_ad.training.believed import Yardstick
 
 
+@speaks_python
 def run(
     data: str | Path | Images = "data",
     *,
