@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 from filelock import FileLock
 from hypothesis import settings
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from ensemble_ad.cli import main
 from ensemble_ad.data.digits import write_digits
@@ -74,6 +76,42 @@ def digits_folder(shared_folder) -> Path:
             (folder / name).write_text("".join(lines[: N_TEST + 1]))
 
     return _made_once(shared_folder / "digits", make)
+
+
+@pytest.fixture(scope="session")
+def parts_folder(shared_folder) -> Path:
+    """Digits as pictures in MVTec's layout: `train/good`, `test/good`, `test/blot` with masks, `test/seven`.
+
+    Of each blot, 12 x 12 pixels are another digit's. For reading only.
+    """
+
+    def make(folder: Path) -> None:
+        digits = load_digits()
+        images = np.rint(digits.images * (255 / 16)).astype(np.uint8).repeat(4, axis=1).repeat(4, axis=2)
+        normal, other = images[digits.target < 5], images[digits.target == 7]
+        blots, masks = normal[260:290].copy(), np.zeros((30, 32, 32), dtype=np.uint8)
+        for row in range(30):
+            top, left = 2 + row % 18, 18 - row % 18
+            blots[row, top : top + 12, left : left + 12] = other[row, top : top + 12, left : left + 12]
+            masks[row, top : top + 12, left : left + 12] = 255
+        for place, some, ending in (
+            ("train/good", normal[:200], ""),
+            ("test/good", normal[200:260], ""),
+            ("test/blot", blots, ""),
+            ("test/seven", other[30:60], ""),
+            ("ground_truth/blot", masks, "_mask"),
+        ):
+            (folder / place).mkdir(parents=True)
+            for row, image in enumerate(some):
+                Image.fromarray(image).save(folder / place / f"{row:03}{ending}.png")
+
+    return _made_once(shared_folder / "parts", make)
+
+
+@pytest.fixture
+def parts(tmp_path, parts_folder) -> Path:
+    """A folder of pictures in MVTec's layout of one's own, at `data`."""
+    return Path(shutil.copytree(parts_folder, tmp_path / "data"))
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import pytest
 import ensemble_ad as ea
 from ensemble_ad.blend import saved
 from ensemble_ad.data.dataset import load_dataset
-from ensemble_ad.detect.score_file import stream_csv
+from ensemble_ad.detect.score_file import Scored, stream_csv
 from ensemble_ad.errors import DataError, EnsadError, StorageError
 from ensemble_ad.files.id_table import ID
 from ensemble_ad.files.json_file import MOST_JSON, read_json, write_json
@@ -248,7 +248,7 @@ def test_no_csv_that_is_written_holds_a_formula(run_ensad, data, studies, tmp_pa
         stream_csv(file, {}) as write,
         pytest.raises(DataError, match="--format json would take"),
     ):
-        write(ids, scores, scores > 0)
+        write(Scored(ids=ids, scores=scores, alarms=scores > 0, unlike=[None] * 2))
     assert not (tmp_path / "out").exists()
 
 

@@ -158,11 +158,3 @@ def test_the_search_for_any_finds_it():
     assert _has_any(npt.NDArray[typing.Any] | None)
     assert not _has_any(npt.NDArray[np.float64] | None)
     assert not _has_any(npt.ArrayLike | None)
-
-
-def test_the_marker_is_shipped():
-    import tomllib
-
-    assert (ROOT / "ensemble_ad" / "py.typed").is_file()
-    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    assert "py.typed" in tools["package-data"]["ensemble_ad"]

@@ -41,6 +41,12 @@ _TRANSDUCTIVE = (Entry("contrast", 60),)
 _TRANSDUCTIVE_AFTER = 3
 
 
+def usual_cost(name: str) -> float | None:
+    """What a trial of a family costs, as `Entry.cost`; None where no entry tells it."""
+    costs = [entry.cost for entry in (*PORTFOLIO, *_TRANSDUCTIVE) if entry.family == name]
+    return max(costs) if costs else None
+
+
 def portfolio(
     dataset: Dataset, named: Sequence[str] | None, *, size: int | None = None, transductive: bool = False
 ) -> tuple[Entry, ...]:

@@ -12,7 +12,8 @@ from ensemble_ad.blend.auto import fit_auto
 from ensemble_ad.blend.prior import KindAucs
 from ensemble_ad.blend.rule import total_score
 from ensemble_ad.errors import UsageError
-from ensemble_ad.statistics.arrays import Floats, Floats64
+from ensemble_ad.statistics import Estimate
+from ensemble_ad.statistics.arrays import Bools, Floats, Floats64
 
 _FOLDS = 5
 _ROWS = 5_000  # of each side: as precise as a threshold need be, and seconds at most
@@ -95,6 +96,84 @@ def position_of_threshold(n: int, alarm_rate: float) -> int:
     """k of `threshold`, from 1; n + 1 where n images are too few."""
     # Rounded, since 100 * (1 - 0.05) must not become 95.00000000000001 and then 96.
     return ceil(round((n + 1) * (1 - alarm_rate), 9))
+
+
+def false_alarm_rate(n: int, alarm_rate: float, level: float = 0.95) -> Estimate:
+    """Which share of new normal images exceeds `threshold`, given that n held-out ones set it.
+
+    The threshold is the k-th smallest of n scores, so that whatever the scores' distribution, if it is continuous, the
+    share above it is drawn from Beta(n + 1 - k, k) (Wilks 1941, Ann. Math. Statist. 12(1)): an exact interval, where
+    held-out and new images are drawn alike and independently.
+
+    Args:
+        n: the number of held-out images.
+        alarm_rate: as for `threshold`, which it takes.
+        level: of the interval, in (0, 1).
+
+    >>> rate = false_alarm_rate(100, 0.05)
+    >>> [round(value, 3) for value in (rate.value, rate.low, rate.high)]
+    [0.05, 0.016, 0.1]
+    """
+    above = n + 1 - position_of_threshold(n, alarm_rate)
+    below = n + 1 - above
+    low, high = (_beta_quantile(above, below, q) for q in ((1 - level) / 2, (1 + level) / 2))
+    value, variance = above / (n + 1), above * below / ((n + 1) ** 2 * (n + 2))
+    return Estimate(value=value, low=low, high=high, standard_error=variance**0.5, level=level, method="Beta")
+
+
+def _beta_quantile(a: int, b: int, q: float) -> float:
+    """The q-quantile of Beta(a, b) for whole a and b, to 1e-12; scipy's would take a second to import before a score.
+
+    Beta(a, b) is below x as often as a + b - 1 throws, each won with a chance of x, win a times or more.
+    """
+    n, wins = a + b - 1, np.arange(a)
+    log_ways = np.append(0.0, np.cumsum(np.log((n - wins[:-1]) / (wins[:-1] + 1))))
+    low, high = 0.0, 1.0
+    while high - low > 1e-12:
+        x = (low + high) / 2
+        fewer = np.exp(log_ways + wins * np.log(x) + (n - wins) * np.log1p(-x)).sum()
+        low, high = (x, high) if 1 - fewer < q else (low, x)
+    return (low + high) / 2
+
+
+def p_values(reference: Floats64, scores: Floats64) -> Floats64:
+    """Conformal p values: (1 + the number of reference scores that are as high) / (n + 1), float64 (k,).
+
+    Of a new normal image it is p or less with a chance of at most p (Vovk et al. 2005; Laxhammar and Falkman 2010 for
+    anomalies). Those of a batch depend on one another through the reference, in a way that Benjamini and Hochberg's
+    procedure allows (Bates et al. 2023, Ann. Statist. 51(1)).
+
+    Args:
+        reference: float64 (n,) scores of held-out normal images, sorted.
+        scores: float64 (k,) scores of new images.
+
+    >>> p_values(np.arange(1.0, 10.0), np.array([0.0, 5.0, 99.0])).tolist()
+    [1.0, 0.6, 0.1]
+    """
+    n = len(reference)
+    return np.asarray((1 + n - np.searchsorted(reference, scores, side="left")) / (n + 1), dtype=np.float64)
+
+
+def discoveries(p: Floats64, rate: float) -> Bools:
+    """bool (k,): which of a batch stand out, a share `rate` of them normal at most, on average (Benjamini, Hochberg).
+
+    Raises:
+        UsageError: unless 0 < rate < 1.
+    """
+    from scipy.stats import false_discovery_control
+
+    check_rate(rate)
+    return np.asarray(false_discovery_control(p) <= rate if len(p) else np.empty(0, dtype=bool), dtype=bool)
+
+
+def check_rate(rate: float) -> None:
+    """Refuse what is no false discovery rate.
+
+    Raises:
+        UsageError: unless 0 < rate < 1.
+    """
+    if not 0 < rate < 1:
+        raise UsageError(f"--fdr must lie between 0 and 1, not {rate}; as in 0.05")
 
 
 def lowest_rate(n: int) -> float:

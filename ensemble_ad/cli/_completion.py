@@ -23,6 +23,11 @@ def families(context: click.Context, param: click.Parameter, incomplete: str) ->
     return _beginning(incomplete, ((name, summary) for name, summary, _ in _read()))
 
 
+def family_names() -> set[str]:
+    """The names of all families."""
+    return {name for name, _, _ in _read()}
+
+
 def presets(context: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
     """Names of presets, with their families."""
     return _beginning(incomplete, ((preset, name) for name, _, found in _read() for preset in found))

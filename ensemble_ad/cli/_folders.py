@@ -121,6 +121,25 @@ def members(studies: Path, say: Say) -> "list[Member]":
     return found
 
 
+def members_of(data: Path, studies: Path, cached: "Sequence[Member]") -> "list[Member]":
+    """Those of `cached` (oldest first) that were made of the images in `data`, of the data set last worked on.
+
+    Raises:
+        DataError: if there is no such folder.
+        UsageError: if no member is of its images.
+    """
+    from ensemble_ad.errors import DataError, UsageError
+    from ensemble_ad.results.same_images import difference
+
+    if not data.is_dir():
+        raise DataError(f"the data folder {data} does not exist; name the one that the members were made of")
+    for fingerprint in dict.fromkeys(member.data for member in reversed(cached)):
+        known = record(studies, fingerprint)
+        if known is not None and difference(data, studies, known, "a member") is None:
+            return [member for member in cached if member.data == fingerprint]
+    raise UsageError(f"no member in {studies} was made of the images in {data}; run `{FIRST_STUDY}` first")
+
+
 def blend(studies: Path, name: str | None) -> "SavedBlend":
     """The blend of that name, or the latest."""
     from ensemble_ad.blend.saved import latest_blend, load_blend

@@ -18,17 +18,22 @@ from ensemble_ad.layout import at_home
 __all__ = [
     "Say",
     "anyway",
+    "artifacts",
+    "backend",
     "data",
     "device",
     "fit",
+    "ground_truth",
     "groups",
     "labels",
     "no_look",
     "output",
     "precision",
+    "scheduler",
     "storage",
     "studies",
     "submissions",
+    "tiles",
     "train_anyway",
     "verbosity",
 ]
@@ -98,13 +103,33 @@ submissions = click.option(
     help="Folder of submissions.",
 )  # fmt: skip
 labels = click.option("--labels", type=FILE, help="CSV file with the columns ID,label; 1 = anomaly.")
+ground_truth = click.option(
+    "--labels", type=PATH,
+    help="CSV file with the columns ID,label, 1 = anomaly; or the test images' folder, whose folders are named after "
+    "kinds of anomaly, `good` after none.",
+)  # fmt: skip
 storage = click.option("--storage", type=URL, help="Optuna storage URL.  [default: SQLite in the studies' folder]")
-device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+artifacts = click.option(
+    "--artifacts", type=URL, help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`."
+)
+backend = click.option(
+    "--backend", default="loky", show_default=True,
+    help="What joblib starts workers with: loky (here), dask, or another that is registered.",
+)  # fmt: skip
+scheduler = click.option("--scheduler", help="Address of a Dask scheduler, tcp://HOST:8786, for --backend dask.")
+device = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, or one of several GPUs: cuda:0, cuda:1, ..."
+)
 precision = click.option(
-    "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
-    help="What models are trained in; auto is bf16 where the device has it. Scores are always computed in fp32.",
+    "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True,
+    help="What models are trained in; auto is bf16 where the device has it, fp16 on older GPUs. Scores are always "
+    "computed in fp32.",
 )  # fmt: skip
 
+tiles = click.option(
+    "--tiles", type=int, metavar="SIDE",
+    help="Cut pictures into overlapping tiles of that side, for small faults in large pictures.  [default: whole]",
+)  # fmt: skip
 no_look = click.option(
     "--no-look", is_flag=True, help="Read no test image before `ensad submit`, for contests that forbid it."
 )

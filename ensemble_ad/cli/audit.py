@@ -8,7 +8,7 @@ from ensemble_ad.cli import _options
 
 
 @click.command(short_help="How well the choices without labels did.")
-@_options.labels
+@_options.ground_truth
 @_options.anyway
 @_options.data
 @_options.studies
@@ -31,7 +31,7 @@ def audit(labels: Path | None, anyway: bool, data: Path, studies: Path, say: _op
     from ensemble_ad.cli._progress import busy
     from ensemble_ad.cli._table import print_table
     from ensemble_ad.errors import DataError
-    from ensemble_ad.files.id_table import read_labels
+    from ensemble_ad.files.ground_truth import read_ground_truth
     from ensemble_ad.members.choose import of_one_data_set
     from ensemble_ad.results.audit import audit_blends, audit_studies
 
@@ -46,7 +46,7 @@ def audit(labels: Path | None, anyway: bool, data: Path, studies: Path, say: _op
             "`ensad evaluate --labels FILE` judges its blends"
         )
     path = labels or data / "labels.csv"
-    label = read_labels(path, record.ids)
+    label = read_ground_truth(path, record.ids).label
     of_data = [b for b in blends if b.data == members[0].data]
     with busy(say, "holding the choices against the labels"):
         of_studies = audit_studies(label, members)

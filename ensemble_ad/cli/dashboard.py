@@ -27,10 +27,11 @@ def dashboard(storage: str | None, host: str, port: int, studies: Path, say: _op
     from importlib.util import find_spec
 
     from ensemble_ad.errors import StorageError, UsageError
+    from ensemble_ad.extras import how_to_install
     from ensemble_ad.layout import studies_database
 
     if find_spec("optuna_dashboard") is None:
-        raise UsageError("ensad dashboard needs optuna-dashboard: pip install 'ensemble-ad[dashboard]'")
+        raise UsageError(f"ensad dashboard needs optuna-dashboard: {how_to_install('dashboard')}")
     if storage is None and not studies_database(studies).exists():
         raise UsageError(f"there is no study in {studies}; run `{FIRST_STUDY}` first")
     from optuna_dashboard import run_server

@@ -42,7 +42,7 @@ def check(data: Path, fit: "Fit", groups: Path | None, studies: Path, say: _opti
     from ensemble_ad.data.check import check as run
     from ensemble_ad.errors import DataError
 
-    dataset = _folders.dataset(data, studies, say, fit, groups=groups)
+    dataset = _folders.dataset(data, studies, say, fit, test_optional=True, groups=groups)
     with busy(say, f"reading {data}"):
         findings = run(dataset, data)
     say.result(

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ensemble_ad.blend.saved import SavedBlend
+    from ensemble_ad.files.ground_truth import GroundTruth
     from ensemble_ad.members.store import Member
-    from ensemble_ad.statistics.arrays import Floats64, Labels
+    from ensemble_ad.statistics.arrays import Floats64
 
 
 @click.command(short_help="AUC of blends and members, with labels.")
-@_options.labels
+@_options.ground_truth
 @click.option(
     "--blend",
     shell_complete=_completion.blends,
@@ -51,7 +52,7 @@ def evaluate(
     Labels default to labels.csv in the data folder. They are read here and used for nothing but this table, which
     `ensad compare` shows again. AP is average precision, FPR95 the false positive rate at 95% true positive rate, pAUC
     the AUC below a false positive rate of 10% (0.5 is chance), p the paired test against the best row (Holm-corrected
-    over all rows).
+    over all rows). Of folders that are named after kinds of anomaly, as MVTec AD's, each kind has an AUC as well.
 
     A blend that was made without test images scores those in the data folder now, with the models of its members that
     count; but only if you ask for it, by --labels.
@@ -63,11 +64,12 @@ def evaluate(
     Example:
       ensad evaluate --labels labels.csv
       ensad evaluate --labels labels.csv --blend fcn+resnet-1a2b3c --bootstrap 1000
+      ensad evaluate --labels data/test
     """
     from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import busy
-    from ensemble_ad.files.id_table import read_labels
-    from ensemble_ad.results.evaluation import evaluate_scores, main_scores, save_evaluation
+    from ensemble_ad.files.ground_truth import read_ground_truth
+    from ensemble_ad.results.evaluation import evaluate_kinds, evaluate_scores, main_scores, save_evaluation
 
     cached = _folders.members(studies, say)
     fingerprint, members, blends = _judged(cached, studies, blend, say)
@@ -75,27 +77,33 @@ def evaluate(
     record = _folders.check_images(data, studies, fingerprint, made, say, anyway=anyway)
     path = labels or data / "labels.csv"
     if record.ids:
-        label = read_labels(path, record.ids)
+        truth = read_ground_truth(path, record.ids)
         sound = _sound(members, say)
         scores = main_scores(sound, blends)
     else:
         sound = []
-        label, scores = _judged_now(blends, labels, data, studies, device, made, say)
+        truth, scores = _judged_now(blends, labels, data, studies, device, made, say)
+    label = truth.label
     transductive = {m.key for m in sound if m.info.transductive} | {b.name for b in blends if b.info.transductive}
     with busy(say, f"judging {len(scores)} rows by {len(label)} labels"):
         table = evaluate_scores(label, scores, transductive=transductive, bootstrap=bootstrap)
-    save_evaluation(studies, fingerprint, path, table)
+    save_evaluation(studies, fingerprint, path, truth, table)
     anomalies = int(label.sum())
     say(f"{anomalies} anomalies and {len(label) - anomalies} normal images, by {path}")
     inverted = sorted({key for each in blends for key in each.info.inverted})
     say.result(labels=path, anomalies=anomalies, normal=len(label) - anomalies, rows=table, inverted=inverted)
     if not say.as_json:
         _print(table, inverted, say)
+    kinds = None if truth.kinds is None else evaluate_kinds(truth.kinds, scores)
+    say.result(kinds=kinds)
+    if kinds is not None and not say.as_json:
+        _print_kinds(kinds, made if made in scores else str(table.index[0]))
     if inverted:
         say(f"! inverted in a blend: {', '.join(inverted)}")
     say(f"chance: AUC 0.5, AP {anomalies / len(label):.4f}, FPR95 0.95, pAUC 0.5")
     unsure = int(((table["auc_low"] <= 0.5) & (table["auc_high"] >= 0.5)).sum())
-    say(f"{int(table['ties_best'].sum())} of {len(table)} cannot be told from the best, {unsure} not from chance")
+    tied = int(table["ties_best"].sum()) - 1  # the best ties itself
+    say(f"{tied} of the {len(table) - 1} others cannot be told from the best, {unsure} of all not from chance")
     say("intervals and p: which images were drawn; not training again, nor having chosen among many")
     # The audit is of the data set that was worked on last.
     audit = ["ensad audit" + (f" --labels {shlex.quote(str(labels))}" if labels else "")]
@@ -126,7 +134,7 @@ def _judged_now(
     device: str,
     made: str,
     say: _options.Say,
-) -> "tuple[Labels, dict[str, Floats64]]":
+) -> "tuple[GroundTruth, dict[str, Floats64]]":
     """Labels and scores of test images that none of the blends has seen: theirs, and of the members that count.
 
     Raises:
@@ -137,7 +145,7 @@ def _judged_now(
     from ensemble_ad.cli._progress import busy
     from ensemble_ad.detect.scorer import load_blend
     from ensemble_ad.errors import DataError, UsageError
-    from ensemble_ad.files.id_table import read_labels
+    from ensemble_ad.files.ground_truth import read_ground_truth
 
     if labels is None:
         raise DataError(
@@ -147,7 +155,7 @@ def _judged_now(
     if not blends:
         raise UsageError(f"{made} was made without test images, and only blends score them later; run `ensad blend`")
     test = _folders.unseen_images(blends[-1], data, studies)
-    label = read_labels(labels, test.ids)
+    truth = read_ground_truth(labels, test.ids)
     scores: dict[str, Floats64] = {}
     for saved in blends:
         try:
@@ -163,7 +171,7 @@ def _judged_now(
         scores |= of_members
     if not scores:
         raise UsageError("no blend could score the test images; blend members that have models, and name it by --blend")
-    return label, scores
+    return truth, scores
 
 
 def _sound(members: "list[Member]", say: _options.Say) -> "list[Member]":
@@ -174,6 +182,17 @@ def _sound(members: "list[Member]", say: _options.Say) -> "list[Member]":
     for problem in problems:
         say.warn(problem)
     return sound
+
+
+def _print_kinds(found: "pd.DataFrame", shown: str) -> None:
+    """The AUCs of each kind of anomaly by the row `shown`; the document has those of all rows."""
+    from ensemble_ad.cli._table import print_table
+
+    rows = [
+        (str(row["kind"]), str(row["images"]), *(f"{row[column]:.4f}" for column in _FIRST.values()))
+        for _, row in found[found["name"] == shown].iterrows()
+    ]
+    print_table((f"{shown} on", "images", *_FIRST), rows)
 
 
 _FIRST = {"AUC": "auc", "low": "auc_low", "high": "auc_high"}

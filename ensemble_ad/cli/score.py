@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     help="Share of normal images that may raise an alarm; sets the threshold.  [default: 0.01, or the lowest that few "
     "held-out images carry]",
 )
+@click.option(
+    "--p-values", is_flag=True, help="Add p_value: the share of held-out normal images that score as high or higher."
+)
+@click.option(
+    "--fdr",
+    type=float,
+    help="Add discovery: 1 for images that stand out of the whole batch, of which so large a share is normal, on "
+    "average (Benjamini-Hochberg on the p values); as in 0.05.",
+)
 @click.option("--format", "kind", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
 @click.option(
     "-o",
@@ -40,6 +49,8 @@ def score(
     images: tuple[Path, ...],
     blend: str | None,
     alarm_rate: float | None,
+    p_values: bool,
+    fdr: float | None,
     kind: str,
     output: Path | None,
     strict: bool,
@@ -53,7 +64,8 @@ def score(
     paths inside a folder, a picture's name, with the number of a page or frame (scan.tif#3); of several IMAGES each id
     begins with the one it is of. Pictures become images as those did that the blend was trained on. They are read a
     thousand at a time. Ranks are frozen, so an image gets one score alone and in any batch. The threshold comes from
-    the held-out normal images, by rules that were fitted without them.
+    the held-out normal images, by rules that were fitted without them; how often a normal image may exceed it is said
+    with its 95% interval, which is wide where few are held out.
 
     An image that cannot be read is named and left out; the others are scored, and the exit code is 3. A warning says
     how many images are unlike all training images: constant, far darker, grey instead of coloured. Their scores mean
@@ -64,23 +76,30 @@ def score(
       ensad score new.npy > scores.csv
       ensad score camera/ --blend both --alarm-rate 0.05 | grep ",1$"
       ensad score part.png --format json
+      ensad score lot-17/ --p-values --fdr 0.05 -o lot-17.csv
     """
     import sys
     import time
 
+    from ensemble_ad.blend.alarm import check_rate
     from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import busy, counted
     from ensemble_ad.data.remarks import Remarks
     from ensemble_ad.data.seen import Strange
     from ensemble_ad.data.stream import check_sources, count, stream
+    from ensemble_ad.detect.score_file import Scored
     from ensemble_ad.detect.scorer import load_blend
     from ensemble_ad.detect.skipped import Skipped
 
+    if fdr is not None:
+        check_rate(fdr)
     with busy(say, "loading the models"):
         scorer = load_blend(blend, studies, device=device)
         rate = scorer.usual_rate if alarm_rate is None else alarm_rate
         threshold = scorer.threshold(rate)
+    expected_rate = scorer.false_alarm_rate(rate)
     about: dict[str, Any] = {"blend": scorer.blend.name, "alarm_rate": rate, "threshold": threshold}
+    about |= {"alarm_rate_low": expected_rate.low, "alarm_rate_high": expected_rate.high}
     _introduce(scorer, about, alarm_rate, say)
     say.result(**about, output=output)
     started, total, alarms = time.perf_counter(), 0, 0
@@ -98,9 +117,10 @@ def score(
         steps = stack.enter_context(counted(say, expected))
         write: Write | None = None
         for block in blocks:
-            write = write or _writer(stack, kind, output, about, say)  # nothing is written before there is a score
+            write = write or _writer(stack, kind, output, about, fdr, say)  # nothing is written before there is a score
             scores, unlike = scorer.score_and_compare(block.images)
-            write(block.ids, scores, scores > threshold, unlike)
+            p = scorer.p_values_of(scores) if p_values or fdr is not None else None
+            write(Scored(ids=block.ids, scores=scores, alarms=scores > threshold, unlike=unlike, p_values=p))
             strange.add(block.ids, unlike)
             total, alarms = total + len(scores), alarms + int((scores > threshold).sum())
             for line in skipped.news():
@@ -108,7 +128,8 @@ def score(
             speed = total / (time.perf_counter() - started)
             steps.done(total, f"{alarms} alarms {speed:,.0f} images/s")
     sys.stdout.flush()
-    say.result(image_count=total, alarm_count=alarms, unlike=strange.counts)
+    say.result(image_count=total, alarm_count=alarms, discovery_count=say.fields.get("discovery_count"))
+    say.result(unlike=strange.counts)
     say.result(failed=skipped.first, failed_count=skipped.count, remarks=passed_over.counts | remarks.counts)
     _tell(total, skipped, strange, say)
     _folders.tell(remarks.lines(), say)
@@ -126,13 +147,30 @@ def _introduce(scorer: "BlendScorer", about: Mapping[str, Any], alarm_rate: floa
     if alarm_rate is None and about["alarm_rate"] > ALARM_RATE:
         say.warn(scorer.about_usual_rate())
     name, threshold, rate = about["blend"], about["threshold"], about["alarm_rate"]
-    say(f"{name}: alarm above {threshold:.4f}, which {rate:.3g} of normal images exceed")
+    interval = f"{about['alarm_rate_low']:.2g} to {about['alarm_rate_high']:.2g}"
+    by = f"({interval}, 95%, by {len(scorer.reference)} held-out ones)"
+    say(f"{name}: alarm above {threshold:.4f}, which {rate:.3g} of normal images exceed {by}")
     if scorer.blend.info.transductive:
         say("a member was trained on the test images: those score otherwise here than in the blend; new ones are fine")
 
 
-def _writer(stack: ExitStack, kind: str, output: Path | None, about: Mapping[str, Any], say: _options.Say) -> "Write":
+def _writer(
+    stack: ExitStack, kind: str, output: Path | None, about: Mapping[str, Any], fdr: float | None, say: _options.Say
+) -> "Write":
     """What writes scores to where they go, until `stack` is closed."""
+    from ensemble_ad.detect.score_file import whole_batch
+
+    def tell(count: int) -> None:
+        say.result(discovery_count=count)
+        say(f"{count} images stand out of the batch, of which {fdr:.3g} are normal, on average")
+
+    write = _plain_writer(stack, kind, output, about, say)
+    return write if fdr is None else stack.enter_context(whole_batch(write, fdr, tell))
+
+
+def _plain_writer(
+    stack: ExitStack, kind: str, output: Path | None, about: Mapping[str, Any], say: _options.Say
+) -> "Write":
     import sys
 
     from ensemble_ad.detect.score_file import WRITERS, by_rows

@@ -66,8 +66,11 @@ def check(dataset: Dataset, folder: Path) -> list[Finding]:
         *(Finding(text=text, level=level) for level, text in dataset.remarks()),
         *_check_images(dataset),
         *_check_count(len(dataset.train)),
-        *_check_sample(dataset, folder),
-        *_check_labels(dataset, folder),
+        *(
+            [*_check_sample(dataset, folder), *_check_labels(dataset, folder)]
+            if len(dataset.test)
+            else _without_test(dataset)
+        ),
     ]
 
 
@@ -109,6 +112,20 @@ def _check_count(n_train: int) -> list[Finding]:
         text = f"fewer than {2 * REFERENCE_LEAST} training images: trials will be hard to tell apart"
         return [Finding(text=text, level="warning")]
     return []
+
+
+def _without_test(dataset: Dataset) -> list[Finding]:
+    """What is possible without test images, and what is not."""
+    texts = [
+        "no test images: models are judged and weighted by images that are damaged on purpose; `ensad blend --test` "
+        "takes unlabelled images into account when they come",
+        "until then: no estimate of the AUC, no share of anomalies, nothing to submit, and no `contrast`",
+    ]
+    if len(dataset.train) >= 2 * TRAIN_LEAST:
+        held_out = len(dataset.split().reference)
+        texts.insert(1, f"{held_out} training images are held out: `ensad score` takes alarm rates from "
+                        f"{1 / (held_out + 1):.2g} up")  # fmt: skip
+    return [Finding(text=text) for text in texts]
 
 
 def _check_set(name: str, image_set: ImageSet, content: _Content) -> list[Finding]:

@@ -165,6 +165,16 @@ def open_images(
     return None if found is None else found.images(conversion, image_cache)
 
 
+def open_named(path: Path, image_cache: Path, conversion: Conversion | None) -> ImageSet:
+    """The images of an .npy file, whose ids are their rows, or of a folder of pictures.
+
+    Raises:
+        DataError: if they cannot be used.
+    """
+    found = PictureFolder(path, image_cache) if path.is_dir() else ArrayFile(path)
+    return found.images(conversion, image_cache)
+
+
 def _look_for(data: Path, names: tuple[str, str], image_cache: Path) -> ArrayFile | PictureFolder | None:
     array, folder = (data / name for name in names)
     if array.exists():

@@ -9,6 +9,7 @@ import numpy as np
 from ensemble_ad.data.images import Raw
 from ensemble_ad.data.sizes import MOST_PIXELS
 from ensemble_ad.errors import DataError
+from ensemble_ad.extras import how_to_install
 
 if TYPE_CHECKING:
     from pydicom import FileDataset
@@ -69,6 +70,6 @@ def _opened(path: Path, *, pixels: bool) -> "FileDataset":
     try:
         from pydicom import dcmread
     except ModuleNotFoundError:
-        raise DataError(f"{path} is DICOM, which needs pydicom: pip install 'ensemble-ad[dicom]'") from None
+        raise DataError(f"{path} is DICOM, which needs pydicom (the extra dicom): {how_to_install('dicom')}") from None
     opened: Any = dcmread(path, stop_before_pixels=not pixels)
     return opened

@@ -19,6 +19,7 @@ from ensemble_ad.data.images import Images, Raw
 from ensemble_ad.data.remarks import Remark, ending_of
 from ensemble_ad.data.sizes import MOST_PIXELS
 from ensemble_ad.errors import DataError, in_one_line
+from ensemble_ad.extras import how_to_install
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -265,5 +266,5 @@ def _taken(*, needs_heif: bool) -> tuple[str, ...]:
 
         register_heif_opener()
     elif needs_heif:
-        raise DataError("pictures in HEIC need pillow-heif: pip install 'ensemble-ad[heic]'")
+        raise DataError(f"pictures in HEIC need pillow-heif (the extra heic): {how_to_install('heic')}")
     return tuple(name for name in (*FORMATS, "HEIF") if name in Image.OPEN)

@@ -5,13 +5,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from ensemble_ad.blend import Blend, alarm, saved
-from ensemble_ad.blend.columns import main_columns, reference_scores, stacked
+from ensemble_ad.blend.columns import main_columns
+from ensemble_ad.blend.held_out import held_out_scores
 from ensemble_ad.blend.saved import SavedBlend
+from ensemble_ad.blend.shown import as_html, in_a_line, with_error
 from ensemble_ad.data.conversion import Conversion
 from ensemble_ad.data.images import Images, ImageShape
 from ensemble_ad.data.preprocess import Preprocess, apply
@@ -19,16 +22,20 @@ from ensemble_ad.data.seen import Seen, Strange
 from ensemble_ad.data.stream import BLOCK, conform
 from ensemble_ad.detect.given import Given, given_images
 from ensemble_ad.detect.steady import steady_error_vectors
-from ensemble_ad.errors import DataError, StorageError
+from ensemble_ad.errors import DataError, StorageError, speaks_python
 from ensemble_ad.families import Model
 from ensemble_ad.layout import at_home
 from ensemble_ad.members.column import Column
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, load_member
+from ensemble_ad.statistics import Estimate
 from ensemble_ad.statistics.arrays import Floats32, Floats64
 from ensemble_ad.training.device import choose_device
 from ensemble_ad.training.load import load_model
-from ensemble_ad.training.references import References, is_distance
+from ensemble_ad.training.references import References
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ALARM_RATE = 0.01
 _NOISE = 2e-5
@@ -45,7 +52,7 @@ class _Network:
     columns: Mapping[int, Column]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class BlendScorer:
     """A saved blend with its models loaded.
 
@@ -70,9 +77,51 @@ class BlendScorer:
     seen: Seen
     _networks: tuple[_Network, ...]
     _members: tuple[Member, ...]
+    _studies: Path
     _device: torch.device
     conversion: Conversion | None = None
 
+    def __repr__(self) -> str:
+        info, size = self.blend.info, "x".join(map(str, self.shape))
+        return (
+            f"BlendScorer({self.blend.name!r}, {in_a_line(info.method, self.blend.weights, info.separation)}; "
+            f"images {size})"
+        )
+
+    def _repr_html_(self) -> str:
+        info, members = self.blend.info, {member.key: member for member in self._members}
+        facts = {"Blend": f"{self.blend.name}, {info.method}, images {'x'.join(map(str, self.shape))}"}
+        if info.separation is not None:
+            facts["Separation"] = with_error(info.separation)
+        facts["Estimate"] = self.blend.estimate_in_words()
+        rows = []
+        for name, weight in sorted(self.blend.weights.items(), key=lambda pair: -pair[1]):
+            judged = members[Column.of(name).key].info.separation
+            rows.append((name, f"{weight:.3f}", "" if judged is None else f"{judged.value:.3f}"))
+        return as_html(facts, ("member's error", "weight", "member's separation"), rows)
+
+    @speaks_python
+    def plot(self, images: Given, alarm_rate: float | None = None) -> "Figure":
+        """Score images, and draw how they lie beside the held-out normal ones, with the most anomalous of them.
+
+        No window is opened: a notebook shows the figure, `savefig` writes it.
+
+        Args:
+            images: as for `score`, at least one.
+            alarm_rate: as for `threshold`.
+
+        Raises:
+            DataError: as `score`, and for no images.
+            UsageError: as `threshold`, and if matplotlib is not installed.
+        """
+        from ensemble_ad.detect.plots import scored_images
+
+        array = self._checked(images)
+        if not len(array):
+            raise DataError("a plot needs at least one image, not 0")
+        return scored_images(array, self.score(array), self.reference, self.threshold(alarm_rate))
+
+    @speaks_python
     def score(self, images: Given) -> Floats64:
         """Anomaly scores of images.
 
@@ -94,9 +143,10 @@ class BlendScorer:
         strange = Strange()
         strange.add(map(str, range(len(array))), self._unlike(array))
         if strange.count:
-            warnings.warn(strange.in_words(), stacklevel=2)
+            warnings.warn(strange.in_words(), stacklevel=3)
         return self._score(array)
 
+    @speaks_python
     def unlike(self, images: Given) -> list[str | None]:
         """By what each image is unlike all training images, in a word of `data.seen.MEANINGS`; None if by nothing.
 
@@ -159,13 +209,14 @@ class BlendScorer:
     @cached_property
     def reference(self) -> Floats64:
         """float64 (n,) cross-fitted scores of the held-out normal images, sorted; see `blend.alarm`."""
-        return np.sort(reference_scores(self.blend.info, stacked(self.rule.names, self._members)))
+        return held_out_scores(self._studies, self.blend, self.rule.names, self._members)
 
     @property
     def usual_rate(self) -> float:
         """The alarm rate where none is given: 0.01, or the lowest that so few held-out normal images carry."""
         return max(ALARM_RATE, alarm.lowest_rate(len(self.reference)))
 
+    @speaks_python
     def threshold(self, alarm_rate: float | None = None) -> float:
         """The score above which an image is an alarm; see `blend.alarm.threshold`.
 
@@ -177,8 +228,34 @@ class BlendScorer:
             UsageError: for a rate outside (0, 1), or too low for the number of held-out images.
         """
         if alarm_rate is None and self.usual_rate > ALARM_RATE:
-            warnings.warn(self.about_usual_rate(), stacklevel=2)
+            warnings.warn(self.about_usual_rate(), stacklevel=3)
         return alarm.threshold(self.reference, self.usual_rate if alarm_rate is None else alarm_rate)
+
+    def false_alarm_rate(self, alarm_rate: float | None = None) -> Estimate:
+        """The share of new normal images above `threshold`, with its 95% interval; see `blend.alarm.false_alarm_rate`.
+
+        Args:
+            alarm_rate: as for `threshold`.
+        """
+        return alarm.false_alarm_rate(len(self.reference), self.usual_rate if alarm_rate is None else alarm_rate)
+
+    def p_values(self, images: Given) -> Floats64:
+        """Conformal p values of images: how seldom a normal image scores as high; see `blend.alarm.p_values`.
+
+        Args:
+            images: as for `score`.
+
+        Returns:
+            float64 (n,) in (0, 1], lower = more anomalous; 1 / (held-out images + 1) at least.
+
+        Raises:
+            DataError: as `score`.
+        """
+        return self.p_values_of(self.score(images))
+
+    def p_values_of(self, scores: Floats64) -> Floats64:
+        """As `p_values`, of images that have these scores."""
+        return alarm.p_values(self.reference, scores)
 
     def about_usual_rate(self) -> str:
         """Why the usual alarm rate is not 0.01, where it is not."""
@@ -202,7 +279,10 @@ class BlendScorer:
                 resized = np.ascontiguousarray(apply(images, network.preprocess))
                 prepared[network.preprocess] = torch.tensor(resized).to(self._device)
             applied = prepared[network.preprocess]
-            found = steady_error_vectors(network.model, applied, network.references, flips=network.flips)
+            kinds = {column.kind for column in network.columns.values()}
+            found = steady_error_vectors(
+                network.model, applied, network.references, kinds, flips=network.flips, tiles=network.preprocess.tiles
+            )
             for position, (_, kind, inverted) in network.columns.items():
                 if kind not in found or not np.isfinite(found[kind]).all():
                     raise StorageError(
@@ -213,13 +293,14 @@ class BlendScorer:
         return rows
 
 
+@speaks_python
 def load_blend(name: str | None = None, studies: str | Path = "studies", *, device: str = "auto") -> BlendScorer:
     """Load a saved blend to score new images.
 
     Args:
         name: the blend's name; None is the blend that was made last.
         studies: the studies' folder.
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
 
     Raises:
         UsageError: if there is no such blend, one of its members was imported as scores or made by another version's
@@ -248,6 +329,7 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
         seen=record.seen or Seen.unknown(coloured=coloured),
         _networks=tuple(networks),
         _members=members,
+        _studies=studies,
         _device=place,
     )
 
@@ -281,7 +363,7 @@ def _network(member: Member, columns: Mapping[int, Column], device: torch.device
     loaded = load_model(member, device)
     return _Network(
         model=loaded.model,
-        references=loaded.references if any(is_distance(column.kind) for column in columns.values()) else {},
+        references=loaded.references,
         preprocess=loaded.recipe.preprocess,
         flips=loaded.recipe.flips,
         columns=columns,

@@ -44,7 +44,8 @@ class Family:
 
     Attributes:
         name: what people type.
-        summary: one line for `ensad families`.
+        summary: what it is, in one line.
+        suits: what it is made for, in one line.
         architecture: the dataclass of its hyperparameters.
         suggest: the search space: from a trial and the widths to try to an architecture.
         start: parameters of the trials that a study begins with; what they leave out is drawn.
@@ -60,6 +61,7 @@ class Family:
 
     name: str
     summary: str
+    suits: str
     architecture: type[Architecture]
     suggest: Callable[[Sampler, Sequence[int]], Architecture]
     start: tuple[Mapping[str, Any], ...]

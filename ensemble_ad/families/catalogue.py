@@ -16,7 +16,7 @@ def catalogue(epochs: int) -> list[dict[str, Any]]:
         epochs: the most that a trial trains.
 
     Returns:
-        Of each family `name`, `summary`, `side_multiple` (sides must be multiples of it), `least_side`,
+        Of each family `name`, `summary`, `suits`, `side_multiple` (sides must be multiples of it), `least_side`,
         `reconstructs`, `transductive`, `presets` (`name`, `source`, `architecture`, `crop`, `size`, `training`), and
         `search`, the ranges that a study draws from, as text; those besides the architecture only where the family has
         ranges of its own (the others have `common_search`), or takes other sizes than most. No size is above the
@@ -26,6 +26,7 @@ def catalogue(epochs: int) -> list[dict[str, Any]]:
         {
             "name": family.name,
             "summary": family.summary,
+            "suits": family.suits,
             "side_multiple": family.side_multiple,
             "least_side": family.least_side,
             "reconstructs": family.reconstructs,

@@ -96,6 +96,7 @@ def suggest(trial: Sampler, widths: Sequence[int]) -> CnnArchitecture:
 FAMILY = Family(
     name="cnn",
     summary="convolutional autoencoder, with or without a linear bottleneck",
+    suits="textures and parts that may lie anywhere",
     architecture=CnnArchitecture,
     suggest=suggest,
     start=(

@@ -57,6 +57,8 @@ class ContrastArchitecture(CrossFittedArchitecture):
 class ContrastModel(CrossFittedModel):
     """One network for each fold; its logit says how much an image looks like a test image."""
 
+    map_column = None
+
     def __init__(self, shape: ChannelsFirst, architecture: ContrastArchitecture) -> None:
         super().__init__()
         self.folds = architecture.folds
@@ -96,6 +98,7 @@ def suggest(trial: Sampler, widths: Sequence[int]) -> ContrastArchitecture:
 FAMILY = Family(
     name="contrast",
     summary="transductive: tells training images from the unlabelled test images, cross-fitted",
+    suits="contests that allow training on the test images",
     architecture=ContrastArchitecture,
     suggest=suggest,
     start=(

@@ -89,6 +89,8 @@ def _resnet18(channels_in: int) -> tuple[nn.Module, int]:
 class CutpasteClassifier(GradientModel):
     """A backbone and a head of three classes: normal, patch, scar."""
 
+    map_column = None
+
     def __init__(self, shape: ChannelsFirst, architecture: CutpasteArchitecture) -> None:
         super().__init__()
         self.jitter = architecture.jitter
@@ -217,6 +219,7 @@ def suggest(trial: Sampler, widths: Sequence[int]) -> CutpasteArchitecture:
 FAMILY = Family(
     name="cutpaste",
     summary="classifier of normal images against cut-and-pasted ones (CutPaste); no reconstruction",
+    suits="parts that are missing, doubled or misplaced",
     architecture=CutpasteArchitecture,
     suggest=suggest,
     start=(

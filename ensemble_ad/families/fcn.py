@@ -98,6 +98,7 @@ _COURSE = "sample code of Hung-yi Lee's ML2022 homework 8"
 FAMILY = Family(
     name="fcn",
     summary="fully connected autoencoder",
+    suits="images that lie alike, such as faces or digits: each pixel has weights of its own",
     architecture=FcnArchitecture,
     suggest=suggest,
     start=(

@@ -187,6 +187,7 @@ _TRAINING = {**NOISELESS_MSE, "epochs": 50, "batch_size": 256, "learning_rate": 
 FAMILY = Family(
     name="memory",
     summary="memory-augmented autoencoder (MemAE), dense or sparse addressing",
+    suits="normal images of a few kinds, whose codes it keeps",
     architecture=MemoryArchitecture,
     suggest=suggest,
     start=tuple(

@@ -186,6 +186,7 @@ def suggest(trial: Sampler, widths: Sequence[int]) -> MesdnetArchitecture:
 FAMILY = Family(
     name="mesdnet",
     summary="fully connected, convolutional and variational encoders, fused, and a residual decoder",
+    suits="a GPU; three kinds of encoder in one",
     architecture=MesdnetArchitecture,
     suggest=suggest,
     start=(

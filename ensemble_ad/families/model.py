@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -27,7 +27,13 @@ class Output(NamedTuple):
 
 
 class Model(nn.Module, ABC):
-    """What scores images. A family's module derives from one of the classes below, which say how it is trained."""
+    """What scores images. A family's module derives from one of the classes below, which say how it is trained.
+
+    Attributes:
+        map_column: the kind of error that is about the mean of `anomaly_map` over an image; None where there is no map.
+    """
+
+    map_column: ClassVar[str | None] = "mae"
 
     @abstractmethod
     def forward(self, images: Tensor) -> Output:
@@ -36,6 +42,19 @@ class Model(nn.Module, ABC):
         Args:
             images: float (B, C, H, W) in [-1, 1].
         """
+
+    def anomaly_map(self, images: Tensor) -> Tensor:
+        """Where images are anomalous: of a model that reconstructs, the absolute error, the mean of the channels.
+
+        Args:
+            images: float (B, C, H, W) in [-1, 1].
+
+        Returns:
+            float (B, H, W), at least 0, higher = more anomalous.
+        """
+        reconstruction = self(images).reconstruction
+        error: Tensor = (images - reconstruction).abs().mean(1)
+        return error
 
 
 @runtime_checkable

@@ -171,6 +171,7 @@ def _preset(combination: str) -> Preset:
 FAMILY = Family(
     name="multi_encoder",
     summary="several fully connected or convolutional encoders, one decoder",
+    suits="as fcn, with several bottlenecks",
     architecture=MultiEncoderArchitecture,
     suggest=suggest,
     start=(

@@ -92,6 +92,7 @@ class PatchSvdd(GradientModel):
         stride: distance of neighbouring patches that are scored.
     """
 
+    map_column = "both_mean"
     _directions: Tensor
 
     def __init__(self, shape: ChannelsFirst, architecture: PatchsvddArchitecture) -> None:
@@ -140,9 +141,7 @@ class PatchSvdd(GradientModel):
     def forward(self, images: Tensor) -> Output:
         small = self.small(images, self.stride)
         large = self.large(small, self.stride)
-        apart_small, apart_large = (
-            bank.distances(vectors) for bank, vectors in zip(self._banks, (small, large), strict=True)
-        )
+        apart_small, apart_large = self.small_bank.distances(small), self.large_bank.distances(large)
         # The small patches that lie in a large one.
         inside = functional.avg_pool2d(apart_small[:, None], self.side // self.stride + 1, 1)[:, 0]
         columns = {}
@@ -153,6 +152,15 @@ class PatchSvdd(GradientModel):
             columns[f"{name}_worst"] = flat.topk(few, dim=1, sorted=False).values.mean(1)
         columns["both_max"] = (inside * apart_large).flatten(1).amax(1)
         return Output(None, flat_latent(large), columns)
+
+    def anomaly_map(self, images: Tensor) -> Tensor:
+        """A pixel's mean distance over the small patches that hold it, times that over the large ones, (B, H, W)."""
+        small = self.small(images, self.stride)
+        apart = self.small_bank.distances(small), self.large_bank.distances(self.large(small, self.stride))
+        one, other = (
+            _spread(each, side, self.stride, images.shape[2:]) for each, side in zip(apart, self.sides, strict=True)
+        )
+        return one * other
 
     def training_pass(self, images: Tensor, latent_noise_scale: float, progress: Tensor) -> tuple[None, Tensor]:
         loss = torch.zeros((), device=images.device)
@@ -174,7 +182,7 @@ class PatchSvdd(GradientModel):
             for vectors, wanted, kept in zip((small, self.large(small, self.stride)), rows, found, strict=True):
                 flat = _flat(vectors)
                 number = wanted - start * (len(flat) // len(images))
-                kept.append(flat[number[(number >= 0) & (number < len(flat))]])
+                kept.append(flat[number[(number >= 0) & (number < len(flat))].to(flat.device)])
             start += len(images)
         for bank, kept in zip(self._banks, found, strict=True):
             bank.fill(torch.cat(kept))
@@ -209,6 +217,20 @@ def _places(length: int, side: int, stride: int) -> int:
     return (length - side) // stride + 1
 
 
+def _spread(values: Tensor, side: int, stride: int, shape: Sequence[int]) -> Tensor:
+    """Each pixel's mean of the patches that hold it, (B, *shape), of a number a patch (B, h, w).
+
+    Pixels at the end of a side that no patch holds get the number of their neighbours.
+    """
+    square = torch.ones((1, 1, side, side), device=values.device)
+    sums, counts = (
+        functional.conv_transpose2d(each, square, stride=stride)
+        for each in (values[:, None], torch.ones_like(values[:1, None]))
+    )
+    beside = (0, shape[1] - sums.shape[3], 0, shape[0] - sums.shape[2])
+    return functional.pad(sums / counts, beside, mode="replicate")[:, 0]
+
+
 def _flat(maps: Tensor) -> Tensor:
     """Maps (B, d, h, w) as (B h w, d)."""
     return maps.permute(0, 2, 3, 1).flatten(0, 2)
@@ -222,7 +244,8 @@ def _pairs(images: Tensor, side: int, offset: Tensor) -> tuple[Tensor, Tensor]:
         side: of a patch.
         offset: int64 (B, r, 2), rows and columns, of r pairs for each image; both patches lie in the image.
     """
-    free = torch.tensor([length - side for length in images.shape[2:]], device=images.device) - offset.abs()
+    # Each axis by itself: a tensor of both lengths would be copied from the host, which no graph can hold.
+    free = torch.stack([n - side - offset[..., axis].abs() for axis, n in enumerate(images.shape[2:])], -1)
     # A product in float32 may be rounded up to the whole length.
     first = torch.minimum((torch.rand(offset.shape, device=images.device) * (free + 1)).long(), free.clamp_min(0))
     first = first + (-offset).clamp_min(0)
@@ -267,6 +290,7 @@ _TRAINING = {"batch_size": 64, "noise_scale": 0.04, "latent_noise_scale": 0.0}
 FAMILY = Family(
     name="patchsvdd",
     summary="distances of patches to their nearest in training images, told apart by where they lie; no reconstruction",
+    suits="small defects of parts that lie alike",
     architecture=PatchsvddArchitecture,
     suggest=suggest,
     start=({**_START, "neighbours": "place"}, {**_START, "neighbours": "anywhere"}),

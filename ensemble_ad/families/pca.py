@@ -196,6 +196,7 @@ def _preset(components: int) -> Preset:
 FAMILY = Family(
     name="pca",
     summary="linear autoencoder in closed form (PCA), the baseline, in seconds",
+    suits="a first bar to clear, in seconds",
     architecture=PcaArchitecture,
     suggest=suggest,
     start=(

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 _WINDOW = 7
 _TOP_SHARE = 0.1
-_GRID = 8
+GRID = 8
 
 
 def root_sum_squares(image: Tensor, reconstruction: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ def residual_grid(image: Tensor, reconstruction: Tensor) -> Tensor:
     """
     error = image - reconstruction
     parts = (error, error.abs().mean(1, keepdim=True))
-    return torch.cat([functional.adaptive_avg_pool2d(part, _GRID).flatten(1) for part in parts], dim=1)
+    return torch.cat([functional.adaptive_avg_pool2d(part, GRID).flatten(1) for part in parts], dim=1)
 
 
 ERROR_KINDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -181,6 +181,7 @@ def suggest(trial: Sampler, widths: Sequence[int]) -> ResnetArchitecture:
 FAMILY = Family(
     name="resnet",
     summary="ResNet encoder, residual decoder, latent noise and a classifier of noisy reconstructions",
+    suits="many images and a GPU",
     architecture=ResnetArchitecture,
     suggest=suggest,
     start=(

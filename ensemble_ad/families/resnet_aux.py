@@ -183,6 +183,7 @@ def suggest(trial: Sampler, widths: Sequence[int]) -> ResnetAuxArchitecture:
 FAMILY = Family(
     name="resnet_aux",
     summary="small ResNet autoencoder, scored by an auxiliary decoder that learns the first decoder's output",
+    suits="many images and a GPU; scores a second decoder",
     architecture=ResnetAuxArchitecture,
     suggest=suggest,
     start=(

@@ -150,6 +150,7 @@ _COURSE_BATCH, _COURSE_PIXELS = 2000, 64 * 64 * 3
 FAMILY = Family(
     name="vae",
     summary="convolutional variational autoencoder",
+    suits="as cnn, with a smooth bottleneck",
     architecture=VaeArchitecture,
     suggest=suggest,
     start=(

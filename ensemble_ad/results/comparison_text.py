@@ -65,8 +65,11 @@ def render_text(table: "Sequence[Row] | pd.DataFrame", *, markdown: bool = False
         _Shown(header="est. AUC", cells=[_number(row["estimated_auc"]) for row in rows]),
         _Shown(header="est. 95%", cells=[_interval(r["estimated_auc_low"], r["estimated_auc_high"]) for r in rows]),
     ]
+    # Where nothing has seen a test image, what else is known of a row.
+    blind = all(row["separation"] is None for row in rows)
+    judged = [_number(row["value" if blind else "separation"]) for row in rows]
     rest = [
-        _Shown(header="sep.", cells=[_number(r["separation"]) + m for r, (_, m) in zip(rows, marks, strict=True)]),
+        _Shown(header="value" if blind else "sep.", cells=[v + m for v, (_, m) in zip(judged, marks, strict=True)]),
         _Shown(header="weight", cells=["" if r["weight"] is None else f"{r['weight']:.3f}" for r in rows]),
         _Shown(header="labels", cells=[_word(row["labels_used"]).partition(":")[0] for row in rows]),
     ]
@@ -124,6 +127,10 @@ def _notes(rows: Sequence[Row], headers: set[str]) -> list[str]:
         lines.append("! " + "; ".join(f"{flag}: {meaning}" for flag, meaning in notes.flags.items()))
     if notes.shares:
         lines.append(f"est. AUC: estimated, no labels, from sep. with {notes.shares}")
+    if "value" in headers:
+        lines.append(
+            "value: what a member was chosen by; a blend's AUC on pseudo-anomalies that it was not weighted by"
+        )
     if notes.tied:
         lines.append(f"* {notes.tied}")
     return lines

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.errors import DataError, StorageError
 from ensemble_ad.files.json_file import fits, read_json, write_json
-from ensemble_ad.files.whole import file_hash
 from ensemble_ad.layout import evaluation_file
 from ensemble_ad.members.store import Member
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from ensemble_ad.files.ground_truth import GroundTruth
     from ensemble_ad.statistics.arrays import Labels
 
 PARTIAL_FPR = 0.1
@@ -107,20 +107,52 @@ def main_scores(members: Sequence[Member], blends: Sequence[SavedBlend]) -> "dic
     return scores
 
 
-def save_evaluation(studies: Path, fingerprint: str, labels: Path, table: "pd.DataFrame") -> None:
+def evaluate_kinds(kinds: Sequence[str], scores: "Mapping[str, npt.NDArray[Any]]") -> "pd.DataFrame":
+    """AUC of every score on each kind of anomaly against the normal images.
+
+    Args:
+        kinds: (k,) the kind of each image, `GOOD` for normal ones.
+        scores: as for `evaluate_scores`.
+
+    Returns:
+        A row for each name and kind: `name`, `kind`, `images` (of that kind), `auc`, `auc_low`, `auc_high` (95%,
+        DeLong).
+    """
+    import numpy as np
+    import pandas as pd
+
+    from ensemble_ad.files.ground_truth import GOOD
+    from ensemble_ad.statistics import auc_many
+
+    names, kind_of = list(scores), np.array(kinds)
+    table = side_by_side(scores, names, len(kind_of))
+    rows: list[dict[str, Any]] = []
+    for kind in sorted({*kinds} - {GOOD}):
+        some = (kind_of == kind) | (kind_of == GOOD)
+        found = auc_many(kind_of[some] == kind, table[some])
+        count = int((kind_of == kind).sum())
+        for i, name in enumerate(names):
+            one = found.estimate(i)
+            known = {"auc": one.value, "auc_low": one.low, "auc_high": one.high}
+            rows.append({"name": name, "kind": kind, "images": count, **known})
+    return pd.DataFrame(rows)
+
+
+def save_evaluation(studies: Path, fingerprint: str, labels: Path, truth: "GroundTruth", table: "pd.DataFrame") -> None:
     """Remember an evaluation, so that `ensad compare` shows it; the labels themselves are not kept.
 
     Rows of an earlier evaluation by the same labels stay, without `ties_best` and `p_best`, which hold only among rows
     that were evaluated together.
     """
-    labels_hash = file_hash(labels)
+    labels_hash = truth.digest
     rows = {str(name): {str(k): v for k, v in row.items()} for name, row in table.to_dict(orient="index").items()}
     earlier = load_evaluation(studies, fingerprint)
     if earlier is not None and earlier.get("labels_hash") == labels_hash:
         kept = {name: {**row, "ties_best": None, "p_best": None} for name, row in earlier["rows"].items()}
         rows = {**kept, **rows}
-    # The path, so that `ensad report` can draw curves by the same labels; it reads no file of another hash.
-    value = {"labels": labels.name, "path": str(labels.resolve()), "labels_hash": labels_hash, "rows": rows}
+    value: dict[str, Any] = {"labels": labels.name, "labels_hash": labels_hash, "rows": rows}
+    # So that `ensad report` can draw curves by the same labels; it reads no file of another hash, and no folder.
+    value |= {"path": str(labels.resolve())} if truth.kinds is None else {"kinds": sorted({*truth.kinds})}
     write_json(evaluation_file(studies, fingerprint), value)
 
 

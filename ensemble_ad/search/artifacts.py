@@ -12,6 +12,7 @@ from optuna.artifacts import FileSystemArtifactStore, download_artifact, upload_
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from ensemble_ad.errors import EnsadError, StorageError, UsageError
+from ensemble_ad.extras import how_to_install
 from ensemble_ad.files.whole import make_folder
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Artifacts:
             with _clear("use"):
                 self._store = self._s3 = Boto3ArtifactStore(self._bucket)
         except ImportError:
-            raise UsageError("--artifacts s3://... needs boto3: pip install 'ensemble-ad[s3]'") from None
+            raise UsageError(f"--artifacts s3://... needs boto3: {how_to_install('s3')}") from None
 
     def check(self, *, make: bool = False) -> None:
         """Prove that the store is there.

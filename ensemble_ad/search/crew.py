@@ -8,7 +8,7 @@ import joblib
 import torch
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.search.plan import Plan
+from ensemble_ad.extras import how_to_install
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,17 @@ class Crew:
         """Whether the workers run on this machine."""
         return self.backend != "dask"
 
+    def count(self) -> int:
+        """The number of workers; the cluster is asked where that is all that it has.
+
+        Raises:
+            UsageError: as `started`.
+        """
+        if self.workers:
+            return self.workers
+        with self.started() as count:
+            return count
+
     @contextmanager
     def started(self) -> Iterator[int]:
         """joblib's backend in place; gives the number of workers.
@@ -63,7 +74,7 @@ class Crew:
         try:
             from distributed import Client
         except ImportError:
-            raise UsageError("--backend dask needs Dask: pip install 'ensemble-ad[dask]'") from None
+            raise UsageError(f"--backend dask needs Dask: {how_to_install('dask')}") from None
         try:
             client = Client(self.scheduler, timeout=30)  # type: ignore[no-untyped-call]
         except (OSError, ValueError) as error:
@@ -81,9 +92,11 @@ class Crew:
         """How many threads each of `count` workers computes with; 0 leaves that to the worker's machine."""
         return max(1, joblib.cpu_count() // count) if self.is_here else 0
 
-    def devices(self, plan: Plan, count: int) -> list[str]:
-        """The device of each of `count` workers: on a machine with several GPUs, these in turn."""
-        device, gpus = plan.settings.device, torch.cuda.device_count()
-        if not self.is_here or plan.device.type != "cuda" or gpus < 2:
-            return [device] * count
-        return [f"cuda:{number % gpus}" for number in range(count)]
+    def check(self, device: torch.device) -> None:
+        """Refuse a backend whose processes cannot compute on that device.
+
+        Raises:
+            UsageError: for processes that are forked where CUDA has begun.
+        """
+        if self.backend == "multiprocessing" and device.type == "cuda":
+            raise UsageError("--backend multiprocessing forks this process, and CUDA does not bear that; use loky")

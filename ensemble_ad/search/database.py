@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 import sqlalchemy
 
 from ensemble_ad.errors import StorageError, UsageError
+from ensemble_ad.extras import how_to_install
 from ensemble_ad.files.whole import clear_errors
 from ensemble_ad.layout import studies_database
 
@@ -103,7 +104,7 @@ class Database:
         try:
             return sqlalchemy.create_engine(self.url, poolclass=sqlalchemy.NullPool)
         except ImportError:
-            raise UsageError("--storage postgresql://... needs psycopg: pip install 'ensemble-ad[postgres]'") from None
+            raise UsageError(f"--storage postgresql://... needs psycopg: {how_to_install('postgres')}") from None
 
     def unreachable(self, error: BaseException) -> StorageError:
         """What to say where a server does not let us in, or has ended the connection."""

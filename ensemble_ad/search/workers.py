@@ -8,7 +8,9 @@ import os
 import threading
 import time
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import joblib
 import optuna
@@ -34,6 +36,7 @@ from ensemble_ad.search.tune import TuneResult, result, tune
 from ensemble_ad.search.watcher import Watcher
 from ensemble_ad.statistics.arrays import Labels
 from ensemble_ad.training.believed import Yardstick
+from ensemble_ad.training.device import one_of_several
 from ensemble_ad.training.loop import Epoch
 
 _STOP_SECONDS = 3.0
@@ -55,6 +58,8 @@ class Task:
         parent: the process that has started the crew; None for a worker on its own.
         label: as for `tune`.
         named: groups of training images that the user named.
+        look: whether the test images may be read.
+        number: the worker's, from 0; workers on one machine take its GPUs in turn.
     """
 
     data: Path
@@ -67,6 +72,7 @@ class Task:
     named: Groups | None = field(default=None, repr=False)
     look: bool = True
     fit: Fit = DEFAULT_FIT
+    number: int = 0
 
 
 class _StopWatcher:
@@ -98,6 +104,32 @@ class _StopWatcher:
         pass
 
 
+class Images(NamedTuple):
+    """Which images a worker works on, by fields of its task."""
+
+    data: Path
+    fingerprint: str
+    studies: Path
+    named: Groups | None
+    look: bool
+    fit: Fit
+
+
+@lru_cache(maxsize=1)
+def _yardstick(images: Images, share: float | None) -> Yardstick:
+    """What this process measures trials by; a run gives it many studies on the same images.
+
+    Raises:
+        DataError: if the images are others.
+    """
+    cache = preprocessed_folder(images.studies)
+    dataset = load_dataset(images.data, image_cache=cache, test_optional=True, look=images.look, fit=images.fit)
+    dataset = replace(dataset, named=images.named)
+    if dataset.fingerprint != images.fingerprint:
+        raise DataError(f"{images.data} holds other images for this worker; copy the same to every machine")
+    return Yardstick(dataset, images.studies, share)
+
+
 def work(task: Task) -> EnsadError | None:
     """Be a worker until the study is finished.
 
@@ -109,12 +141,13 @@ def work(task: Task) -> EnsadError | None:
             logging.getLogger("optuna").setLevel(logging.WARNING)
             if task.threads:
                 torch.set_num_threads(task.threads)
-            cache = preprocessed_folder(task.studies)
-            dataset = load_dataset(task.data, image_cache=cache, test_optional=True, look=task.look, fit=task.fit)
-            dataset = replace(dataset, named=task.named)
-            if dataset.fingerprint != task.fingerprint:
-                raise DataError(f"{task.data} holds other images for this worker; copy the same to every machine")
-            tune(dataset, task.settings, studies=task.studies, watcher=_StopWatcher(task), label=task.label)
+            images = Images(task.data, task.fingerprint, task.studies, task.named, task.look, task.fit)
+            yardstick = _yardstick(images, task.settings.anomaly_share)
+            settings = replace(task.settings, device=one_of_several(task.settings.device, task.number))
+            tune(
+                yardstick.dataset, settings, studies=task.studies, watcher=_StopWatcher(task), label=task.label,
+                yardstick=yardstick,
+            )  # fmt: skip
     except EnsadError as error:
         return error
     except KeyboardInterrupt:  # before its study was open
@@ -132,11 +165,16 @@ def tune_with(
     studies: Path,
     label: Labels | None = None,
     yardstick: Yardstick | None = None,
+    storage: StudyStorage | None = None,
 ) -> TuneResult:
     """`tune` in this process where the crew is a single worker, else `tune_together`."""
     if crew == Crew(workers=1):
-        return tune(dataset, settings, studies=studies, watcher=watcher, label=label, yardstick=yardstick)
-    return tune_together(dataset, settings, crew, data=data, studies=studies, watcher=watcher, label=label)
+        return tune(
+            dataset, settings, studies=studies, watcher=watcher, label=label, yardstick=yardstick, storage=storage
+        )
+    return tune_together(
+        dataset, settings, crew, data=data, studies=studies, watcher=watcher, label=label, storage=storage
+    )
 
 
 def tune_together(
@@ -148,6 +186,7 @@ def tune_together(
     studies: Path,
     watcher: Watcher,
     label: Labels | None = None,
+    storage: StudyStorage | None = None,
 ) -> TuneResult:
     """As `tune.tune`, by several workers.
 
@@ -159,14 +198,16 @@ def tune_together(
         studies: the studies' folder.
         watcher: told of every trial that ends meanwhile, in whatever process.
         label: as for `tune.tune`.
+        storage: as for `tune.tune`; the workers open their own.
 
     Raises:
         Interrupted: on Ctrl-C.
         EnsadError: what a worker met, as `tune.tune` raises it.
     """
     plan = Plan(dataset, settings)
+    crew.check(plan.device)
     with storage_failures(studies, settings.storage), lease(studies) as name:
-        shared = plan.open_study(studies, "")
+        shared = plan.open_study(studies, "", storage)
         watcher.study(shared.study.study_name, shared.count().finished, settings.trials)
         with crew.started() as count, looking_on(shared, watcher):
             task = Task(
@@ -181,7 +222,7 @@ def tune_together(
                 look=len(dataset.test) > 0,
                 fit=dataset.fit,
             )
-            tasks = [replace(task, settings=replace(settings, device=device)) for device in crew.devices(plan, count)]
+            tasks = [replace(task, number=number) for number in range(count)]
             try:
                 errors = _run(tasks, shared)
             except KeyboardInterrupt:

@@ -16,13 +16,21 @@ class AdamW:
     compiler at its first step, which takes a second and more than 100 MB a process (`benchmarks/pipeline.md`) and which
     no trial here uses.
 
+    It works with `torch.amp.GradScaler`, which sets `grad_scale`, what the loss was multiplied by, and `found_inf`, 1
+    where a gradient overflowed, while it calls `step`: the fused kernel divides by the one, and moves nothing at the
+    other.
+
     Attributes:
         parameters: the tensors that it moves.
         rate: float32 (), the learning rate; read at every step, so that a schedule may write to it.
+        param_groups: the parameters, as a scaler of the loss looks for them.
     """
+
+    _step_supports_amp_scaling = True
 
     def __init__(self, parameters: Iterable[Tensor], *, rate: Tensor, weight_decay: float) -> None:
         self.parameters = list(parameters)
+        self.param_groups = [{"params": self.parameters}]
         self.rate = rate
         self._weight_decay = weight_decay
         # The fused kernel walks through memory, so moments lie there in the same order as their parameters.
@@ -57,6 +65,8 @@ class AdamW:
             weight_decay=self._weight_decay,
             eps=_EPSILON,
             maximize=False,
+            grad_scale=getattr(self, "grad_scale", None),
+            found_inf=getattr(self, "found_inf", None),
         )
 
     def state(self) -> dict[str, Tensor]:

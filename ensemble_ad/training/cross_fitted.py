@@ -10,10 +10,11 @@ from ensemble_ad.families import Model
 from ensemble_ad.families.model import CrossFittedModel
 from ensemble_ad.families.noise import add_noise
 from ensemble_ad.training.device import computing
-from ensemble_ad.training.loop import AfterEpoch, Steps, epoch_by_epoch, training_on
+from ensemble_ad.training.graphed import suited
+from ensemble_ad.training.loop import AfterEpoch, Steps, epoch_by_epoch, steps_of, training_on
 from ensemble_ad.training.progress import Keeper, Progress
 from ensemble_ad.training.settings import TrainSettings
-from ensemble_ad.training.step import Schedule, make_optimizer, mirrored, to_input
+from ensemble_ad.training.step import Schedule, Step, make_optimizer, mirrored, to_input
 
 _SHIFT = 1 / 16
 
@@ -71,9 +72,17 @@ def train(
         if not isinstance(model, CrossFittedModel):
             raise TypeError(f"{type(model).__name__} is trained otherwise")
         seen = [torch.nonzero(folds.test != number)[:, 0] for number in range(model.folds)]
-        epochs = _Epochs(model, _Side(normal, [rows] * model.folds), _Side(test, seen), settings)
-        progress = Progress(model=model, optimizer=epochs.optimizer, device=normal.device)
-        epoch_by_epoch(progress, settings, epochs.train_one, after_epoch, keeper)
+        step = CrossFittedStep.of(model, _Side(normal, [rows] * model.folds), _Side(test, seen), settings)
+        replayed = suited(step, normal.device)
+
+        def one_epoch(number: int) -> Steps:
+            step.begin_epoch(number)
+            return steps_of(step, replayed)
+
+        progress = Progress(model=model, optimizer=step.optimizer, device=normal.device, scaler=step.scaler)
+        epoch_by_epoch(progress, settings, one_epoch, after_epoch, keeper)
+        # A graph's gradients lie in memory that goes with it.
+        step.optimizer.zero_grad()
     return model
 
 
@@ -89,59 +98,75 @@ class _Side(NamedTuple):
     rows: list[Tensor]
 
 
-class _Epochs:
-    """The epochs of a `CrossFittedModel`: in a step every network sees a batch of its own.
+class CrossFittedStep(Step):
+    """One step of a `CrossFittedModel`: every network sees a batch of its own."""
 
-    Attributes:
-        optimizer: one for all networks.
-    """
+    def __init__(
+        self,
+        model: CrossFittedModel,
+        normal: _Side,
+        test: _Side,
+        settings: TrainSettings,
+        schedule: Schedule,
+        *,
+        steps: int,
+        half: int,
+    ) -> None:
+        optimizer = make_optimizer(model, settings, schedule)
+        super().__init__(optimizer, schedule, settings, steps=steps, batch_size=2 * half * model.folds)
+        self._model, self._sides, self._half = model, (normal, test), half
+        self._orders = torch.zeros((model.folds, 2, steps * half), dtype=torch.int64, device=self.device)
+        self._first = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._offsets = torch.arange(half, device=self.device)
 
-    def __init__(self, model: CrossFittedModel, normal: _Side, test: _Side, settings: TrainSettings) -> None:
+    @classmethod
+    def of(cls, model: CrossFittedModel, normal: _Side, test: _Side, settings: TrainSettings) -> "CrossFittedStep":
+        """The step of a training: batches of half normal and half test images, as many as the smaller side fills."""
         fewest = min(len(rows) for side in (normal, test) for rows in side.rows)
-        self._half = max(1, min(settings.batch_size // 2, fewest))
-        self._steps = settings.passes * fewest // self._half
-        self._model, self._sides, self._settings = model, (normal, test), settings
-        self._device = normal.images.device
-        self._schedule = Schedule(settings, self._steps, self._device)
-        self.optimizer = make_optimizer(model, settings, self._schedule)
+        half = max(1, min(settings.batch_size // 2, fewest))
+        steps = settings.passes * fewest // half
+        schedule = Schedule(settings, steps, normal.images.device)
+        return cls(model, normal, test, settings, schedule, steps=steps, half=half)
 
-    def train_one(self, number: int) -> Steps:
-        """Do the steps of the epoch of that number, from 1."""
-        self._schedule.go_to((number - 1) * self._steps)
-        total = torch.zeros((), device=self._device)
-        orders = [[self._shuffled(rows) for rows in both] for both in zip(*(s.rows for s in self._sides), strict=True)]
-        for step in range(self._steps):
-            place = slice(step * self._half, (step + 1) * self._half)
-            self._schedule.set()
-            self.optimizer.zero_grad()
-            for network, order in enumerate(orders):
-                total += self._backward(network, [rows[place] for rows in order])
-            self.optimizer.step()
-            self._schedule.advance()
-        return Steps(total, self._steps, 2 * self._half * self._model.folds)
+    def begin_epoch(self, number: int) -> None:
+        """Shuffle each network's images for the epoch of that number, from 1."""
+        for orders, both in zip(self._orders, zip(*(side.rows for side in self._sides), strict=True), strict=True):
+            for order, rows in zip(orders, both, strict=True):
+                passes = [torch.randperm(len(rows), device=self.device) for _ in range(self._settings.passes)]
+                torch.index_select(rows, 0, torch.cat(passes)[: len(order)], out=order)
+        self._first.zero_()
+        self.total.zero_()
+        self._schedule.go_to((number - 1) * self.steps)
 
-    def _shuffled(self, rows: Tensor) -> Tensor:
-        passes = [torch.randperm(len(rows), device=self._device) for _ in range(self._settings.passes)]
-        return rows[torch.cat(passes)]
+    def _add_gradients(self, total: Tensor) -> None:
+        rows = self._orders[:, :, self._first + self._offsets]
+        for network, both in enumerate(rows):
+            for part in both.chunk(self.parts, dim=1):
+                loss = self._loss_of(network, part) * (part.shape[1] / self._half)
+                self._backward(loss)
+                total += loss.detach() / self._model.folds
+        self._first.add_(self._half)
 
-    def _backward(self, network: int, rows: list[Tensor]) -> Tensor:
-        """Add the gradients of a network's batch; gives its share of the step's loss."""
+    def _shrink(self) -> None:
+        """Nothing is kept from batch to batch."""
+
+    def _loss_of(self, network: int, rows: Tensor) -> Tensor:
+        """A network's loss on rows, int64 (2, b), of normal and of test images."""
         settings = self._settings
-        batch = torch.cat([side.images[these] for side, these in zip(self._sides, rows, strict=True)])
+        batch = torch.cat([side.images.index_select(0, these) for side, these in zip(self._sides, rows, strict=True)])
         images = add_noise(_augment(to_input(batch)), settings.noise_scale)
-        with computing(settings.precision, self._device):
-            loss = self._model.training_pass(
-                network, images[: self._half], images[self._half :], settings.latent_noise_scale
-            )
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach() / self._model.folds
+        with computing(settings.precision, self.device):
+            normal, test = images.chunk(2)
+            return self._model.training_pass(network, normal, test, settings.latent_noise_scale)
 
 
 def _augment(images: Tensor) -> Tensor:
     """Mirror each image by a coin toss, and shift all alike; the edge is repeated where a shift uncovers something."""
     images = mirrored(images)
-    height, width = images.shape[2:]
-    most = max(1, round(_SHIFT * min(height, width)))
-    top, left = torch.randint(0, 2 * most + 1, (2,)).tolist()
-    padded = torch.nn.functional.pad(images, (most, most, most, most), mode="replicate")
-    return padded[:, :, top : top + height, left : left + width]
+    most = max(1, round(_SHIFT * min(images.shape[2:])))
+    shift = torch.randint(0, 2 * most + 1, (2,), device=images.device) - most
+    last = images.permute(0, 2, 3, 1)  # the channels last, as they lie in memory
+    for dim, side in ((1, images.shape[2]), (2, images.shape[3])):
+        places = torch.arange(side, device=images.device) + shift[dim - 1]
+        last = last.index_select(dim, places.clamp(0, side - 1))
+    return last.permute(0, 3, 1, 2)

@@ -18,9 +18,10 @@ from ensemble_ad.families.model import ClosedFormModel, GradientModel
 from ensemble_ad.training.allocator import keep_freed_memory
 from ensemble_ad.training.device import float32_products
 from ensemble_ad.training.error_vectors import reference_rows
+from ensemble_ad.training.graphed import GraphedStep, suited
 from ensemble_ad.training.progress import Keeper, Progress
 from ensemble_ad.training.settings import TrainSettings
-from ensemble_ad.training.step import GradientStep, Schedule, make_optimizer, suited, to_input
+from ensemble_ad.training.step import GradientStep, Schedule, Step, make_optimizer, to_input
 
 _CLOSED_FORM_BATCH = 1024
 _SETTLED_BATCH = 256
@@ -34,17 +35,24 @@ class Epoch(NamedTuple):
         loss: mean training loss.
         images_per_second: trained images a second; the time of the callback is not counted.
         parts: how many parts each batch was computed in; more than 1 where memory did not suffice for a whole batch.
+        refused: why CUDA takes each step kernel by kernel, where it refused a graph of it.
     """
 
     number: int
     loss: float
     images_per_second: float
     parts: int = 1
+    refused: str = ""
 
     @property
-    def memory_note(self) -> str:
-        """The line for the user where memory did not suffice."""
-        return f"out of memory: every batch is computed in {self.parts} parts, whose gradients are added up"
+    def notes(self) -> tuple[str, ...]:
+        """Lines for the user: what goes on more slowly than it should."""
+        notes = []
+        if self.parts > 1:
+            notes.append(f"out of memory: every batch is computed in {self.parts} parts, whose gradients are added up")
+        if self.refused:
+            notes.append(f"CUDA refused a graph of the step, which is slower without: {self.refused}")
+        return tuple(notes)
 
 
 AfterEpoch = Callable[[Epoch, Model], bool]
@@ -132,15 +140,13 @@ def _descend(
 
     def one_epoch(number: int) -> Steps:
         inner.begin_epoch(number, rows)
-        for _ in range(steps):
-            step()
-        return Steps(inner.total, steps, batch_size, inner.parts)
+        return steps_of(inner, step)
 
     def settled(epoch: Epoch, of: Model) -> bool:
         _settle(model, images, rows)
         return after_epoch is None or after_epoch(epoch, of)
 
-    progress = Progress(model=model, optimizer=optimizer, device=images.device)
+    progress = Progress(model=model, optimizer=optimizer, device=images.device, scaler=inner.scaler)
     epoch_by_epoch(progress, settings, one_epoch, settled, keeper)
     # A graph's gradients lie in memory that goes with it.
     optimizer.zero_grad()
@@ -161,12 +167,21 @@ class Steps(NamedTuple):
         steps: how many there were.
         images: how many images a step trained on.
         parts: how many parts each batch was computed in.
+        refused: why no graph was replayed where one should have been.
     """
 
     total: Tensor
     steps: int
     images: int
-    parts: int = 1
+    parts: int
+    refused: str
+
+
+def steps_of(step: Step, suited: Step | GraphedStep) -> Steps:
+    """Do the steps of an epoch that has begun; `suited` is the step as the device suits it."""
+    for _ in range(step.steps):
+        suited()
+    return Steps(step.total, step.steps, step.batch_size, step.parts, suited.refused)
 
 
 def epoch_by_epoch(
@@ -210,4 +225,4 @@ def _finished(number: int, done: Steps, started: float) -> Epoch:
     seconds = time.perf_counter() - started
     if not math.isfinite(loss):
         raise DivergedError(f"the training loss became {loss} in epoch {number}; lower the learning rate")
-    return Epoch(number, loss, done.steps * done.images / seconds, done.parts)
+    return Epoch(number, loss, done.steps * done.images / seconds, done.parts, done.refused)

@@ -21,12 +21,14 @@ class Progress:
         model: the model as the last epoch left it.
         optimizer: the model's optimizer; its learning rate follows from the epochs that are done.
         device: where the training runs.
+        scaler: scales the loss, where the precision is float16.
         epochs: how many epochs are done.
     """
 
     model: Model
     optimizer: AdamW
     device: torch.device
+    scaler: torch.amp.GradScaler
     epochs: int = 0
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -36,7 +38,8 @@ class Progress:
         tensors["random.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
-        return tensors, {"epochs": self.epochs}
+        values = {"epochs": self.epochs}
+        return tensors, values | ({"scaler": self.scaler.state_dict()} if self.scaler.is_enabled() else {})
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Go on from what `state` gave.
@@ -47,8 +50,11 @@ class Progress:
         self.model.load_state_dict(_of(_MODEL, tensors))
         self.optimizer.restore(_of(_OPTIMIZER, tensors))
         torch.set_rng_state(tensors["random.cpu"])
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and "random.cuda" in tensors:
+            # Where the epochs before ran on a CPU, nothing was drawn here yet, and the seed's own numbers are new.
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        if "scaler" in values:
+            self.scaler.load_state_dict(values["scaler"])
         self.epochs = values["epochs"]
 
 

@@ -1,13 +1,13 @@
-"""One step of the optimizer: gather a batch, forward and backward, update. On CUDA it is replayed as a graph.
+"""One step of the optimizer: gather a batch, forward and backward, update.
 
-Whatever changes from step to step (the images, the learning rate, the share that is done) is a tensor on the device,
-and the step itself moves it on. So every step is the same sequence of kernels, nothing waits for the host, and a CUDA
-graph of the step can be replayed. The CPU runs the same code without a graph.
+Whatever changes from step to step (the images, the learning rate, the share that is done, the loss's scale) is a tensor
+on the device, and the step itself moves it on. So every step is the same sequence of kernels, nothing waits for the
+host, and a CUDA graph of the step can be replayed (`graphed`). The CPU runs the same code without a graph.
 """
 
 import gc
 import math
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +17,11 @@ from ensemble_ad.families.noise import add_noise
 from ensemble_ad.families.reconstruction import LOSSES
 from ensemble_ad.training.adamw import AdamW
 from ensemble_ad.training.device import computing
+from ensemble_ad.training.out_of_memory import is_out_of_memory
 from ensemble_ad.training.settings import TrainSettings
 
 # Batch normalisation needs two images.
 _SMALLEST_PART = 2
-_STEPS_BEFORE_CAPTURE = 3
 
 
 def to_input(batch: Tensor) -> Tensor:
@@ -97,25 +97,81 @@ class Batches:
         return floats.copy_(gathered).div_(127.5).sub_(1.0).permute(0, 3, 1, 2)
 
 
-class Step(Protocol):
-    """A step of the training, which moves on by itself from call to call."""
-
-    def __call__(self) -> None:
-        """Do one step."""
-
-
-class GradientStep:
-    """One step of a model that is trained by gradients.
+class Step(ABC):
+    """One step of the training, which moves on by itself from call to call.
 
     Where memory does not suffice for a batch, the batch is computed in halves, quarters and so on, and the gradients
     are added up. Batch normalisation then sees the parts; nothing else changes.
+
+    In float16 the loss is scaled up before the backward pass, so that small gradients are not rounded to 0, and a step
+    whose gradients overflow is left out (Micikevicius et al. 2018, ICLR, "Mixed precision training").
 
     Attributes:
         steps: how many steps an epoch has; images that do not fill a batch are left to the next epoch's permutation.
         batch_size: how many images a step trains on.
         parts: how many parts a batch is computed in.
-        total: float32 (), the sum of the steps' losses since `begin_epoch`.
+        total: float32 (), the sum of the steps' losses since the epoch began.
+        device: where it trains.
+        optimizer: moves the weights.
+        scaler: scales the loss, where the precision is float16.
+        refused: why no graph is replayed where one should be; see `graphed.GraphedStep`.
     """
+
+    refused = ""
+
+    def __init__(
+        self, optimizer: AdamW, schedule: Schedule, settings: TrainSettings, *, steps: int, batch_size: int
+    ) -> None:
+        self.device = schedule.rate.device
+        self.steps, self.batch_size, self.parts = steps, batch_size, 1
+        self.total = torch.zeros((), device=self.device)
+        self.optimizer = optimizer
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
+        self._schedule, self._settings = schedule, settings
+
+    def __call__(self) -> None:
+        """Do one step; where memory does not suffice, in more parts than before."""
+        while True:
+            try:
+                self.run()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or self.batch_size < 2 * self.parts * _SMALLEST_PART:
+                    raise
+            else:
+                return
+            # Outside of the handler: while it runs, the traceback holds the tensors of the pass.
+            self.parts *= 2
+            self.optimizer.zero_grad()
+            self._shrink()
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def run(self) -> None:
+        """Run the kernels of a step; nothing here waits for the device."""
+        self._schedule.set()
+        self.optimizer.zero_grad()
+        total = torch.zeros_like(self.total)
+        self._add_gradients(total)
+        self.scaler.step(self.optimizer)  # type: ignore[arg-type]
+        self.scaler.update()
+        self._schedule.advance()
+        self.total.add_(total)
+
+    @abstractmethod
+    def _add_gradients(self, total: Tensor) -> None:
+        """Add up the gradients of the next batch, and its loss in float32 `total`, a scalar."""
+
+    @abstractmethod
+    def _shrink(self) -> None:
+        """Free what a batch of fewer parts took."""
+
+    def _backward(self, loss: Tensor) -> None:
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+
+class GradientStep(Step):
+    """One step of a model that is trained by gradients."""
 
     def __init__(
         self,
@@ -128,124 +184,38 @@ class GradientStep:
         steps: int,
         batch_size: int,
     ) -> None:
-        device = images.device
-        self.steps, self.batch_size, self.parts = steps, batch_size, 1
-        self.total = torch.zeros((), device=device)
-        self._model, self._optimizer, self._schedule, self._settings = model, optimizer, schedule, settings
-        self._device, self._loss = device, LOSSES[settings.loss]
+        super().__init__(optimizer, schedule, settings, steps=steps, batch_size=batch_size)
+        self._model, self._loss = model, LOSSES[settings.loss]
         self._images, self._batches = images, Batches(images, batch_size)
-        self._order = torch.zeros(steps * batch_size, dtype=torch.int64, device=device)
-        self._first = torch.zeros((), dtype=torch.int64, device=device)
-        self._offsets = torch.arange(batch_size, device=device)
+        self._order = torch.zeros(steps * batch_size, dtype=torch.int64, device=self.device)
+        self._first = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._offsets = torch.arange(batch_size, device=self.device)
 
     def begin_epoch(self, number: int, rows: Tensor) -> None:
         """Shuffle int64 (n,) `rows` for the epoch of that number, from 1."""
-        passes = [torch.randperm(len(rows), device=self._device) for _ in range(self._settings.passes)]
+        passes = [torch.randperm(len(rows), device=self.device) for _ in range(self._settings.passes)]
         torch.index_select(rows, 0, torch.cat(passes)[: len(self._order)], out=self._order)
         self._first.zero_()
         self.total.zero_()
         self._schedule.go_to((number - 1) * self.steps)
 
-    def __call__(self) -> None:
-        """Do one step; where memory does not suffice, in more parts than before."""
-        while True:
-            try:
-                self.run()
-            except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error) or self.batch_size < 2 * self.parts * _SMALLEST_PART:
-                    raise
-            else:
-                return
-            # Outside of the handler: while it runs, the traceback holds the tensors of the pass.
-            self.parts *= 2
-            self._optimizer.zero_grad()
-            self._batches = Batches(self._images, -(-self.batch_size // self.parts))
-            gc.collect()
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
-
-    def run(self) -> None:
-        """Run the kernels of a step; nothing here waits for the device."""
-        self._schedule.set()
-        self._optimizer.zero_grad()
+    def _add_gradients(self, total: Tensor) -> None:
         rows = self._order[self._first + self._offsets]
-        total = torch.zeros_like(self.total)
         for part in rows.chunk(self.parts):
             loss = self._loss_of(self._batches.take(part)) * (len(part) / self.batch_size)
-            loss.backward()  # type: ignore[no-untyped-call]
+            self._backward(loss)
             total += loss.detach()
-        self._optimizer.step()
-        self._schedule.advance()
         self._first.add_(self.batch_size)
-        self.total.add_(total)
+
+    def _shrink(self) -> None:
+        self._batches = Batches(self._images, -(-self.batch_size // self.parts))
 
     def _loss_of(self, clean: Tensor) -> Tensor:
         settings = self._settings
         if settings.mirror:
             clean = mirrored(clean)
-        with computing(settings.precision, self._device):
+        with computing(settings.precision, self.device):
             reconstruction, loss = self._model.training_pass(
                 add_noise(clean, settings.noise_scale), settings.latent_noise_scale, self._schedule.progress
             )
         return loss.float() if reconstruction is None else loss.float() + self._loss(clean, reconstruction.float())
-
-
-class GraphedStep:
-    """A `GradientStep` on CUDA, captured once and replayed (Ng et al. 2021, "Accelerating PyTorch with CUDA graphs").
-
-    The first steps run without a graph, since libraries set themselves up in them. All steps do where a batch has to be
-    computed in parts, or where the capture failed.
-
-    Attributes:
-        captured: whether a graph is replayed.
-        refused: why the capture failed, if it did.
-    """
-
-    def __init__(self, step: GradientStep) -> None:
-        self._step = step
-        self._before = _STEPS_BEFORE_CAPTURE
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self.refused = ""
-
-    @property
-    def captured(self) -> bool:
-        return self._graph is not None
-
-    def __call__(self) -> None:
-        """Do one step."""
-        if self._graph is None and self._before == 0 and self._step.parts == 1 and not self.refused:
-            self._graph = self._capture()
-        if self._graph is not None:
-            self._graph.replay()
-            return
-        self._before = max(0, self._before - 1)
-        self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
-            self._step()
-        torch.cuda.current_stream().wait_stream(self._stream)
-
-    def _capture(self) -> torch.cuda.CUDAGraph | None:
-        graph = torch.cuda.CUDAGraph()
-        self._step._optimizer.zero_grad()
-        try:
-            with torch.cuda.graph(graph):
-                self._step.run()
-        except RuntimeError as error:
-            self.refused = str(error).splitlines()[0]
-            torch.cuda.synchronize()
-            return None
-        return graph
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the memory of the GPU or of the machine did not suffice."""
-    said = str(error)
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        "DefaultCPUAllocator" in said and "memory" in said
-    )
-
-
-def suited(step: GradientStep, device: torch.device) -> Step:
-    """The step as a graph on CUDA, as it is elsewhere."""
-    return GraphedStep(step) if device.type == "cuda" else step

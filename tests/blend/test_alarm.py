@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.stats import beta, norm
 
 import ensemble_ad as ea
-from ensemble_ad.blend.alarm import crossfit_reference, lowest_rate, threshold
+from ensemble_ad.blend.alarm import crossfit_reference, discoveries, false_alarm_rate, lowest_rate, p_values, threshold
 from ensemble_ad.errors import UsageError
 
 
@@ -59,3 +60,36 @@ def test_the_rate_that_the_error_names_is_taken(n):
     named = float(str(refused.value).split(" must be ")[1].split(" or more")[0])
     assert lowest_rate(n) <= named < 1.1 * lowest_rate(n) + 1e-9
     assert threshold(reference, named) == threshold(reference, lowest_rate(n)) == n - 1
+
+
+@pytest.mark.parametrize(("n", "rate"), [(9, 0.1), (99, 0.01), (100, 0.05), (350, 0.05), (5000, 0.01), (5000, 0.5)])
+def test_the_interval_of_the_false_alarm_rate_is_the_betas(n, rate):
+    found = false_alarm_rate(n, rate)
+    above = round(found.value * (n + 1))
+    assert found.value <= rate + 1e-12
+    wanted = beta(above, n + 1 - above)
+    np.testing.assert_allclose([found.low, found.high], wanted.ppf([0.025, 0.975]), rtol=1e-6)
+    assert found.standard_error == pytest.approx(wanted.std())
+
+
+def test_the_interval_holds_the_rate_as_often_as_it_says():
+    rng, found = np.random.default_rng(0), false_alarm_rate(100, 0.05)
+    rates = norm.sf([threshold(rng.normal(size=100), 0.05) for _ in range(4000)])
+    assert np.mean((rates >= found.low) & (rates <= found.high)) == pytest.approx(0.95, abs=0.01)
+
+
+def test_an_alarm_is_a_low_p_value():
+    rng = np.random.default_rng(0)
+    reference, new = np.sort(rng.normal(size=99).round(1)), rng.normal(size=500).round(1)
+    p = p_values(reference, new)
+    np.testing.assert_array_equal(new > threshold(reference, 0.05), p <= 0.05)
+    assert p_values(np.arange(9.0), np.array([8.0, 8.1])).tolist() == [0.2, 0.1]
+
+
+def test_discoveries_are_benjamini_and_hochbergs():
+    p = np.array([0.01, 0.04, 0.03, 0.9, 0.02])
+    assert discoveries(p, 0.051).tolist() == [True, True, True, False, True]
+    assert discoveries(p, 0.045).tolist() == [False] * 5
+    assert discoveries(p[:0], 0.05).tolist() == []
+    with pytest.raises(UsageError, match="--fdr must lie between 0 and 1, not 5"):
+        discoveries(p, 5)

@@ -1,7 +1,10 @@
 """`ensad blend`: its help lists what there is, though it imports none of it, and it prints the weights."""
 
 import io
+import shutil
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -21,3 +24,27 @@ def test_every_method_that_needs_no_more_than_its_name_is_in_the_help(run_ensad)
     text = run_ensad("blend", "--help").stdout
     for name in set(method_names()) - {"given", "labels"}:
         assert name in text, name
+
+
+def test_a_family_that_nobody_has_tuned_is_left_out_with_a_word(run_ensad, studies):
+    result = run_ensad("blend", "--members", "fcn,vae:2", "--name", "some")
+    assert result.exit_code == 0, result.output
+    assert "warning: vae has no member yet and is left out; `ensad tune --family vae" in result.stderr
+    assert "resnet" not in result.stdout
+    for members, missing in (("vae", "vae"), ("fcn,vea", "vea"), ("fcn,vae --weights 2,1", "vae")):
+        result = run_ensad("blend", "--members", *members.split())
+        assert result.exit_code == 2
+        assert f"no member or family '{missing}' is cached" in result.stderr
+
+
+def test_data_names_the_images_whose_members_are_blended(run_ensad, data, studies, tmp_path):
+    data.rename(tmp_path / "mine")
+    result = run_ensad("blend", "--data", "mine", "--name", "some")
+    assert result.exit_code == 0, result.output
+    assert "ensad submit --data mine" in result.stderr
+    other = Path(shutil.copytree(tmp_path / "mine", tmp_path / "other"))
+    np.save(other / "trainingset.npy", np.load(other / "trainingset.npy")[::-1])
+    result = run_ensad("blend", "--data", "other")
+    assert result.exit_code == 2
+    assert "no member in studies was made of the images in other; run `ensad tune" in result.stderr
+    assert run_ensad("blend", "--data", "none").exit_code == 3

@@ -24,7 +24,7 @@ def test_what_is_not_installed_or_not_there_is_said_in_a_line(run_ensad, studies
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
     result = run_ensad("dashboard")
     assert result.exit_code == 2
-    assert "pip install 'ensemble-ad[dashboard]'" in result.stderr
+    assert "pip install 'optuna-dashboard>=0.18'" in result.stderr
 
 
 def test_a_taken_port_is_a_clear_error(run_ensad, studies):

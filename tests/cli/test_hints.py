@@ -184,7 +184,7 @@ def test_the_hint_names_its_data_set_where_another_was_the_last(follow, run_ensa
     (blend,) = (command for command in ran if command.startswith("ensad blend"))
     assert "--members pca --dataset " in blend
     ran = follow(f"{tune} --data other", depth=1)
-    assert "ensad blend --members pca" in ran
+    assert "ensad blend --members pca --data other" in ran
 
 
 def test_beside_a_damaged_blend_a_sound_one_is_named(follow, run_ensad, data, studies):

@@ -55,8 +55,19 @@ def test_no_test_image_is_read_before_submit(run_ensad, data, tmp_path, unread):
 
 def test_without_test_images_submit_says_what_is_missing(run_ensad, data):
     (data / "testingset.npy").unlink()
-    assert run_ensad("tune", "--family", "pca", "--trials", "1").exit_code == 0
-    assert run_ensad("blend").exit_code == 0
+    checked = run_ensad("data", "check")
+    assert checked.exit_code == 0, checked.output
+    assert "no test images: models are judged and weighted by images that are damaged on purpose" in checked.stdout
+    assert "100 training images are held out: `ensad score` takes alarm rates from 0.0099 up" in checked.stdout
+    tuned = run_ensad("tune", "--family", "pca", "--trials", "1")
+    assert "without test images, pseudo-anomalies decide alone" in tuned.stderr
+    blended = run_ensad("blend", "--name", "prior")
+    assert "on kinds of pseudo-anomaly that it was not weighted by, it is 0." in blended.stderr
+    assert "by 100 held-out ones (95%): at --alarm-rate 0.01 0.00025 to 0.036" in blended.stderr
+    assert "next: ensad score IMAGES --blend prior, or ensad blend --test FOLDER" in blended.stderr
+    shown = run_ensad("compare").stdout.splitlines()
+    assert (shown[0].split()[5], shown[1].split()[0]) == ("value", "prior")
+    assert all(re.search(r" 0\.\d{3} ", line) for line in shown[1:3])
     result = run_ensad("submit")
     assert result.exit_code != 0
     assert "was made without test images, and data has none to score" in result.stderr
@@ -92,7 +103,7 @@ def test_evaluate_says_what_is_missing_where_there_are_no_test_images(run_ensad,
 def test_members_that_saw_the_test_images_are_refused(run_ensad, studies):
     result = run_ensad("blend", "--no-look")
     assert result.exit_code != 0
-    assert "--no-look blends members that never saw the test images, and all 4 have scores of them" in result.stderr
+    assert "--no-look blends members that never saw test images, and all 4 have scores of them" in result.stderr
 
 
 def test_blind_ones_stand_beside_the_others_in_the_table(run_ensad, data, studies):

@@ -1,14 +1,18 @@
 """`ensad score`: any kind of file, CSV and JSON, and one line for what cannot be scored."""
 
 import csv
+import io
 import json
+import re
 import shutil
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
+from scipy.stats import false_discovery_control
 
 from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.files.json_file import read_json, write_json
@@ -267,3 +271,23 @@ def test_of_several_sources_each_is_looked_through(run_ensad, studies, images, t
     assert "2 files are of no format that is read, and are passed over: 2 .dcm" in result.stderr
     assert "1 pictures have transparent parts" in result.stderr
     assert "the first is 'one.png'" in result.stderr
+
+
+def test_p_values_and_discoveries_are_columns(run_ensad, studies, data, scorer, images, tmp_path):
+    shown = run_ensad("score", "data/testingset.npy", "--alarm-rate", "0.1")
+    assert re.search(r"which 0.1 of normal images exceed \(0.0\d+ to 0.1\d+, 95%, by 100 held-out ones\)", shown.stderr)
+    result = run_ensad("score", "data/testingset.npy", "--p-values", "--fdr", "0.2", "-q")
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(io.StringIO(result.stdout))
+    assert [*table] == ["ID", "score", "alarm", "p_value", "discovery"]
+    np.testing.assert_allclose(table["p_value"], scorer.p_values(images))
+    wanted = false_discovery_control(table["p_value"]) <= 0.2
+    np.testing.assert_array_equal(table["discovery"], wanted)
+    document = json.loads(run_ensad("score", "data/testingset.npy", "--fdr", "0.2", "--json", "-q").stdout)["result"]
+    assert document["discovery_count"] == wanted.sum()
+    assert [image["discovery"] for image in document["images"]] == wanted.tolist()
+    plain = run_ensad("score", "data/testingset.npy", "--p-values", "-q", "-o", "p.csv")
+    assert plain.exit_code == 0
+    assert [*pd.read_csv(tmp_path / "p.csv")] == ["ID", "score", "alarm", "p_value"]
+    refused = run_ensad("score", "data/testingset.npy", "--fdr", "2")
+    assert (refused.exit_code, "--fdr must lie between 0 and 1, not 2.0" in refused.stderr) == (2, True)

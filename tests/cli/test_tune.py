@@ -1,5 +1,6 @@
 """`ensad tune`: what is said of a study, and what it needs."""
 
+import json
 import subprocess
 import sys
 
@@ -43,3 +44,20 @@ def test_neither_a_study_nor_its_blend_needs_test_images(data, run_ensad):
     result = run_ensad("compare")
     assert result.exit_code == 0
     assert result.stdout.count("fcn-") == 3
+
+
+def test_several_families_are_tuned_one_after_the_other(data, run_ensad):
+    line = "tune --family pca,inpaint --trials 1 --size 16 --device cpu"
+    result = run_ensad(*line.split())
+    assert result.exit_code == 0, result.output
+    assert [key.partition("-")[0] for key in result.stdout.split()] == ["pca", "inpaint"]
+    assert "next: ensad blend --members pca,inpaint" in result.stderr
+    studies = json.loads(run_ensad(*line.split(), "--json").stdout)["result"]["studies"]
+    assert [study["key"] for study in studies] == result.stdout.split()
+
+
+def test_a_family_that_is_not_known_is_refused_before_any_trains(data, run_ensad, tmp_path):
+    result = run_ensad("tune", "--family", "pca,gan", "--trials", 1)
+    assert result.exit_code == 2
+    assert "unknown family 'gan'" in result.stderr
+    assert not list((tmp_path / "studies").glob("members/*"))

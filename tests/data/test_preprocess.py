@@ -13,7 +13,7 @@ from torchvision.transforms import functional
 from ensemble_ad.data import preprocess as module
 from ensemble_ad.data.images import ImageSet
 from ensemble_ad.data.npy import open_array
-from ensemble_ad.data.preprocess import Preprocess, apply, cached, resize_matrix
+from ensemble_ad.data.preprocess import Preprocess, apply, cached, resize_matrix, undone
 from ensemble_ad.errors import StorageError, UsageError
 
 
@@ -242,3 +242,29 @@ def test_a_file_in_the_place_of_the_cache_folder_is_one_clear_error(tmp_path, ph
     Path(tmp_path / "cache").write_text("in the way")
     with pytest.raises(StorageError, match=r"cannot write to .*cache: File exists"):
         cached(photo_set("a.npy"), HALF, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(("crop", "size"), [(0.75, 24), (0.75, 16), (0.75, 60), (1.0, 16), (1.0, 64)])
+def test_a_map_of_a_crop_lies_where_the_crop_was(crop, size):
+    images = np.zeros((1, 32, 32, 1), dtype=np.uint8)
+    images[0, 10:14, 18:24] = 255
+    preprocess = Preprocess(crop=(crop, crop), size=(size, size), channels=1)
+    seen = apply(images, preprocess)[..., 0].astype(np.float32)
+    found = undone(seen, preprocess, 32, outside=-1.0)
+    assert found.shape == (1, 32, 32)
+    assert found.dtype == np.float32
+    cut = round(32 * (1 - crop) / 2)
+    inside = found[0, cut : 32 - cut, cut : 32 - cut]
+    assert (found == -1).sum() == 32**2 - inside.size
+    rows, columns = np.indices((32, 32))
+    weight = np.maximum(found[0], 0)
+    assert (rows * weight).sum() / weight.sum() == pytest.approx(11.5, abs=0.1)
+    assert (columns * weight).sum() / weight.sum() == pytest.approx(20.5, abs=0.1)
+    assert found[0, 11:13, 19:23].min() > 0.7 * 255
+    assert found[0, 18:22, 10:14].max() == 0
+
+
+def test_a_map_of_whole_images_is_left_as_it_is():
+    maps = np.random.default_rng(0).random((3, 20, 20), dtype=np.float32)
+    unchanged = undone(maps, Preprocess(crop=(1.0, 1.0), size=(20, 20), channels=1), 20, outside=0.0)
+    np.testing.assert_allclose(unchanged, maps, rtol=1e-6)

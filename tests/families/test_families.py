@@ -19,8 +19,9 @@ from ensemble_ad.families.catalogue import architecture_space, training_space
 from ensemble_ad.families.fcn import FcnArchitecture, FcnAutoencoder
 from ensemble_ad.families.model import ClosedFormModel, CrossFittedModel, GradientModel
 from ensemble_ad.families.ranges import USUAL_RANGES
-from ensemble_ad.families.reconstruction import ERROR_KINDS
+from ensemble_ad.families.reconstruction import ERROR_KINDS, mean_absolute
 from ensemble_ad.training import cross_fitted
+from ensemble_ad.training.anomaly_maps import anomaly_maps
 from ensemble_ad.training.cross_fitted import deal
 from ensemble_ad.training.error_vectors import error_vectors, fit_references
 from ensemble_ad.training.loop import train
@@ -191,6 +192,40 @@ def test_the_smallest_and_the_largest_side_are_taken(family, largest, channels):
     output = small(family).build((channels, side, side)).eval()(torch.zeros(2, channels, side, side))
     assert all(torch.isfinite(values).all() for values in output.columns.values())
     assert output.reconstruction is None or output.reconstruction.shape == (2, channels, side, side)
+
+
+@EVERY_FAMILY
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 32, 64)], ids=str)
+@torch.inference_mode()
+def test_a_map_has_a_number_a_pixel_and_the_mean_of_its_column(family, shape):
+    model = small(family).build(shape).eval()
+    if model.map_column is None:
+        assert not family.reconstructs
+        return
+    images = torch.rand(5, *shape) * 2 - 1
+    found = model.anomaly_map(images)
+    assert found.shape == (5, *shape[1:])
+    assert found.dtype == torch.float32
+    assert (found >= 0).all()
+    output = model(images)
+    mae = {"mae": mean_absolute(images, output.reconstruction)} if family.reconstructs else {}
+    # Of patches the pixels at the borders are in fewer than those in the middle.
+    mean = found.mean((1, 2))
+    columns = {**output.columns, **mae}
+    torch.testing.assert_close(mean, columns[model.map_column], rtol=1e-5 if family.reconstructs else 0.2, atol=1e-6)
+    torch.testing.assert_close(model.anomaly_map(images[:1]), found[:1], rtol=1e-3, atol=1e-4)
+
+
+@EVERY_FAMILY
+def test_a_map_is_high_where_an_image_is_damaged(family, digits):
+    if kind_of_model(family).map_column is None:
+        return
+    model = trained(small(family), digits, 64, TrainSettings(epochs=1, batch_size=32))
+    damaged = digits[96:104].clone()
+    damaged[:, 2:10, 20:28] = 255
+    clean, found = (anomaly_maps(model, images, flips=False) for images in (digits[96:104], damaged))
+    higher = (found - clean).mean(0)
+    assert higher[2:10, 20:28].mean() > 4 * np.abs(higher[16:, :16]).mean()
 
 
 @families_of(GradientModel)

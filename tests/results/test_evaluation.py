@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from ensemble_ad.blend.saved import list_blends
 from ensemble_ad.cli._table import print_table
 from ensemble_ad.errors import DataError, UsageError
+from ensemble_ad.files.ground_truth import read_ground_truth
 from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import list_members
@@ -90,9 +91,12 @@ def test_labels_of_one_class_are_refused(judged):
 def test_evaluating_again_keeps_aucs_but_no_tie_group(tmp_path, judged, digits_folder):
     label, scores = judged
     path = digits_folder / "labels.csv"
+    truth = read_ground_truth(path, [str(row) for row in range(len(label))])
     first, second = list(scores)[:2], list(scores)[2:]
     for names in (first, second):
-        save_evaluation(tmp_path, "ab" * 16, path, evaluate_scores(label, {name: scores[name] for name in names}))
+        save_evaluation(
+            tmp_path, "ab" * 16, path, truth, evaluate_scores(label, {name: scores[name] for name in names})
+        )
     rows = load_evaluation(tmp_path, "ab" * 16)["rows"]  # type: ignore[index]
     assert set(rows) == set(scores)
     assert all(rows[name]["ties_best"] is None and rows[name]["auc"] > 0 for name in first)

@@ -1,5 +1,6 @@
 """A training that was interrupted goes on from its last epoch, and ends as if it had not been."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -14,10 +15,12 @@ from ensemble_ad.layout import checkpoint_file
 from ensemble_ad.members.objectives import Judgement
 from ensemble_ad.members.store import has_member
 from ensemble_ad.training import checkpoint
+from ensemble_ad.training.adamw import AdamW
 from ensemble_ad.training.checkpoint import Checkpoint, State
 from ensemble_ad.training.judge import JudgedBy
 from ensemble_ad.training.make_member import fit_member
 from ensemble_ad.training.prepared import PseudoImages
+from ensemble_ad.training.progress import Progress
 from ensemble_ad.training.recipe import Recipe
 from ensemble_ad.training.settings import TrainSettings
 
@@ -155,6 +158,32 @@ def test_checkpoints_take_a_small_share_of_the_time(tmp_path, monkeypatch):
     assert written == [10.0, 52.0, 94.0]
 
 
+def test_a_large_model_has_no_checkpoint_until_its_training_took_long(tmp_path, monkeypatch):
+    now, written = [0.0], []
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(Checkpoint, "write", lambda kept, state: written.append(now[0]))
+    large = State({"weights": torch.empty(480_000_000, device="meta")}, {})  # 1.92 GB
+    kept = Checkpoint(tmp_path, KEY)
+    for _ in range(300):
+        now[0] += 1.0
+        kept.write_if_due(lambda: large)
+    assert written[0] == 192.0
+
+
+def test_a_training_in_float16_goes_on_with_its_scale(small):
+    model = small["fcn"].build((1, 32, 32))
+    optimizer = AdamW(model.parameters(), rate=torch.tensor(0.1), weight_decay=0.0)
+    scalers = [torch.amp.GradScaler("cpu") for _ in range(2)]
+    one, other = (Progress(model=model, optimizer=optimizer, device=CPU, scaler=scaler) for scaler in scalers)
+    scalers[0].scale(torch.zeros(()))
+    scalers[0].update(2.0**11)
+    with torch.random.fork_rng(devices=[]):
+        tensors, values = one.state()
+        other.restore(tensors, json.loads(json.dumps(values)))
+    assert scalers[1].state_dict() == scalers[0].state_dict()
+    assert scalers[1].get_scale() == 2.0**11
+
+
 @pytest.mark.parametrize("spoil", [lambda b: b[:-5], lambda b: b"", lambda b: b"x" * 300, lambda b: b[:40],
                                    lambda b: b[:-5] + bytes([b[-5] ^ 1]) + b[-4:]])  # fmt: skip
 def test_a_checkpoint_that_cannot_be_read_is_none(tmp_path, spoil):
@@ -218,3 +247,23 @@ def test_a_judgement_is_told_of_every_epoch_once(dataset, recipe_of, tmp_path, a
         fit_member(dataset, recipe, studies=tmp_path, device=CPU, after_epoch=remember)
     fit_member(dataset, recipe, studies=tmp_path, device=CPU, after_epoch=remember)
     assert seen == [1, 2, 2, 3, 4]
+
+
+def test_a_training_from_a_cpu_goes_on_on_a_gpu(monkeypatch, small):
+    restored = []
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: restored.append(device))
+    model = small["fcn"].build((1, 32, 32))
+    optimizer = AdamW(model.parameters(), rate=torch.tensor(0.1), weight_decay=0.0)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+
+    def progress(device):
+        return Progress(model=model, optimizer=optimizer, device=torch.device(device), scaler=scaler)
+
+    tensors, values = progress("cpu").state()
+    other = progress("cuda")
+    with torch.random.fork_rng(devices=[]):
+        other.restore(tensors, {**values, "epochs": 3})
+        assert other.epochs == 3
+        assert restored == []
+        other.restore({**tensors, "random.cuda": tensors["random.cpu"]}, values)
+    assert restored == [torch.device("cuda")]

@@ -56,6 +56,9 @@ def find_labels(studies: Path, record: DataRecord, blend: str, given: Path | Non
                 return LabelUse(said=said, label=label, evaluated=evaluated)
         except EnsadError:
             continue
+    if evaluation.get("kinds"):
+        said = f"AUCs that ensad evaluate stored, by the names of the folders in {name}, which the report does not read"
+        return LabelUse(said=said, evaluated=evaluated)
     return LabelUse(
         said=f"AUCs that ensad evaluate stored, made with {name}; that file is not there unchanged, so there are no "
         "curves and no comparison with equal weights: name it with --labels",
