@@ -8,7 +8,8 @@
     evaluations/<fingerprint>.json  what `ensad evaluate` found
     checkpoints/<key>.safetensors   what an unfinished training goes on from
     workers/<worker>.lock           held by a worker for as long as it lives
-    preprocessed/                   images as uint8, and files' fingerprints; safe to delete, made again when needed
+    preprocessed/                   images as uint8, files' fingerprints, what blends' thresholds come from; safe to
+                                    delete, made again when needed
 
 A key, a name or a fingerprint may have been read from a stranger's file. Each function here checks the ones it is given
 before it makes a path of them, so that none leads out of its folder.
@@ -172,8 +173,13 @@ def is_ours(studies: Path, path: Path) -> bool:
 
 
 def preprocessed_folder(studies: Path) -> Path:
-    """The folder of images as uint8: decoded folders of pictures, and what crops and sizes make of them."""
+    """The folder of what is made again when needed: decoded pictures, crops of images, scores for thresholds."""
     return studies / "preprocessed"
+
+
+def held_out_file(studies: Path, digest: str) -> Path:
+    """A blend's scores of its held-out normal images; StorageError if `digest` cannot be a hash."""
+    return preprocessed_folder(studies) / f"held-out-{check_fingerprint(digest)}.npz"
 
 
 def fingerprints_file(studies: Path) -> Path:

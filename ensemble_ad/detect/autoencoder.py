@@ -201,7 +201,8 @@ class AutoencoderDetector(NormalTrained):
         scores = []
         for start in range(0, len(images), BLOCK):
             prepared = _to_device(images[start : start + BLOCK], self.preprocess_, device)
-            scores.append(steady_error_vectors(model, prepared, references, flips=self.flips)[self.column_])
+            found = steady_error_vectors(model, prepared, references, [self.column_], flips=self.flips)
+            scores.append(found[self.column_])
         return np.concatenate(scores).astype(np.float64)
 
     def __getstate__(self) -> dict[str, object]:

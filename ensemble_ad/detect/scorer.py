@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 
 from ensemble_ad.blend import Blend, alarm, saved
-from ensemble_ad.blend.columns import main_columns, reference_scores, stacked
+from ensemble_ad.blend.columns import main_columns
+from ensemble_ad.blend.held_out import held_out_scores
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.data.images import Images, ImageShape
 from ensemble_ad.data.preprocess import Preprocess, apply
@@ -30,7 +31,7 @@ from ensemble_ad.statistics.arrays import Floats32, Floats64
 from ensemble_ad.training.anomaly_maps import usual_error
 from ensemble_ad.training.device import choose_device
 from ensemble_ad.training.load import load_model
-from ensemble_ad.training.references import Reference, References, is_distance
+from ensemble_ad.training.references import References
 
 ALARM_RATE = 0.01
 _NOISE = 2e-5
@@ -43,7 +44,6 @@ class _Network:
     key: str
     model: Model
     references: References
-    residual: Reference | None
     preprocess: Preprocess
     flips: bool
     columns: Mapping[int, Column]
@@ -73,6 +73,7 @@ class BlendScorer:
     seen: Seen
     _networks: tuple[_Network, ...]
     _members: tuple[Member, ...]
+    _studies: Path
     _device: torch.device
 
     def score(self, images: npt.ArrayLike) -> Floats64:
@@ -170,7 +171,7 @@ class BlendScorer:
         found = {}
         for network in self._networks:
             member, size = members[network.key], network.preprocess.size
-            usual = usual_error(network.model, network.residual, member, size)
+            usual = usual_error(network.model, network.references.get("residual"), member, size)
             weight = sum(self.rule.weights[i] * (-1 if c.inverted else 1) for i, c in network.columns.items())
             if usual is not None and weight:
                 found[network.key] = Guide(
@@ -212,7 +213,7 @@ class BlendScorer:
     @cached_property
     def reference(self) -> Floats64:
         """float64 (n,) cross-fitted scores of the held-out normal images, sorted; see `blend.alarm`."""
-        return np.sort(reference_scores(self.blend.info, stacked(self.rule.names, self._members)))
+        return held_out_scores(self._studies, self.blend, self.rule.names, self._members)
 
     @property
     def usual_rate(self) -> float:
@@ -281,7 +282,8 @@ class BlendScorer:
                 resized = np.ascontiguousarray(apply(images, network.preprocess))
                 prepared[network.preprocess] = torch.tensor(resized).to(self._device)
             applied = prepared[network.preprocess]
-            found = steady_error_vectors(network.model, applied, network.references, flips=network.flips)
+            kinds = {column.kind for column in network.columns.values()}
+            found = steady_error_vectors(network.model, applied, network.references, kinds, flips=network.flips)
             for position, (_, kind, inverted) in network.columns.items():
                 if kind not in found or not np.isfinite(found[kind]).all():
                     raise StorageError(
@@ -326,6 +328,7 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
         seen=record.seen or Seen.unknown(coloured=coloured),
         _networks=tuple(networks),
         _members=members,
+        _studies=studies,
         _device=place,
     )
 
@@ -360,8 +363,7 @@ def _network(member: Member, columns: Mapping[int, Column], device: torch.device
     return _Network(
         key=member.key,
         model=loaded.model,
-        residual=loaded.references.get("residual"),
-        references=loaded.references if any(is_distance(column.kind) for column in columns.values()) else {},
+        references=loaded.references,
         preprocess=loaded.recipe.preprocess,
         flips=loaded.recipe.flips,
         columns=columns,

@@ -1,5 +1,7 @@
 """Error vectors that do not depend on which other images they are computed with."""
 
+from collections.abc import Collection
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,7 +14,9 @@ from ensemble_ad.training.references import References
 _CPU_BATCH = 32
 
 
-def steady_error_vectors(model: Model, images: Tensor, references: References, *, flips: bool) -> dict[str, Floats32]:
+def steady_error_vectors(
+    model: Model, images: Tensor, references: References, kinds: Collection[str], *, flips: bool
+) -> dict[str, Floats32]:
     """As `error_vectors`, and on a CPU the same to the last digit for an image alone and in any batch.
 
     There the last digits depend on how many images a batch has, so each has as many: the last one is filled up with
@@ -21,16 +25,17 @@ def steady_error_vectors(model: Model, images: Tensor, references: References, *
     Args:
         model: in evaluation mode.
         images: uint8 (n, H, W, C), on the model's device, n at least 1.
-        references: adds the distances to these.
+        references: what the distances among `kinds` are to.
+        kinds: the kinds of error to compute.
         flips: score the mirror image too, and give the mean of both.
 
     Returns:
         float32 (n,) a kind of error, higher = more anomalous.
     """
     if images.device.type != "cpu":
-        return error_vectors(model, images, references, flips=flips)
+        return error_vectors(model, images, references, kinds=kinds, flips=flips)
     parts = []
     for batch in torch.split(images, _CPU_BATCH):
         copies = batch[-1:].expand(_CPU_BATCH - len(batch), -1, -1, -1)
-        parts.append(error_vectors(model, torch.cat([batch, copies]), references, flips=flips))
+        parts.append(error_vectors(model, torch.cat([batch, copies]), references, kinds=kinds, flips=flips))
     return {kind: np.concatenate([part[kind] for part in parts])[: len(images)] for kind in parts[0]}
