@@ -5,10 +5,12 @@
     blends/<name>/                  a blend: `BLEND_FILES`
     data/<fingerprint>.json         the record of a data set
     runs/<name>.json                what `ensad run` has done within its time
+    batches/<images>/<key>.npz      a member's scores of test images that came later; safe to delete, made again
     evaluations/<fingerprint>.json  what `ensad evaluate` found
     checkpoints/<key>.safetensors   what an unfinished training goes on from
     workers/<worker>.lock           held by a worker for as long as it lives
-    preprocessed/                   images as uint8, and files' fingerprints; safe to delete, made again when needed
+    preprocessed/                   images as uint8, files' fingerprints, what blends' thresholds come from; safe to
+                                    delete, made again when needed
 
 A key, a name or a fingerprint may have been read from a stranger's file. Each function here checks the ones it is given
 before it makes a path of them, so that none leads out of its folder.
@@ -24,7 +26,7 @@ MEMBER_INFO, VECTORS, WEIGHTS = MEMBER_FILES = ("member.json", "vectors.npz", "w
 BLEND_INFO, BLEND_ARRAYS = BLEND_FILES = ("blend.json", "scores.npz")
 
 _DATABASE = "studies.db"
-_FOLDERS = ("members", "blends", "data", "evaluations", "checkpoints", "workers", "preprocessed", "runs")
+_FOLDERS = ("members", "blends", "data", "evaluations", "checkpoints", "workers", "preprocessed", "runs", "batches")
 
 _FAMILY = r"[a-z][a-z0-9_]{0,59}"
 KEY = rf"{_FAMILY}-[0-9a-f]{{12}}"
@@ -130,6 +132,11 @@ def data_record_file(studies: Path, fingerprint: str) -> Path:
     return studies / "data" / f"{check_fingerprint(fingerprint)}.json"
 
 
+def batch_file(studies: Path, images: str, key: str) -> Path:
+    """A member's scores of images that came later; StorageError if the fingerprint or the key cannot be one."""
+    return studies / "batches" / check_fingerprint(images) / f"{check_key(key)}.npz"
+
+
 def run_file(studies: Path, name: str) -> Path:
     """What is kept of a run; UsageError if its blend cannot have that name."""
     return studies / "runs" / f"{check_blend_name(name)}.json"
@@ -172,8 +179,13 @@ def is_ours(studies: Path, path: Path) -> bool:
 
 
 def preprocessed_folder(studies: Path) -> Path:
-    """The folder of images as uint8: decoded folders of pictures, and what crops and sizes make of them."""
+    """The folder of what is made again when needed: decoded pictures, crops of images, scores for thresholds."""
     return studies / "preprocessed"
+
+
+def held_out_file(studies: Path, digest: str) -> Path:
+    """A blend's scores of its held-out normal images; StorageError if `digest` cannot be a hash."""
+    return preprocessed_folder(studies) / f"held-out-{check_fingerprint(digest)}.npz"
 
 
 def fingerprints_file(studies: Path) -> Path:

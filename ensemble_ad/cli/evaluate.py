@@ -102,7 +102,8 @@ def evaluate(
         say(f"! inverted in a blend: {', '.join(inverted)}")
     say(f"chance: AUC 0.5, AP {anomalies / len(label):.4f}, FPR95 0.95, pAUC 0.5")
     unsure = int(((table["auc_low"] <= 0.5) & (table["auc_high"] >= 0.5)).sum())
-    say(f"{int(table['ties_best'].sum())} of {len(table)} cannot be told from the best, {unsure} not from chance")
+    tied = int(table["ties_best"].sum()) - 1  # the best ties itself
+    say(f"{tied} of the {len(table) - 1} others cannot be told from the best, {unsure} of all not from chance")
     say("intervals and p: which images were drawn; not training again, nor having chosen among many")
     # The audit is of the data set that was worked on last.
     audit = ["ensad audit" + (f" --labels {shlex.quote(str(labels))}" if labels else "")]

@@ -1,6 +1,6 @@
-"""A trained model's error vectors: every kind of error in one pass over the images, for any family."""
+"""A trained model's error vectors: all kinds of error, or those asked for, in one pass over the images."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import MappingProxyType
 
 import torch
@@ -11,8 +11,9 @@ from ensemble_ad.families import Model, Output
 from ensemble_ad.families.reconstruction import ERROR_KINDS, residual_grid
 from ensemble_ad.statistics.arrays import Floats32
 from ensemble_ad.training.device import float32_products
-from ensemble_ad.training.references import Reference, References, column
+from ensemble_ad.training.references import DISTANCES, Reference, References, column
 from ensemble_ad.training.step import to_input
+from ensemble_ad.training.tiles import of_images, of_one_tile
 
 # On the CPU a batch and its error maps should stay in the processor's cache.
 _CPU_BATCH, _GPU_BATCH = 64, 1024
@@ -52,8 +53,10 @@ def error_vectors(
     images: Tensor,
     references: References = MappingProxyType({}),
     *,
+    kinds: Collection[str] | None = None,
     fold: Tensor | None = None,
     flips: bool = False,
+    tiles: int = 1,
 ) -> dict[str, Floats32]:
     """Score images.
 
@@ -61,40 +64,52 @@ def error_vectors(
         model: in evaluation mode.
         images: uint8 (N, H, W, C), on the model's device.
         references: what `fit_references` gives; the distances to them are kinds of error as well.
+        kinds: the kinds of error to compute, which are the same alone and among others; None is all that there are.
         fold: int64 (N,), which network of a `CrossFittedModel` scores each image; None where no network has seen them.
         flips: score the mirror image too, and give the mean of both.
+        tiles: how many of `images` are the tiles of one image.
 
     Returns:
-        float32 (N,) a kind of error: those of ERROR_KINDS, the family's own, and the distances to `references`; higher
-        = more anomalous.
+        float32 (N / tiles,) a kind of error: those of ERROR_KINDS, the family's own, and the distances to `references`;
+        higher = more anomalous. Kinds that the model does not have are left out.
     """
+    asked = None if kinds is None else of_one_tile(kinds) if tiles > 1 else kinds
     # All scores get their memory at once: small results between the large blocks of each batch would split the heap.
-    kinds: list[str] = []
+    found: list[str] = []
     table = torch.empty(0)
     size = _batch_size(images)
     with float32_products("fp32", images.device):
         for start in range(0, len(images), size):
             place = slice(start, start + size)
             views = [
-                _columns(model, clean, references, None if fold is None else fold[place])
+                _columns(model, clean, references, asked, None if fold is None else fold[place])
                 for clean in _views(images[place], flips)
             ]
             if start == 0:
-                kinds = list(views[0])
-                table = torch.empty((len(kinds), len(images)), device=images.device)
-            for row, kind in enumerate(kinds):
+                found = list(views[0])
+                table = torch.empty((len(found), len(images)), device=images.device)
+            for row, kind in enumerate(found):
                 table[row, place] = torch.stack([view[kind].float() for view in views]).mean(0)
-    return dict(zip(kinds, table.cpu().numpy(), strict=True))
+    return of_images(dict(zip(found, table.cpu().numpy(), strict=True)), tiles, kinds)
 
 
-def _columns(model: Model, clean: Tensor, references: References, fold: Tensor | None) -> dict[str, Tensor]:
+def _columns(
+    model: Model, clean: Tensor, references: References, kinds: Collection[str] | None, fold: Tensor | None
+) -> dict[str, Tensor]:
+    def wanted(kind: str) -> bool:
+        return kinds is None or kind in kinds
+
     output: Output = model(clean) if fold is None else model(clean, fold)
-    columns = dict(output.columns)
+    columns = {kind: values for kind, values in output.columns.items() if wanted(kind)}
     if output.reconstruction is not None:
-        columns = {kind: error(clean, output.reconstruction) for kind, error in ERROR_KINDS.items()} | columns
-    points = _points(clean, output) if references else {}
-    for name, reference in references.items():
-        columns |= {column(name, kind): value for kind, value in reference.distances(points[name]).items()}
+        errors = {kind: error for kind, error in ERROR_KINDS.items() if wanted(kind)}
+        columns = {kind: error(clean, output.reconstruction) for kind, error in errors.items()} | columns
+    distances = {name: [kind for kind in DISTANCES if wanted(column(name, kind))] for name in references}
+    asked = {name: some for name, some in distances.items() if some}
+    points = _points(clean, output, asked) if asked else {}
+    for name, some in asked.items():
+        found = references[name].distances(points[name], some)
+        columns |= {column(name, kind): values for kind, values in found.items()}
     return columns
 
 
@@ -110,10 +125,10 @@ def _views(batch: Tensor, flips: bool) -> Iterator[Tensor]:
         yield clean.flip(3)
 
 
-def _points(images: Tensor, output: Output) -> dict[str, Tensor]:
-    """float32 (B, d) each: a model's bottlenecks and its residuals, by the names of `References`."""
+def _points(images: Tensor, output: Output, names: Collection[str] | None = None) -> dict[str, Tensor]:
+    """float32 (B, d) each: a model's bottlenecks and its residuals, by the names of `References`, these or all."""
     whole = {} if output.latent is None else {"latent": output.latent}
     found = whole | {f"latent.{encoder}": latent for encoder, latent in output.latents.items()}
-    if output.reconstruction is not None:
+    if output.reconstruction is not None and (names is None or "residual" in names):
         found["residual"] = residual_grid(images, output.reconstruction)
     return {name: points.flatten(1).float() for name, points in found.items()}

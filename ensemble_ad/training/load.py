@@ -11,7 +11,7 @@ from ensemble_ad.errors import StorageError, UsageError, in_one_line
 from ensemble_ad.families import Model
 from ensemble_ad.members.imported import is_imported
 from ensemble_ad.members.store import Member
-from ensemble_ad.training.bounds import check_bounds
+from ensemble_ad.training.bounds import SmallActivations, check_bounds
 from ensemble_ad.training.error_vectors import error_vectors
 from ensemble_ad.training.out_of_memory import is_out_of_memory
 from ensemble_ad.training.recipe import RECIPE_VERSION, Recipe
@@ -94,9 +94,9 @@ def _loaded(member: Member, device: torch.device) -> LoadedModel:
     recipe = Recipe.from_json(member.info.recipe.json)
     weights = member.weights_path()
     try:
-        check_bounds(partial(untrained, recipe), recipe.preprocess.shape, weights.stat().st_size)
+        check_bounds(partial(untrained, recipe), weights.stat().st_size)
     except StorageError as error:
-        raise StorageError(f"{member.folder} cannot be loaded: {error}; it is damaged, remove it") from error
+        raise _unbounded(member, error) from error
     arrays = load_file(weights, device=str(device))
     model = untrained(recipe)
     model.load_state_dict({k.removeprefix(_MODEL): v for k, v in arrays.items() if k.startswith(_MODEL)})
@@ -113,8 +113,16 @@ def _loaded(member: Member, device: torch.device) -> LoadedModel:
     if not all(bool(torch.isfinite(value).all()) for value in kept):
         raise ValueError("its weights are not finite")
     model = model.to(device).eval()
-    error_vectors(model, _black(recipe, device), references)  # references of another network's numbers do not fit
+    try:
+        with SmallActivations():
+            error_vectors(model, _black(recipe, device), references)  # those of another network's numbers do not fit
+    except StorageError as error:
+        raise _unbounded(member, error) from error
     return LoadedModel(model=model, references=references, recipe=recipe)
+
+
+def _unbounded(member: Member, error: StorageError) -> StorageError:
+    return StorageError(f"{member.folder} cannot be loaded: {error}; it is damaged, remove it")
 
 
 def _black(recipe: Recipe, device: torch.device) -> Tensor:

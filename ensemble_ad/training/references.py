@@ -1,8 +1,8 @@
 """Where training images lie in a small space, a bottleneck or a residual, and how far from them other images lie."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -16,18 +16,33 @@ _LEAST_VARIANCE, _LEAST_SPACING = 1e-6, 1e-3
 _TINY = 1e-12
 
 
-class Neighbourhood(NamedTuple):
-    """Points among those of training images, all in whitened coordinates.
+class Neighbourhood:
+    """Points among those of training images, all in whitened coordinates; the neighbours are looked up once asked for.
 
     Attributes:
         white: float (B, k), the points.
-        nearest: float (B, m), the distances to the nearest training images, ascending.
-        spacing: float (B, m), the mean distance of each of these images to its own nearest ones.
+        reference: where the training images' points lie.
     """
 
-    white: Tensor
-    nearest: Tensor
-    spacing: Tensor
+    def __init__(self, white: Tensor, reference: "Reference") -> None:
+        self.white = white
+        self._reference = reference
+
+    @cached_property
+    def nearest(self) -> Tensor:
+        """float (B, m), the distances to the nearest training images, ascending."""
+        return self._found[0]
+
+    @cached_property
+    def spacing(self) -> Tensor:
+        """float (B, m), the mean distance of each of these images to its own nearest ones."""
+        return self._reference.spacing[self._found[1]]
+
+    @cached_property
+    def _found(self) -> tuple[Tensor, Tensor]:
+        bank = self._reference.bank
+        found = torch.cdist(self.white, bank).topk(min(_NEIGHBOURS, len(bank)), dim=1, largest=False)
+        return found.values, found.indices
 
 
 def mahalanobis(place: Neighbourhood) -> Tensor:
@@ -79,12 +94,10 @@ class Reference:
         if not fitting or not n or any(value.dtype != torch.float32 for value in vars(self).values()):
             raise ValueError("the parts of a reference of training images do not belong together")
 
-    def distances(self, points: Tensor) -> dict[str, Tensor]:
-        """float (B,) by the names of `DISTANCES`, of points (B, d)."""
-        white = _whitened(points - self.mean, self.axes, self.scale)
-        found = torch.cdist(white, self.bank).topk(min(_NEIGHBOURS, len(self.bank)), dim=1, largest=False)
-        place = Neighbourhood(white, found.values, self.spacing[found.indices])
-        return {kind: distance(place) for kind, distance in DISTANCES.items()}
+    def distances(self, points: Tensor, kinds: Collection[str] = tuple(DISTANCES)) -> dict[str, Tensor]:
+        """float (B,) by `kinds`, names of `DISTANCES`, of points (B, d)."""
+        place = Neighbourhood(_whitened(points - self.mean, self.axes, self.scale), self)
+        return {kind: DISTANCES[kind](place) for kind in kinds}
 
     @classmethod
     def fitted(cls, points: Tensor) -> "Reference":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import betabinom
 
 import ensemble_ad as ea
@@ -17,6 +18,7 @@ from ensemble_ad.data.digits import read_digits
 from ensemble_ad.data.stream import stream
 from ensemble_ad.detect.scorer import _snapped
 from ensemble_ad.errors import DataError, UsageError
+from ensemble_ad.families.reconstruction import ERROR_KINDS
 from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.layout import data_record_file
 from ensemble_ad.members.store import load_member
@@ -82,6 +84,41 @@ def test_every_kind_of_column_comes_back(many_kinds, images):
             if name.startswith(key) and vectors[:, column].any():
                 wanted = member.vectors()[1][:, member.columns.index(name.partition("/")[2])]
                 np.testing.assert_allclose(vectors[:, column], wanted, rtol=2e-3, atol=1e-4, err_msg=name)
+
+
+def test_a_scorer_computes_the_kinds_of_error_that_count(steady, images, monkeypatch):
+    def forbidden(*_: object) -> None:
+        raise AssertionError("a kind of error that does not count was computed")
+
+    wanted, network = steady.vectors(images[:40]), steady._networks[0]
+    kinds = {column.kind for column in network.columns.values()}
+    assert len(kinds) > 2, kinds
+    for position, column in network.columns.items():
+        alone = dataclasses.replace(network, columns={position: column})
+        with monkeypatch.context() as patched:
+            for kind in ERROR_KINDS.keys() - {column.kind}:
+                patched.setitem(ERROR_KINDS, kind, forbidden)
+            if not column.kind.endswith(("_knn", "_lof")):
+                patched.setattr(torch, "cdist", forbidden)
+            found = dataclasses.replace(steady, _networks=(alone,)).vectors(images[:40])
+        np.testing.assert_array_equal(found[:, position], wanted[:, position])
+
+
+_LOADED = """
+import sys
+from ensemble_ad.cli import main
+
+main(["score", sys.argv[1], "--blend", "fcn", "--studies", sys.argv[2], "-o", "scores.csv"], standalone_mode=False)
+print(*{"torchvision", "torch._dynamo", "sympy", "sklearn", "pandas", "optuna", "joblib"} & set(sys.modules))
+"""
+
+
+def test_scoring_imports_nothing_that_it_does_not_need(steady, images, tmp_path):
+    np.save(tmp_path / "new.npy", images[:1])
+    command = [sys.executable, "-c", _LOADED, "new.npy", str(steady._studies)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+    assert (tmp_path / "scores.csv").read_text().count("\n") == 2
 
 
 def test_a_transductive_member_scores_new_images_by_all_its_networks(many_kinds, images, run_ensad, tmp_path):
@@ -195,7 +232,7 @@ def test_the_usual_alarm_rate_is_as_low_as_the_held_out_images_carry(scorer):
     assert few.usual_rate == 1 / 31
     with pytest.warns(UserWarning, match="30 held-out normal images carry no alarm rate of 0.01; .* 0.0323"):
         assert few.threshold() == scorer.reference[29]
-    with pytest.raises(UsageError, match=r"--alarm-rate must be 0\.033 or more, not 0\.032"):
+    with pytest.raises(UsageError, match=r"alarm_rate must be 0\.033 or more, not 0\.032"):
         few.threshold(0.032)
     assert few.threshold(0.033) == scorer.reference[29]  # as the error says
 

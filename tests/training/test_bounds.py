@@ -1,15 +1,19 @@
 """A stranger's recipe may ask for no more than its weights account for."""
 
 import pytest
+import torch
+from torch.nn import functional
 
 from ensemble_ad.errors import StorageError
 from ensemble_ad.families.cnn import CnnArchitecture
 from ensemble_ad.families.encoders import ENCODERS
 from ensemble_ad.families.fcn import FcnArchitecture
+from ensemble_ad.families.inpaint import InpaintArchitecture
 from ensemble_ad.families.resnet import ResnetArchitecture
-from ensemble_ad.training.bounds import check_bounds
+from ensemble_ad.training.bounds import SmallActivations, check_bounds
 
 SHAPE = (3, 256, 256)
+BLACK = torch.zeros(1, *SHAPE)
 
 
 @pytest.mark.parametrize(
@@ -17,19 +21,36 @@ SHAPE = (3, 256, 256)
     [
         (FcnArchitecture(widths=(10**6, 8)), 1_000, "asks for a network of .* bytes and has weights of 1000"),
         (ResnetArchitecture(blocks=(1, 1, 1, 10**5), width=8, bottleneck=16), 1 << 40, "more than 20000 layers"),
-        (CnnArchitecture(channels=(50_000, 2, 4), batch_norm=True, bottleneck=16), 1 << 40, "makes .* of one image"),
+        (InpaintArchitecture(block=0.5, stride=0.015), 1 << 40, "makes .* of one image"),
     ],
-    ids=["weights", "layers", "activations"],
+    ids=["weights", "layers", "tables"],
 )
 def test_what_the_weights_do_not_account_for_is_refused(architecture, there, said):
     with pytest.raises(StorageError, match=said):
-        check_bounds(lambda: architecture.build(SHAPE), SHAPE, there)
+        check_bounds(lambda: architecture.build(SHAPE), there)
 
 
 @pytest.mark.parametrize("encoder", ["blocks", *ENCODERS])
 def test_a_network_of_its_weights_passes(encoder):
     architecture = ResnetArchitecture(blocks=(1, 1, 1, 1), width=8, bottleneck=16, encoder=encoder)
     size = sum(value.nbytes for value in architecture.build(SHAPE).state_dict().values())
-    check_bounds(lambda: architecture.build(SHAPE), SHAPE, size)
+    check_bounds(lambda: architecture.build(SHAPE), size)
     with pytest.raises(StorageError):
-        check_bounds(lambda: architecture.build(SHAPE), SHAPE, size - 1)
+        check_bounds(lambda: architecture.build(SHAPE), size - 1)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda: CnnArchitecture(channels=(50_000, 2, 4), batch_norm=True, bottleneck=16).build(SHAPE)(BLACK),
+        lambda: functional.conv_transpose2d(BLACK, torch.zeros(3, 50_000, 1, 1)),
+        lambda: functional.linear(BLACK.reshape(1, -1, 1), torch.zeros(10_000, 1)),
+        lambda: BLACK.reshape(-1, 1) @ torch.zeros(1, 10_000),
+        lambda: torch.cdist(BLACK.reshape(-1, 1), torch.zeros(10_000, 1)),
+        lambda: functional.interpolate(BLACK, size=(7_000, 7_000)),
+    ],
+    ids=["network", "transposed convolution", "layer", "product", "distances", "what grows otherwise"],
+)
+def test_what_one_image_becomes_is_bounded(step):
+    with SmallActivations(), pytest.raises(StorageError, match=r"makes \d+ bytes of one image, and 536870912 are"):
+        step()
