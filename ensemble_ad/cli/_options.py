@@ -16,6 +16,8 @@ from ensemble_ad.layout import at_home
 __all__ = [
     "Say",
     "anyway",
+    "artifacts",
+    "backend",
     "data",
     "device",
     "ground_truth",
@@ -24,6 +26,7 @@ __all__ = [
     "no_look",
     "output",
     "precision",
+    "scheduler",
     "storage",
     "studies",
     "submissions",
@@ -97,6 +100,14 @@ ground_truth = click.option(
     "kinds of anomaly, `good` after none.",
 )  # fmt: skip
 storage = click.option("--storage", type=URL, help="Optuna storage URL.  [default: SQLite in the studies' folder]")
+artifacts = click.option(
+    "--artifacts", type=URL, help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`."
+)
+backend = click.option(
+    "--backend", default="loky", show_default=True,
+    help="What joblib starts workers with: loky (here), dask, or another that is registered.",
+)  # fmt: skip
+scheduler = click.option("--scheduler", help="Address of a Dask scheduler, tcp://HOST:8786, for --backend dask.")
 device = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, or one of several GPUs: cuda:0, cuda:1, ..."
 )

@@ -47,12 +47,10 @@ if TYPE_CHECKING:
 @_options.precision
 @click.option("--workers", type=click.IntRange(min=1),
               help="Processes that share the study.  [default: 1; with Dask all that it has]")  # fmt: skip
-@click.option("--backend", default="loky", show_default=True,
-              help="What joblib starts workers with: loky (here), dask, or another that is registered.")  # fmt: skip
-@click.option("--scheduler", help="Address of a Dask scheduler, tcp://HOST:8786, for --backend dask.")
+@_options.backend
+@_options.scheduler
 @_options.storage
-@click.option("--artifacts", type=_options.URL,
-              help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`.")  # fmt: skip
+@_options.artifacts
 @_options.train_anyway
 @_options.data
 @_options.groups

@@ -17,6 +17,7 @@ from ensemble_ad.detect.scorer import BlendScorer, load_blend
 from ensemble_ad.errors import DataError, Interrupted, UsageError, speaks_python
 from ensemble_ad.layout import at_home, preprocessed_folder
 from ensemble_ad.search.plan import TuneSettings
+from ensemble_ad.search.storage import StudyStorage, open_storage
 from ensemble_ad.search.tune import TuneResult, tune
 from ensemble_ad.search.watcher import Watcher
 from ensemble_ad.training.believed import Yardstick
@@ -90,13 +91,15 @@ def run(
         record = begin(dataset, settings, studies)
         if budget.seconds is not None:
             budget.seconds -= record.used
+        storage = open_storage(studies, None)
         result = Run(
             dataset=dataset,
             settings=settings,
             studies=studies,
+            storage=storage,
             budget=budget,
             record=record,
-            tune=partial(_tune, dataset, studies, Yardstick(dataset, studies, anomaly_share)),
+            tune=partial(_tune, dataset, studies, Yardstick(dataset, studies, anomaly_share), storage),
             watcher=SilentWatcher(),
         ).go_on()
     if result.interrupted:
@@ -107,9 +110,14 @@ def run(
 
 
 def _tune(
-    dataset: Dataset, studies: Path, yardstick: Yardstick, settings: TuneSettings, watcher: Watcher
+    dataset: Dataset,
+    studies: Path,
+    yardstick: Yardstick,
+    storage: StudyStorage,
+    settings: TuneSettings,
+    watcher: Watcher,
 ) -> TuneResult:
-    return tune(dataset, settings, studies=studies, watcher=watcher, yardstick=yardstick)
+    return tune(dataset, settings, studies=studies, watcher=watcher, yardstick=yardstick, storage=storage)
 
 
 def _write(folder: Path, normal: Images, unlabelled: Images | None) -> None:

@@ -14,8 +14,9 @@ from ensemble_ad.errors import UsageError
 from ensemble_ad.families import Family, family
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.members.objectives import AUTO
+from ensemble_ad.search.allowance import Allowance
 from ensemble_ad.search.draw import STARTUP_TRIALS
-from ensemble_ad.search.storage import open_storage
+from ensemble_ad.search.storage import StudyStorage, open_storage
 from ensemble_ad.search.study import SharedStudy
 from ensemble_ad.training.device import AUTO as AUTO_PRECISION
 from ensemble_ad.training.device import choose_device, choose_precision
@@ -48,6 +49,7 @@ class TuneSettings:
         flips: whether a score is the mean of an image's and its mirror image's.
         transductive: whether the user agreed to training on the test images.
         anomaly_share: what the user knows of the share of anomalies in the test set, for `auto`.
+        allowance: what a trial may take, where time is short; None shortens none.
     """
 
     family: str
@@ -68,6 +70,7 @@ class TuneSettings:
     flips: bool = False
     transductive: bool = False
     anomaly_share: float | None = None
+    allowance: Allowance | None = None
 
     def __post_init__(self) -> None:
         if self.trials < 1:
@@ -143,8 +146,14 @@ class Plan:
             sizes=self.sizes,
         )
 
-    def open_study(self, studies: Path, worker: str) -> SharedStudy:
-        """The study, open, for a worker of that name; empty for one that only looks at it."""
+    def open_study(self, studies: Path, worker: str, storage: StudyStorage | None = None) -> SharedStudy:
+        """The study, open, for a worker of that name; empty for one that only looks at it.
+
+        Args:
+            studies: the studies' folder.
+            worker: the worker's name.
+            storage: where the study is kept, if that is open already.
+        """
         settings = self.settings
         shared = SharedStudy(
             name=self.study_name,
@@ -153,7 +162,7 @@ class Plan:
             epochs=settings.epochs,
             seed=settings.seed,
             studies=studies,
-            storage=open_storage(studies, settings.storage),
+            storage=storage or open_storage(studies, settings.storage),
             worker=worker,
         )
         shared.open()

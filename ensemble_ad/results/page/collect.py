@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from ensemble_ad.anytime.record import RunRecord
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.columns import reference_scores
 from ensemble_ad.blend.saved import SavedBlend, list_blends
-from ensemble_ad.errors import StorageError
+from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.members.data_record import DataRecord, load_data_record
 from ensemble_ad.members.store import Member, list_members, load_member
 from ensemble_ad.results.comparison import tabulate
@@ -83,6 +84,7 @@ def collect(blend: SavedBlend, sources: Sources) -> Contents:
         histogram=histogram(_groups(blend, labels, found, seen)),
         seen=seen.kinds if seen else (),
         curves=_curves(first, labels, scores, sources.seed),
+        growth=_growth(blend, studies),
         weights=crew.weights(blend, members, found, labels.label),
         explanation=blend.info.explanation,
         correlations=crew.correlations(blend, members, found),
@@ -112,6 +114,13 @@ def _curves(first: Headline, labels: LabelUse, scores: Mapping[str, Floats64], s
     best = next(j for j in reversed(first.judged) if j.role in ("chosen", "hindsight"))
     wanted = {"blend": scores["blend"], best.role: scores[best.name], "equal": scores["equal"]}
     return curves(labels.label, wanted, seed)
+
+
+def _growth(blend: SavedBlend, studies: Path) -> tuple[tuple[float, float], ...]:
+    """How the blend of a run has grown; empty where no run of its name is on record."""
+    with contextlib.suppress(StorageError, UsageError):
+        return RunRecord.load(studies, blend.name, blend.data).curve
+    return ()
 
 
 def _pictures(

@@ -125,6 +125,7 @@ class Contents:
         histogram: the distributions of the blend's score.
         seen: how well each kind of pseudo-anomaly is seen, of a blend that was made without test images; else empty.
         curves: ROC and precision-recall curves; None without labels.
+        growth: of a blend that `ensad run` has made, pairs of seconds and the blend's value then; else empty.
         weights: the weights of the blend's columns, the largest first.
         explanation: the blend's own explanation of its weights.
         correlations: the members' rank correlations.
@@ -143,6 +144,7 @@ class Contents:
     histogram: Histogram
     seen: tuple[KindSeen, ...]
     curves: Curves | None
+    growth: tuple[tuple[float, float], ...]
     weights: tuple[Weight, ...]
     explanation: str
     correlations: Correlations

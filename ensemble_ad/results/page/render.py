@@ -135,12 +135,19 @@ def _charts(contents: Contents) -> dict[str, Markup | None]:
         )
         if with_labels
         else None,
+        "growth": charts.growth(contents.growth, _value_name(contents), "The blend's value against the run's seconds")
+        if len(contents.growth) > 1
+        else None,
         "roc": charts.roc(curves, "ROC curves with a 95% band of the blend's") if curves else None,
         "precision_recall": charts.precision_recall(curves, "Precision-recall curves with a 95% band of the blend's")
         if curves
         else None,
         "correlation": charts.correlation(contents.correlations, "Heat map of the members' rank correlations"),
     }
+
+
+def _value_name(contents: Contents) -> str:
+    return "separation" if contents.headline.separation is not None else "AUC on pseudo-anomalies"
 
 
 def _search(search: Search) -> dict[str, Any]:
