@@ -30,6 +30,7 @@ __all__ = [
     "storage",
     "studies",
     "submissions",
+    "tiles",
     "train_anyway",
     "verbosity",
 ]
@@ -117,6 +118,10 @@ precision = click.option(
     "computed in fp32.",
 )  # fmt: skip
 
+tiles = click.option(
+    "--tiles", type=int, metavar="SIDE",
+    help="Cut pictures into overlapping tiles of that side, for small faults in large pictures.  [default: whole]",
+)  # fmt: skip
 no_look = click.option(
     "--no-look", is_flag=True, help="Read no test image before `ensad submit`, for contests that forbid it."
 )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--labels", type=_options.FILE,
               help="CSV file with the columns ID,label to judge trials by; every table says so.")  # fmt: skip
 @click.option("--size", type=int, help="Side in pixels that crops are resized to.  [default: searched]")
+@_options.tiles
 @click.option("--anomaly-share", type=float, help="What you know of the share of anomalies in the test set.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is drawn.")
 @click.option("--name", default="run", show_default=True, help="Name of the run and its blend; a rerun goes on.")
@@ -56,6 +57,7 @@ def run(
     no_look: bool,
     labels: Path | None,
     size: int | None,
+    tiles: int | None,
     anomaly_share: float | None,
     seed: int,
     name: str,
@@ -111,8 +113,8 @@ def run(
     rename_images(studies, dataset)
     tuning = TuneSettings(
         family="", objective=objective_name(None, labels), labels_hash=labels_hash(labels), device=device,
-        precision=precision, seed=seed, size=size, storage=storage, artifacts=artifacts, transductive=transductive,
-        anomaly_share=anomaly_share,
+        precision=precision, seed=seed, size=size, tile=tiles, storage=storage, artifacts=artifacts,
+        transductive=transductive, anomaly_share=anomaly_share,
     )  # fmt: skip
     named = None if families is None else _named(dataset, tuning, families, say)
     settings = RunSettings(name=name, families=named, trials=trials, abreast=crew.count(), tuning=tuning)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--subset", type=int, help="Train on that many images only, for a quick look.")
 @click.option("--size", type=int,
               help="Side in pixels that crops are resized to.  [default: searched, up to the images' own]")  # fmt: skip
+@_options.tiles
 @click.option("--max-width", type=int, help="Widest layer to try.  [default: by family, less without a GPU]")
 @click.option("--prune/--no-prune", default=True, show_default=True, help="Give up trials that fall behind.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampler and of every model.")
@@ -69,6 +70,7 @@ def tune(
     flips: bool,
     subset: int | None,
     size: int | None,
+    tiles: int | None,
     max_width: int | None,
     prune: bool,
     seed: int,
@@ -135,8 +137,8 @@ def tune(
     label = None if labels is None else read_labels(labels, dataset.test.ids)
     settings = TuneSettings(
         family="", trials=trials, timeout=timeout, epochs=epochs, objective=judged_by, device=device,
-        precision=precision, seed=seed, subset=subset, size=size, max_width=max_width, prune=prune, storage=storage,
-        artifacts=artifacts, labels_hash=labels_hash(labels), flips=flips, transductive=transductive,
+        precision=precision, seed=seed, subset=subset, size=size, tile=tiles, max_width=max_width, prune=prune,
+        storage=storage, artifacts=artifacts, labels_hash=labels_hash(labels), flips=flips, transductive=transductive,
         anomaly_share=anomaly_share,
     )  # fmt: skip
     each, left_out = studies_of(dataset, settings, family)

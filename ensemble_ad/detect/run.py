@@ -34,6 +34,7 @@ def run(
     transductive: bool = False,
     look: bool = True,
     size: int | None = None,
+    tiles: int | None = None,
     anomaly_share: float | None = None,
     seed: int = 0,
     name: str = "run",
@@ -54,6 +55,7 @@ def run(
         transductive: whether families that train on the unlabelled images may come in.
         look: whether test images are read; without, models are judged and blended by pseudo-anomalies alone.
         size: side in pixels that crops are resized to; None searches it.
+        tiles: side in pixels of the overlapping tiles that pictures are cut into; None leaves them whole.
         anomaly_share: what is known of the share of anomalies among the test images, in (0, 1).
         seed: seed of all that is drawn.
         name: the run's and its blend's name.
@@ -83,7 +85,13 @@ def run(
         if found := worthless(dataset, folder):
             raise DataError(f"{'; '.join(found)}: what is trained on this would be worthless; mend the data")
         tuning = TuneSettings(
-            family="", seed=seed, device=device, size=size, transductive=transductive, anomaly_share=anomaly_share
+            family="",
+            seed=seed,
+            device=device,
+            size=size,
+            tile=tiles,
+            transductive=transductive,
+            anomaly_share=anomaly_share,
         )
         settings = RunSettings(
             name=name, families=None if families is None else tuple(families), trials=trials, tuning=tuning

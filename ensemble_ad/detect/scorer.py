@@ -275,7 +275,9 @@ class BlendScorer:
                 prepared[network.preprocess] = torch.tensor(resized).to(self._device)
             applied = prepared[network.preprocess]
             kinds = {column.kind for column in network.columns.values()}
-            found = steady_error_vectors(network.model, applied, network.references, kinds, flips=network.flips)
+            found = steady_error_vectors(
+                network.model, applied, network.references, kinds, flips=network.flips, tiles=network.preprocess.tiles
+            )
             for position, (_, kind, inverted) in network.columns.items():
                 if kind not in found or not np.isfinite(found[kind]).all():
                     raise StorageError(

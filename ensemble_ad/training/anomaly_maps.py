@@ -47,7 +47,7 @@ def anomaly_maps(model: Model, images: Tensor, *, flips: bool) -> Floats32:
 
 
 def usual_error(loaded: LoadedModel, member: Member) -> Floats32 | None:
-    """A member's usual error by place, float32 (H, W) of the size that it sees; None if its family has no maps.
+    """A member's usual error by place, float32 (H, W) of what it sees; None if its family has no maps.
 
     Raises:
         StorageError: if the member's error vectors are missing or damaged.
@@ -56,7 +56,7 @@ def usual_error(loaded: LoadedModel, member: Member) -> Floats32 | None:
     if column is None or column not in member.columns:
         return None
     mean = float(member.vectors()[0][:, member.columns.index(column)].mean())
-    size = loaded.recipe.preprocess.size
+    size = loaded.recipe.preprocess.shape[1:]
     place = np.ones(size, dtype=np.float32)
     if "residual" in loaded.references:
         areas = loaded.references["residual"].mean[-(GRID**2) :].reshape(1, 1, GRID, GRID)
