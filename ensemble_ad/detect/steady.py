@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ensemble_ad.families import Model
 from ensemble_ad.statistics.arrays import Floats32
-from ensemble_ad.training.error_vectors import error_vectors
+from ensemble_ad.training.error_vectors import batch_size, error_vectors
 from ensemble_ad.training.references import References
 
 _CPU_BATCH = 32
@@ -35,7 +35,8 @@ def steady_error_vectors(
     if images.device.type != "cpu":
         return error_vectors(model, images, references, kinds=kinds, flips=flips)
     parts = []
-    for batch in torch.split(images, _CPU_BATCH):
-        copies = batch[-1:].expand(_CPU_BATCH - len(batch), -1, -1, -1)
+    size = batch_size(images, _CPU_BATCH)
+    for batch in torch.split(images, size):
+        copies = batch[-1:].expand(size - len(batch), -1, -1, -1)
         parts.append(error_vectors(model, torch.cat([batch, copies]), references, kinds=kinds, flips=flips))
     return {kind: np.concatenate([part[kind] for part in parts])[: len(images)] for kind in parts[0]}
