@@ -43,6 +43,7 @@ COMMANDS = {
     "submit": "Write the CSV to hand in.",
     "submissions": "List what was handed in, with the scores that came back.",
     "score": "Score new images with a saved blend.",
+    "explain": "Show where in images a blend sees anomalies.",
     "export": "Write a blend as one file for another machine.",
     "import": "Load an exported blend, or another detector's scores.",
     "pull": "Fetch the members that other machines have made.",

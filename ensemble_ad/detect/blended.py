@@ -1,7 +1,7 @@
 """Several detectors as one: fitted to normal images, weighted by `blend_scores` without labels."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self, TypeGuard
+from typing import TYPE_CHECKING, Any, Self, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from ensemble_ad.detect.rows import as_rows, checked
 from ensemble_ad.detect.verbose import counted
 from ensemble_ad.errors import EnsadError, speaks_python
 from ensemble_ad.statistics.arrays import Floats64
+
+if TYPE_CHECKING:
+    from ensemble_ad.detect.timed import TimedBlend
 
 # The methods that need no test images, and the one that `auto` is without them.
 _UNLEARNT = ("mean", "median", "max", "top", "tail-mean")
@@ -121,14 +124,14 @@ class BlendedDetector(NormalTrained):
             elif inner:
                 self._pairs()[name].set_params(**{inner: value})
             else:
-                self.members = [(name, value) if _is_pair(m) and m[0] == name else m for m in self.members]
+                self.members = [(name, value) if _is_pair(m) and m[0] == name else m for m in self.members or ()]
         super().set_params(**own)
         return self
 
     def _pairs(self) -> dict[str, Any]:
         """The members that were given a name."""
         try:
-            return {member[0]: member[1] for member in self.members if _is_pair(member)}
+            return {member[0]: member[1] for member in self.members or () if _is_pair(member)}
         except TypeError:  # `members` is no sequence, which `fit` refuses
             return {}
 
@@ -163,7 +166,7 @@ class BlendedDetector(NormalTrained):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         held_out, rows = hold_out(len(array), self.holdout, seed)
         members = _named(_USUAL if self.members is None else self.members)
-        self.timed_ = None
+        self.timed_: TimedBlend | None = None
         self.members_: list[tuple[str, Any]] = []
         with counted(len(members), shown=self.verbose) as done:
             for name, member in members:

@@ -20,9 +20,10 @@ from ensemble_ad.data.images import Images, ImageShape
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.data.seen import Seen, Strange
 from ensemble_ad.data.stream import BLOCK, conform
+from ensemble_ad.detect.explain import Guide, blended_maps
 from ensemble_ad.detect.given import Given, given_images
 from ensemble_ad.detect.steady import steady_error_vectors
-from ensemble_ad.errors import DataError, StorageError, speaks_python
+from ensemble_ad.errors import DataError, StorageError, UsageError, speaks_python
 from ensemble_ad.families import Model
 from ensemble_ad.layout import at_home
 from ensemble_ad.members.column import Column
@@ -30,6 +31,7 @@ from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, load_member
 from ensemble_ad.statistics import Estimate
 from ensemble_ad.statistics.arrays import Floats32, Floats64
+from ensemble_ad.training.anomaly_maps import usual_error
 from ensemble_ad.training.device import choose_device
 from ensemble_ad.training.load import load_model
 from ensemble_ad.training.references import References
@@ -45,6 +47,7 @@ _NOISE = 2e-5
 class _Network:
     """A member's trained model, and the blend's columns that it gives, by their position."""
 
+    key: str
     model: Model
     references: References
     preprocess: Preprocess
@@ -184,6 +187,59 @@ class BlendScorer:
         ]
         scores = self.rule.score(_snapped(rows, self.rule))
         return scores, {key: rows[:, at].astype(np.float64) for key, at in places if at in counting}
+
+    def explain(self, images: Given) -> Floats32:
+        """Where images are anomalous: the weighted sum of the members' maps; see `detect.explain`.
+
+        Args:
+            images: as for `score`.
+
+        Returns:
+            float32 (n, side, side), in multiples of the members' usual error: about 1 on normal images, higher = more
+            anomalous.
+
+        Raises:
+            DataError: as `score`.
+            UsageError: if no member says where; see `Model.map_column`.
+        """
+        array, guides = self._checked(images), list(self._guides.values())
+        found = [np.empty((0, *self.shape[:2]), dtype=np.float32)]
+        for block in _blocks(array):
+            found.append(blended_maps(guides, conform(block, self.shape, "an image"), self._device))
+        return np.concatenate(found)
+
+    @property
+    def explaining(self) -> tuple[str, ...]:
+        """The keys of the members that `explain` adds up.
+
+        Raises:
+            UsageError: as `explain`.
+        """
+        return tuple(self._guides)
+
+    @cached_property
+    def _guides(self) -> dict[str, Guide]:
+        members = {member.key: member for member in self._members}
+        found = {}
+        for network in self._networks:
+            member, (_, *size) = members[network.key], network.preprocess.shape
+            usual = usual_error(network.model, network.references.get("residual"), member, (size[0], size[1]))
+            weight = sum(self.rule.weights[i] * (-1 if c.inverted else 1) for i, c in network.columns.items())
+            if usual is not None and weight:
+                found[network.key] = Guide(
+                    model=network.model,
+                    preprocess=network.preprocess,
+                    flips=network.flips,
+                    usual=usual,
+                    weight=float(weight),
+                )
+        if not found:
+            families = ", ".join(sorted({member.family for member in self._members}))
+            raise UsageError(
+                f"no member of {self.blend.name} says where in an image ({families}); blend one that reconstructs, "
+                "such as pca or inpaint"
+            )
+        return found
 
     def _checked(self, images: Given) -> Images:
         array = given_images(images, self.shape, self.conversion)
@@ -362,6 +418,7 @@ def _snapped(rows: Floats32, rule: Blend) -> Floats32:
 def _network(member: Member, columns: Mapping[int, Column], device: torch.device) -> _Network:
     loaded = load_model(member, device)
     return _Network(
+        key=member.key,
         model=loaded.model,
         references=loaded.references,
         preprocess=loaded.recipe.preprocess,

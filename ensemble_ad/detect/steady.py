@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ensemble_ad.families import Model
 from ensemble_ad.statistics.arrays import Floats32
-from ensemble_ad.training.error_vectors import error_vectors
+from ensemble_ad.training.error_vectors import batch_size, error_vectors
 from ensemble_ad.training.references import References
 from ensemble_ad.training.tiles import of_images, of_one_tile
 
@@ -38,8 +38,9 @@ def steady_error_vectors(
         return error_vectors(model, images, references, kinds=kinds, flips=flips, tiles=tiles)
     asked = of_one_tile(kinds) if tiles > 1 else kinds
     parts = []
-    for batch in torch.split(images, _CPU_BATCH):
-        copies = batch[-1:].expand(_CPU_BATCH - len(batch), -1, -1, -1)
+    size = batch_size(images, _CPU_BATCH)
+    for batch in torch.split(images, size):
+        copies = batch[-1:].expand(size - len(batch), -1, -1, -1)
         parts.append(error_vectors(model, torch.cat([batch, copies]), references, kinds=asked, flips=flips))
     found = {kind: np.concatenate([part[kind] for part in parts])[: len(images)] for kind in parts[0]}
     return of_images(found, tiles, kinds)

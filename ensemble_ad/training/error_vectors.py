@@ -15,8 +15,10 @@ from ensemble_ad.training.references import DISTANCES, Reference, References, co
 from ensemble_ad.training.step import to_input
 from ensemble_ad.training.tiles import of_images, of_one_tile
 
-# On the CPU a batch and its error maps should stay in the processor's cache.
+# On the CPU a batch and its error maps should stay in the processor's cache; of large images, both are bounded by
+# numbers: 4 MB and 256 MB of float32, of which scoring has a dozen at most.
 _CPU_BATCH, _GPU_BATCH = 64, 1024
+_CPU_NUMBERS, _GPU_NUMBERS = 1 << 20, 1 << 26
 
 
 def reference_rows(rows: Tensor, most: int = 2000) -> Tensor:
@@ -37,7 +39,7 @@ def fit_references(model: Model, images: Tensor, *, flips: bool = False) -> dict
     Raises:
         DivergedError: if they are not finite.
     """
-    batches = torch.split(images, _batch_size(images))
+    batches = torch.split(images, batch_size(images))
     with float32_products("fp32", images.device):
         parts = [_points(view, model(view)) for batch in batches for view in _views(batch, flips)]
         points = {name: torch.cat([part[name] for part in parts]) for name in (parts[0] if parts else {})}
@@ -77,7 +79,7 @@ def error_vectors(
     # All scores get their memory at once: small results between the large blocks of each batch would split the heap.
     found: list[str] = []
     table = torch.empty(0)
-    size = _batch_size(images)
+    size = batch_size(images)
     with float32_products("fp32", images.device):
         for start in range(0, len(images), size):
             place = slice(start, start + size)
@@ -113,8 +115,10 @@ def _columns(
     return columns
 
 
-def _batch_size(images: Tensor) -> int:
-    return _CPU_BATCH if images.device.type == "cpu" else _GPU_BATCH
+def batch_size(images: Tensor, most: int | None = None) -> int:
+    """How many of these images (N, H, W, C) to score at a time, `most` at most."""
+    usual, numbers = (_CPU_BATCH, _CPU_NUMBERS) if images.device.type == "cpu" else (_GPU_BATCH, _GPU_NUMBERS)
+    return max(1, min(usual if most is None else most, numbers // images.shape[1:].numel()))
 
 
 def _views(batch: Tensor, flips: bool) -> Iterator[Tensor]:

@@ -294,9 +294,9 @@ def test_a_damaged_file_of_remarks_is_as_none(folder, tmp_path, pixels, content)
 
 def test_no_picture_is_opened_for_remarks_alone(folder, tmp_path, pixels, monkeypatch):
     opened, real = [], Image.open
-    monkeypatch.setattr(Image, "open", lambda path, **more: opened.append(Path(path).name) or real(path, **more))
+    monkeypatch.setattr(Image, "open", lambda file, **more: opened.append(1) or real(file, **more))
     open_folder(folder, tmp_path / "cache")
-    assert sorted(opened) == ["a.png", "a.png", "b.png", "b.png"]  # once for the header, once for the pixels
+    assert len(opened) == 4  # each once for its header, and once for its pixels
     opened.clear()
     open_folder(folder, tmp_path / "cache")
     assert opened == []

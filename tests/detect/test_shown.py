@@ -69,7 +69,7 @@ def test_without_matplotlib_a_plot_says_what_to_install(blend, monkeypatch):
 
 def test_the_comparison_is_styled_in_a_notebook_and_a_frame_elsewhere(studies_folder):
     table = ea.comparison(studies_folder)
-    html = table._repr_html_()
+    html = table._repr_html_()  # type: ignore[operator]  # which stubs take for a column
     assert "linear-gradient" in html
     assert f"{table['separation'].iloc[0]:.3f}" in html
     assert "fingerprint" not in html
