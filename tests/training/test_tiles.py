@@ -110,9 +110,14 @@ def test_a_blend_of_tiled_members_scores_pictures_as_cached(data, run_ensad, tmp
     assert tuned.exit_code == 0, tuned.output
     assert run_ensad("blend", "--name", "tiled").exit_code == 0
     scored = load_blend("tiled", tmp_path / "studies", device="cpu")
-    np.testing.assert_allclose(
-        scored.score(np.load(data / "testingset.npy")), load_saved(tmp_path / "studies", "tiled").scores(), atol=1e-4
-    )
+    images = np.load(data / "testingset.npy")
+    np.testing.assert_allclose(scored.score(images), load_saved(tmp_path / "studies", "tiled").scores(), atol=1e-4)
+    blot = images[:1].copy()
+    blot[:, 4:10, 20:26] = 255 - blot[:, 4:10, 20:26]
+    grown = scored.explain(blot)[0] - scored.explain(images[:1])[0]
+    top, left = np.unravel_index(int(grown.argmax()), grown.shape)
+    assert 2 <= top < 12
+    assert 18 <= left < 28
 
 
 def test_tiles_as_large_as_the_pictures_are_refused_by_tune(data, run_ensad):
