@@ -1,7 +1,7 @@
 """Several detectors as one: fitted to normal images, weighted by `blend_scores` without labels."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self, TypeGuard
+from typing import TYPE_CHECKING, Any, Self, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from ensemble_ad.detect.autoencoder import AutoencoderDetector, NormalTrained, h
 from ensemble_ad.detect.rows import as_rows, checked
 from ensemble_ad.errors import EnsadError
 from ensemble_ad.statistics.arrays import Floats64
+
+if TYPE_CHECKING:
+    from ensemble_ad.detect.timed import TimedBlend
 
 # The methods that need no test images, and the one that `auto` is without them.
 _UNLEARNT = ("mean", "median", "max", "top", "tail-mean")
@@ -69,6 +72,8 @@ class BlendedDetector(NormalTrained):
     >>> detector.predict(X[-200:]).shape
     (200,)
     """
+
+    timed_: "TimedBlend | None"
 
     def __init__(
         self,
