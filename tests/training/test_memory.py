@@ -112,11 +112,11 @@ print(solved(500), solved(len(images)))
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux to see what is resident")
-@pytest.mark.parametrize("name", ["pca-64", "inpaint-gauss"])
+@pytest.mark.parametrize("name", ["pca-10", "inpaint-gauss"])
 def test_what_is_solved_in_closed_form_holds_a_batch_at_a_time(name):
-    n = 6000
+    n = 12_000
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     said = subprocess.check_output([sys.executable, "-c", _SOLVE, name, str(n)], env=environment, text=True)
     few, many = map(float, said.split())
-    # As floats all images take 98 MB; the heap's rounding of batches takes some.
-    assert many - few < 30, said
+    # As floats all images take 197 MB, and a copy of them as much again; the heap grows by 64 MB at a time.
+    assert many - few < 150, said
