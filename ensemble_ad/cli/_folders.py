@@ -5,7 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ensemble_ad.cli._output import Say
+import click
+
+from ensemble_ad.cli._output import Say, current
 from ensemble_ad.errors import FIRST_STUDY
 
 if TYPE_CHECKING:
@@ -23,12 +25,14 @@ DATA = Path("data")
 def dataset(
     data: Path, studies: Path, *, test_optional: bool = False, look: bool = True, groups: Path | None = None
 ) -> "Dataset":
-    """The images of `data`; see `load_dataset`."""
+    """The images of `data`; see `load_dataset`. A wheel turns while pictures are decoded."""
+    from ensemble_ad.cli._progress import busy
     from ensemble_ad.data.dataset import load_dataset
     from ensemble_ad.layout import preprocessed_folder
 
     cache = preprocessed_folder(studies)
-    return load_dataset(data, image_cache=cache, test_optional=test_optional, look=look, groups=groups)
+    with busy(current(click.get_current_context()), f"reading {data}"):
+        return load_dataset(data, image_cache=cache, test_optional=test_optional, look=look, groups=groups)
 
 
 def check_worth(dataset: "Dataset", data: Path, say: Say, *, anyway: bool) -> None:

@@ -37,8 +37,8 @@ def check(data: Path, groups: Path | None, studies: Path, say: _options.Say) -> 
     from ensemble_ad.data.check import check as run
     from ensemble_ad.errors import DataError
 
-    with busy(say, f"reading {data}"):
-        dataset = _folders.dataset(data, studies, test_optional=True, groups=groups)
+    dataset = _folders.dataset(data, studies, test_optional=True, groups=groups)
+    with busy(say, "checking the images"):
         findings = run(dataset, data)
     say.result(
         fingerprint=dataset.fingerprint,
