@@ -179,7 +179,9 @@ class Run:
     def __post_init__(self) -> None:
         tuning = self.settings.tuning
         self._entries = list(
-            portfolio(self.dataset, self.settings.families, size=tuning.size, transductive=tuning.transductive)
+            portfolio(
+                self.dataset, self.settings.families, size=tuning.tile or tuning.size, transductive=tuning.transductive
+            )
         )
         with storage_failures(self.studies, tuning.storage):
             for name in dict.fromkeys(entry.family for entry in self._entries):

@@ -10,6 +10,7 @@ from ensemble_ad.cli import _completion, _options
 if TYPE_CHECKING:
     from ensemble_ad.anytime.run import RunResult, Tune
     from ensemble_ad.data.dataset import Dataset
+    from ensemble_ad.data.fit import Fit
     from ensemble_ad.search.crew import Crew
     from ensemble_ad.search.plan import TuneSettings
     from ensemble_ad.search.storage import StudyStorage
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--labels", type=_options.FILE,
               help="CSV file with the columns ID,label to judge trials by; every table says so.")  # fmt: skip
 @click.option("--size", type=int, help="Side in pixels that crops are resized to.  [default: searched]")
+@_options.tiles
 @click.option("--anomaly-share", type=float, help="What you know of the share of anomalies in the test set.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is drawn.")
 @click.option("--name", default="run", show_default=True, help="Name of the run and its blend; a rerun goes on.")
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 @_options.artifacts
 @_options.train_anyway
 @_options.data
+@_options.fit
 @_options.groups
 @_options.studies
 @_options.submissions
@@ -56,6 +59,7 @@ def run(
     no_look: bool,
     labels: Path | None,
     size: int | None,
+    tiles: int | None,
     anomaly_share: float | None,
     seed: int,
     name: str,
@@ -68,6 +72,7 @@ def run(
     artifacts: str | None,
     anyway: bool,
     data: Path,
+    fit: "Fit",
     groups: Path | None,
     studies: Path,
     submissions: Path,
@@ -107,12 +112,12 @@ def run(
     if (seconds is None) == (trials is None):
         raise UsageError("give one of --time 30m and --trials 20")
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
-    dataset = _folders.dataset(data, studies, test_optional=True, look=not no_look, groups=groups)
+    dataset = _folders.dataset(data, studies, say, fit, test_optional=True, look=not no_look, groups=groups)
     rename_images(studies, dataset)
     tuning = TuneSettings(
         family="", objective=objective_name(None, labels), labels_hash=labels_hash(labels), device=device,
-        precision=precision, seed=seed, size=size, storage=storage, artifacts=artifacts, transductive=transductive,
-        anomaly_share=anomaly_share,
+        precision=precision, seed=seed, size=size, tile=tiles, storage=storage, artifacts=artifacts,
+        transductive=transductive, anomaly_share=anomaly_share,
     )  # fmt: skip
     named = None if families is None else _named(dataset, tuning, families, say)
     settings = RunSettings(name=name, families=named, trials=trials, abreast=crew.count(), tuning=tuning)

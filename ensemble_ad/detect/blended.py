@@ -12,9 +12,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.alarm import crossfit_reference
+from ensemble_ad.data.conversion import DEFAULT_FIT
 from ensemble_ad.detect.autoencoder import AutoencoderDetector, NormalTrained, hold_out, offset
+from ensemble_ad.detect.given import Given
 from ensemble_ad.detect.rows import as_rows, checked
-from ensemble_ad.errors import EnsadError
+from ensemble_ad.detect.verbose import counted
+from ensemble_ad.errors import EnsadError, speaks_python
 from ensemble_ad.statistics.arrays import Floats64
 
 if TYPE_CHECKING:
@@ -50,8 +53,10 @@ class BlendedDetector(NormalTrained):
             training that lasts longer is stopped.
         alarm_rate: share of normal images that `predict` may call anomalies.
         holdout: share of X that is not trained on, in (0, 0.5]; a run has its own share.
+        image_fit: how images that are not square, or of several sizes, become square, as in `AutoencoderDetector`.
         random_state: seed of the split, None for another one each time, or a `RandomState`. Members have seeds of their
             own.
+        verbose: show a bar of the members on stderr while `fit` trains them.
 
     Attributes:
         members_: the fitted members as pairs (name, detector); none with `time_limit`.
@@ -83,14 +88,18 @@ class BlendedDetector(NormalTrained):
         time_limit: float | None = None,
         alarm_rate: float = 0.01,
         holdout: float = 0.15,
+        image_fit: str = DEFAULT_FIT,
         random_state: int | np.random.RandomState | None = 0,
+        verbose: bool = False,
     ) -> None:
         self.members = members
         self.method = method
         self.time_limit = time_limit
         self.alarm_rate = alarm_rate
         self.holdout = holdout
+        self.image_fit = image_fit
         self.random_state = random_state
+        self.verbose = verbose
 
     def get_params(self, deep: bool = True) -> dict[str, object]:
         """The parameters by name; with `deep` those of named members too, `<member>` and `<member>__<parameter>`."""
@@ -128,7 +137,7 @@ class BlendedDetector(NormalTrained):
         except TypeError:  # `members` is no sequence, which `fit` refuses
             return {}
 
-    def fit(self, X: npt.ArrayLike, y: object = None, *, unlabelled: npt.ArrayLike | None = None) -> Self:
+    def fit(self, X: Given, y: object = None, *, unlabelled: Given | None = None) -> Self:
         """Train the members and weight them.
 
         Args:
@@ -147,6 +156,7 @@ class BlendedDetector(NormalTrained):
         except EnsadError as error:
             raise ValueError(str(error)) from error
 
+    @speaks_python
     def _fit(self, array: npt.NDArray[Any], new: npt.NDArray[Any] | None) -> Self:
         if self.time_limit is not None:
             return self._fit_within(self.time_limit, array, new)
@@ -158,8 +168,13 @@ class BlendedDetector(NormalTrained):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         held_out, rows = hold_out(len(array), self.holdout, seed)
         members = _named(_USUAL if self.members is None else self.members)
-        self.timed_ = None
-        self.members_ = [(name, _fitted(name, member, array[rows])) for name, member in members]
+        self.timed_: TimedBlend | None = None
+        self.members_: list[tuple[str, Any]] = []
+        with counted(len(members), shown=self.verbose) as done:
+            for name, member in members:
+                done(len(self.members_), f"fitting {name}")
+                self.members_.append((name, _fitted(name, member, array[rows])))
+            done(len(members), "fitted")
         reference = self._columns(array[held_out])
         test = reference if new is None else self._columns(new)
         self.blend_ = blend_scores(reference, test, method=method, names=[name for name, _ in members], seed=seed)
@@ -181,7 +196,7 @@ class BlendedDetector(NormalTrained):
         self.offset_ = offset(self.timed_.reference, self.alarm_rate)
         return self
 
-    def anomaly_score(self, X: npt.ArrayLike) -> Floats64:
+    def anomaly_score(self, X: Given) -> Floats64:
         """The blend's score, float64 (n,): higher = more anomalous.
 
         Raises:

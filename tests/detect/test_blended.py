@@ -184,7 +184,7 @@ def test_signs_are_those_of_scikit_learn_and_anomaly_score_is_pyods(digits, dete
 @pytest.mark.parametrize(
     ("detector", "said"),
     [
-        (AutoencoderDetector("none"), "unknown preset 'none'"),
+        (AutoencoderDetector("none"), "unknown family 'none'"),
         (AutoencoderDetector("contrast"), "contrast is trained on the unlabelled test images"),
         (AutoencoderDetector("pca-10", column="logit"), "column must be one of rss, mae"),
         (AutoencoderDetector("pca-10", holdout=0.6), r"holdout must lie in \(0, 0.5\], not 0.6"),

@@ -76,7 +76,7 @@ def collect(blend: SavedBlend, sources: Sources) -> Contents:
     if not record.ids and seen is None:
         notes.append("pseudo-anomalies: a member was made without them, so the blend has no scores of them")
     blends = [saved for saved in list_blends(studies)[0] if saved.data == blend.data]
-    gallery, latents, missing = _pictures(blend, members, record, labels, found, sources)
+    gallery, latents, duplicates, missing = _pictures(blend, members, record, labels, found, sources)
     return Contents(
         headline=first,
         labels=labels,
@@ -91,6 +91,7 @@ def collect(blend: SavedBlend, sources: Sources) -> Contents:
         searches=searched,
         gallery=gallery,
         latents=latents,
+        duplicates=duplicates,
         making=making(blend, members, record, labels, searched),
         notes=(*notes, *missing),
     )
@@ -129,16 +130,16 @@ def _pictures(
     labels: LabelUse,
     found: crew.Columns,
     sources: Sources,
-) -> tuple[Gallery | None, tuple[LatentSheet, ...], list[str]]:
-    """Pictures and latents, as far as they are wanted and can be had, and a line about each that cannot."""
+) -> tuple[Gallery | None, tuple[LatentSheet, ...], tuple[tuple[str, ...], ...], list[str]]:
+    """Pictures, latents and near-duplicates, as far as they are wanted and can be had; a line about what cannot."""
     if not record.ids:
-        return None, (), ["pictures and latents of test images: the blend was made without any"]
+        return None, (), (), ["pictures and latents of test images: the blend was made without any"]
     changed = difference(sources.data, sources.studies, record, "this blend")
     if not sources.pictures:
-        return None, (), [] if changed is None else [f"what lies in the data folder now: {changed}"]
+        return None, (), (), [] if changed is None else [f"what lies in the data folder now: {changed}"]
     dataset, why = pictures.find_images(sources.data, sources.studies, record, changed)
     if dataset is None:
-        return None, (), [f"no pictures and latents: {why}"]
+        return None, (), (), [f"no pictures and latents: {why}"]
     some = pictures.representatives(members)
     shown, missing = pictures.gallery(
         dataset, record, blend.scores(), found.main, labels.label, some, sources.pictures, sources.device
@@ -147,7 +148,7 @@ def _pictures(
     latents = pictures.latent_sheets(dataset, record, rows, some, sources.seed, sources.device)
     if changed is not None:
         missing = [*missing, f"what lies in the data folder now: {changed}"]
-    return shown, latents, missing
+    return shown, latents, pictures.kept_together(dataset), missing
 
 
 def _table(

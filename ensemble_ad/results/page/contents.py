@@ -72,6 +72,17 @@ class Headline:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KindJudged:
+    """How well the blend sees one kind of anomaly, as `ensad evaluate` stored it: images, AUC and its 95% interval."""
+
+    kind: str
+    images: int
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelUse:
     """Which labels the report read.
 
@@ -79,11 +90,13 @@ class LabelUse:
         said: a sentence about them.
         label: int8 (k,) of 0 and 1 of the test images; None where none were read.
         evaluated: AUC, low and high of each name, as `ensad evaluate` stored them; empty where it was not run.
+        kinds: the kinds of anomaly, the one that the blend sees least first; empty where folders gave none.
     """
 
     said: str
     label: Labels | None = None
     evaluated: Mapping[str, tuple[float, float, float]]
+    kinds: tuple[KindJudged, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +132,8 @@ class Contents:
         searches: the studies that the members came from.
         gallery: pictures; None where there are none.
         latents: sheets, those of one family together.
+        duplicates: names of training images that were kept together, a group each, the largest first; at most
+            `MOST_GROUPS`, and empty where no images were opened.
         making: how the blend was made.
         notes: what is missing, a sentence each.
     """
@@ -136,5 +151,6 @@ class Contents:
     searches: tuple[Search, ...]
     gallery: Gallery | None
     latents: tuple[LatentSheet, ...]
+    duplicates: tuple[tuple[str, ...], ...] = ()
     making: Making
     notes: tuple[str, ...]
