@@ -117,6 +117,35 @@ def _some(rows: npt.NDArray[np.int64], tiles: int) -> npt.NDArray[np.int64]:
     return np.sort(np.random.default_rng(len(rows)).choice(rows, MOST_TILES, replace=False))
 
 
+class LastPrepared:
+    """The data set as the last trial saw it, kept for the next: where both see it alike it is not prepared anew.
+
+    A study's trials soon keep to few crops and sizes, and on a GPU it is uploaded but once for those that follow each
+    other.
+    """
+
+    def __init__(self) -> None:
+        self._seen: tuple[object, ...] = ()
+        self._of: tuple[Dataset | None, PseudoImages | None] = None, None
+        self._last: Prepared | None = None
+
+    def of(
+        self, dataset: Dataset, recipe: Recipe, studies: Path, device: torch.device, pseudo: PseudoImages | None
+    ) -> Prepared:
+        """As `Prepared.of`; what was kept and is not fitting goes first, so that two are never in memory."""
+        architecture = recipe.architecture
+        folds = (
+            (architecture.folds, recipe.training.seed) if isinstance(architecture, CrossFittedArchitecture) else None
+        )
+        seen = (recipe.preprocess, recipe.subset, folds, studies, device)
+        is_same = self._of[0] is dataset and self._of[1] is pseudo
+        if self._last is None or not is_same or seen != self._seen:
+            self._last = None
+            self._last = Prepared.of(dataset, recipe, studies, device, pseudo)
+            self._seen, self._of = seen, (dataset, pseudo)
+        return self._last
+
+
 def _prepared(image_set: ImageSet, recipe: Recipe, studies: Path) -> Images:
     if not len(image_set):
         return np.empty(recipe.preprocess.shape_of(0), dtype=np.uint8)
