@@ -6,6 +6,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from ensemble_ad.detect.overlays import BRIGHTEST, FAINTEST
 from ensemble_ad.results.comparison import rows_of
 from ensemble_ad.results.page import charts
 from ensemble_ad.results.page.contents import Contents
@@ -97,7 +98,8 @@ def _context(contents: Contents, fineness: Fineness) -> dict[str, Any]:
         "latents": _latents(contents.latents),
         "made": contents.making.members,
         "sections": _sections(contents),
-        "uri": lambda pixels: data_uri(pixels, fineness),
+        "uri": lambda pixels, large=False: data_uri(pixels, fineness, large=large),
+        "usual": (FAINTEST, BRIGHTEST),
         "errors": lambda view: error_pixels(view.error, scales[view.family]),
         "f3": lambda value: DASH if value is None else f"{value:.3f}".replace("-", MINUS),
         "signed": signed,

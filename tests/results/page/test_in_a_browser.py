@@ -245,3 +245,15 @@ def test_the_screenshots_of_the_documentation_are_taken_by_this_script(browser, 
                 assert shot.size == (width, height)
                 assert len(shot.convert("RGB").getcolors(1 << 24)) > 10  # type: ignore[arg-type]
         assert (kept / f"{name}.png").stat().st_size < 100_000
+
+
+def test_a_picture_opens_large_and_closes(open_page):
+    page = open_page()
+    first = page.locator(".view.where .opens").first
+    first.click()
+    shown = page.locator("#large img")
+    assert shown.is_visible()
+    assert shown.get_attribute("src") == first.locator("img").get_attribute("src")
+    assert shown.bounding_box()["width"] > 400
+    page.keyboard.press("Escape")
+    assert not shown.is_visible()

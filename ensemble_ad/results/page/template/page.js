@@ -78,6 +78,18 @@
     });
   });
 
+  // A picture opens large; Escape, the button, or a click beside it closes it.
+  const large = document.getElementById("large");
+  all(".opens img").forEach((small) => {
+    small.parentElement.addEventListener("click", () => {
+      large.querySelector("img")?.remove();
+      large.insertBefore(small.cloneNode(), large.lastElementChild);
+      large.lastElementChild.textContent = small.alt;
+      large.showModal();
+    });
+  });
+  large.addEventListener("click", (event) => { if (event.target === large) large.close(); });
+
   // The section that is being read is marked in the navigation.
   const links = new Map(all("nav a").map((link) => [link.hash.slice(1), link]));
   if ("IntersectionObserver" in window) {
