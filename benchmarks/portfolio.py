@@ -48,7 +48,7 @@ SUBSETS = {"faces64": 3000}
 EPOCHS = 8
 """The most that a trial trains, of a run's 20: networks are trained alike shorter, so that a bank takes an hour."""
 CHANCE, SHORTEST = 0.5, 1 / 30
-RANDOM_ORDERS = 10
+RANDOM_ORDERS = 5
 TRANSDUCTIVE = "contrast"
 
 

@@ -27,6 +27,7 @@ _CHANGING = (
     (r"[\d,]+ (alarms|images/s)", r"# \1"),
     (r"\d[\d,.]*e-\d+|\d+[.,]\d+|\b1e-\d+", "#"),
     (r"(linear|forest|mean)\S*( of \d+| \.\.)?", "METHOD"),
+    (r"^\d+ s:", "# s:"),
     (r"\s+", " "),
 )
 
@@ -107,7 +108,19 @@ def test_the_pages_have_what_the_test_looks_for():
     steps = list(_steps(ROOT / "docs" / "tutorial.md"))
     commands = [step.command for step in steps if isinstance(step, Step)]
     assert len(commands) >= 15
-    for word in ("demo", "data check", "tune", "train", "blend", "compare", "submit", "evaluate", "audit", "score"):
+    for word in (
+        "demo",
+        "data check",
+        "run",
+        "tune",
+        "train",
+        "blend",
+        "compare",
+        "submit",
+        "evaluate",
+        "audit",
+        "score",
+    ):
         assert any(command.startswith(f"ensad {word}") for command in commands), word
     assert sum(isinstance(step, str) for step in steps) == 1
     assert (len(_examples("library.md")), len(_examples("report.md"))) == (4, 1)

@@ -16,6 +16,8 @@ from ensemble_ad.layout import at_home
 __all__ = [
     "Say",
     "anyway",
+    "artifacts",
+    "backend",
     "data",
     "device",
     "ground_truth",
@@ -24,9 +26,11 @@ __all__ = [
     "no_look",
     "output",
     "precision",
+    "scheduler",
     "storage",
     "studies",
     "submissions",
+    "tiles",
     "train_anyway",
     "verbosity",
 ]
@@ -97,6 +101,14 @@ ground_truth = click.option(
     "kinds of anomaly, `good` after none.",
 )  # fmt: skip
 storage = click.option("--storage", type=URL, help="Optuna storage URL.  [default: SQLite in the studies' folder]")
+artifacts = click.option(
+    "--artifacts", type=URL, help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`."
+)
+backend = click.option(
+    "--backend", default="loky", show_default=True,
+    help="What joblib starts workers with: loky (here), dask, or another that is registered.",
+)  # fmt: skip
+scheduler = click.option("--scheduler", help="Address of a Dask scheduler, tcp://HOST:8786, for --backend dask.")
 device = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, or one of several GPUs: cuda:0, cuda:1, ..."
 )
@@ -106,6 +118,10 @@ precision = click.option(
     "computed in fp32.",
 )  # fmt: skip
 
+tiles = click.option(
+    "--tiles", type=int, metavar="SIDE",
+    help="Cut pictures into overlapping tiles of that side, for small faults in large pictures.  [default: whole]",
+)  # fmt: skip
 no_look = click.option(
     "--no-look", is_flag=True, help="Read no test image before `ensad submit`, for contests that forbid it."
 )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ensemble_ad.bar import progress_bar
 from ensemble_ad.cli._output import Say
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class _Watcher:
         self._line(f"{name}: {finished} of {wanted} trials finished")
         if self._bar is not None:
             self._bar.start_task(self._task)
-            self._bar.update(self._task, total=wanted, completed=min(finished, wanted), description=name)
+            self._bar.update(self._task, total=wanted, completed=min(finished, wanted), now="trials begin")
 
     def epoch(self, trial: int, epoch: "Epoch", epochs: int, judgement: "Judgement") -> None:
         text = (
@@ -60,7 +61,8 @@ class _Watcher:
         shown = "-" if value is None else f"{value:.4f}"
         text = f"trial {number} {state}: value {shown}, best {self._best}" + (f" ({note})" if note else "")
         if self._bar is not None:
-            self._bar.update(self._task, completed=min(self._done, self._wanted))
+            now = f"#{number} {state}, best {self._best}"
+            self._bar.update(self._task, completed=min(self._done, self._wanted), now=now)
         self._line(text)
 
     def _line(self, text: str) -> None:
@@ -75,7 +77,7 @@ def watch(say: Say) -> Iterator[_Watcher]:
     if not say.live:
         yield _Watcher(say, None)
         return
-    with _bar() as bar:
+    with progress_bar() as bar:
         yield _Watcher(say, bar)
 
 
@@ -104,7 +106,7 @@ def counted(say: Say, total: int | None) -> Iterator[Counter]:
     if not say.live:
         yield Counter(say, None, total)
         return
-    with _bar() as bar:
+    with progress_bar() as bar:
         yield Counter(say, bar, total)
 
 
@@ -145,21 +147,6 @@ def busy(say: Say, text: str) -> Iterator[None]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as wheel:
         wheel.add_task(text, total=None)
         yield
-
-
-def _bar() -> "Progress":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    from rich.table import Column
-
-    # 80 columns hold the bar, the count, the time left and what a study says beside them.
-    return Progress(
-        BarColumn(bar_width=8),
-        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=5)),
-        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True, min_width=5)),
-        TextColumn("{task.fields[now]}", table_column=Column(no_wrap=True)),
-        console=Console(stderr=True),
-    )
 
 
 def _line(say: Say, bar: "Progress | None", text: str) -> None:

@@ -19,6 +19,7 @@ from ensemble_ad.cli import _completion, _options
 @click.option("--subset", type=int, help="Train on that many images only.")
 @click.option("--size", type=int,
               help="Side in pixels that the crop is resized to.  [default: as published, or as it is]")  # fmt: skip
+@_options.tiles
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of weights, order and noise.")
 @_options.device
 @_options.precision
@@ -36,6 +37,7 @@ def train(
     flips: bool,
     subset: int | None,
     size: int | None,
+    tiles: int | None,
     seed: int,
     device: str,
     precision: str,
@@ -78,7 +80,7 @@ def train(
     place = choose_device(device)
     recipe = published_recipe(
         preset, dataset, seed=seed, precision=choose_precision(precision, place), epochs=epochs, batch_size=batch_size,
-        size=size, subset=subset, mirror=mirror, flips=flips,
+        size=size, tile=tiles, subset=subset, mirror=mirror, flips=flips,
     )  # fmt: skip
     _folders.check_worth(dataset, data, say, anyway=anyway)
     damaged = discard_damaged(studies, recipe.key)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--subset", type=int, help="Train on that many images only, for a quick look.")
 @click.option("--size", type=int,
               help="Side in pixels that crops are resized to.  [default: searched, up to the images' own]")  # fmt: skip
+@_options.tiles
 @click.option("--max-width", type=int, help="Widest layer to try.  [default: by family, less without a GPU]")
 @click.option("--prune/--no-prune", default=True, show_default=True, help="Give up trials that fall behind.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampler and of every model.")
@@ -47,12 +48,10 @@ if TYPE_CHECKING:
 @_options.precision
 @click.option("--workers", type=click.IntRange(min=1),
               help="Processes that share the study.  [default: 1; with Dask all that it has]")  # fmt: skip
-@click.option("--backend", default="loky", show_default=True,
-              help="What joblib starts workers with: loky (here), dask, or another that is registered.")  # fmt: skip
-@click.option("--scheduler", help="Address of a Dask scheduler, tcp://HOST:8786, for --backend dask.")
+@_options.backend
+@_options.scheduler
 @_options.storage
-@click.option("--artifacts", type=_options.URL,
-              help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`.")  # fmt: skip
+@_options.artifacts
 @_options.train_anyway
 @_options.data
 @_options.groups
@@ -71,6 +70,7 @@ def tune(
     flips: bool,
     subset: int | None,
     size: int | None,
+    tiles: int | None,
     max_width: int | None,
     prune: bool,
     seed: int,
@@ -137,8 +137,8 @@ def tune(
     label = None if labels is None else read_labels(labels, dataset.test.ids)
     settings = TuneSettings(
         family="", trials=trials, timeout=timeout, epochs=epochs, objective=judged_by, device=device,
-        precision=precision, seed=seed, subset=subset, size=size, max_width=max_width, prune=prune, storage=storage,
-        artifacts=artifacts, labels_hash=labels_hash(labels), flips=flips, transductive=transductive,
+        precision=precision, seed=seed, subset=subset, size=size, tile=tiles, max_width=max_width, prune=prune,
+        storage=storage, artifacts=artifacts, labels_hash=labels_hash(labels), flips=flips, transductive=transductive,
         anomaly_share=anomaly_share,
     )  # fmt: skip
     each, left_out = studies_of(dataset, settings, family)

@@ -9,7 +9,6 @@ from ensemble_ad.data.groups import Groups, joined, near_duplicates, read_groups
 from ensemble_ad.data.images import FileState, Images, ImageSet
 from ensemble_ad.data.npy import open_array
 from ensemble_ad.data.pictures import open_folder
-from ensemble_ad.data.remarks import Remarks
 from ensemble_ad.data.split import TRAIN_LEAST, Split, split_rows
 from ensemble_ad.errors import DataError
 from ensemble_ad.files.json_file import json_hash
@@ -142,14 +141,22 @@ def open_images(data: Path, names: tuple[str, str], image_cache: Path) -> ImageS
     """
     array, folder = (data / name for name in names)
     if array.exists():
-        state = FileState.of(array)
-        images, remarks = open_array(array), Remarks()
+        found = open_array_set(array)
         if folder.is_dir():
-            remarks.add("shadowed", folder.name)
-        return ImageSet(
-            images=images, ids=tuple(map(str, range(len(images)))), source=array, file=state, remarks=remarks
-        )
+            found.remarks.add("shadowed", folder.name)
+        return found
     return open_folder(folder, image_cache) if folder.is_dir() else None
+
+
+def open_array_set(path: Path) -> ImageSet:
+    """The images of an .npy file; their ids are their rows.
+
+    Raises:
+        DataError: if they cannot be used.
+    """
+    state = FileState.of(path)
+    images = open_array(path)
+    return ImageSet(images=images, ids=tuple(map(str, range(len(images)))), source=path, file=state)
 
 
 def _load_one(data: Path, names: tuple[str, str], image_cache: Path) -> ImageSet:

@@ -23,8 +23,9 @@ from ensemble_ad.data.stream import BLOCK
 from ensemble_ad.detect.latent import OpenMember
 from ensemble_ad.detect.rows import Layout, checked
 from ensemble_ad.detect.steady import steady_error_vectors
-from ensemble_ad.errors import EnsadError
-from ensemble_ad.families import FAMILIES, Architecture, Family, Model, family, preset
+from ensemble_ad.detect.verbose import epochs_bar
+from ensemble_ad.errors import EnsadError, speaks_python
+from ensemble_ad.families import Architecture, Family, Model, named
 from ensemble_ad.statistics.arrays import Floats32, Floats64
 from ensemble_ad.training.anomaly_maps import anomaly_maps
 from ensemble_ad.training.device import AUTO, choose_device, choose_precision
@@ -99,6 +100,7 @@ class AutoencoderDetector(NormalTrained):
         holdout: share of X that is not trained on, in (0, 0.5].
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         random_state: seed of all random choices, None for another one each time, or a `RandomState`.
+        verbose: show a bar of the epochs on stderr while `fit` trains.
 
     Attributes:
         offset_: negative of the threshold of `anomaly_score`.
@@ -134,6 +136,7 @@ class AutoencoderDetector(NormalTrained):
         holdout: float = 0.15,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = 0,
+        verbose: bool = False,
     ) -> None:
         self.family = family
         self.epochs = epochs
@@ -147,6 +150,7 @@ class AutoencoderDetector(NormalTrained):
         self.holdout = holdout
         self.device = device
         self.random_state = random_state
+        self.verbose = verbose
 
     def fit(self, X: npt.ArrayLike, y: object = None) -> Self:
         """Train on normal images; `y` is ignored.
@@ -160,6 +164,7 @@ class AutoencoderDetector(NormalTrained):
         except (EnsadError, TypeError) as error:
             raise ValueError(str(error)) from error
 
+    @speaks_python
     def _fit(self, array: npt.NDArray[Any]) -> Self:
         layout = Layout.fitted(array, self.image_shape)
         images = layout.images(array)
@@ -176,7 +181,8 @@ class AutoencoderDetector(NormalTrained):
         def build() -> Model:
             return architecture.build(preprocess.shape).to(memory_format=torch.channels_last)
 
-        model = train(build, prepared, trained, settings).eval()
+        with epochs_bar(self.family, settings.epochs, shown=self.verbose) as after_epoch:
+            model = train(build, prepared, trained, settings, after_epoch=after_epoch).eval()
         column = ("rss" if kind.reconstructs else "latent_mahalanobis") if self.column == "auto" else self.column
         some = reference_rows(trained)
         references = fit_references(model, prepared[some], flips=self.flips) if is_distance(column) else {}
@@ -253,8 +259,9 @@ class AutoencoderDetector(NormalTrained):
         self, seed: int, n: int
     ) -> tuple[Family, Architecture, tuple[float, float], int | None, TrainSettings]:
         via: int | None = None
-        if self.family in FAMILIES:
-            kind = family(self.family)
+        found = named(self.family)
+        if isinstance(found, Family):
+            kind = found
             start = _Start(kind.start[0])
             batch_sizes = kind.ranges.batch_sizes(choose_device(self.device).type, n)
             architecture = kind.suggest(start, kind.widths_up_to(kind.cpu_width))
@@ -262,7 +269,7 @@ class AutoencoderDetector(NormalTrained):
             crop = (side, side)
             training = {**training, "epochs": min(self.epochs or 20, kind.ranges.most_epochs or 10**9)}
         else:
-            kind, published = preset(self.family)
+            kind, published = found
             architecture, crop, via = published.architecture, published.crop, published.via
             training = dict(published.training)
         if self.epochs is not None:

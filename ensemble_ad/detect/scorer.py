@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +15,14 @@ from ensemble_ad.blend import Blend, alarm, saved
 from ensemble_ad.blend.columns import main_columns
 from ensemble_ad.blend.held_out import held_out_scores
 from ensemble_ad.blend.saved import SavedBlend
+from ensemble_ad.blend.shown import as_html, in_a_line, with_error
 from ensemble_ad.data.images import Images, ImageShape
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.data.seen import Seen, Strange
 from ensemble_ad.data.stream import BLOCK, conform
 from ensemble_ad.detect.explain import Guide, blended_maps
 from ensemble_ad.detect.steady import steady_error_vectors
-from ensemble_ad.errors import DataError, StorageError, UsageError
+from ensemble_ad.errors import DataError, StorageError, UsageError, speaks_python
 from ensemble_ad.families import Model
 from ensemble_ad.layout import at_home
 from ensemble_ad.members.column import Column
@@ -32,6 +34,9 @@ from ensemble_ad.training.anomaly_maps import usual_error
 from ensemble_ad.training.device import choose_device
 from ensemble_ad.training.load import load_model
 from ensemble_ad.training.references import References
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ALARM_RATE = 0.01
 _NOISE = 2e-5
@@ -49,7 +54,7 @@ class _Network:
     columns: Mapping[int, Column]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class BlendScorer:
     """A saved blend with its models loaded.
 
@@ -76,6 +81,47 @@ class BlendScorer:
     _studies: Path
     _device: torch.device
 
+    def __repr__(self) -> str:
+        info, size = self.blend.info, "x".join(map(str, self.shape))
+        return (
+            f"BlendScorer({self.blend.name!r}, {in_a_line(info.method, self.blend.weights, info.separation)}; "
+            f"images {size})"
+        )
+
+    def _repr_html_(self) -> str:
+        info, members = self.blend.info, {member.key: member for member in self._members}
+        facts = {"Blend": f"{self.blend.name}, {info.method}, images {'x'.join(map(str, self.shape))}"}
+        if info.separation is not None:
+            facts["Separation"] = with_error(info.separation)
+        facts["Estimate"] = self.blend.estimate_in_words()
+        rows = []
+        for name, weight in sorted(self.blend.weights.items(), key=lambda pair: -pair[1]):
+            judged = members[Column.of(name).key].info.separation
+            rows.append((name, f"{weight:.3f}", "" if judged is None else f"{judged.value:.3f}"))
+        return as_html(facts, ("member's error", "weight", "member's separation"), rows)
+
+    @speaks_python
+    def plot(self, images: npt.ArrayLike, alarm_rate: float | None = None) -> "Figure":
+        """Score images, and draw how they lie beside the held-out normal ones, with the most anomalous of them.
+
+        No window is opened: a notebook shows the figure, `savefig` writes it.
+
+        Args:
+            images: as for `score`, at least one.
+            alarm_rate: as for `threshold`.
+
+        Raises:
+            DataError: as `score`, and for no images.
+            UsageError: as `threshold`, and if matplotlib is not installed.
+        """
+        from ensemble_ad.detect.plots import scored_images
+
+        array = self._checked(images)
+        if not len(array):
+            raise DataError("a plot needs at least one image, not 0")
+        return scored_images(array, self.score(array), self.reference, self.threshold(alarm_rate))
+
+    @speaks_python
     def score(self, images: npt.ArrayLike) -> Floats64:
         """Anomaly scores of images.
 
@@ -95,9 +141,10 @@ class BlendScorer:
         strange = Strange()
         strange.add(map(str, range(len(array))), self._unlike(array))
         if strange.count:
-            warnings.warn(strange.in_words(), stacklevel=2)
+            warnings.warn(strange.in_words(), stacklevel=3)
         return self._score(array)
 
+    @speaks_python
     def unlike(self, images: npt.ArrayLike) -> list[str | None]:
         """By what each image is unlike all training images, in a word of `data.seen.MEANINGS`; None if by nothing.
 
@@ -170,8 +217,8 @@ class BlendScorer:
         members = {member.key: member for member in self._members}
         found = {}
         for network in self._networks:
-            member, size = members[network.key], network.preprocess.size
-            usual = usual_error(network.model, network.references.get("residual"), member, size)
+            member, (_, *size) = members[network.key], network.preprocess.shape
+            usual = usual_error(network.model, network.references.get("residual"), member, (size[0], size[1]))
             weight = sum(self.rule.weights[i] * (-1 if c.inverted else 1) for i, c in network.columns.items())
             if usual is not None and weight:
                 found[network.key] = Guide(
@@ -220,6 +267,7 @@ class BlendScorer:
         """The alarm rate where none is given: 0.01, or the lowest that so few held-out normal images carry."""
         return max(ALARM_RATE, alarm.lowest_rate(len(self.reference)))
 
+    @speaks_python
     def threshold(self, alarm_rate: float | None = None) -> float:
         """The score above which an image is an alarm; see `blend.alarm.threshold`.
 
@@ -231,7 +279,7 @@ class BlendScorer:
             UsageError: for a rate outside (0, 1), or too low for the number of held-out images.
         """
         if alarm_rate is None and self.usual_rate > ALARM_RATE:
-            warnings.warn(self.about_usual_rate(), stacklevel=2)
+            warnings.warn(self.about_usual_rate(), stacklevel=3)
         return alarm.threshold(self.reference, self.usual_rate if alarm_rate is None else alarm_rate)
 
     def false_alarm_rate(self, alarm_rate: float | None = None) -> Estimate:
@@ -283,7 +331,9 @@ class BlendScorer:
                 prepared[network.preprocess] = torch.tensor(resized).to(self._device)
             applied = prepared[network.preprocess]
             kinds = {column.kind for column in network.columns.values()}
-            found = steady_error_vectors(network.model, applied, network.references, kinds, flips=network.flips)
+            found = steady_error_vectors(
+                network.model, applied, network.references, kinds, flips=network.flips, tiles=network.preprocess.tiles
+            )
             for position, (_, kind, inverted) in network.columns.items():
                 if kind not in found or not np.isfinite(found[kind]).all():
                     raise StorageError(
@@ -294,6 +344,7 @@ class BlendScorer:
         return rows
 
 
+@speaks_python
 def load_blend(name: str | None = None, studies: str | Path = "studies", *, device: str = "auto") -> BlendScorer:
     """Load a saved blend to score new images.
 

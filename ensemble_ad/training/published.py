@@ -19,6 +19,7 @@ def published_recipe(
     epochs: int | None = None,
     batch_size: int | None = None,
     size: int | None = None,
+    tile: int | None = None,
     subset: int | None = None,
     mirror: bool = False,
     flips: bool = False,
@@ -35,6 +36,7 @@ def published_recipe(
         epochs: None for the published number.
         batch_size: None for the published one.
         size: side that the crop is resized to; None for the published one, or the images' own.
+        tile: side of the tiles that the resized crop is cut into; None leaves it whole.
         subset: training images used; None is all.
         mirror: whether images are mirrored at random while training, which none of the published systems does.
         flips: whether the mean of the scores of an image and its mirror image is the score.
@@ -53,6 +55,7 @@ def published_recipe(
             size=(published.size or (dataset.side, dataset.side)) if size is None else (size, size),
             channels=dataset.channels,
             via=published.via,
+            tile=tile,
         ),
         training=replace(
             training,

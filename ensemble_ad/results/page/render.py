@@ -99,7 +99,7 @@ def _context(contents: Contents, fineness: Fineness) -> dict[str, Any]:
         "made": contents.making.members,
         "sections": _sections(contents),
         "uri": lambda pixels, large=False: data_uri(pixels, fineness, large=large),
-        "usual": (FAINTEST, BRIGHTEST),
+        "usual": (FAINTEST, BRIGHTEST) if _has_maps(contents.gallery) else None,
         "errors": lambda view: error_pixels(view.error, scales[view.family]),
         "f3": lambda value: DASH if value is None else f"{value:.3f}".replace("-", MINUS),
         "signed": signed,
@@ -137,12 +137,19 @@ def _charts(contents: Contents) -> dict[str, Markup | None]:
         )
         if with_labels
         else None,
+        "growth": charts.growth(contents.growth, _value_name(contents), "The blend's value against the run's seconds")
+        if len(contents.growth) > 1
+        else None,
         "roc": charts.roc(curves, "ROC curves with a 95% band of the blend's") if curves else None,
         "precision_recall": charts.precision_recall(curves, "Precision-recall curves with a 95% band of the blend's")
         if curves
         else None,
         "correlation": charts.correlation(contents.correlations, "Heat map of the members' rank correlations"),
     }
+
+
+def _value_name(contents: Contents) -> str:
+    return "separation" if contents.headline.separation is not None else "AUC on pseudo-anomalies"
 
 
 def _search(search: Search) -> dict[str, Any]:
@@ -173,6 +180,10 @@ def _views(gallery: Gallery | None) -> list[View]:
     if gallery is None:
         return []
     return [view for shots in gallery.groups.values() for shot in shots for view in shot.views]
+
+
+def _has_maps(gallery: Gallery | None) -> bool:
+    return gallery is not None and any(shot.where is not None for some in gallery.groups.values() for shot in some)
 
 
 def _gallery(gallery: Gallery | None) -> list[dict[str, Any]]:

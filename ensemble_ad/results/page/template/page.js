@@ -78,17 +78,27 @@
     });
   });
 
-  // A picture opens large; Escape, the button, or a click beside it closes it.
-  const large = document.getElementById("large");
-  all(".opens img").forEach((small) => {
-    small.parentElement.addEventListener("click", () => {
-      large.querySelector("img")?.remove();
-      large.insertBefore(small.cloneNode(), large.lastElementChild);
-      large.lastElementChild.textContent = small.alt;
+  // A picture opens large, with what each family makes of it.
+  const large = document.createElement("dialog");
+  large.setAttribute("aria-label", "A picture, large");
+  document.body.append(large);
+  const close = '<form method="dialog"><button class="more">Close</button></form>';
+  all(".shot, .sheet").forEach((figure) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "larger";
+    button.textContent = "larger";
+    button.setAttribute("aria-label", `Larger: ${figure.querySelector("figcaption").textContent.trim()}`);
+    button.addEventListener("click", () => {
+      const copy = figure.cloneNode(true);
+      copy.querySelector(".larger").remove();
+      large.innerHTML = close;
+      large.prepend(copy);
       large.showModal();
     });
+    figure.querySelector("figcaption").append(button);
   });
-  large.addEventListener("click", (event) => { if (event.target === large) large.close(); });
+  large.addEventListener("click", ({ target }) => { if (target === large) large.close(); });
 
   // The section that is being read is marked in the navigation.
   const links = new Map(all("nav a").map((link) => [link.hash.slice(1), link]));
