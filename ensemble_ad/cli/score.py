@@ -63,10 +63,11 @@ def score(
     studies: Path,
     say: _options.Say,
 ) -> None:
-    """Score IMAGES: .npy files (uint8, N x side x side x 1 or 3), folders of pictures, or pictures, of any number.
+    """Score IMAGES: .npy files (N x height x width x 1 or 3), folders of pictures, or pictures, of any number.
 
     The columns are ID, score (higher = more anomalous) and alarm (1 above the threshold). Ids are rows of a .npy file,
-    paths inside a folder, a picture's name; of several IMAGES each id begins with the one it is of. Images are read a
+    paths inside a folder, a picture's name, with the number of a page or frame (scan.tif#3); of several IMAGES each id
+    begins with the one it is of. Pictures become images as those did that the blend was trained on. They are read a
     thousand at a time. Ranks are frozen, so an image gets one score alone and in any batch. The threshold comes from
     the held-out normal images, by rules that were fitted without them; how often a normal image may exceed it is said
     with its 95% interval, which is wide where few are held out.
@@ -116,8 +117,10 @@ def score(
     expected = count(images, passed_over)
     _folders.tell(passed_over.lines(), say)
     if strict:
-        check_sources(images, scorer.shape)
-    blocks = stream(images, scorer.shape, skip=None if strict else skipped, remarks=remarks)
+        check_sources(images, scorer.shape, scorer.conversion)
+    blocks = stream(
+        images, scorer.shape, conversion=scorer.conversion, skip=None if strict else skipped, remarks=remarks
+    )
     if not strict and kind == "csv" and (output is not None or not say.as_json):
         blocks = skipped.writable(blocks)
     with ExitStack() as stack:
