@@ -20,7 +20,7 @@ from ensemble_ad.training.allocator import give_back_freed_memory
 from ensemble_ad.training.cross_fitted import Folds, deal
 from ensemble_ad.training.recipe import Recipe
 
-# An evaluation after every epoch looks at this many test images; the finished member is scored on all.
+# What an epoch is judged by is drawn from this many test images; the finished member is scored on all.
 _TEST_IMAGES_AN_EPOCH = 2000
 
 
@@ -56,7 +56,7 @@ class Prepared:
         rows: int64 (n,), the rows of `train` to train on.
         reference: the held-out normal images.
         test: all test images.
-        glance: int64 (g,), the rows of `test` that are scored after each epoch.
+        glance: int64 (g,), the rows of `test` that those which are scored after each epoch are taken from.
         pseudo: the pseudo-anomalies by kind.
         folds: the images' folds, of a transductive family.
         maps: the memory maps that lie under the images on a CPU.
