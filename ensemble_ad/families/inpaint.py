@@ -16,6 +16,7 @@ the conditional mean of a Gaussian (Mardia, Kent and Bibby 1979, "Multivariate A
 2,304 numbers an image; of larger images it takes the means of 2x2, 3x3, ... pixels, whichever first fit.
 """
 
+import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -94,6 +95,8 @@ class _Inpainter(Model):
     """Hides the blocks in turn, and scores the predictions."""
 
     _pixels: Tensor
+    _masked: Tensor
+    _order: Tensor
     _hidden: Tensor
     square_sum: Tensor
     structure_sum: Tensor
@@ -105,9 +108,13 @@ class _Inpainter(Model):
         _, height, width = shape
         blocks = HiddenBlocks.of(height, width, architecture.block, architecture.stride, architecture.masks)
         self._masks = blocks.masks
-        masked = [number for mask in blocks.masks for number in mask]
-        self._order = sorted(range(len(masked)), key=masked.__getitem__)  # the blocks' numbers, as the masks hide them
+        masked = torch.tensor([number for mask in blocks.masks for number in mask])
         self.register_buffer("_pixels", blocks.pixels, persistent=False)
+        # The blocks in the masks' order, and where each block is in it: an index that is a list would be copied to the
+        # device at each use.
+        self.register_buffer("_masked", blocks.pixels[masked], persistent=False)
+        self.register_buffer("_order", masked.argsort(), persistent=False)
+        self._firsts = [0, *itertools.accumulate(map(len, blocks.masks))]
         self.register_buffer("_hidden", blocks.hidden(height, width), persistent=False)
         # Sums of each block's errors, and how many were summed: their quotient is the block's usual error.
         self.register_buffer("square_sum", torch.ones(blocks.count))
@@ -118,20 +125,24 @@ class _Inpainter(Model):
     def predict(self, images: Tensor, mask: int) -> Tensor:
         """Images (B, C, H, W) of which only what the mask of that number hides counts, predicted from the rest."""
 
-    def blocks(self, images: Tensor, numbers: Sequence[int]) -> Tensor:
-        """(B, C, k, p), the blocks of these numbers."""
-        found: Tensor = images.flatten(2)[:, :, self._pixels[list(numbers)]]
+    def blocks(self, images: Tensor, mask: int) -> Tensor:
+        """(B, C, k, p), the blocks that the mask of that number hides."""
+        found: Tensor = images.flatten(2)[:, :, self._pixels_of(mask)]
         return found
+
+    def _pixels_of(self, mask: int) -> Tensor:
+        """int64 (k, p), the pixels of the blocks that a mask hides."""
+        return self._masked[self._firsts[mask] : self._firsts[mask + 1]]
 
     def judged(self, images: Tensor) -> tuple[BlockErrors, Tensor]:
         """The errors of all blocks, and the mean of the predictions, (B, C, H, W)."""
         total, covered = torch.zeros_like(images), torch.zeros_like(self._hidden[0])
         found: list[BlockErrors] = []
-        for mask, numbers in enumerate(self._masks):
+        for mask in range(len(self._masks)):
             predicted = self.predict(images, mask)
             total = total + predicted * self._hidden[mask]
             covered = covered + self._hidden[mask]
-            found.append(block_errors(self.blocks(images, numbers), self.blocks(predicted, numbers)))
+            found.append(block_errors(self.blocks(images, mask), self.blocks(predicted, mask)))
         square, structure = (torch.cat([each[part] for each in found], 1)[:, self._order] for part in (0, 1))
         return BlockErrors(square, structure), (total / covered).clamp(-1, 1)
 
@@ -166,7 +177,7 @@ class GaussInpainter(_Inpainter, ClosedFormModel):
     def _places(self, mask: int) -> Tensor:
         """int64 (|h|,), which of an image's numbers a mask hides."""
         channels, height, width = self.shape
-        pixels = self._pixels[list(self._masks[mask])].flatten()
+        pixels = self._pixels_of(mask).flatten()
         first = torch.arange(channels, device=pixels.device) * height * width
         return (first[:, None] + pixels).flatten()
 

@@ -29,18 +29,17 @@ class Bank(nn.Module):
         self.register_buffer("vectors", torch.zeros(groups, size, features))
 
     def rows(self, count: int) -> Tensor:
-        """Which vectors of `count` images are kept, int64 (g m,) ascending; vector i of image j is j * places + i.
+        """Which vectors of `count` images are kept, int64 (g m,) ascending, on the CPU; i of image j is j * places + i.
 
         They are spread evenly over the images, or drawn, always alike, from all places of all images. Where there are
         too few, some are kept twice.
         """
         groups, size, _ = self.vectors.shape
-        device = self.vectors.device
         if groups == 1:
             drawn = torch.randperm(count * self.places, generator=torch.Generator().manual_seed(0))
-            return drawn.repeat(-(-size // len(drawn)))[:size].sort().values.to(device)
-        images = torch.linspace(0, count - 1, size, dtype=torch.float64, device=device).long()
-        return (images[:, None] * self.places + torch.arange(self.places, device=device)).flatten()
+            return drawn.repeat(-(-size // len(drawn)))[:size].sort().values
+        images = torch.linspace(0, count - 1, size, dtype=torch.float64).long()
+        return (images[:, None] * self.places + torch.arange(self.places)).flatten()
 
     def fill(self, vectors: Tensor) -> None:
         """Take float (g m, d), the vectors that `rows` asked for."""

@@ -182,7 +182,7 @@ class PatchSvdd(GradientModel):
             for vectors, wanted, kept in zip((small, self.large(small, self.stride)), rows, found, strict=True):
                 flat = _flat(vectors)
                 number = wanted - start * (len(flat) // len(images))
-                kept.append(flat[number[(number >= 0) & (number < len(flat))]])
+                kept.append(flat[number[(number >= 0) & (number < len(flat))].to(flat.device)])
             start += len(images)
         for bank, kept in zip(self._banks, found, strict=True):
             bank.fill(torch.cat(kept))
@@ -244,7 +244,8 @@ def _pairs(images: Tensor, side: int, offset: Tensor) -> tuple[Tensor, Tensor]:
         side: of a patch.
         offset: int64 (B, r, 2), rows and columns, of r pairs for each image; both patches lie in the image.
     """
-    free = torch.tensor([length - side for length in images.shape[2:]], device=images.device) - offset.abs()
+    # Each axis by itself: a tensor of both lengths would be copied from the host, which no graph can hold.
+    free = torch.stack([n - side - offset[..., axis].abs() for axis, n in enumerate(images.shape[2:])], -1)
     # A product in float32 may be rounded up to the whole length.
     first = torch.minimum((torch.rand(offset.shape, device=images.device) * (free + 1)).long(), free.clamp_min(0))
     first = first + (-offset).clamp_min(0)

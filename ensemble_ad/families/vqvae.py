@@ -196,7 +196,9 @@ class VqvaeAutoencoder(GradientModel):
         for images in batches:
             chosen = self._coded(self.encode(images))[1].reshape(-1, places)
             first = torch.arange(0, places * codes, codes, device=chosen.device)
-            self.counts += torch.bincount((first + chosen).flatten(), minlength=places * codes).view_as(self.counts)
+            index = (first + chosen).flatten()
+            # Whole numbers, whose sum is the same in any order; `bincount` would wait for the device.
+            self.counts.view(-1).index_add_(0, index, torch.ones_like(index, dtype=self.counts.dtype))
 
     def _coded(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """The nearest codes of maps (B, d, h, w), a map like it without a gradient; and which they are, (B h w,)."""

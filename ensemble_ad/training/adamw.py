@@ -16,20 +16,17 @@ class AdamW:
     compiler at its first step, which takes a second and more than 100 MB a process (`benchmarks/pipeline.md`) and which
     no trial here uses.
 
-    It works with `torch.amp.GradScaler`, which sets `grad_scale` and `found_inf` while it calls `step`: the fused
-    kernel divides the gradients by the one, and moves nothing where the other is 1.
+    It works with `torch.amp.GradScaler`, which sets `grad_scale`, what the loss was multiplied by, and `found_inf`, 1
+    where a gradient overflowed, while it calls `step`: the fused kernel divides by the one, and moves nothing at the
+    other.
 
     Attributes:
         parameters: the tensors that it moves.
         rate: float32 (), the learning rate; read at every step, so that a schedule may write to it.
         param_groups: the parameters, as a scaler of the loss looks for them.
-        grad_scale: float32 (), what the loss was multiplied by; None where by nothing.
-        found_inf: float32 (), 1 where a gradient overflowed; None where that is not known.
     """
 
     _step_supports_amp_scaling = True
-    grad_scale: Tensor | None = None
-    found_inf: Tensor | None = None
 
     def __init__(self, parameters: Iterable[Tensor], *, rate: Tensor, weight_decay: float) -> None:
         self.parameters = list(parameters)
@@ -68,8 +65,8 @@ class AdamW:
             weight_decay=self._weight_decay,
             eps=_EPSILON,
             maximize=False,
-            grad_scale=self.grad_scale,
-            found_inf=self.found_inf,
+            grad_scale=getattr(self, "grad_scale", None),
+            found_inf=getattr(self, "found_inf", None),
         )
 
     def state(self) -> dict[str, Tensor]:

@@ -159,15 +159,19 @@ class Judge:
     def _glance(self) -> _Glance:
         """The same images after each epoch, so that epochs compare."""
         seen = self.images
-        trained = len(seen.rows) * self.recipe.training.passes
+        trained = len(seen.rows) * self.recipe.training.passes // seen.tiles
         kinds = len(seen.pseudo) if "pseudo" in self.goal.needs else 0
         test = seen.glance if "test" in self.goal.needs | self.goal.takes else seen.glance[:0]
         most = max(_LEAST, int(trained * _SHARE / 3))
         return _Glance(
-            reference=_spread(seen.reference, most),
+            reference=self._spread(seen.reference, most),
             test=reference_rows(test, most) if len(test) else test,
             pseudo=max(_LEAST_PSEUDO, most // kinds) if kinds else 0,
         )
+
+    def _spread(self, images: Tensor, most: int) -> Tensor:
+        """int64: which of the images, or of those that these tiles are of, are `most`, evenly spread."""
+        return reference_rows(torch.arange(len(images) // self.images.tiles, device=images.device), most)
 
     def references(self, model: Model, most: int = _REFERENCES) -> dict[str, Reference]:
         """Where the bottlenecks and the residuals of `most` training images lie."""
@@ -181,22 +185,21 @@ class Judge:
 
     def score(self, model: Model, references: References, glance: _Glance | None = None) -> Scored:
         """Score the reference, the test images and the pseudo-anomalies: all, or those of `glance`."""
-        images, folds, flips = self.images, self.images.folds, self.recipe.flips
+        images, folds = self.images, self.images.folds
 
-        def some(values: Tensor, rows: Tensor | None) -> Tensor:
-            return values if rows is None else values[rows]
-
-        def scored(values: Tensor, rows: Tensor | None, fold: Tensor | None = None) -> dict[str, Floats32]:
-            fold = None if fold is None else some(fold, rows)
-            return error_vectors(model, some(values, rows), references, fold=fold, flips=flips)
+        def scored(values: Tensor, seen: Tensor | None, fold: Tensor | None = None) -> dict[str, Floats32]:
+            if seen is not None:
+                rows = (seen[:, None] * images.tiles + torch.arange(images.tiles, device=seen.device)).flatten()
+                values, fold = values[rows], None if fold is None else fold[rows]
+            return error_vectors(model, values, references, fold=fold, flips=self.recipe.flips, tiles=images.tiles)
 
         of_reference, of_test = (None, None) if glance is None else (glance.reference, glance.test)
-        seen = len(images.test) if of_test is None else len(of_test)
+        any_test = len(images.test) if of_test is None else len(of_test)
         return Scored(
             scored(images.reference, of_reference, None if folds is None else folds.reference),
-            scored(images.test, of_test, None if folds is None else folds.test) if seen else {},
+            scored(images.test, of_test, None if folds is None else folds.test) if any_test else {},
             {
-                kind: scored(damaged, None if glance is None else _spread(damaged, glance.pseudo))
+                kind: scored(damaged, None if glance is None else self._spread(damaged, glance.pseudo))
                 for kind, damaged in images.pseudo.items()
                 if glance is None or glance.pseudo
             },
@@ -239,7 +242,7 @@ class Judge:
 
         label, crowd, pseudo = self.judged_by.label, self.judged_by.consensus, self.judged_by.pseudo
         normal_rows = None if pseudo is None else pseudo.normal_rows
-        test_rows = np.arange(len(self.images.test))
+        test_rows = np.arange(len(self.images.test) // self.images.tiles)
         if glance is not None:
             test_rows = glance.test.cpu().numpy()
             normal_rows = None if normal_rows is None else _places(glance.reference.cpu().numpy(), normal_rows)
@@ -253,11 +256,6 @@ class Judge:
             consensus=None if crowd is None else crowd[test_rows],
             label=None if label is None else label[test_rows],
         )
-
-
-def _spread(images: Tensor, most: int) -> Tensor:
-    """int64: the rows of `most` of the images, evenly spread."""
-    return reference_rows(torch.arange(len(images), device=images.device), most)
 
 
 def _places(rows: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -1,5 +1,6 @@
 """A training that was interrupted goes on from its last epoch, and ends as if it had not been."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -155,6 +156,32 @@ def test_checkpoints_take_a_small_share_of_the_time(tmp_path, monkeypatch):
         now[0] += 1.0
         kept.write_if_due(state)
     assert written == [10.0, 52.0, 94.0]
+
+
+def test_a_large_model_has_no_checkpoint_until_its_training_took_long(tmp_path, monkeypatch):
+    now, written = [0.0], []
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(Checkpoint, "write", lambda kept, state: written.append(now[0]))
+    large = State({"weights": torch.empty(480_000_000, device="meta")}, {})  # 1.92 GB
+    kept = Checkpoint(tmp_path, KEY)
+    for _ in range(300):
+        now[0] += 1.0
+        kept.write_if_due(lambda: large)
+    assert written[0] == 192.0
+
+
+def test_a_training_in_float16_goes_on_with_its_scale(small):
+    model = small["fcn"].build((1, 32, 32))
+    optimizer = AdamW(model.parameters(), rate=torch.tensor(0.1), weight_decay=0.0)
+    scalers = [torch.amp.GradScaler("cpu") for _ in range(2)]
+    one, other = (Progress(model=model, optimizer=optimizer, device=CPU, scaler=scaler) for scaler in scalers)
+    scalers[0].scale(torch.zeros(()))
+    scalers[0].update(2.0**11)
+    with torch.random.fork_rng(devices=[]):
+        tensors, values = one.state()
+        other.restore(tensors, json.loads(json.dumps(values)))
+    assert scalers[1].state_dict() == scalers[0].state_dict()
+    assert scalers[1].get_scale() == 2.0**11
 
 
 @pytest.mark.parametrize("spoil", [lambda b: b[:-5], lambda b: b"", lambda b: b"x" * 300, lambda b: b[:40],
