@@ -20,7 +20,7 @@ from ensemble_ad.training.allocator import give_back_freed_memory
 from ensemble_ad.training.cross_fitted import Folds, deal
 from ensemble_ad.training.recipe import Recipe
 
-# An evaluation after every epoch looks at this many test images; the finished member is scored on all.
+# What an epoch is judged by is drawn from this many test images; the finished member is scored on all.
 _TEST_IMAGES_AN_EPOCH = 2000
 MOST_TILES = 1 << 15
 """The most tiles that are trained on in an epoch."""
@@ -58,7 +58,7 @@ class Prepared:
         rows: int64 (n,), the rows of `train` to train on; of tiles at most `MOST_TILES`.
         reference: the held-out normal images.
         test: all test images.
-        glance: int64 (g,), the rows of `test` that are scored after each epoch.
+        glance: int64 (g,), the rows of `test` that those which are scored after each epoch are taken from.
         pseudo: the pseudo-anomalies by kind.
         folds: the folds of images, or of tiles, of a transductive family.
         tiles: how many tiles an image is cut into; all rows are those of tiles, an image's side by side.
