@@ -11,6 +11,8 @@ import click
 
 from ensemble_ad.cli import _folders, _outputs
 from ensemble_ad.cli._output import Say, start
+from ensemble_ad.data.conversion import DEFAULT_FIT
+from ensemble_ad.data.fit import FITS
 from ensemble_ad.layout import at_home
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "backend",
     "data",
     "device",
+    "fit",
     "ground_truth",
     "groups",
     "labels",
@@ -85,6 +88,11 @@ groups = click.option(
     "--groups", type=PATH,
     help="CSV file ID,group of training images that belong together, or `folders`, the folders in train/: a group is "
     "held out or trained on as a whole.",
+)  # fmt: skip
+fit = click.option(
+    "--fit", type=click.Choice(FITS), default=DEFAULT_FIT, show_default=True,
+    help="How pictures that are not square, or of several sizes, become square: mirrored beside themselves, squashed, "
+    "or cut at their ends. It belongs to the data set; `ensad score` does the same to new pictures.",
 )  # fmt: skip
 studies = click.option(
     "--studies", type=FOLDER, default=Path("studies"), show_default=True,

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from ensemble_ad.bar import progress_bar
@@ -111,7 +111,24 @@ def counted(say: Say, total: int | None) -> Iterator[Counter]:
 
 
 @contextmanager
-def training(say: Say, epochs: int) -> "Iterator[Callable[[Epoch, Judgement], None]]":
+def decoding(say: Say) -> Iterator[Callable[[int, int], None]]:
+    """What is to be told how many pictures are decoded, and of how many: it moves a bar, of each set one."""
+    with ExitStack() as stack:
+        steps: Counter | None = None
+
+        def progress(done: int, total: int) -> None:
+            nonlocal steps
+            steps = steps or stack.enter_context(counted(say, total))
+            steps.done(done, "pictures decoded")
+            if done == total:
+                stack.close()
+                steps = None
+
+        yield progress
+
+
+@contextmanager
+def training(say: Say, epochs: int, objective: str) -> "Iterator[Callable[[Epoch, Judgement], None]]":
     """What `fit_member` is to tell of each epoch: it moves a bar, or says a line where none can be drawn."""
     noted, best = set[str](), 0.0
     with counted(say, epochs) as steps:
@@ -124,7 +141,7 @@ def training(say: Say, epochs: int) -> "Iterator[Callable[[Epoch, Judgement], No
                     steps.line(note)
             best = max(best, judgement.value)
             text = (
-                f"loss {epoch.loss:.4f} separation {judgement.value:.4f} best {best:.4f} "
+                f"loss {epoch.loss:.4f} {objective} {judgement.value:.4f} best {best:.4f} "
                 f"{epoch.images_per_second:,.0f} images/s"
             )
             steps.done(epoch.number, text)

@@ -160,9 +160,10 @@ def _scoring(
     from ensemble_ad.layout import preprocessed_folder
     from ensemble_ad.members.data_record import load_data_record
 
-    images = open_batch(test, preprocessed_folder(studies))
+    record = load_data_record(studies, fingerprint)
+    images = open_batch(test, preprocessed_folder(studies), record.conversion)
     _folders.tell(images.remarks.lines(str(test)), say)
-    side, _, channels = load_data_record(studies, fingerprint).shape
+    side, _, channels = record.shape
     say(f"{len(images)} images of {images.source}, fingerprint {images.fingerprint[:8]}")
 
     def score(members: "list[Member]") -> "Batch":

@@ -10,6 +10,7 @@ from ensemble_ad.cli import _completion, _options
 if TYPE_CHECKING:
     from ensemble_ad.anytime.run import RunResult, Tune
     from ensemble_ad.data.dataset import Dataset
+    from ensemble_ad.data.fit import Fit
     from ensemble_ad.search.crew import Crew
     from ensemble_ad.search.plan import TuneSettings
     from ensemble_ad.search.storage import StudyStorage
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 @_options.artifacts
 @_options.train_anyway
 @_options.data
+@_options.fit
 @_options.groups
 @_options.studies
 @_options.submissions
@@ -70,6 +72,7 @@ def run(
     artifacts: str | None,
     anyway: bool,
     data: Path,
+    fit: "Fit",
     groups: Path | None,
     studies: Path,
     submissions: Path,
@@ -109,7 +112,7 @@ def run(
     if (seconds is None) == (trials is None):
         raise UsageError("give one of --time 30m and --trials 20")
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
-    dataset = _folders.dataset(data, studies, test_optional=True, look=not no_look, groups=groups)
+    dataset = _folders.dataset(data, studies, say, fit, test_optional=True, look=not no_look, groups=groups)
     rename_images(studies, dataset)
     tuning = TuneSettings(
         family="", objective=objective_name(None, labels), labels_hash=labels_hash(labels), device=device,

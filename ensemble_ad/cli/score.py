@@ -63,10 +63,11 @@ def score(
     studies: Path,
     say: _options.Say,
 ) -> None:
-    """Score IMAGES: .npy files (uint8, N x side x side x 1 or 3), folders of pictures, or pictures, of any number.
+    """Score IMAGES: .npy files (N x height x width x 1 or 3), folders of pictures, or pictures, of any number.
 
     The columns are ID, score (higher = more anomalous) and alarm (1 above the threshold). Ids are rows of a .npy file,
-    paths inside a folder, a picture's name; of several IMAGES each id begins with the one it is of. Images are read a
+    paths inside a folder, a picture's name, with the number of a page or frame (scan.tif#3); of several IMAGES each id
+    begins with the one it is of. Pictures become images as those did that the blend was trained on. They are read a
     thousand at a time. Ranks are frozen, so an image gets one score alone and in any batch. The threshold comes from
     the held-out normal images, by rules that were fitted without them; how often a normal image may exceed it is said
     with its 95% interval, which is wide where few are held out.
@@ -92,7 +93,6 @@ def score(
     from ensemble_ad.data.remarks import Remarks
     from ensemble_ad.data.seen import Strange
     from ensemble_ad.data.stream import check_sources, count, stream
-    from ensemble_ad.detect.overlays import MapFolder
     from ensemble_ad.detect.score_file import Scored
     from ensemble_ad.detect.scorer import load_blend
     from ensemble_ad.detect.skipped import Skipped
@@ -110,14 +110,16 @@ def score(
     about |= {"alarm_rate_low": expected_rate.low, "alarm_rate_high": expected_rate.high}
     _introduce(scorer, about, alarm_rate, say)
     say.result(**about, output=output, maps=maps)
-    folder = None if maps is None else MapFolder(folder=maps)
+    folder = None if maps is None else scorer.map_folder(maps)
     started, total, alarms = time.perf_counter(), 0, 0
     skipped, strange, remarks, passed_over = Skipped(), Strange(), Remarks(), Remarks()
     expected = count(images, passed_over)
     _folders.tell(passed_over.lines(), say)
     if strict:
-        check_sources(images, scorer.shape)
-    blocks = stream(images, scorer.shape, skip=None if strict else skipped, remarks=remarks)
+        check_sources(images, scorer.shape, scorer.conversion)
+    blocks = stream(
+        images, scorer.shape, conversion=scorer.conversion, skip=None if strict else skipped, remarks=remarks
+    )
     if not strict and kind == "csv" and (output is not None or not say.as_json):
         blocks = skipped.writable(blocks)
     with ExitStack() as stack:
@@ -153,7 +155,7 @@ def _explain(scorer: "BlendScorer", block: "Block", alarms: "Bools", folder: "Ma
     """Write where the images of a block that alarm are anomalous."""
     rows = alarms.nonzero()[0]
     for row, errors in zip(rows, scorer.explain(block.images[rows]), strict=True):
-        folder.write(block.ids[row], block.images[row], errors)
+        folder.write(block.ids[row], block.images[row], errors, block.shapes[row])
 
 
 def _introduce(scorer: "BlendScorer", about: Mapping[str, Any], alarm_rate: float | None, say: _options.Say) -> None:

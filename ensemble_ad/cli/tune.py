@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from ensemble_ad.data.fit import Fit
     from ensemble_ad.search.plan import TuneSettings
     from ensemble_ad.search.tune import TuneResult
     from ensemble_ad.search.watcher import Watcher
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 @_options.artifacts
 @_options.train_anyway
 @_options.data
+@_options.fit
 @_options.groups
 @_options.studies
 @_options.output
@@ -83,6 +85,7 @@ def tune(
     artifacts: str | None,
     anyway: bool,
     data: Path,
+    fit: "Fit",
     groups: Path | None,
     studies: Path,
     say: _options.Say,
@@ -132,7 +135,7 @@ def tune(
     from ensemble_ad.training.believed import Yardstick
 
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
-    dataset = _folders.dataset(data, studies, test_optional=True, look=not no_look, groups=groups)
+    dataset = _folders.dataset(data, studies, say, fit, test_optional=True, look=not no_look, groups=groups)
     rename_images(studies, dataset)
     label = None if labels is None else read_labels(labels, dataset.test.ids)
     settings = TuneSettings(

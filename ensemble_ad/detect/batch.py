@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from ensemble_ad.blend.columns import Batch
-from ensemble_ad.data.dataset import TEST, open_array_set, open_images
+from ensemble_ad.data.conversion import Conversion
+from ensemble_ad.data.dataset import TEST, open_images, open_named
 from ensemble_ad.data.images import ImageSet, ImageShape
-from ensemble_ad.data.pictures import open_folder
 from ensemble_ad.data.preprocess import apply
 from ensemble_ad.data.stream import BLOCK, conform
 from ensemble_ad.detect.steady import steady_error_vectors
@@ -24,17 +24,17 @@ from ensemble_ad.training.device import choose_device
 from ensemble_ad.training.load import load_model
 
 
-def open_batch(path: Path, image_cache: Path) -> ImageSet:
+def open_batch(path: Path, image_cache: Path, conversion: Conversion | None) -> ImageSet:
     """Images that a user names: an .npy file, a folder of pictures, or a data folder, of which the test images.
 
     Raises:
         DataError: if they cannot be used.
     """
     if path.is_dir():
-        return open_images(path, TEST, image_cache) or open_folder(path, image_cache)
+        return open_images(path, TEST, image_cache, conversion) or open_named(path, image_cache, conversion)
     if not path.exists():
         raise DataError(f"--test must name a folder of images or an .npy file, and {path} does not exist")
-    return open_array_set(path)
+    return open_named(path, image_cache, conversion)
 
 
 def score_batch(

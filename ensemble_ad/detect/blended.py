@@ -12,7 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.alarm import crossfit_reference
+from ensemble_ad.data.conversion import DEFAULT_FIT
 from ensemble_ad.detect.autoencoder import AutoencoderDetector, NormalTrained, hold_out, offset
+from ensemble_ad.detect.given import Given
 from ensemble_ad.detect.rows import as_rows, checked
 from ensemble_ad.detect.verbose import counted
 from ensemble_ad.errors import EnsadError, speaks_python
@@ -51,6 +53,7 @@ class BlendedDetector(NormalTrained):
             training that lasts longer is stopped.
         alarm_rate: share of normal images that `predict` may call anomalies.
         holdout: share of X that is not trained on, in (0, 0.5]; a run has its own share.
+        image_fit: how images that are not square, or of several sizes, become square, as in `AutoencoderDetector`.
         random_state: seed of the split, None for another one each time, or a `RandomState`. Members have seeds of their
             own.
         verbose: show a bar of the members on stderr while `fit` trains them.
@@ -75,6 +78,8 @@ class BlendedDetector(NormalTrained):
     (200,)
     """
 
+    timed_: "TimedBlend | None"
+
     def __init__(
         self,
         members: Sequence[object] | None = None,
@@ -83,6 +88,7 @@ class BlendedDetector(NormalTrained):
         time_limit: float | None = None,
         alarm_rate: float = 0.01,
         holdout: float = 0.15,
+        image_fit: str = DEFAULT_FIT,
         random_state: int | np.random.RandomState | None = 0,
         verbose: bool = False,
     ) -> None:
@@ -91,6 +97,7 @@ class BlendedDetector(NormalTrained):
         self.time_limit = time_limit
         self.alarm_rate = alarm_rate
         self.holdout = holdout
+        self.image_fit = image_fit
         self.random_state = random_state
         self.verbose = verbose
 
@@ -130,7 +137,7 @@ class BlendedDetector(NormalTrained):
         except TypeError:  # `members` is no sequence, which `fit` refuses
             return {}
 
-    def fit(self, X: npt.ArrayLike, y: object = None, *, unlabelled: npt.ArrayLike | None = None) -> Self:
+    def fit(self, X: Given, y: object = None, *, unlabelled: Given | None = None) -> Self:
         """Train the members and weight them.
 
         Args:
@@ -189,7 +196,7 @@ class BlendedDetector(NormalTrained):
         self.offset_ = offset(self.timed_.reference, self.alarm_rate)
         return self
 
-    def anomaly_score(self, X: npt.ArrayLike) -> Floats64:
+    def anomaly_score(self, X: Given) -> Floats64:
         """The blend's score, float64 (n,): higher = more anomalous.
 
         Raises:

@@ -11,7 +11,9 @@ import numpy as np
 from ensemble_ad.anytime.budget import Budget
 from ensemble_ad.anytime.run import Run, RunSettings, SilentWatcher, begin
 from ensemble_ad.data.check import worthless
+from ensemble_ad.data.conversion import DEFAULT_FIT
 from ensemble_ad.data.dataset import Dataset, load_dataset
+from ensemble_ad.data.fit import checked_fit
 from ensemble_ad.data.images import Images
 from ensemble_ad.detect.scorer import BlendScorer, load_blend
 from ensemble_ad.errors import DataError, Interrupted, UsageError, speaks_python
@@ -34,6 +36,7 @@ def run(
     transductive: bool = False,
     look: bool = True,
     size: int | None = None,
+    fit: str = DEFAULT_FIT,
     tiles: int | None = None,
     anomaly_share: float | None = None,
     seed: int = 0,
@@ -46,14 +49,15 @@ def run(
     A run of the same name on the same images goes on where the one before ended.
 
     Args:
-        data: the images' folder, as for the command's `--data`, or the normal images themselves, uint8 (n, side, side)
-            or (n, side, side, C).
+        data: the images' folder, as for the command's `--data`, or the normal images themselves, (n, height, width)
+            or (n, height, width, C).
         unlabelled: test images of the same form, among which anomalies may be; with normal images only.
         time_limit: wall time in seconds. The main thread alone keeps it within a trial.
         trials: the number of trials in all, instead of a time.
         families: the families' names; None is a portfolio.
         transductive: whether families that train on the unlabelled images may come in.
         look: whether test images are read; without, models are judged and blended by pseudo-anomalies alone.
+        fit: how pictures that are not square, or of several sizes, become square: pad, squash or crop.
         size: side in pixels that crops are resized to; None searches it.
         tiles: side in pixels of the overlapping tiles that pictures are cut into; None leaves them whole.
         anomaly_share: what is known of the share of anomalies among the test images, in (0, 1).
@@ -81,7 +85,9 @@ def run(
             folder = at_home(data)
         else:
             raise UsageError("unlabelled=... goes with an array of normal images; a folder has its own test images")
-        dataset = load_dataset(folder, image_cache=preprocessed_folder(studies), test_optional=True, look=look)
+        dataset = load_dataset(
+            folder, image_cache=preprocessed_folder(studies), test_optional=True, look=look, fit=checked_fit(fit)
+        )
         if found := worthless(dataset, folder):
             raise DataError(f"{'; '.join(found)}: what is trained on this would be worthless; mend the data")
         tuning = TuneSettings(

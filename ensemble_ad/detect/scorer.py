@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from ensemble_ad.blend import Blend, alarm, saved
@@ -16,11 +15,14 @@ from ensemble_ad.blend.columns import main_columns
 from ensemble_ad.blend.held_out import held_out_scores
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.blend.shown import as_html, in_a_line, with_error
+from ensemble_ad.data.conversion import Conversion
 from ensemble_ad.data.images import Images, ImageShape
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.data.seen import Seen, Strange
 from ensemble_ad.data.stream import BLOCK, conform
 from ensemble_ad.detect.explain import Guide, blended_maps
+from ensemble_ad.detect.given import Given, given_images
+from ensemble_ad.detect.overlays import MapFolder
 from ensemble_ad.detect.steady import steady_error_vectors
 from ensemble_ad.errors import DataError, StorageError, UsageError, speaks_python
 from ensemble_ad.families import Model
@@ -70,6 +72,7 @@ class BlendScorer:
         rule: the blend's frozen rule.
         shape: (side, side, channels) of the images that it takes.
         seen: what the training images look like.
+        conversion: what makes images of pictures; None if those have to be of `shape` as they are.
     """
 
     blend: SavedBlend
@@ -80,6 +83,7 @@ class BlendScorer:
     _members: tuple[Member, ...]
     _studies: Path
     _device: torch.device
+    conversion: Conversion | None = None
 
     def __repr__(self) -> str:
         info, size = self.blend.info, "x".join(map(str, self.shape))
@@ -101,7 +105,7 @@ class BlendScorer:
         return as_html(facts, ("member's error", "weight", "member's separation"), rows)
 
     @speaks_python
-    def plot(self, images: npt.ArrayLike, alarm_rate: float | None = None) -> "Figure":
+    def plot(self, images: Given, alarm_rate: float | None = None) -> "Figure":
         """Score images, and draw how they lie beside the held-out normal ones, with the most anomalous of them.
 
         No window is opened: a notebook shows the figure, `savefig` writes it.
@@ -122,14 +126,16 @@ class BlendScorer:
         return scored_images(array, self.score(array), self.reference, self.threshold(alarm_rate))
 
     @speaks_python
-    def score(self, images: npt.ArrayLike) -> Floats64:
+    def score(self, images: Given) -> Floats64:
         """Anomaly scores of images.
 
         Warns of images that are unlike all training images, whose scores mean little; see `unlike`.
 
         Args:
-            images: uint8 (n, side, side) or (n, side, side, C) of the size that the blend was trained on; grey ones
-                are taken for colour, and colour ones for grey where their channels are equal.
+            images: uint8 (n, side, side) or (n, side, side, C) of the size that the blend was trained on; or, where
+                it was trained on pictures that became square, (n, height, width[, C]) as deep as those were, or a list
+                of such pictures of any size. A list may hold paths of pictures too. Grey ones are taken for colour, and
+                colour ones for grey where their channels are equal.
 
         Returns:
             float64 (n,), higher = more anomalous.
@@ -145,7 +151,7 @@ class BlendScorer:
         return self._score(array)
 
     @speaks_python
-    def unlike(self, images: npt.ArrayLike) -> list[str | None]:
+    def unlike(self, images: Given) -> list[str | None]:
         """By what each image is unlike all training images, in a word of `data.seen.MEANINGS`; None if by nothing.
 
         Args:
@@ -156,12 +162,12 @@ class BlendScorer:
         """
         return self._unlike(self._checked(images))
 
-    def score_and_compare(self, images: npt.ArrayLike) -> tuple[Floats64, list[str | None]]:
+    def score_and_compare(self, images: Given) -> tuple[Floats64, list[str | None]]:
         """What `score` gives, without its warning, and what `unlike` gives."""
         array = self._checked(images)
         return self._score(array), self._unlike(array)
 
-    def score_beside_members(self, images: npt.ArrayLike) -> tuple[Floats64, dict[str, Floats64]]:
+    def score_beside_members(self, images: Given) -> tuple[Floats64, dict[str, Floats64]]:
         """What `score` gives, without its warning, and what the members that count give, by their keys.
 
         A member's scores are those by its main kind of error, as the blend has it: float64 (n,). A member whose main
@@ -183,7 +189,7 @@ class BlendScorer:
         scores = self.rule.score(_snapped(rows, self.rule))
         return scores, {key: rows[:, at].astype(np.float64) for key, at in places if at in counting}
 
-    def explain(self, images: npt.ArrayLike) -> Floats32:
+    def explain(self, images: Given) -> Floats32:
         """Where images are anomalous: the weighted sum of the members' maps; see `detect.explain`.
 
         Args:
@@ -212,6 +218,10 @@ class BlendScorer:
         """
         return tuple(self._guides)
 
+    def map_folder(self, folder: Path, *, raw: bool = False) -> MapFolder:
+        """A folder that gets maps, each of its picture's own height and width; see `detect.overlays`."""
+        return MapFolder(folder=folder, fit=None if self.conversion is None else self.conversion.fit, raw=raw)
+
     @cached_property
     def _guides(self) -> dict[str, Guide]:
         members = {member.key: member for member in self._members}
@@ -236,8 +246,8 @@ class BlendScorer:
             )
         return found
 
-    def _checked(self, images: npt.ArrayLike) -> Images:
-        array = np.asarray(images)
+    def _checked(self, images: Given) -> Images:
+        array = given_images(images, self.shape, self.conversion)
         axes = array.shape[1:]
         if array.dtype != np.uint8 or not (len(axes) == 2 or (len(axes) == 3 and axes[2] in (1, 3))) or axes[1] <= 3:
             raise DataError(
@@ -290,7 +300,7 @@ class BlendScorer:
         """
         return alarm.false_alarm_rate(len(self.reference), self.usual_rate if alarm_rate is None else alarm_rate)
 
-    def p_values(self, images: npt.ArrayLike) -> Floats64:
+    def p_values(self, images: Given) -> Floats64:
         """Conformal p values of images: how seldom a normal image scores as high; see `blend.alarm.p_values`.
 
         Args:
@@ -376,6 +386,7 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
         blend=blend,
         rule=rule,
         shape=_shape(record.shape),
+        conversion=record.conversion,
         seen=record.seen or Seen.unknown(coloured=coloured),
         _networks=tuple(networks),
         _members=members,

@@ -17,7 +17,9 @@ import optuna
 import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from ensemble_ad.data.conversion import DEFAULT_FIT
 from ensemble_ad.data.dataset import Dataset, load_dataset
+from ensemble_ad.data.fit import Fit
 from ensemble_ad.data.groups import Groups
 from ensemble_ad.errors import DataError, EnsadError, Interrupted
 from ensemble_ad.layout import preprocessed_folder
@@ -69,6 +71,7 @@ class Task:
     label: Labels | None = field(default=None, repr=False)
     named: Groups | None = field(default=None, repr=False)
     look: bool = True
+    fit: Fit = DEFAULT_FIT
     number: int = 0
 
 
@@ -109,6 +112,7 @@ class Images(NamedTuple):
     studies: Path
     named: Groups | None
     look: bool
+    fit: Fit
 
 
 @lru_cache(maxsize=1)
@@ -119,7 +123,7 @@ def _yardstick(images: Images, share: float | None) -> Yardstick:
         DataError: if the images are others.
     """
     cache = preprocessed_folder(images.studies)
-    dataset = load_dataset(images.data, image_cache=cache, test_optional=True, look=images.look)
+    dataset = load_dataset(images.data, image_cache=cache, test_optional=True, look=images.look, fit=images.fit)
     dataset = replace(dataset, named=images.named)
     if dataset.fingerprint != images.fingerprint:
         raise DataError(f"{images.data} holds other images for this worker; copy the same to every machine")
@@ -137,7 +141,7 @@ def work(task: Task) -> EnsadError | None:
             logging.getLogger("optuna").setLevel(logging.WARNING)
             if task.threads:
                 torch.set_num_threads(task.threads)
-            images = Images(task.data, task.fingerprint, task.studies, task.named, task.look)
+            images = Images(task.data, task.fingerprint, task.studies, task.named, task.look, task.fit)
             yardstick = _yardstick(images, task.settings.anomaly_share)
             settings = replace(task.settings, device=one_of_several(task.settings.device, task.number))
             tune(
@@ -216,6 +220,7 @@ def tune_together(
                 label=label,
                 named=dataset.named,
                 look=len(dataset.test) > 0,
+                fit=dataset.fit,
             )
             tasks = [replace(task, number=number) for number in range(count)]
             try:

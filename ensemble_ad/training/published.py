@@ -26,7 +26,7 @@ def published_recipe(
 ) -> Recipe:
     """The recipe of a preset: what was published, but for what is given here.
 
-    Its epoch is chosen by separation, which reads no labels.
+    Its epoch is chosen by separation, which reads no labels, or without test images by pseudo-anomalies.
 
     Args:
         name: the preset's.
@@ -63,7 +63,7 @@ def published_recipe(
             batch_size=training.batch_size if batch_size is None else batch_size,
             mirror=mirror,
         ),
-        objective="separation",
+        objective="separation" if len(dataset.test) else "synthetic",
         labels=None,
         subset=subset,
         patience=None,

@@ -47,7 +47,7 @@ def find_images(
         found = changed if folder == data else difference(folder, studies, record, "this blend")
         if found is None:
             try:
-                found_there = load_dataset(folder, image_cache=preprocessed_folder(studies))
+                found_there = load_dataset(folder, image_cache=preprocessed_folder(studies), fit=record.fit)
                 return replace(found_there, named=record.groups), None
             except EnsadError as error:
                 found = str(error)

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from ensemble_ad.detect.overlays import BRIGHTEST, FAINTEST
 from ensemble_ad.results.comparison import rows_of
+from ensemble_ad.results.footnotes import without_the_best
 from ensemble_ad.results.page import charts
 from ensemble_ad.results.page.contents import Contents
 from ensemble_ad.results.page.listing import listing, notes
@@ -65,7 +66,7 @@ def _text(name: str) -> str:
 def _context(contents: Contents, fineness: Fineness) -> dict[str, Any]:
     headline = contents.headline
     ends = charts.scale_of(headline)
-    table = rows_of(contents.table)
+    table = without_the_best(rows_of(contents.table))
     headings, lines = listing(table)
     scales = {} if contents.gallery is None else contents.gallery.error_scale
     return {
