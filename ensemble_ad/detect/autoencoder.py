@@ -209,7 +209,7 @@ class AutoencoderDetector(NormalTrained):
         check_is_fitted(self)
         return self._errors(self.layout_.images(checked(self, X, reset=False)))
 
-    def error_map(self, X: npt.ArrayLike) -> Floats32:
+    def error_map(self, X: Given) -> Floats32:
         """Where images are anomalous: the absolute error of the reconstruction, or what the family has in its place.
 
         Returns:
@@ -231,7 +231,7 @@ class AutoencoderDetector(NormalTrained):
             maps.append(undone(found, self.preprocess_, images.shape[1], outside=0.0))
         return np.concatenate(maps)
 
-    def reconstruct(self, X: npt.ArrayLike) -> Images:
+    def reconstruct(self, X: Given) -> Images:
         """What the model makes of the part of each image that its crop keeps, uint8 (n, height, width, C).
 
         Raises:
