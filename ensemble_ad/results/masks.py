@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ensemble_ad.data.fit import unfitted
 from ensemble_ad.data.pictures import read_picture
 from ensemble_ad.data.stream import stream
 from ensemble_ad.detect.explain import AT_ONCE
@@ -48,9 +49,13 @@ def judge_maps(
         UsageError: if no member of the blend has maps.
     """
     pixels, masked, good, left_out = PixelScores(), 0, 0, 0
-    for block in stream((folder,), scorer.shape, block=AT_ONCE):
-        for name, scores in zip(block.ids, scorer.explain(block.images), strict=True):
-            mask = _mask(name, masks, scores.shape)
+    conversion = scorer.conversion
+    for block in stream((folder,), scorer.shape, conversion=conversion, block=AT_ONCE):
+        for name, errors in zip(block.ids, scorer.explain(block.images), strict=True):
+            mask = _mask(name, folder, masks)
+            scores = errors
+            if mask is not None and conversion is not None:
+                scores = unfitted(errors, (mask.shape[0], mask.shape[1]), conversion.fit)
             if mask is None or mask.shape != scores.shape:
                 left_out += 1
             else:
@@ -60,12 +65,13 @@ def judge_maps(
     return MapJudgement(auroc=pixels.auroc(), aupro=pixels.aupro(), masked=masked, good=good, left_out=left_out)
 
 
-def _mask(name: str, masks: Path, shape: tuple[int, ...]) -> Bools | None:
-    """bool (H, W), where a picture is anomalous; None where nothing says so."""
-    if name.partition("/")[0] == GOOD:
-        return np.zeros(shape, dtype=bool)
-    path = masks / f"{name.rpartition('.')[0]}_mask.png"
-    if not path.is_file():
+def _mask(name: str, folder: Path, masks: Path) -> Bools | None:
+    """bool (H, W) of the picture's own pixels, where it is anomalous; None where nothing says so."""
+    is_good = name.partition("/")[0] == GOOD
+    path = folder / name if is_good else masks / f"{name.rpartition('.')[0]}_mask.png"
+    if not path.is_file():  # a page of a file of several has a name of its own
         return None
     picture = read_picture(path)
+    if is_good:
+        return np.zeros(picture.shape[:2], dtype=bool)
     return np.asarray((picture if picture.ndim == 2 else picture.max(axis=2)) > 0)
