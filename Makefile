@@ -73,15 +73,10 @@ ifneq ($(FACES),)
 	$(BIN)/python benchmarks/parity.py $(WITH_FACES) --labels $(FACES)/labels.csv --studies $$(mktemp -d)
 endif
 
+# In pieces of eight minutes at most; make bench-gpu PIECES="tests steps-cnn" runs these alone. Done ones are left out.
+PIECES ?=
 bench-gpu: install ## measure its GPU
-	$(BIN)/pytest -m gpu
-	$(BIN)/python benchmarks/train.py --device cuda $(WITH_FACES)
-	$(BIN)/python benchmarks/train.py --device cuda $(WITH_FACES) --models cnn-sample --methods ensad,compiled --out benchmarks/results/compile-gpu.json
-	$(BIN)/python benchmarks/several.py --device cuda --trials 8 --processes 4 --images 100000 --batch-size 1024
-ifneq ($(FACES),)
-	$(BIN)/python benchmarks/study.py --device cuda --trials 50 --epochs 20 --size 64 --max-width 4096 --seeds 0 --images 100000 $(WITH_FACES) --labels $(FACES)/labels.csv
-	$(BIN)/python benchmarks/parity.py --device cuda $(WITH_FACES) --labels $(FACES)/labels.csv --studies $$(mktemp -d)
-endif
+	$(BIN)/python benchmarks/gpu.py $(PIECES) $(WITH_FACES)
 
 docs: install ## the site, into build/site
 	$(BIN)/sphinx-build -W --keep-going -q -c docs . build/site

@@ -8,6 +8,7 @@ are read at the end. Compared, for each of a few models and three seeds:
 
     exact        float32, a whole batch at a time; on CUDA without a graph
     bf16         bfloat16
+    fp16         float16, the loss scaled
     accumulated  float32, every batch in four parts, as where memory does not suffice
     graph        on CUDA: float32, replayed
 
@@ -76,6 +77,7 @@ def eagerly() -> Iterator[None]:
 WAYS: dict[str, tuple[Precision, Callable[[], AbstractContextManager[None]]]] = {
     "exact": ("fp32", eagerly),
     "bf16": ("bf16", eagerly),
+    "fp16": ("fp16", eagerly),
     "accumulated": ("fp32", lambda: in_parts(4)),
     "graph": ("fp32", nullcontext),
 }

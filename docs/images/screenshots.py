@@ -12,13 +12,9 @@ those of the README, as a code host renders it, and of the site's front page.
 Two reports are shown. `faces.html` is of a blend on 64x64 grey faces (see benchmarks/faces64.md), none of which is in
 the pictures, made by
 
-    ensad tune --family pca --trials 6 --size 32
-    ensad tune --family fcn --trials 8 --epochs 12 --size 32
-    ensad tune --family cnn --trials 6 --epochs 8 --size 32
-    ensad tune --family resnet --trials 4 --epochs 6 --size 32
-    ensad blend --members fcn,cnn,pca,resnet --name faces
+    ensad run --time 3m
     ensad evaluate --labels labels.csv
-    ensad report -o faces.html
+    ensad report --labels labels.csv --pictures 0 -o faces.html
 
 and `digits.html`, for what shows images, of one on the bundled digits, made by
 

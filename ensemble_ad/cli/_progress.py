@@ -128,7 +128,7 @@ def decoding(say: Say) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def training(say: Say, epochs: int) -> "Iterator[Callable[[Epoch, Judgement], None]]":
+def training(say: Say, epochs: int, objective: str) -> "Iterator[Callable[[Epoch, Judgement], None]]":
     """What `fit_member` is to tell of each epoch: it moves a bar, or says a line where none can be drawn."""
     noted, best = set[str](), 0.0
     with counted(say, epochs) as steps:
@@ -141,7 +141,7 @@ def training(say: Say, epochs: int) -> "Iterator[Callable[[Epoch, Judgement], No
                     steps.line(note)
             best = max(best, judgement.value)
             text = (
-                f"loss {epoch.loss:.4f} separation {judgement.value:.4f} best {best:.4f} "
+                f"loss {epoch.loss:.4f} {objective} {judgement.value:.4f} best {best:.4f} "
                 f"{epoch.images_per_second:,.0f} images/s"
             )
             steps.done(epoch.number, text)

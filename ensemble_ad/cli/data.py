@@ -43,7 +43,7 @@ def check(data: Path, fit: "Fit", groups: Path | None, studies: Path, say: _opti
     from ensemble_ad.errors import DataError
 
     dataset = _folders.dataset(data, studies, say, fit, test_optional=True, groups=groups)
-    with busy(say, f"reading {data}"):
+    with busy(say, "checking the images"):
         findings = run(dataset, data)
     say.result(
         fingerprint=dataset.fingerprint,

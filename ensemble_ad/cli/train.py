@@ -55,7 +55,8 @@ def train(
 ) -> None:
     """Train a preset, a published system with its published settings, and cache it as a member.
 
-    The epoch that is kept is the one that separates test images best from held-out normal ones; no labels are read.
+    The epoch that is kept is the one that separates test images best from held-out normal ones, or, without test
+    images, damaged ones from others; no labels are read.
     The member's key is printed on stdout.
 
     \b
@@ -81,7 +82,7 @@ def train(
     family, _ = look_up(preset)
     check_transductive(family, allowed=transductive)
     make_folder(studies)
-    dataset = _folders.dataset(data, studies, say, fit, groups=groups)
+    dataset = _folders.dataset(data, studies, say, fit, test_optional=True, groups=groups)
     rename_images(studies, dataset)
     place = choose_device(device)
     recipe = published_recipe(
@@ -93,11 +94,11 @@ def train(
     if damaged:
         say.warn(damaged)
     judged_by = JudgedBy(pseudo=None if family.transductive else PseudoImages.of(dataset))
-    with training(say, recipe.training.epochs) as after_epoch:
+    with training(say, recipe.training.epochs, recipe.objective) as after_epoch:
         member = fit_member(
             dataset, recipe, studies=studies, device=place, after_epoch=after_epoch, judged_by=judged_by, preset=preset
         )
-    say(f"separation {member.value:.4f} by {member.main_column}, epoch {member.info.best_epoch}")
+    say(f"{recipe.objective} {member.value:.4f} by {member.main_column}, epoch {member.info.best_epoch}")
     say.result(
         member.key,
         key=member.key,

@@ -78,6 +78,8 @@ class BlendedDetector(NormalTrained):
     (200,)
     """
 
+    timed_: "TimedBlend | None"
+
     def __init__(
         self,
         members: Sequence[object] | None = None,

@@ -103,14 +103,14 @@ class GradientModel(Model):
 
 
 class ClosedFormModel(Model):
-    """A model whose best weights `training.loop.train` computes in one pass over the training images."""
+    """A model whose best weights `training.loop.train` computes in a few passes over the training images."""
 
     @abstractmethod
     def solve(self, batches: Iterable[Tensor], noise_scale: float, latent_noise_scale: float) -> float:
         """Set the weights to the best ones.
 
         Args:
-            batches: all training images, float (B, C, H, W) in [-1, 1] each, without noise.
+            batches: all training images, float (B, C, H, W) in [-1, 1] each, without noise; the same at each pass.
             noise_scale: standard deviation of the Gaussian noise on the input that the weights shall be best for.
             latent_noise_scale: standard deviation of that on the bottleneck.
 

@@ -20,12 +20,13 @@ Noise on the input shrinks a component by l / (l + s^2), as ridge regression doe
 Bishop 1995, Neural Computation 7(1)). Noise on the bottleneck shrinks all components alike.
 
 Up to 2,048 pixels the eigenvectors are exact, from second moments in float64. Beyond, they are those of a randomised
-singular value decomposition (Halko, Martinsson and Tropp 2011, SIAM Review 53(2)). It takes all images where they come
-to 1 GiB of float32 or less, else every 2nd, 4th, 8th, ... image, whichever fits first. The mean is always that of all.
+singular value decomposition (Halko, Martinsson and Tropp 2011, SIAM Review 53(2), algorithms 4.4 and 5.1), in passes
+over the images, of which a batch is held at a time. It takes all images where they come to 2^28 numbers or fewer, else
+every 2nd, 4th, 8th, ... image, whichever fits first. The mean is always that of all.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -145,38 +146,55 @@ def _exact(batches: Iterable[Tensor], kept: int, pixels: int) -> _Spectrum:
 
 
 def _randomised(batches: Iterable[Tensor], kept: int, pixels: int) -> _Spectrum:
-    mean, images = _gather(batches, max(1, _MOST_NUMBERS // pixels))
-    images -= mean.float()
-    rank = min(kept + _OVERSAMPLING, *images.shape)
-    _, deviations, vectors = torch.svd_lowrank(images, q=rank, niter=_POWER_ITERATIONS)
+    mean, every, count = _thinned(batches, max(1, _MOST_NUMBERS // pixels))
+    about = mean.float()
+
+    def centred() -> Iterator[Tensor]:
+        first = 0
+        for batch in batches:
+            some = batch.flatten(1)[-first % every :: every]
+            first += len(batch)
+            if len(some):
+                yield some - about
+
+    rank = min(kept + _OVERSAMPLING, count, pixels)
+    basis = torch.randn(pixels, rank, device=mean.device)
+    for _ in range(_POWER_ITERATIONS):
+        basis = torch.linalg.qr(basis).Q
+        moved = torch.zeros_like(basis)
+        for some in centred():
+            moved.addmm_(some.T, some @ basis)
+        basis = moved
+    basis = torch.linalg.qr(basis).Q
+    rows = torch.linalg.qr(torch.cat([some @ basis for some in centred()])).Q
+    small, total, first = torch.zeros_like(basis.T), torch.zeros_like(mean[0]), 0
+    for some in centred():
+        small.addmm_(rows[first : first + len(some)].T, some)
+        total += some.double().square().sum()
+        first += len(some)
+    deviations, vectors = torch.linalg.svd(small, full_matrices=False)[1:]
     missing = max(0, kept - rank)
     return _Spectrum(
         mean,
-        functional.pad(deviations.double().square()[:kept] / len(images), (0, missing)),
-        functional.pad(vectors.T.double()[:kept], (0, 0, 0, missing)),
-        torch.stack([part.double().square().sum() for part in torch.split(images, 1024)]).sum() / len(images),
+        functional.pad(deviations.double().square()[:kept] / count, (0, missing)),
+        functional.pad(vectors.double()[:kept], (0, 0, 0, missing)),
+        total / count,
     )
 
 
-def _gather(batches: Iterable[Tensor], most: int) -> tuple[Tensor, Tensor]:
-    """The mean of all images, float64 (P,), and every m-th image, float32 (n, P), with n at most `most`.
+def _thinned(batches: Iterable[Tensor], most: int) -> tuple[Tensor, int, int]:
+    """The mean of all images, float64 (P,), and m and n: every m-th image is taken, which are n, at most `most`.
 
     m is the smallest power of two for which they fit.
     """
-    every, seen, held = 1, 0, 0
-    parts: list[Tensor] = []
-    sums: list[Tensor] = []
+    seen, sums = 0, []
     for batch in batches:
-        flat = batch.flatten(1)
-        sums.append(flat.sum(0, dtype=torch.float64))
-        parts.append(flat if every == 1 else flat[-seen % every :: every].clone())  # a view would hold the whole batch
-        seen += len(flat)
-        held += len(parts[-1])
-        while held > most:
-            every *= 2
-            parts = [torch.cat(parts)[::2].clone()]
-            held = len(parts[0])
-    return torch.stack(sums).sum(0) / seen, torch.cat(parts)
+        seen += len(batch)
+        sums.append(batch.flatten(1).sum(0, dtype=torch.float64))
+    every = 1
+    while -(-seen // every) > most:
+        every *= 2
+    return torch.stack(sums).sum(0) / seen, every, -(-seen // every)
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> PcaArchitecture:

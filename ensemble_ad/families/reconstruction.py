@@ -47,7 +47,7 @@ def structural_dissimilarity(image: Tensor, reconstruction: Tensor) -> Tensor:
         return _dissimilarity(image, reconstruction)
     most = _AT_ONCE if image.device.type == "cpu" else _AT_ONCE_ON_GPU
     count = max(1, most // max(1, image[:1].numel()))
-    parts = zip(image.split(count), reconstruction.split(count), strict=True)
+    parts = zip(torch.split(image, count), torch.split(reconstruction, count), strict=True)
     return torch.cat([_dissimilarity(*part) for part in parts])
 
 

@@ -9,7 +9,7 @@ from ensemble_ad.statistics.arrays import Bools, Floats64
 
 MAX_FPR = 0.3
 """Up to which false positive rate AUPRO is taken, as in the paper."""
-_BITS = 18  # of a float32's 32: values that differ by less than 1/1024 of themselves count as equal
+_BITS = 18  # of a float32's 32: scores that differ by less than 1/512 of themselves may count as equal
 _BINS = 1 << _BITS
 
 
@@ -84,7 +84,7 @@ class PixelScores:
     def _false_positive_rate(self) -> Floats64:
         if not self._regions or not self._normal.any():
             raise DataError("pixels need both classes: masks must have anomalous pixels, and images normal ones")
-        return _from_the_top(self._normal) / self._normal.sum()
+        return np.asarray(_from_the_top(self._normal) / self._normal.sum(), dtype=np.float64)
 
 
 def _bins(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:

@@ -23,7 +23,8 @@ from ensemble_ad.training.progress import Keeper, Progress
 from ensemble_ad.training.settings import TrainSettings
 from ensemble_ad.training.step import GradientStep, Schedule, Step, make_optimizer, to_input
 
-_CLOSED_FORM_BATCH = 1024
+# A pass holds some copies of a batch as floats: 4 MB each.
+_MOST_IMAGES, _MOST_NUMBERS = 1024, 2**20
 _SETTLED_BATCH = 256
 
 
@@ -114,13 +115,23 @@ def _solve(
     model: ClosedFormModel, images: Tensor, rows: Tensor, settings: TrainSettings, after_epoch: AfterEpoch | None
 ) -> None:
     started = time.perf_counter()
-    batches = (to_input(images[part]) for part in torch.split(rows, _CLOSED_FORM_BATCH))
-    loss = model.solve(batches, settings.noise_scale, settings.latent_noise_scale)
+    loss = model.solve(_Passes(images, rows), settings.noise_scale, settings.latent_noise_scale)
     if not math.isfinite(loss):
         raise DivergedError(f"the training loss became {loss}")
     model.eval()
     if after_epoch is not None:
         after_epoch(Epoch(1, loss, len(rows) / (time.perf_counter() - started)), model)
+
+
+class _Passes:
+    """The training images batch by batch, as often as someone goes over them."""
+
+    def __init__(self, images: Tensor, rows: Tensor) -> None:
+        size = min(_MOST_IMAGES, max(1, _MOST_NUMBERS // images[0].numel()))
+        self._images, self._parts = images, torch.split(rows, size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (to_input(self._images[part]) for part in self._parts)
 
 
 def _descend(

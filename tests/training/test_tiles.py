@@ -18,7 +18,6 @@ from ensemble_ad.training.error_vectors import error_vectors
 from ensemble_ad.training.load import load_model
 from ensemble_ad.training.make_member import fit_member
 from ensemble_ad.training.prepared import Prepared
-from ensemble_ad.training.recipe import Recipe
 from ensemble_ad.training.tiles import of_images
 
 CPU = torch.device("cpu")
@@ -93,7 +92,7 @@ def test_every_family_sees_tiles_and_scores_pictures(dataset, recipe, small, tmp
 
 def test_rows_to_train_on_are_tiles_of_the_split_and_bounded(dataset, recipe, tmp_path, monkeypatch):
     cut = Preprocess(crop=(1.0, 1.0), size=(32, 32), channels=1, tile=16)
-    recipe: Recipe = replace(recipe, preprocess=cut)
+    recipe = replace(recipe, preprocess=cut)
     whole = Prepared.of(dataset, recipe, tmp_path, CPU, None)
     split = dataset.split()
     assert set((whole.rows // cut.tiles).tolist()) == set(split.train.tolist())
