@@ -220,6 +220,7 @@ class Ground:
         self.run("export", "both", "-o", self.archive, *at, sound=True)
         self.images = load_sample_images().images
         np.save(base / "new.npy", np.load(self.data / "testingset.npy")[:5])
+        self.run("score", self.data / "testingset.npy", *at, sound=True)  # which keeps what its threshold comes from
         self.sound = self.listing()
 
     def listing(self) -> dict[str, tuple[int, int]]:
