@@ -6,30 +6,33 @@ from unittest.mock import patch
 
 from ensemble_ad.anytime import run
 from ensemble_ad.anytime.portfolio import Entry
-from ensemble_ad.anytime.schedule import Done, Next, expected_seconds
+from ensemble_ad.anytime.record import Done
+from ensemble_ad.anytime.schedule import Next, expected_seconds, fits
 from ensemble_ad.cli import main
 
-Choose = Callable[[Sequence[Entry], Sequence[Done], Mapping[str, int], float], Next | None]
+Choose = Callable[..., Next | None]
 
 
-def equal_time(entries: Sequence[Entry], done: Sequence[Done], kept: Mapping[str, int], left: float) -> Next | None:
+def equal_time(
+    entries: Sequence[Entry], done: Sequence[Done], kept: Mapping[str, int], left: float, *, scale: float = 1.0
+) -> Next | None:
     """The family that has had the least time; the portfolio's order among equals."""
-    seconds = expected_seconds(entries, done)
+    seconds = expected_seconds(entries, done, scale)
     spent = {name: sum(trial.seconds for trial in done if trial.family == name) for name in seconds}
-    fitting = [name for name in seconds if seconds[name] <= left]
+    fitting = [name for name in seconds if fits(seconds[name], done, left)]
     best = min(fitting, key=lambda name: spent[name], default=None)
     return None if best is None else Next(family=best, seconds=seconds[best])
 
 
 def portfolio_alone(
-    entries: Sequence[Entry], done: Sequence[Done], kept: Mapping[str, int], left: float
+    entries: Sequence[Entry], done: Sequence[Done], kept: Mapping[str, int], left: float, *, scale: float = 1.0
 ) -> Next | None:
     """The portfolio's next trial; nothing after the last one."""
-    seconds = expected_seconds(entries, done)
+    seconds = expected_seconds(entries, done, scale)
     seen: dict[str, int] = {}
     for entry in entries:
         seen[entry.family] = seen.get(entry.family, 0) + 1
-        if kept.get(entry.family, 0) < seen[entry.family] and seconds[entry.family] <= left:
+        if kept.get(entry.family, 0) < seen[entry.family] and fits(seconds[entry.family], done, left):
             return Next(family=entry.family, seconds=seconds[entry.family])
     return None
 

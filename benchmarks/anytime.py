@@ -352,9 +352,10 @@ def in_words(row: Mapping[str, Any]) -> str:
     what = f"{row['kills']} kills" if row["piece"] == "kills" else f"{row['of']:,} images of {row['images_mb']} MB"
     ended = f"{row['overrun_seconds']:+.1f} s of {row['minutes']:g} min, peak {row['peak_mb']} MB"
     found = f"AUC {row['auc']['end']:.4f}" if row["auc"] else "no blend"
-    left = (
-        f", unreadable after {row['unreadable']} of them, {row['left_over']} files left over" if "kills" in row else ""
-    )
+    left = ""
+    if row["piece"] == "kills":
+        own = f"{row['used_seconds']:.0f} s by its own record"
+        left = f", {own}, unreadable after {row['unreadable']} of them, {row['left_over']} files left over"
     return f"{about}: {what}: {ended}, {len(row['trials'])} trials, {found}, exit status {row['status']}{left}"
 
 

@@ -48,7 +48,7 @@ SUBSETS = {"faces64": 3000}
 EPOCHS = 8
 """The most that a trial trains, of a run's 20: networks are trained alike shorter, so that a bank takes an hour."""
 CHANCE, SHORTEST = 0.5, 1 / 30
-RANDOM_ORDERS = 10
+RANDOM_ORDERS = 3
 TRANSDUCTIVE = "contrast"
 
 
@@ -210,31 +210,29 @@ def todays(candidates: Sequence[First]) -> Order:
     return tuple(first for first in order if first in candidates)
 
 
-def judge(banks: Sequence[Bank]) -> dict[str, Any]:
+def judge(banks: Sequence[Bank], *, free: bool) -> dict[str, Any]:
     """Hold orders found on the other sets against today's and random ones, on each set; the orders and their areas."""
     candidates = [first for first in banks[0].made if first.family != TRANSDUCTIVE]
     rng = np.random.default_rng(0)
     chances = [tuple(candidates[i] for i in rng.permutation(len(candidates))) for _ in range(RANDOM_ORDERS)]
-    found: dict[str, Any] = {"sets": {}}
+    ways = {"found": True, **({"found, start values in any order": False} if free else {})}
+    sets: dict[str, Any] = {}
     for bank in banks:
         others = [other for other in banks if other is not bank]
-        orders = {
-            "as started": greedy(others, candidates, as_started=True),
-            "free": greedy(others, candidates, as_started=False),
+        orders = {name: greedy(others, candidates, as_started=as_started) for name, as_started in ways.items()}
+        orders |= {
             "today": todays(candidates),
+            "cheapest first": tuple(sorted(candidates, key=lambda first: bank.seconds(first))),
         }
-        found["sets"][bank.name] = {
+        sets[bank.name] = {
             "orders": {name: _words(order) for name, order in orders.items()},
-            "areas": {name: bank.area(order) for name, order in orders.items()}
-            | {"cheapest first": bank.area(sorted(candidates, key=lambda first: bank.seconds(first)))},
+            "areas": {name: bank.area(order) for name, order in orders.items()},
             "random": [bank.area(order) for order in chances],
             "alone": {str(first): bank.auc([first]) for first in bank.made},
             "seconds": {str(first): made.seconds for first, made in bank.made.items()},
         }
-    for name, as_started in (("as started", True), ("free", False)):
-        found[f"of all sets, {name}"] = _words(greedy(banks, candidates, as_started=as_started))
-    found["today"] = _words(todays(candidates))
-    return found
+    of_all = {name: _words(greedy(banks, candidates, as_started=as_started)) for name, as_started in ways.items()}
+    return {"sets": sets, "orders": {**of_all, "today": _words(todays(candidates))}}
 
 
 def place_of_transductive(banks: Sequence[Bank], order: Order) -> dict[str, list[float]]:
@@ -266,18 +264,20 @@ def show(found: Mapping[str, Any], banks: Sequence[Bank]) -> None:
     print(head("first trial", *(f"{bank.name}: AUC alone (s)" for bank in banks)))
     for first in firsts:
         print(line(first, *(f"{bank.auc([first]):.3f} ({bank.made[first].seconds:.1f})" for bank in banks)))
-    names = ("as started", "free", "today", "cheapest first")
-    print(f"\n{head('set left out', *names, f'random ({RANDOM_ORDERS})')}")
     rows = found["sets"]
+    names = list(next(iter(rows.values()))["areas"])
+    print(f"\n{head('set left out', *names, f'random ({RANDOM_ORDERS})')}")
     for name, row in rows.items():
         print(line(name, *(f"{row['areas'][each]:.4f}" for each in names), over_seeds(row["random"], ".4f")))
     means = [f"{np.mean([row['areas'][each] for row in rows.values()]):.4f}" for each in names]
     print(line("mean", *means, f"{np.mean([row['random'] for row in rows.values()]):.4f}"))
-    print()
+    print(f"\n{head('found on', 'way', 'order')}")
     for name, row in rows.items():
-        print(f"without {name}: {row['orders']['as started']}; free: {row['orders']['free']}")
-    for name in ("of all sets, as started", "of all sets, free", "today"):
-        print(f"{name}: {found[name]}")
+        for each, order in row["orders"].items():
+            if each.startswith("found"):
+                print(line(f"all but {name}", each, order))
+    for each, order in found["orders"].items():
+        print(line("all", each, order))
 
 
 def main() -> None:
@@ -286,15 +286,16 @@ def main() -> None:
     arguments.add_argument("what", choices=["make", "judge"])
     arguments.add_argument("--sets", type=Path, required=True)
     arguments.add_argument("--bank", type=Path, required=True)
-    arguments.add_argument("--out", type=Path)
+    arguments.add_argument("--free", action="store_true", help="try start values of a family in any order too")
+    arguments.add_argument("--out", type=Path, help="else a file in benchmarks/results, named after the machine")
     given: Any = arguments.parse_args()
     if given.what == "make":
         make(given.sets, given.bank)
         return
     banks = open_banks(given.sets, given.bank)
-    found = judge(banks)
+    found = judge(banks, free=given.free)
     if First(TRANSDUCTIVE, 0) in banks[0].made:
-        order = tuple(map(First.of, found["today"].split()))
+        order = tuple(map(First.of, found["orders"]["today"].split()))
         found["place of the transductive family"] = place_of_transductive(banks, order)
     show(found, banks)
     record("portfolio", given.out, [found])

@@ -21,7 +21,10 @@ root_doc = "docs/index"
 include_patterns = ["docs/*.md", "benchmarks/*.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
 # Folders that hold much and nothing of this: they are not even walked.
 exclude_patterns = [".*", "*.egg-info", "build", "data", "ensad-demo", "ensemble_ad", "studies", "submissions", "tests"]
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = [
+    "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx_click",
+    "sphinx_copybutton",
+]  # fmt: skip
 
 myst_heading_anchors = 3
 smartquotes = False
@@ -34,6 +37,11 @@ autodoc_class_signature = "separated"
 autodoc_type_aliases = {"npt.ArrayLike": "ArrayLike", "ArrayLike": "ArrayLike"}
 napoleon_google_docstring, napoleon_numpy_docstring = True, False
 napoleon_use_ivar, napoleon_use_rtype = True, False
+
+autosummary_generate = False  # the tables alone; what they lead to is on the same page
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+copybutton_remove_prompts = True
 
 html_theme = "furo"
 html_title = f"ensemble_ad {release}"

@@ -4,8 +4,6 @@ import inspect
 import re
 from pathlib import Path
 
-import click
-
 # With what a class inherits of ours, without what scikit-learn's mixins bring along.
 _MEMBERS = "\n   :members:\n   :inherited-members: BaseEstimator"
 _MEMBERS += "\n   :exclude-members: fit_predict, get_metadata_routing, set_fit_request"
@@ -68,23 +66,8 @@ def families() -> str:
 
 
 def cli() -> str:
-    """Every command's own `--help`, as Markdown."""
-    from ensemble_ad.cli import main
-
-    root = click.Context(main, info_name="ensad", terminal_width=78, max_content_width=78)
-    parts = ["## ensad", _help(main, root)]
-    for name in main.list_commands(root):
-        command = main.get_command(root, name)
-        assert command is not None
-        context = click.Context(command, info_name=name, parent=root)
-        parts += [f"## ensad {name}"]
-        if not isinstance(command, click.Group):
-            parts += [_help(command, context)]
-            continue
-        parts += [_help(command, context)]
-        for inner, each in command.commands.items():
-            parts += [f"### ensad {name} {inner}", _help(each, click.Context(each, info_name=inner, parent=context))]
-    return "\n\n".join(parts)
+    """Every command with its arguments and options, for sphinx-click."""
+    return "```{eval-rst}\n.. click:: ensemble_ad.cli:main\n   :prog: ensad\n   :nested: full\n```"
 
 
 def api() -> str:
@@ -103,21 +86,16 @@ def api() -> str:
     )
     parts = []
     for title, members in groups:
-        parts += [f"## {title}"]
+        places = "\n".join(f"   ensemble_ad.{name}" for name in members)
+        parts += [f"## {title}", f"```{{eval-rst}}\n.. autosummary::\n   :nosignatures:\n\n{places}\n```"]
         for name in members:
-            thing = getattr(ea, name)
-            place = f"{thing.__module__}.{name}"
             kind = "autofunction" if name not in classes else "autoexception" if name in errors else "autoclass"
             options = "" if name not in classes or name in errors else _MEMBERS
-            parts += [f"### `ea.{name}`", f"```{{eval-rst}}\n.. {kind} :: {place}{options}\n```"]
+            parts += [f"### `ea.{name}`", f"```{{eval-rst}}\n.. {kind} :: ensemble_ad.{name}{options}\n```"]
     return "\n\n".join(parts).replace(" ::", "::")
 
 
 _PAGES = {"families": families, "cli": cli, "api": api}
-
-
-def _help(command: click.Command, context: click.Context) -> str:
-    return f"```text\n{command.get_help(context)}\n```"
 
 
 def _upper(text: str) -> str:

@@ -11,11 +11,20 @@
 A message is one line: the rule, the value that broke it, and what to do about it.
 """
 
+import functools
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import ParamSpec, TypeVar
 
 FIRST_STUDY = "ensad tune --family fcn --trials 50"
 """The command that an error advises where nothing was trained yet: a study that every data set takes."""
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_IN_COMMAND: ContextVar[bool] = ContextVar("_IN_COMMAND", default=False)
+_FLAG = re.compile(r"(?<!\w)--([a-z]+(?:-[a-z]+)*)(?: (?=[\d.]))?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -73,3 +82,39 @@ def in_one_line(error: BaseException, most: int = 300, *, with_kind: bool = Fals
     text = " ".join(str(error).split())[:most]
     kind = type(error).__name__
     return f"{kind}: {text}" if with_kind else text or kind
+
+
+@contextmanager
+def in_a_command() -> Iterator[None]:
+    """While entered, errors name options as the command line has them: `--alarm-rate`."""
+    token = _IN_COMMAND.set(True)
+    try:
+        yield
+    finally:
+        _IN_COMMAND.reset(token)
+
+
+def speaks_python(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Around a public function: outside of a command, its errors name arguments, `alarm_rate`, instead of flags."""
+
+    @functools.wraps(function)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return function(*args, **kwargs)
+        except EnsadError as error:
+            if not _IN_COMMAND.get():
+                error.args = (in_python(str(error)), *error.args[1:])
+            raise
+
+    return wrapped
+
+
+def in_python(message: str) -> str:
+    """A message with arguments for flags; whole commands, in backticks, stay."""
+
+    def argument(found: re.Match[str]) -> str:
+        return found[1].replace("-", "_") + "=" * found[0].endswith(" ")
+
+    parts = message.split("`")
+    parts[::2] = [_FLAG.sub(argument, part) for part in parts[::2]]
+    return "`".join(parts)

@@ -7,6 +7,8 @@ EXTRAS = {
     "dask": "distributed>=2025.1",
     "s3": "boto3>=1.34",
     "dashboard": "optuna-dashboard>=0.18",
+    "heic": "pillow-heif>=1.0",
+    "dicom": "pydicom>=3.0",
     "plots": "matplotlib>=3.8",
 }
 """The extras of pyproject.toml that users need, each with its one requirement."""

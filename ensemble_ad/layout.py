@@ -5,6 +5,7 @@
     blends/<name>/                  a blend: `BLEND_FILES`
     data/<fingerprint>.json         the record of a data set
     runs/<name>.json                what `ensad run` has done within its time
+    batches/<images>/<key>.npz      a member's scores of test images that came later; safe to delete, made again
     evaluations/<fingerprint>.json  what `ensad evaluate` found
     checkpoints/<key>.safetensors   what an unfinished training goes on from
     workers/<worker>.lock           held by a worker for as long as it lives
@@ -25,7 +26,7 @@ MEMBER_INFO, VECTORS, WEIGHTS = MEMBER_FILES = ("member.json", "vectors.npz", "w
 BLEND_INFO, BLEND_ARRAYS = BLEND_FILES = ("blend.json", "scores.npz")
 
 _DATABASE = "studies.db"
-_FOLDERS = ("members", "blends", "data", "evaluations", "checkpoints", "workers", "preprocessed", "runs")
+_FOLDERS = ("members", "blends", "data", "evaluations", "checkpoints", "workers", "preprocessed", "runs", "batches")
 
 _FAMILY = r"[a-z][a-z0-9_]{0,59}"
 KEY = rf"{_FAMILY}-[0-9a-f]{{12}}"
@@ -129,6 +130,11 @@ def blend_folder(studies: Path, name: str) -> Path:
 def data_record_file(studies: Path, fingerprint: str) -> Path:
     """The record of a data set; StorageError if `fingerprint` cannot be one."""
     return studies / "data" / f"{check_fingerprint(fingerprint)}.json"
+
+
+def batch_file(studies: Path, images: str, key: str) -> Path:
+    """A member's scores of images that came later; StorageError if the fingerprint or the key cannot be one."""
+    return studies / "batches" / check_fingerprint(images) / f"{check_key(key)}.npz"
 
 
 def run_file(studies: Path, name: str) -> Path:

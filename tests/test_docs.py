@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import pytest
 
 import ensemble_ad as ea
@@ -97,15 +98,31 @@ def test_families_presets_and_sources_are_on_their_page(site):
 
 
 def test_every_command_and_every_public_name_is_in_the_reference(site):
-    text = _text(site / "docs" / "cli.html")
+    text, page = _text(site / "docs" / "cli.html"), (site / "docs" / "cli.html").read_text(encoding="utf-8")
     for name, command in main.commands.items():
-        assert f"Usage: ensad {name}" in text
-        assert "--quiet" in text.split(f"Usage: ensad {name}")[1] or hasattr(command, "commands")
+        commands = {name: command}
+        if isinstance(command, click.Group):
+            commands = {f"{name} {inner}": each for inner, each in command.commands.items()}
+        for each, found in commands.items():
+            assert f"ensad {each} [OPTIONS]" in text
+            assert f'id="ensad-{each.replace(" ", "-")}"' in page
+            for flag in (max(param.opts, key=len) for param in found.params if isinstance(param, click.Option)):
+                assert f'id="cmdoption-ensad-{each.replace(" ", "-")}-{flag.lstrip("-")}"' in page, flag
     anchors = (site / "docs" / "api.html").read_text(encoding="utf-8")
     for name in ea.__all__:
         if not name.startswith("_"):
-            assert f'id="{getattr(ea, name).__module__}.{name}"' in anchors
+            assert f'id="ensemble_ad.{name}"' in anchors
+            assert f'href="#ensemble_ad.{name}"' in anchors  # from the table above
     assert "_NestedSequence" not in anchors
+
+
+def test_code_can_be_copied_and_the_front_page_shows_a_report(site):
+    front = (site / "docs" / "index.html").read_text(encoding="utf-8")
+    assert "copybutton.js" in front
+    assert "report-light.png" in front
+    gallery = (site / "docs" / "gallery.html").read_text(encoding="utf-8")
+    for picture in (ROOT / "docs" / "images").glob("report-*.png"):
+        assert picture.name in gallery, picture.name
 
 
 def test_the_pages_that_readers_are_promised_are_in_the_navigation(site):

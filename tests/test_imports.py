@@ -16,7 +16,7 @@ ROOMS = (
     "cli", "results", "detect", "anytime", "search", "blend", "training", "members", "families", "data", "statistics",
     "files",
 )  # fmt: skip
-UNDER_ALL = ("errors", "extras", "version", "layout")
+UNDER_ALL = ("bar", "errors", "extras", "version", "layout")
 ABOVE_ALL = ("__init__", "__main__")
 WITHOUT_TORCH = ("files", "statistics", "data", "members", "blend")
 # Commands that never train nor score pictures.
@@ -126,10 +126,12 @@ def _without_torch() -> Iterator[str]:
 
 @pytest.mark.parametrize("module", list(_without_torch()))
 def test_what_needs_no_torch_imports_none_even_when_it_runs(module):
-    # `compare --failed` alone looks into Optuna's storage; `submit` and `evaluate` score what a blend has not seen, and
-    # only then.
+    # `compare --failed` alone looks into Optuna's storage; `submit`, `evaluate` and `blend` score what models have
+    # not seen, and only then.
     torch = {"torch", "torchvision"}
-    allowed = {"cli.compare": {"optuna"}, "cli.submit": torch, "cli.evaluate": torch}.get(module, set())
+    allowed = {"cli.compare": {"optuna"}, "cli.submit": torch, "cli.evaluate": torch, "cli.blend": torch}.get(
+        module, set()
+    )
     assert not _third_party(module) & ({"torch", "torchvision", "optuna"} - allowed)
 
 

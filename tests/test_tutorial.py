@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
 import ensemble_ad as ea
+from ensemble_ad.blend.alarm import false_alarm_rate
 from ensemble_ad.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -24,9 +26,10 @@ _CHANGING = (
     (r"-[0-9a-f]{12}\b", "-KEY"),
     (r"\b(\w+)-auto-[0-9a-f]{8}", r"\1-auto-STUDY"),
     (r"\d{8}-\d{6}-", "TIME-"),
-    (r"[\d,]+ (alarms|images/s)", r"# \1"),
+    (r"[\d,]+ (alarms|images/s|images stand)", r"# \1"),
     (r"\d[\d,.]*e-\d+|\d+[.,]\d+|\b1e-\d+", "#"),
     (r"(linear|forest|mean)\S*( of \d+| \.\.)?", "METHOD"),
+    (r"^\d+ s:", "# s:"),
     (r"\s+", " "),
 )
 
@@ -72,17 +75,17 @@ def _run(step: Step, environment: dict[str, str]) -> str:
     return done.stderr + done.stdout
 
 
-@pytest.mark.slow
-def test_the_tutorials_commands_run_and_print_what_the_page_says(tmp_path, run_ensad):
+def _walk(name: str, tmp_path: Path) -> dict[str, object]:
+    """Run a page's commands and examples in the working folder; what its examples have named."""
     (tmp_path / "bin").mkdir()
     script = tmp_path / "bin" / "ensad"
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ensemble_ad "$@"\n')
     script.chmod(0o755)
     environment = {**os.environ, "PATH": f"{script.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     names: dict[str, object] = {}
-    for step in _steps(ROOT / "docs" / "tutorial.md"):
+    for step in _steps(ROOT / "docs" / name):
         if isinstance(step, str):
-            exec(compile(step, "tutorial.md", "exec"), names)
+            exec(compile(step, name, "exec"), names)
             continue
         printed = [_shape(line) for line in _run(step, environment).splitlines()]
         for line in step.shown:
@@ -90,6 +93,29 @@ def test_the_tutorials_commands_run_and_print_what_the_page_says(tmp_path, run_e
             wanted = _shape(line.removesuffix("..."))
             same = any(found.startswith(wanted) if line.endswith("...") else found == wanted for found in printed)
             assert same, f"$ {step.command}\nlacks {wanted!r} in\n" + "\n".join(printed)
+    return names
+
+
+@pytest.mark.slow
+def test_the_labs_commands_run_and_print_what_the_page_says(tmp_path, run_ensad):
+    _walk("lab.md", tmp_path)
+    scored = pd.read_csv(tmp_path / "scores.csv")
+    good = scored["ID"].str.startswith("good/")
+    # What the page says of the numbers.
+    assert (good.sum(), (~good).sum()) == (309, 359)
+    assert 0.005 < scored.loc[good, "alarm"].mean() < 0.085
+    assert scored.loc[~good, "alarm"].mean() > 0.6
+    lot = pd.read_csv(tmp_path / "lot.csv")
+    assert lot.loc[lot["discovery"] == 1, "ID"].str.startswith("good/").mean() < 0.1
+    text = (ROOT / "docs" / "lab.md").read_text(encoding="utf-8")
+    for held_out in (100, 1000):
+        rate = false_alarm_rate(held_out, 0.05)
+        assert f"{100 * rate.low:.2g}% to {100 * rate.high:.2g}%" in text
+
+
+@pytest.mark.slow
+def test_the_tutorials_commands_run_and_print_what_the_page_says(tmp_path, run_ensad):
+    names = _walk("tutorial.md", tmp_path)
     # What the page says of the numbers.
     table = ea.comparison()
     assert table.loc["first", "auc"] > 0.95  # type: ignore[operator, arg-type]
@@ -107,7 +133,19 @@ def test_the_pages_have_what_the_test_looks_for():
     steps = list(_steps(ROOT / "docs" / "tutorial.md"))
     commands = [step.command for step in steps if isinstance(step, Step)]
     assert len(commands) >= 15
-    for word in ("demo", "data check", "tune", "train", "blend", "compare", "submit", "evaluate", "audit", "score"):
+    for word in (
+        "demo",
+        "data check",
+        "run",
+        "tune",
+        "train",
+        "blend",
+        "compare",
+        "submit",
+        "evaluate",
+        "audit",
+        "score",
+    ):
         assert any(command.startswith(f"ensad {word}") for command in commands), word
     assert sum(isinstance(step, str) for step in steps) == 1
     assert (len(_examples("library.md")), len(_examples("report.md"))) == (4, 1)

@@ -87,6 +87,13 @@ def test_every_number_of_the_readme_stands_on_a_benchmarks_page():
     assert [number for number in sorted(numbers) if number not in pages] == []
 
 
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(readme.splitlines()) < 100
+    for target in re.findall(r"\]\(([^)#]+)\)", readme):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     """The wheel that `make dist` builds, by the backend that is installed here."""

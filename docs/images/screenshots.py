@@ -2,16 +2,19 @@
 
     python docs/images/screenshots.py faces.html digits.html docs/images
 
+takes those of the report, and
+
+    make docs
+    python docs/images/screenshots.py build/site/docs/index.html docs/images
+
+those of the README, as a code host renders it, and of the site's front page.
+
 Two reports are shown. `faces.html` is of a blend on 64x64 grey faces (see benchmarks/faces64.md), none of which is in
 the pictures, made by
 
-    ensad tune --family pca --trials 6 --size 32
-    ensad tune --family fcn --trials 8 --epochs 12 --size 32
-    ensad tune --family cnn --trials 6 --epochs 8 --size 32
-    ensad tune --family resnet --trials 4 --epochs 6 --size 32
-    ensad blend --members fcn,cnn,pca,resnet --name faces
+    ensad run --time 3m
     ensad evaluate --labels labels.csv
-    ensad report -o faces.html
+    ensad report --labels labels.csv --pictures 0 -o faces.html
 
 and `digits.html`, for what shows images, of one on the bundled digits, made by
 
@@ -49,7 +52,15 @@ DIGITS = (
     ("report-pictures", 1200, 620, "light", "#group-most"),
     ("report-latents", 1200, 650, "dark", "#latents"),
 )
+README = (("readme", 1012, 1400, "light", None),)
+SITE = (("site", 1280, 900, "light", None),)
+ROOT = Path(__file__).parents[2]
 _COLOURS = 256
+_LIKE_A_HOST = (
+    "body{font:16px/1.5 sans-serif;max-width:980px;margin:24px auto;padding:0 16px;color:#1f2328}"
+    "pre,code{background:#f6f8fa;font:13.6px monospace}pre{padding:16px;overflow:auto}img{max-width:100%}"
+    "table{border-collapse:collapse}td,th{border:1px solid #ddd;padding:6px 13px}h1,h2{border-bottom:1px solid #ddd}"
+)
 
 
 def chromium() -> str | None:
@@ -93,8 +104,23 @@ def take(opened: Any, page: Path, folder: Path, shots: Sequence[Any]) -> list[Pa
     return written
 
 
+def readme(path: Path) -> Path:
+    """Write the README as HTML, its pictures where they lie."""
+    from markdown_it import MarkdownIt
+
+    body = MarkdownIt("commonmark").enable("table").render((ROOT / "README.md").read_text(encoding="utf-8"))
+    base = f'<base href="{ROOT.as_uri()}/">'
+    path.write_text(f"<!doctype html><meta charset=utf-8>{base}<style>{_LIKE_A_HOST}</style>{body}", encoding="utf-8")
+    return path
+
+
 if __name__ == "__main__":
-    faces, digits, pictures = map(Path, sys.argv[1:])
+    *pages, pictures = map(Path, sys.argv[1:])
     with browser() as found:
-        for made in (*take(found, faces, pictures, FACES), *take(found, digits, pictures, DIGITS)):
+        if len(pages) == 2:
+            taken = [*take(found, pages[0], pictures, FACES), *take(found, pages[1], pictures, DIGITS)]
+        else:
+            taken = [*take(found, readme(ROOT / "build" / "readme.html"), pictures, README)]
+            taken += take(found, pages[0], pictures, SITE)
+        for made in taken:
             print(made, made.stat().st_size)

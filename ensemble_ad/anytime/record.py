@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ensemble_ad.anytime.schedule import Done
 from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.files.json_file import fits, is_count, is_number, read_json, write_json
 from ensemble_ad.layout import is_family, is_fingerprint, run_file
@@ -23,6 +22,21 @@ def _are_trials(value: object) -> bool:
 
 def _are_counts(value: object) -> bool:
     return isinstance(value, dict) and all(is_family(name) and is_count(n) for name, n in value.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """One trial of a run.
+
+    Attributes:
+        family: its family.
+        gain: what it added to the blend's value; negative where the blend became worse.
+        seconds: what it took; 0 where it was cached.
+    """
+
+    family: str
+    gain: float
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)

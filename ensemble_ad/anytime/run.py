@@ -1,5 +1,8 @@
 """A run: trials of many families by turns within one budget, and after each the blend of the best members.
 
+Within a time, a trial that would not end in what is left is shortened (`search.allowance`), or not started. A run of a
+number of trials looks at no clock, so that it repeats.
+
 Every family keeps the Optuna study that `ensad tune` works on, so that both share their trials. A run that is stopped,
 or killed, has its latest blend on disk; the same command goes on with the time that is left.
 """
@@ -10,26 +13,28 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
+from ensemble_ad.anytime.blender import Blender, Made
 from ensemble_ad.anytime.budget import Budget
+from ensemble_ad.anytime.cost import allowance, epoch_rate
 from ensemble_ad.anytime.portfolio import Entry, portfolio
-from ensemble_ad.anytime.record import RunRecord
-from ensemble_ad.anytime.schedule import Done, choose
-from ensemble_ad.blend.columns import stacked
-from ensemble_ad.blend.foreseen import foreseen_auc
-from ensemble_ad.blend.of_members import blend_members
+from ensemble_ad.anytime.record import Done, RunRecord
+from ensemble_ad.anytime.schedule import Next, choose
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.errors import DataError, EnsadError, Interrupted, StorageError, UsageError
 from ensemble_ad.files.whole import make_folder
 from ensemble_ad.layout import blend_folder, run_file
-from ensemble_ad.members.choose import select
-from ensemble_ad.members.store import DamagedError, Member, list_members
+from ensemble_ad.members.choose import best_first, judged_alike
+from ensemble_ad.members.store import Member, list_members
 from ensemble_ad.search.plan import TuneSettings
+from ensemble_ad.search.storage import StudyStorage, storage_failures
 from ensemble_ad.search.tune import TuneResult, finished_trials
 from ensemble_ad.search.watcher import Watcher
 
 _END_SECONDS = 1.5  # what stopping a trial, the last blend's files and the CSV take besides the blending
-_BLENDING = 0.1  # the share of the time that blends may take before the last one
+_BLENDING = 0.1  # the share of the time that blends may take between trials
+_LONG_BLEND = 3.0  # seconds; what takes longer is made in the background of the next trial
+_USUAL_IMAGES = 8966  # those that the portfolio's costs are told of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +45,14 @@ class RunSettings:
         name: the run's and its blend's name.
         families: the families that the user named; None is the portfolio.
         trials: how many trials the run makes in all; None where its budget ends it.
-        tuning: what every study is told; its family and its number of trials are the run's.
+        abreast: how many trials are trained at once, by as many workers.
+        tuning: what every study is told; its family, its number of trials and its allowance are the run's.
     """
 
     name: str = "run"
     families: tuple[str, ...] | None = None
     trials: int | None = None
+    abreast: int = 1
     tuning: TuneSettings
 
 
@@ -55,8 +62,11 @@ class RunWatcher(Watcher, Protocol):
     def turn(self, family: str, seconds: float, left: float) -> None:
         """A trial of that family begins, which should take so many seconds of those that are left."""
 
-    def blended(self, made: SavedBlend, done: Sequence[Done], used: float) -> None:
-        """There is a new blend, after these trials and so many seconds."""
+    def trained(self, standing: Sequence["Standing"]) -> None:
+        """A trial has ended, and the families stand so."""
+
+    def blended(self, made: SavedBlend, standing: Sequence["Standing"], curve: Sequence[tuple[float, float]]) -> None:
+        """There is a new blend; the curve's last point is its value."""
 
     def warn(self, text: str) -> None:
         """A family or a member is left out, and why."""
@@ -68,7 +78,26 @@ class SilentWatcher:
     def turn(self, *what: object) -> None:
         """Whatever it is told, it keeps quiet."""
 
-    study = epoch = trial = blended = warn = turn
+    study = epoch = trial = trained = blended = warn = turn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How a family stands in a run.
+
+    Attributes:
+        family: its name.
+        trials: how many the run has made.
+        best: the value of its best member by its objective; None where it has none.
+        gain: what its trials have added to the blend's value.
+        seconds: what they took.
+    """
+
+    family: str
+    trials: int
+    best: float | None
+    gain: float
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +107,18 @@ class RunResult:
     Attributes:
         blend: its last blend; None where no member was made.
         done: its trials.
+        standing: how its families stand.
+        curve: pairs of seconds and the blend's value then.
+        doubts: why what its trials were judged by should be trusted less.
         used: seconds of wall time that it has taken over all its commands.
         interrupted: whether the user stopped it.
     """
 
     blend: SavedBlend | None
     done: tuple[Done, ...]
+    standing: tuple[Standing, ...]
+    curve: tuple[tuple[float, float], ...]
+    doubts: tuple[str, ...]
     used: float
     interrupted: bool
 
@@ -116,6 +151,7 @@ class Run:
         dataset: the images.
         settings: what the run is told.
         studies: the studies' folder.
+        storage: where the studies are kept.
         budget: the time of this command.
         record: what was kept of the commands before.
         tune: runs a study.
@@ -125,28 +161,44 @@ class Run:
     dataset: Dataset
     settings: RunSettings
     studies: Path
+    storage: StudyStorage
     budget: Budget
     record: RunRecord
     tune: Tune
     watcher: RunWatcher
     done: list[Done] = field(default_factory=list, init=False)
-    blend: SavedBlend | None = field(default=None, init=False)
     _kept: dict[str, int] = field(default_factory=dict, init=False)
     _entries: list[Entry] = field(default_factory=list, init=False)
-    _blended: frozenset[str] = field(default=frozenset(), init=False)
-    _unblended: int = field(default=0, init=False)
+    _blender: Blender = field(init=False)
+    _credited: int = field(default=0, init=False)  # how many trials know what they have gained
+    _blending: int = field(default=0, init=False)  # how many trials the blend in the background is made after
     _curve: list[tuple[float, float]] = field(default_factory=list, init=False)
+    _value: float = field(default=0.5, init=False)
+    _doubts: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         tuning = self.settings.tuning
         self._entries = list(
-            portfolio(self.dataset, self.settings.families, size=tuning.size, transductive=tuning.transductive)
+            portfolio(
+                self.dataset, self.settings.families, size=tuning.tile or tuning.size, transductive=tuning.transductive
+            )
         )
-        names = dict.fromkeys(entry.family for entry in self._entries)
-        self._kept = {name: finished_trials(self.dataset, replace(tuning, family=name), self.studies) for name in names}
+        with storage_failures(self.studies, tuning.storage):
+            for name in dict.fromkeys(entry.family for entry in self._entries):
+                self._kept[name] = finished_trials(self.dataset, replace(tuning, family=name), self.storage)
         self.record = replace(self.record, before={**self._kept, **self.record.before})
         self.done += self.record.done
+        self._credited = len(self.done)
         self._curve += self.record.curve
+        self._value = self._curve[-1][1] if self._curve else self._value
+        self._blender = Blender(
+            studies=self.studies,
+            name=self.settings.name,
+            seed=tuning.seed,
+            anomaly_share=tuning.anomaly_share,
+            members=self._members,
+            warn=self.watcher.warn,
+        )
 
     def go_on(self) -> RunResult:
         """Train and blend until the time or the trials are used up, or the user stops it.
@@ -157,91 +209,113 @@ class Run:
         self._keep()
         interrupted = False
         try:
+            self._take(self._blender.make(), len(self.done))  # of members that are there already
             while self._train_one():
-                if self._blending_is_due():
-                    self._make_blend()
+                self._blend_between()
         except (Interrupted, KeyboardInterrupt):
             interrupted = not self.budget.over
-        self._make_blend()
-        self._keep()
-        return RunResult(blend=self.blend, done=tuple(self.done), used=self._used, interrupted=interrupted)
+        self._blend_last()
+        return RunResult(
+            blend=self._blender.blend,
+            done=tuple(self.done),
+            standing=tuple(self._standing()),
+            curve=tuple(self._curve),
+            doubts=tuple(dict.fromkeys(doubt for doubts in self._doubts.values() for doubt in doubts)),
+            used=self._used,
+            interrupted=interrupted,
+        )
 
     def _train_one(self) -> bool:
-        """Train one trial of the family that promises most; False where none fits or all are made."""
-        made = sum(self._kept[name] - self.record.before[name] for name in self._kept)
-        if self.settings.trials is not None and made >= self.settings.trials:
-            return False
+        """Train one trial of the family that promises most, or one a worker; False where none fits or all are made."""
+        count = self._count()
         reserve = self._reserve()
-        following = choose(self._entries, self.done, self._kept, self.budget.left - reserve)
+        following = self._choose(self.budget.left - reserve) if count else None
         if following is None:
             return False
         self.watcher.turn(following.family, following.seconds, self.budget.left)
         name, started = following.family, monotonic()
-        wanted = self._kept[name] + 1
+        settings = replace(
+            self.settings.tuning,
+            family=name,
+            trials=self._kept[name] + count,
+            allowance=allowance(self.budget, self.budget.left - reserve, following.seconds, self._rate(name)),
+        )
         try:
             with self.budget.within(reserve):
-                result = self.tune(replace(self.settings.tuning, family=name, trials=wanted), self.watcher)
+                result = self.tune(settings, self.watcher)
         except (Interrupted, DataError, StorageError):
             raise
         except EnsadError as error:
             self._drop(name, str(error))
             return bool(self._entries)
-        self._kept[name] = result.finished
-        self._unblended += 1
-        self.done.append(Done(family=name, gain=0.0, seconds=monotonic() - started))
+        made = max(1, min(count, result.finished - self._kept[name]))
+        self._kept[name], self._doubts[name] = result.finished, result.doubts
+        self.done += [Done(family=name, gain=0.0, seconds=(monotonic() - started) / made)] * made
         self._keep()
+        self.watcher.trained(self._standing())
         return True
+
+    def _count(self) -> int:
+        """How many trials come next: one a worker, and no more than are left to make."""
+        made = sum(self._kept[name] - self.record.before[name] for name in self._kept)
+        wanted = self.settings.trials
+        return self.settings.abreast if wanted is None else min(self.settings.abreast, max(0, wanted - made))
+
+    def _choose(self, left: float) -> Next | None:
+        scale = len(self.dataset.train) / _USUAL_IMAGES
+        return choose(self._entries, self._timed(), self._kept, left, scale=scale)
+
+    def _timed(self) -> list[Done]:
+        """The trials, without their seconds where no time is given, so that such a run repeats."""
+        return self.done if self.budget.seconds is not None else [replace(trial, seconds=0.0) for trial in self.done]
+
+    def _rate(self, name: str) -> float | None:
+        rows = len(self.dataset.split().train)
+        return epoch_rate([member for member in self._members() if member.family == name], rows)
 
     def _drop(self, name: str, why: str) -> None:
         self._entries = [entry for entry in self._entries if entry.family != name]
         self.watcher.warn(f"{name} is left out: {why}")
 
     def _reserve(self) -> float:
-        """Seconds that the end takes: the last blend, its files and the CSV."""
-        return _END_SECONDS + (1.5 * self.blend.info.seconds if self.blend else 0.0)
+        """Seconds that the end takes: the last blend, one that is under way, the files and the CSV."""
+        return _END_SECONDS + (2.5 if self._blender.is_busy else 1.5) * self._blender.seconds
 
-    def _blending_is_due(self) -> bool:
-        """Whether blends have taken so little of the time that another may be made between two trials."""
-        return self.blend is None or self.blend.info.seconds < _BLENDING * self._seconds_since_the_blend()
-
-    def _seconds_since_the_blend(self) -> float:
-        return sum(trial.seconds for trial in self.done[len(self.done) - self._unblended :])
-
-    def _make_blend(self) -> None:
-        """Blend the best members anew, unless they are the same as before."""
-        while members := self._members():
-            terms = select(members, ",".join(sorted({member.family for member in members})))
-            keys = frozenset(member.key for term in terms for member in term.members)
-            if keys == self._blended:
-                self._credit(0.0)
-                return
-            tuning = self.settings.tuning
-            try:
-                made = blend_members(
-                    self.studies,
-                    terms,
-                    method="auto",
-                    anomaly_share=tuning.anomaly_share,
-                    name=self.settings.name,
-                    seed=tuning.seed,
-                    overwrite=True,
-                )
-            except DamagedError as error:
-                self.watcher.warn(error.set_aside())
-                continue
-            value = _value(made, members)
-            self._credit(value - (self._curve[-1][1] if self.blend else 0.5))
-            self.blend, self._blended = made, keys
-            self._curve.append((round(self._used, 2), value))
-            self._keep()
-            self.watcher.blended(made, self.done, self._used)
+    def _blend_between(self) -> None:
+        """Blend between two trials; where that takes long and the run has a time, in the background of the next one."""
+        self._fetch(wait=False)
+        if self._blender.is_busy:
             return
+        if self.budget.seconds is None or self._blender.blend is None:
+            self._take(self._blender.make(), len(self.done))
+        elif self._blender.seconds > _LONG_BLEND:
+            self._blending = len(self.done)
+            self._blender.begin()
+        elif self._blender.seconds < _BLENDING * sum(trial.seconds for trial in self.done[self._credited :]):
+            self._take(self._blender.make(), len(self.done))
 
-    def _credit(self, gain: float) -> None:
-        """Share the gain of a blend among the trials since the one before."""
-        for place in range(len(self.done) - self._unblended, len(self.done)):
-            self.done[place] = replace(self.done[place], gain=gain / self._unblended)
-        self._unblended = 0
+    def _blend_last(self) -> None:
+        self._fetch(wait=True)
+        self._take(self._blender.make(), len(self.done))
+        self._blender.close()
+        self._keep()
+
+    def _fetch(self, *, wait: bool) -> None:
+        ended, made = self._blender.fetch(wait=wait)
+        if ended:
+            self._take(made, self._blending)
+
+    def _take(self, made: Made | None, trials: int) -> None:
+        """Share the gain of a blend, made after so many trials, among those since the one before."""
+        gain = 0.0 if made is None else made.value - self._value
+        for place in range(self._credited, trials):
+            self.done[place] = replace(self.done[place], gain=gain / (trials - self._credited))
+        self._credited = trials
+        if made is not None:
+            self._value = made.value
+            self._curve.append((round(self._used, 2), made.value))
+            self._keep()
+            self.watcher.blended(made.blend, self._standing(), self._curve)
 
     @property
     def _used(self) -> float:
@@ -264,9 +338,19 @@ class Run:
             and (member.info.recipe.labels is None or tuning.labels_hash is not None)
         ]
 
-
-def _value(blend: SavedBlend, members: Sequence[Member]) -> float:
-    """By what families earn their time: the blend's separation, or, without test images, what it foresees."""
-    if blend.info.separation is not None:
-        return blend.info.separation.value
-    return foreseen_auc(stacked(list(blend.weights), members))
+    def _standing(self) -> list[Standing]:
+        members = self._members()
+        found = []
+        for name in dict.fromkeys(trial.family for trial in self.done):
+            own = [trial for trial in self.done if trial.family == name]
+            alike = judged_alike([member for member in members if member.family == name])
+            found.append(
+                Standing(
+                    family=name,
+                    trials=len(own),
+                    best=best_first(alike)[0].value if alike else None,
+                    gain=sum(trial.gain for trial in own),
+                    seconds=sum(trial.seconds for trial in own),
+                )
+            )
+        return found

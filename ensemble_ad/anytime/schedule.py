@@ -10,24 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ensemble_ad.anytime.portfolio import Entry
+from ensemble_ad.anytime.record import Done
+from ensemble_ad.search.allowance import FEWEST_EPOCHS
 
 _FORGETS = 0.7  # what a trial counts less with each later one of its family
 _CURIOSITY = 0.5  # trials of average gain that every family is credited with
-
-
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    """One trial of a run.
-
-    Attributes:
-        family: its family.
-        gain: what it added to the blend's value; negative where the blend became worse.
-        seconds: what it took; 0 where it was cached.
-    """
-
-    family: str
-    gain: float
-    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,30 +25,47 @@ class Next:
     seconds: float
 
 
-def choose(entries: Sequence[Entry], done: Sequence[Done], kept: Mapping[str, int], left: float) -> Next | None:
-    """The next trial's family; None where no trial fits into what is left.
+def choose(
+    entries: Sequence[Entry], done: Sequence[Done], kept: Mapping[str, int], left: float, *, scale: float = 1.0
+) -> Next | None:
+    """The next trial's family; None where no trial fits into what is left, on a quarter of its epochs either.
 
     Args:
         entries: the portfolio.
         done: the trials of this run, in their order.
         kept: the trials that each family's study has.
         left: seconds left for training.
+        scale: as for `expected_seconds`.
     """
-    seconds = expected_seconds(entries, done)
+    seconds = expected_seconds(entries, done, scale)
     seen: dict[str, int] = {}
     for entry in entries:
         seen[entry.family] = seen.get(entry.family, 0) + 1
-        if kept.get(entry.family, 0) < seen[entry.family] and seconds[entry.family] <= left:
+        if kept.get(entry.family, 0) < seen[entry.family] and fits(seconds[entry.family], done, left):
             return Next(family=entry.family, seconds=seconds[entry.family])
-    rates = {name: rate for name, rate in gain_rates(entries, done).items() if seconds[name] <= left}
+    rates = {name: rate for name, rate in gain_rates(entries, done, scale).items() if fits(seconds[name], done, left)}
     if not rates:
         return None
     best = max(rates, key=lambda name: rates[name])
     return Next(family=best, seconds=seconds[best])
 
 
-def expected_seconds(entries: Sequence[Entry], done: Sequence[Done]) -> dict[str, float]:
-    """What a trial of each family should take: the median of its own, else its entry's cost on this machine."""
+def fits(seconds: float, done: Sequence[Done], left: float) -> bool:
+    """Whether a trial of so many seconds fits into what is left, at least with a quarter of its epochs.
+
+    The first trial is tried in any case, since nothing is known before.
+    """
+    return not done or FEWEST_EPOCHS * seconds <= left
+
+
+def expected_seconds(entries: Sequence[Entry], done: Sequence[Done], scale: float = 1.0) -> dict[str, float]:
+    """What a trial of each family should take: the median of its own, else its entry's cost on this machine.
+
+    Args:
+        entries: the portfolio.
+        done: the trials of this run, in their order.
+        scale: what one takes by its entry's cost, as long as no trial has told.
+    """
     costs: dict[str, float] = {}
     for entry in entries:
         costs[entry.family] = max(entry.cost, costs.get(entry.family, 0.0))
@@ -70,11 +74,11 @@ def expected_seconds(entries: Sequence[Entry], done: Sequence[Done]) -> dict[str
         if trial.seconds > 0:
             own.setdefault(trial.family, []).append(trial.seconds)
     ratios = [np.median(times) / costs[name] for name, times in own.items() if name in costs]
-    scale = float(np.median(ratios)) if ratios else 0.0  # nothing is known before the first trial, which is tried
+    scale = float(np.median(ratios)) if ratios else scale
     return {name: float(np.median(own[name])) if name in own else scale * cost for name, cost in costs.items()}
 
 
-def gain_rates(entries: Sequence[Entry], done: Sequence[Done]) -> dict[str, float]:
+def gain_rates(entries: Sequence[Entry], done: Sequence[Done], scale: float = 1.0) -> dict[str, float]:
     """The gain of the blend a second that a trial of each family promises.
 
     Recent trials count most, so that a family which has no more to give is left for another. Each family is credited
@@ -82,7 +86,7 @@ def gain_rates(entries: Sequence[Entry], done: Sequence[Done]) -> dict[str, floa
     """
     names = list(dict.fromkeys(entry.family for entry in entries))
     usual = float(np.mean([max(trial.gain, 0.0) for trial in done])) if done else 0.0
-    seconds = expected_seconds(entries, done)
+    seconds = expected_seconds(entries, done, scale)
     rates = {}
     for name in names:
         own = [(len(done) - place, max(trial.gain, 0.0)) for place, trial in enumerate(done) if trial.family == name]

@@ -18,6 +18,7 @@ from ensemble_ad.blend.result import Blend
 from ensemble_ad.blend.rule import Part, Rule, total_score
 from ensemble_ad.blend.share import crossfit_share
 from ensemble_ad.blend.weight import UNLEARNT, WEIGHERS, Pool, varying
+from ensemble_ad.errors import speaks_python
 from ensemble_ad.statistics import Estimate, estimate_share, separation, separation_many
 from ensemble_ad.statistics.arrays import Bools, Floats
 from ensemble_ad.statistics.estimate import probability_estimate
@@ -25,6 +26,7 @@ from ensemble_ad.statistics.estimate import probability_estimate
 _JUDGED_ROWS = 5_000  # rows a side that the out-of-fold judgement uses at most
 
 
+@speaks_python
 def blend_scores(
     reference: ArrayLike,
     test: ArrayLike,

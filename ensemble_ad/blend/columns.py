@@ -31,12 +31,25 @@ class Columns(NamedTuple):
             side[:, columns] *= -1
 
 
-def stacked(names: Sequence[str], members: Iterable[Member]) -> Columns:
+class Batch(NamedTuple):
+    """Unlabelled images that came after the members, as these score them.
+
+    Attributes:
+        fingerprint: the images', as `ImageSet.fingerprint` has it.
+        vectors: float32 (k, m) error vectors of each member, by its key, in the order of its columns.
+    """
+
+    fingerprint: str
+    vectors: Mapping[str, Floats32]
+
+
+def stacked(names: Sequence[str], members: Iterable[Member], later: Floats32 | None = None) -> Columns:
     """Error vectors side by side, those of inverted columns negated.
 
     Args:
         names: the names of m columns; see `Column.name`.
         members: the members that `names` speak of, and maybe others.
+        later: float32 (k, m), error vectors of the test images that came after the members; see `SavedBlend.later`.
 
     Raises:
         StorageError: if a member is damaged.
@@ -49,9 +62,10 @@ def stacked(names: Sequence[str], members: Iterable[Member]) -> Columns:
     for key, (reference, test, _) in vectors.items():
         known[key].check_rows(len(reference), len(test), expected)
     places = [(vectors[part.key], known[part.key].columns.index(part.kind)) for part in parts]
+    seen = np.stack([test[:, column] for (_, test, _), column in places], axis=1)
     found = Columns(
         reference=np.stack([reference[:, column] for (reference, _, _), column in places], axis=1),
-        test=np.stack([test[:, column] for (_, test, _), column in places], axis=1),
+        test=seen if later is None else later.copy(),
         pseudo=side_by_side([(pseudo, [column]) for (_, _, pseudo), column in places]),
     )
     found.negate([place for place, part in enumerate(parts) if part.inverted])

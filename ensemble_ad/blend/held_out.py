@@ -41,7 +41,7 @@ def held_out_scores(studies: Path, blend: SavedBlend, names: Sequence[str], memb
         kept = read_arrays(path).get(_NAME)
         if kept is not None and kept.dtype == np.float64 and kept.ndim == 1 and np.isfinite(kept).all() and len(kept):
             return kept
-    found = np.sort(reference_scores(blend.info, stacked(names, members)))
+    found = np.sort(reference_scores(blend.info, stacked(names, members, blend.later())))
     with suppress(StorageError), whole_file(path) as part, part.open("wb") as file:
         np.savez(file, **{_NAME: found})  # type: ignore[arg-type]
     return found

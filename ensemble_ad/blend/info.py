@@ -32,6 +32,7 @@ _KINDS: dict[str, Any] = {
 _OPTIONAL: dict[str, Any] = {
     "separation": MEASURED,
     "foreseen": is_number,
+    "batch": lambda value: isinstance(value, str) and is_fingerprint(value),
     "terms": list,
     "asked_method": str,
     "normaliser": str,
@@ -62,6 +63,7 @@ class BlendInfo:
         explanation: why these weights, in a sentence or two.
         weights: the weight of each column, by `Column.name`.
         separation: the blend's separation, out of fold; None where it was made without test images.
+        batch: fingerprint of the test images that came after its members; None where there are none such.
         foreseen: of a blend by pseudo-anomalies alone, its AUC on kinds that it was not weighted by; else None.
         anomaly_share: the share of anomalies in the test set, where the user gave it.
         share: the estimated share of anomalies; None where the user gave it.
@@ -84,6 +86,7 @@ class BlendInfo:
     method: str
     weights: Mapping[str, float]
     separation: Measured | None = None
+    batch: str | None = None
     foreseen: float | None = None
     terms: tuple[str, ...] | None = None
     asked_method: str = "auto"
@@ -105,6 +108,7 @@ class BlendInfo:
     def made(self) -> Self:
         """This blend with its `identity`: another one of the same identity is the same blend made again."""
         what = {"data": self.data, "method": self.method, "normaliser": self.normaliser, "weights": dict(self.weights)}
+        what |= {} if self.batch is None else {"batch": self.batch}
         return replace(self, identity=json_hash(what))
 
     def made_again(self, later: Self, now: str) -> Self:

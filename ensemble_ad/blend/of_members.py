@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ensemble_ad.blend import blend_scores
-from ensemble_ad.blend.columns import Columns, main_columns, side_by_side
+from ensemble_ad.blend.columns import Batch, Columns, main_columns, side_by_side
 from ensemble_ad.blend.foreseen import foreseen_auc
 from ensemble_ad.blend.guard import surely_inverted
 from ensemble_ad.blend.info import BlendInfo
@@ -68,6 +68,7 @@ def blend_members(
     name: str | None = None,
     seed: int = 0,
     overwrite: bool = False,
+    batch: Batch | None = None,
 ) -> SavedBlend:
     """Blend the members of `terms` and save the result.
 
@@ -87,6 +88,7 @@ def blend_members(
         name: the blend's name; None makes one of the terms and a hash.
         seed: the seed of methods that draw.
         overwrite: replace another blend of that name.
+        batch: test images that came after the members, which were made without any.
 
     Raises:
         StorageError: if a member is damaged or the blend cannot be written.
@@ -94,7 +96,8 @@ def blend_members(
     """
     started = time.perf_counter()
     members = [member for term in terms for member in term.members]
-    found = _stacked(members, columns, _rows(studies, members[0]))
+    found = _stacked(members, columns, _rows(studies, members[0]), batch)
+    later = {} if batch is None else {"later": found.test.copy()}
     names = _inverting([name for term in terms for name in _column_names(term, columns)], members, found)
     reference, test, pseudo = found
     asked_method = method if term_weights is None else "given"
@@ -121,6 +124,7 @@ def blend_members(
         explanation=made.explanation + _about_inverted(names),
         weights={column: float(weight) for column, weight in zip(names, made.weights, strict=True)},
         separation=None if made.separation is None else _measured(made.separation),
+        batch=None if batch is None else batch.fingerprint,
         foreseen=foreseen_auc(found) if made.method == PRIOR and not len(test) and len(pseudo) > 1 else None,
         anomaly_share=anomaly_share,
         share=None if share is None or share.given else _measured(share),
@@ -134,7 +138,7 @@ def blend_members(
     if name is None:
         info = replace(info, name=_name_of(info, terms))
     state = {key: np.asarray(value) for key, value in made.state().items()}
-    return save_blend(studies, info, {"test": state.pop("scores"), **state}, overwrite=overwrite)
+    return save_blend(studies, info, {"test": state.pop("scores"), **later, **state}, overwrite=overwrite)
 
 
 def _inverting(names: Sequence[str], members: Sequence[Member], found: Columns) -> list[str]:
@@ -181,7 +185,8 @@ def _correlations(members: Sequence[Member], columns: Mapping[str, Floats32], sc
 
 
 def _name_of(info: BlendInfo, terms: Sequence[Term]) -> str:
-    digest = json_hash([info.data, info.method, info.normaliser, dict(info.weights)])[:6]
+    known = [info.data, info.method, info.normaliser, dict(info.weights)]
+    digest = json_hash(known if info.batch is None else [*known, info.batch])[:6]
     return f"{'+'.join(term.text.replace(':', '') for term in terms)[:80]}-{digest}"
 
 
@@ -189,7 +194,7 @@ def _measured(estimate: Estimate | Share) -> Measured:
     return Measured(value=estimate.value, standard_error=estimate.standard_error)
 
 
-def _stacked(members: Sequence[Member], choice: str, rows: tuple[int, int]) -> Columns:
+def _stacked(members: Sequence[Member], choice: str, rows: tuple[int, int], batch: Batch | None) -> Columns:
     """The chosen columns of all members, each member read into its place in the result."""
     chosen = [[member.columns.index(kind) for kind in columns_of(member, choice)] for member in members]
     width, done = sum(map(len, chosen)), 0
@@ -198,7 +203,8 @@ def _stacked(members: Sequence[Member], choice: str, rows: tuple[int, int]) -> C
     for member, kinds in zip(members, chosen, strict=True):
         reference, test, pseudo = member.all_vectors()
         member.check_rows(len(reference), len(test), rows)
-        sides = sides or [np.empty((n, width), dtype=np.float32, order="F") for n in rows]
+        test = test if batch is None else batch.vectors[member.key]
+        sides = sides or [np.empty((len(s), width), dtype=np.float32, order="F") for s in (reference, test)]
         for side, values in zip(sides, (reference, test), strict=True):
             side[:, done : done + len(kinds)] = values[:, kinds]
         damaged.append((pseudo, kinds))

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,16 +11,20 @@ from numpy.typing import ArrayLike, NDArray
 from ensemble_ad.blend.forest import Forest
 from ensemble_ad.blend.normalise import FrozenNormaliser
 from ensemble_ad.blend.rule import Part, total_score
-from ensemble_ad.errors import DataError
+from ensemble_ad.blend.shown import as_html, in_a_line, with_error
+from ensemble_ad.errors import DataError, speaks_python
 from ensemble_ad.statistics import Estimate
 from ensemble_ad.statistics.arrays import Floats, Floats64, as_floats, in_order, turned_numbers, unnamed
 from ensemble_ad.statistics.implied import Share
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _FORMAT = 1
 _FOREST_ARRAYS = ("feature", "threshold", "child", "value", "importance")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Blend:
     """A finished blend.
 
@@ -50,6 +54,32 @@ class Blend:
     share: Share | None = None
     parts: tuple[Part, ...] = field(repr=False, default=())
 
+    def __repr__(self) -> str:
+        return f"Blend({in_a_line(self.method, self._named_weights(), self.separation)})"
+
+    def _repr_html_(self) -> str:
+        facts = {"Blend": f"{self.method}, {len(self.scores)} test images"}
+        if self.separation is not None:
+            facts["Separation"] = with_error(self.separation)
+        rows = sorted(self._named_weights().items(), key=lambda pair: -pair[1])
+        return as_html(facts, ("member", "weight"), [(name, f"{weight:.3f}") for name, weight in rows])
+
+    def _named_weights(self) -> dict[str, float]:
+        return dict(zip(self.names, self.weights.tolist(), strict=True))
+
+    def plot(self) -> "Figure":
+        """A figure of matplotlib's: the members' weights, and how the test images' scores are spread.
+
+        No window is opened: a notebook shows it, `savefig` writes it.
+
+        Raises:
+            UsageError: if matplotlib is not installed.
+        """
+        from ensemble_ad.blend.plots import weights_and_scores
+
+        return weights_and_scores(self._named_weights(), {"test images": self.scores})
+
+    @speaks_python
     def score(self, new: ArrayLike) -> Floats64:
         """Scores (r,) of new rows (r, m); a row's score depends on that row alone.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble_ad.blend.info import BlendInfo
+from ensemble_ad.blend.shown import in_a_line
 from ensemble_ad.errors import FIRST_STUDY, EnsadError, StorageError, UsageError, in_one_line
 from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.files.whole import file_hash, whole_folder
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ensemble_ad.blend import Blend
-    from ensemble_ad.statistics.arrays import Floats64
+    from ensemble_ad.statistics.arrays import Floats32, Floats64
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SavedBlend:
     """A blend that was made.
 
@@ -35,6 +36,9 @@ class SavedBlend:
     name: str
     folder: Path
     info: BlendInfo
+
+    def __repr__(self) -> str:
+        return f"SavedBlend({self.name!r}, {in_a_line(self.info.method, self.weights, self.info.separation)})"
 
     @property
     def data(self) -> str:
@@ -83,6 +87,24 @@ class SavedBlend:
         if scores is None or scores.dtype.kind not in "fiu" or scores.ndim != 1 or not np.isfinite(scores).all():
             raise StorageError(f"{self.folder / BLEND_ARRAYS} must hold one finite score an image; blend again")
         return scores.astype(np.float64)
+
+    def later(self) -> "Floats32 | None":
+        """float32 (k, m) error vectors of the test images that came after its members, verified; None without such.
+
+        They are the members' own, by the order of `weights`, also of columns that enter inverted.
+
+        Raises:
+            StorageError: as for `scores`.
+        """
+        import numpy as np
+
+        if self.info.batch is None:
+            return None
+        found = self._arrays().get("later")
+        shape = (len(self.scores()), len(self.weights))
+        if found is None or found.dtype != np.float32 or found.shape != shape or not np.isfinite(found).all():
+            raise StorageError(f"{self.folder / BLEND_ARRAYS} must hold finite error vectors {shape}; blend again")
+        return found
 
     def rule(self) -> "Blend":
         """The blend as it was made, to score rows of new images with its frozen normaliser and weights.

@@ -13,9 +13,9 @@ from ensemble_ad.errors import EnsadError, StorageError, in_one_line
 from ensemble_ad.layout import members_folder
 from ensemble_ad.members.arrived import check_bombs
 from ensemble_ad.members.column import Column
-from ensemble_ad.members.data_record import DataRecord, load_data_record
+from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, load_member
-from ensemble_ad.statistics.arrays import Floats64
+from ensemble_ad.statistics.arrays import Floats32, Floats64
 
 # Rows that are scored to see whether the rule gives the scores that are stored, and by how much of their spread it may
 # miss: where there are very many rows, a rule keeps only some of their ranks.
@@ -42,10 +42,11 @@ def sound_blend(studies: Path, blend: SavedBlend) -> SavedBlend:
                 raise StorageError(f"{member.key} is of another data set")
             member.verify(record)
         scores, rule = blend.scores(), blend.rule()
-        if len(scores) != len(record.ids):
+        later = blend.later()
+        if len(scores) != len(record.ids if later is None else later):
             raise StorageError(f"it has {len(scores)} scores of {len(record.ids)} images")
         _check_columns(rule, blend.info, members)
-        _check_scores(rule, scores, members, record)
+        _check_scores(rule, scores, members, later)
     except EnsadError:
         raise
     except Exception as error:  # whatever numpy meets in a stranger's arrays
@@ -72,9 +73,9 @@ def _check_columns(rule: Blend, info: BlendInfo, members: Sequence[Member]) -> N
         raise StorageError("the weights that it shows are not its rule's")
 
 
-def _check_scores(rule: Blend, scores: Floats64, members: Sequence[Member], record: DataRecord) -> None:
+def _check_scores(rule: Blend, scores: Floats64, members: Sequence[Member], later: Floats32 | None) -> None:
     """Whether the rule gives finite numbers, and of the test images the scores that are stored."""
-    reference, test, _ = stacked(rule.names, members)
+    reference, test, _ = stacked(rule.names, members, later)
     rows = np.unique(np.linspace(0, len(test) - 1, min(len(test), _ROWS_TRIED)).astype(int))
     with np.errstate(all="ignore"):
         found = rule.score(test[rows])

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
 from keyword import iskeyword
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -23,8 +23,8 @@ from ensemble_ad.cli._config import (
     unknown_variables,
     with_origin,
 )
-from ensemble_ad.cli._output import completed, documented, note
-from ensemble_ad.errors import EnsadError, Interrupted, StorageError
+from ensemble_ad.cli._output import completed, documented, in_lines, note
+from ensemble_ad.errors import EnsadError, Interrupted, StorageError, in_a_command
 from ensemble_ad.version import __version__
 
 COMMANDS = {
@@ -43,6 +43,7 @@ COMMANDS = {
     "submit": "Write the CSV to hand in.",
     "submissions": "List what was handed in, with the scores that came back.",
     "score": "Score new images with a saved blend.",
+    "explain": "Show where in images a blend sees anomalies.",
     "export": "Write a blend as one file for another machine.",
     "import": "Load an exported blend, or another detector's scores.",
     "pull": "Fetch the members that other machines have made.",
@@ -96,17 +97,22 @@ class _CleanExit(click.ClickException):
         super().__init__(message or str(error))
         self.exit_code = error.exit_code  # type: ignore[misc]
 
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(in_lines(f"Error: {self.format_message()}"), err=True, file=file)
+
 
 class _Group(click.Group):
     """Turns the program's own errors, and Ctrl-C, into clean exits."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         if not kwargs.get("standalone_mode", True):
-            return super().main(*args, **kwargs)
+            with in_a_command():
+                return super().main(*args, **kwargs)
         _streams.prepare()
         try:
             try:
-                super().main(*args, **kwargs)
+                with in_a_command():
+                    super().main(*args, **kwargs)
             finally:
                 _streams.finish()
         except StorageError as error:  # standard output does not take the help, or the document

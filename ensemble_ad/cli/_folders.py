@@ -11,6 +11,7 @@ from ensemble_ad.errors import FIRST_STUDY
 if TYPE_CHECKING:
     from ensemble_ad.blend.saved import SavedBlend
     from ensemble_ad.data.dataset import Dataset
+    from ensemble_ad.data.fit import Fit
     from ensemble_ad.data.images import ImageSet
     from ensemble_ad.members.data_record import DataRecord
     from ensemble_ad.members.store import Member
@@ -21,14 +22,25 @@ DATA = Path("data")
 
 
 def dataset(
-    data: Path, studies: Path, *, test_optional: bool = False, look: bool = True, groups: Path | None = None
+    data: Path,
+    studies: Path,
+    say: Say,
+    fit: "Fit",
+    *,
+    test_optional: bool = False,
+    look: bool = True,
+    groups: Path | None = None,
 ) -> "Dataset":
     """The images of `data`; see `load_dataset`."""
+    from ensemble_ad.cli._progress import decoding
     from ensemble_ad.data.dataset import load_dataset
     from ensemble_ad.layout import preprocessed_folder
 
     cache = preprocessed_folder(studies)
-    return load_dataset(data, image_cache=cache, test_optional=test_optional, look=look, groups=groups)
+    with decoding(say) as progress:
+        return load_dataset(
+            data, image_cache=cache, test_optional=test_optional, look=look, groups=groups, fit=fit, progress=progress
+        )
 
 
 def check_worth(dataset: "Dataset", data: Path, say: Say, *, anyway: bool) -> None:
@@ -144,8 +156,10 @@ def unseen_images(blend: "SavedBlend", data: Path, studies: Path) -> "ImageSet":
     from ensemble_ad.data.dataset import TEST, open_images
     from ensemble_ad.errors import DataError
     from ensemble_ad.layout import preprocessed_folder
+    from ensemble_ad.members.data_record import load_data_record
 
-    test = open_images(data, TEST, preprocessed_folder(studies))
+    conversion = load_data_record(studies, blend.data).conversion
+    test = open_images(data, TEST, preprocessed_folder(studies), conversion)
     if test is None:
         raise DataError(
             f"{blend.name} was made without test images, and {data} has none to score; put them into testingset.npy or "

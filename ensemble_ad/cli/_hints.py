@@ -13,7 +13,7 @@ import click
 from ensemble_ad.cli._config import SECRET
 
 # What commands have in common, and what would be looked for elsewhere, or would be another one, without the option.
-_SHARED = ("data", "studies", "submissions", "storage", "artifacts", "blend")
+_SHARED = ("data", "fit", "studies", "submissions", "storage", "artifacts", "blend")
 _ABOUT_OUTPUT = ("quiet", "verbose", "as_json")
 _IN_TEXT = re.compile(r"`(ensad [^`]+)`")
 

@@ -11,22 +11,29 @@ import click
 
 from ensemble_ad.cli import _folders, _outputs
 from ensemble_ad.cli._output import Say, start
+from ensemble_ad.data.conversion import DEFAULT_FIT
+from ensemble_ad.data.fit import FITS
 from ensemble_ad.layout import at_home
 
 __all__ = [
     "Say",
     "anyway",
+    "artifacts",
+    "backend",
     "data",
     "device",
+    "fit",
     "ground_truth",
     "groups",
     "labels",
     "no_look",
     "output",
     "precision",
+    "scheduler",
     "storage",
     "studies",
     "submissions",
+    "tiles",
     "train_anyway",
     "verbosity",
 ]
@@ -82,6 +89,11 @@ groups = click.option(
     help="CSV file ID,group of training images that belong together, or `folders`, the folders in train/: a group is "
     "held out or trained on as a whole.",
 )  # fmt: skip
+fit = click.option(
+    "--fit", type=click.Choice(FITS), default=DEFAULT_FIT, show_default=True,
+    help="How pictures that are not square, or of several sizes, become square: mirrored beside themselves, squashed, "
+    "or cut at their ends. It belongs to the data set; `ensad score` does the same to new pictures.",
+)  # fmt: skip
 studies = click.option(
     "--studies", type=FOLDER, default=Path("studies"), show_default=True,
     help="Folder of studies, members and blends.",
@@ -97,6 +109,14 @@ ground_truth = click.option(
     "kinds of anomaly, `good` after none.",
 )  # fmt: skip
 storage = click.option("--storage", type=URL, help="Optuna storage URL.  [default: SQLite in the studies' folder]")
+artifacts = click.option(
+    "--artifacts", type=URL, help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`."
+)
+backend = click.option(
+    "--backend", default="loky", show_default=True,
+    help="What joblib starts workers with: loky (here), dask, or another that is registered.",
+)  # fmt: skip
+scheduler = click.option("--scheduler", help="Address of a Dask scheduler, tcp://HOST:8786, for --backend dask.")
 device = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, or one of several GPUs: cuda:0, cuda:1, ..."
 )
@@ -106,6 +126,10 @@ precision = click.option(
     "computed in fp32.",
 )  # fmt: skip
 
+tiles = click.option(
+    "--tiles", type=int, metavar="SIDE",
+    help="Cut pictures into overlapping tiles of that side, for small faults in large pictures.  [default: whole]",
+)  # fmt: skip
 no_look = click.option(
     "--no-look", is_flag=True, help="Read no test image before `ensad submit`, for contests that forbid it."
 )

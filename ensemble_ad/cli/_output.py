@@ -1,6 +1,7 @@
 """What a command says and on which stream: text for people, or one JSON document for scripts (`--json`)."""
 
 import functools
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,8 @@ FORMAT = 1
 
 _KEY = "ensemble_ad.say"
 _NOTES = "ensemble_ad.notes"
+_COMMAND = re.compile(r"`[^`]+`")
+_NO_BREAK = "\ue000"  # stands for a space while lines are broken; of Unicode's private use, as no text of ours has it
 _KINDS = {2: "usage", 3: "data", 4: "storage", 130: "interrupted"}
 Invoke = TypeVar("Invoke", bound=Callable[..., Any])
 
@@ -37,7 +40,7 @@ class Say:
     def __call__(self, text: str = "") -> None:
         """Say what most want to read."""
         if self.level >= 0:
-            click.echo(self.completed(text), err=True)
+            click.echo(in_lines(self.completed(text)), err=True)
 
     def detail(self, text: str) -> None:
         """Say what is only for -v."""
@@ -48,7 +51,7 @@ class Say:
         """Say what even -q wants to read."""
         text = self.completed(text)
         self.warnings.append(text)
-        click.echo(f"warning: {text}", err=True)
+        click.echo(in_lines(f"warning: {text}"), err=True)
 
     def next(self, *commands: str, where: str = "", **places: str) -> None:
         """Hint at what to run next, one command or several to choose from.
@@ -61,7 +64,9 @@ class Say:
         self.following = [
             command if where or self.hints is None else self.hints.completed(command, **places) for command in commands
         ]
-        self(f"next{where and ', ' + where}: {', or '.join(self.following)}")
+        if self.level >= 0:
+            # Not wrapped, nor completed once more: a terminal gives a line back whole where its window has broken it.
+            click.echo(f"next{where and ', ' + where}: {', or '.join(self.following)}", err=True)
 
     def again(self, *without: str, **changed: object) -> None:
         """Hint at running the same command again; see `Hints.again`."""
@@ -118,6 +123,28 @@ class Say:
     def live(self) -> bool:
         """Whether a progress bar can be drawn."""
         return self.level >= 0 and sys.stderr.isatty()
+
+
+def in_lines(text: str) -> str:
+    """`text` as a terminal shows it best: long lines end between words, and no command in backticks is broken.
+
+    A pipe or a file gets it as it is, and so do lines that are to be pasted, which begin with spaces.
+    """
+    if not sys.stderr.isatty():
+        return text
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size().columns
+    lines = []
+    for line in text.split("\n"):
+        if len(line) <= width or line.startswith(" "):
+            lines.append(line)
+            continue
+        whole = _COMMAND.sub(lambda found: found[0].replace(" ", _NO_BREAK), line)
+        folded = textwrap.wrap(whole, width, break_long_words=False, break_on_hyphens=False, replace_whitespace=False)
+        lines += [part.replace(_NO_BREAK, " ") for part in folded]
+    return "\n".join(lines)
 
 
 def start(level: int, *, as_json: bool) -> Say:

@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from ensemble_ad.bar import progress_bar
 from ensemble_ad.cli._output import Say
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class _Watcher:
         self._line(f"{name}: {finished} of {wanted} trials finished")
         if self._bar is not None:
             self._bar.start_task(self._task)
-            self._bar.update(self._task, total=wanted, completed=min(finished, wanted), description=name)
+            self._bar.update(self._task, total=wanted, completed=min(finished, wanted), now="trials begin")
 
     def epoch(self, trial: int, epoch: "Epoch", epochs: int, judgement: "Judgement") -> None:
         text = (
@@ -60,7 +61,8 @@ class _Watcher:
         shown = "-" if value is None else f"{value:.4f}"
         text = f"trial {number} {state}: value {shown}, best {self._best}" + (f" ({note})" if note else "")
         if self._bar is not None:
-            self._bar.update(self._task, completed=min(self._done, self._wanted))
+            now = f"#{number} {state}, best {self._best}"
+            self._bar.update(self._task, completed=min(self._done, self._wanted), now=now)
         self._line(text)
 
     def _line(self, text: str) -> None:
@@ -75,7 +77,7 @@ def watch(say: Say) -> Iterator[_Watcher]:
     if not say.live:
         yield _Watcher(say, None)
         return
-    with _bar() as bar:
+    with progress_bar() as bar:
         yield _Watcher(say, bar)
 
 
@@ -104,12 +106,29 @@ def counted(say: Say, total: int | None) -> Iterator[Counter]:
     if not say.live:
         yield Counter(say, None, total)
         return
-    with _bar() as bar:
+    with progress_bar() as bar:
         yield Counter(say, bar, total)
 
 
 @contextmanager
-def training(say: Say, epochs: int) -> "Iterator[Callable[[Epoch, Judgement], None]]":
+def decoding(say: Say) -> Iterator[Callable[[int, int], None]]:
+    """What is to be told how many pictures are decoded, and of how many: it moves a bar, of each set one."""
+    with ExitStack() as stack:
+        steps: Counter | None = None
+
+        def progress(done: int, total: int) -> None:
+            nonlocal steps
+            steps = steps or stack.enter_context(counted(say, total))
+            steps.done(done, "pictures decoded")
+            if done == total:
+                stack.close()
+                steps = None
+
+        yield progress
+
+
+@contextmanager
+def training(say: Say, epochs: int, objective: str) -> "Iterator[Callable[[Epoch, Judgement], None]]":
     """What `fit_member` is to tell of each epoch: it moves a bar, or says a line where none can be drawn."""
     noted, best = set[str](), 0.0
     with counted(say, epochs) as steps:
@@ -122,7 +141,7 @@ def training(say: Say, epochs: int) -> "Iterator[Callable[[Epoch, Judgement], No
                     steps.line(note)
             best = max(best, judgement.value)
             text = (
-                f"loss {epoch.loss:.4f} separation {judgement.value:.4f} best {best:.4f} "
+                f"loss {epoch.loss:.4f} {objective} {judgement.value:.4f} best {best:.4f} "
                 f"{epoch.images_per_second:,.0f} images/s"
             )
             steps.done(epoch.number, text)
@@ -145,21 +164,6 @@ def busy(say: Say, text: str) -> Iterator[None]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as wheel:
         wheel.add_task(text, total=None)
         yield
-
-
-def _bar() -> "Progress":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    from rich.table import Column
-
-    # 80 columns hold the bar, the count, the time left and what a study says beside them.
-    return Progress(
-        BarColumn(bar_width=8),
-        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=5)),
-        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True, min_width=5)),
-        TextColumn("{task.fields[now]}", table_column=Column(no_wrap=True)),
-        console=Console(stderr=True),
-    )
 
 
 def _line(say: Say, bar: "Progress | None", text: str) -> None:

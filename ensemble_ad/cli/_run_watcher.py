@@ -1,62 +1,122 @@
-"""How a run is shown: a bar of its time or trials, and a line for each trial and blend."""
+"""How a run is shown: in a terminal a live table of its families, elsewhere a line for each trial and blend."""
 
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from ensemble_ad.cli._output import Say
-from ensemble_ad.cli._progress import Counter, counted
 
 if TYPE_CHECKING:
-    from ensemble_ad.anytime.schedule import Done
+    from rich.console import RenderableType
+    from rich.live import Live
+
+    from ensemble_ad.anytime.run import Standing
     from ensemble_ad.blend.saved import SavedBlend
     from ensemble_ad.members.objectives import Judgement
     from ensemble_ad.training.loop import Epoch
+
+COLUMNS = ("family", "trials", "best", "gain", "seconds")
+_POINTS = 6
+
+
+def row(standing: "Standing") -> tuple[str, ...]:
+    """A family's row in a table of `COLUMNS`."""
+    best = "-" if standing.best is None else f"{standing.best:.4f}"
+    return standing.family, str(standing.trials), best, f"{standing.gain:+.4f}", f"{standing.seconds:.0f}"
+
+
+def in_words(curve: Sequence[tuple[float, float]]) -> str:
+    """How the blend's value has grown, at some of its points: `8 s 0.8612, 60 s 0.9051`."""
+    last = len(curve) - 1
+    places = sorted({round(last * part / (_POINTS - 1)) for part in range(_POINTS)}) if curve else []
+    return ", ".join(f"{curve[place][0]:.0f} s {curve[place][1]:.4f}" for place in places)
 
 
 class _RunWatcher:
     """Shows what a run tells of itself; an `anytime.run.RunWatcher`."""
 
-    def __init__(self, say: Say, steps: Counter, seconds: float | None) -> None:
-        self._say, self._steps, self._seconds = say, steps, seconds
-        self._family, self._blend, self._trials = "", "-", 0
+    def __init__(self, say: Say, live: "Live | None", wanted: str) -> None:
+        self._say, self._live, self._wanted = say, live, wanted
+        self._began = monotonic()
+        self._family, self._now, self._blend = "", "reading the images", "-"
+        self._standing: Sequence[Standing] = ()
+        self._curve: Sequence[tuple[float, float]] = ()
 
     def turn(self, family: str, seconds: float, left: float) -> None:
         self._family = family
-        if self._seconds is not None:
-            self._trials = round(self._seconds - left)
-        self._show("begins")
+        self._show(
+            f"{family} begins, which takes some {seconds:.0f} s" if 0 < left < float("inf") else f"{family} begins"
+        )
 
     def study(self, name: str, finished: int, wanted: int) -> None:
         self._say.detail(f"{name}: {finished} of {wanted} trials finished")
 
     def epoch(self, trial: int, epoch: "Epoch", epochs: int, judgement: "Judgement") -> None:
-        self._show(f"#{trial} epoch {epoch.number}/{epochs} value {judgement.value:.3f}")
+        self._show(f"{self._family} trial {trial} epoch {epoch.number}/{epochs} value {judgement.value:.3f}")
 
     def trial(self, number: int, state: str, value: float | None, best: float | None, note: str) -> None:
-        if self._seconds is None:
-            self._trials += 1
         shown = "-" if value is None else f"{value:.4f}"
-        self._steps.line(f"{self._family} trial {number} {state}: value {shown}" + (f" ({note})" if note else ""))
-        self._show("done")
+        self._line(f"{self._family} trial {number} {state}: value {shown}" + (f" ({note})" if note else ""))
 
-    def blended(self, made: "SavedBlend", done: "Sequence[Done]", used: float) -> None:
+    def trained(self, standing: "Sequence[Standing]") -> None:
+        self._standing = standing
+        self._show("")
+
+    def blended(self, made: "SavedBlend", standing: "Sequence[Standing]", curve: Sequence[tuple[float, float]]) -> None:
+        self._standing, self._curve = standing, curve
         judged = made.info.separation
-        self._blend = "-" if judged is None else f"{judged.value:.4f}"
-        gain = f" ({done[-1].gain:+.4f} by {done[-1].family})" if done else ""
-        self._steps.line(f"{used:.0f} s: blend of {len(made.info.members)} members, separation {self._blend}{gain}")
+        what = f"value {curve[-1][1]:.4f} on damaged images" if judged is None else f"separation {judged.value:.4f}"
+        gain = f" ({curve[-1][1] - curve[-2][1]:+.4f})" if len(curve) > 1 else ""
+        self._blend = f"blend of {len(made.info.members)} members, {what}"
+        self._line(f"{curve[-1][0]:.0f} s: {self._blend}{gain}")
 
     def warn(self, text: str) -> None:
         self._say.warn(text)
 
-    def _show(self, text: str) -> None:
-        self._steps.done(self._trials, f"blend {self._blend}  {self._family} {text}")
+    def _line(self, text: str) -> None:
+        """A line that stays, above the table."""
+        if self._live is None:
+            self._say(text)
+        else:
+            self._live.console.print(text, highlight=False, markup=False)
+            self._show(self._now)
+
+    def _show(self, now: str) -> None:
+        self._now = now
+        if self._live is not None:
+            self._live.update(self.table())
+
+    def table(self) -> "RenderableType":
+        """The families, the blend's curve and what is going on."""
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False)
+        for name in COLUMNS:
+            table.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
+        for standing in self._standing:
+            table.add_row(*row(standing))
+        lines = (
+            f"{monotonic() - self._began:.0f} s of {self._wanted}: {self._now}",
+            self._blend,
+            in_words(self._curve),
+        )
+        return Group(table, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines if line))
 
 
 @contextmanager
 def watch_run(say: Say, seconds: float | None, trials: int | None) -> Iterator[_RunWatcher]:
-    """A watcher for a run; its bar is taken down on leaving, whatever happened."""
+    """A watcher for a run; its table is taken down on leaving, whatever happened."""
     logging.getLogger("optuna").setLevel(logging.INFO if say.level >= 2 else logging.WARNING)
-    with counted(say, trials if seconds is None else round(seconds)) as steps:
-        yield _RunWatcher(say, steps, seconds)
+    wanted = f"{trials} trials" if seconds is None else f"{seconds:.0f} s"
+    if not say.live:
+        yield _RunWatcher(say, None, wanted)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(stderr=True), transient=True, get_renderable=None) as live:
+        yield _RunWatcher(say, live, wanted)

@@ -1,5 +1,6 @@
 """`ensad blend`."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ import click
 from ensemble_ad.cli import _completion, _options
 
 if TYPE_CHECKING:
+    from ensemble_ad.blend.columns import Batch
     from ensemble_ad.blend.saved import SavedBlend
     from ensemble_ad.members.choose import Term
     from ensemble_ad.members.store import Member
@@ -37,11 +39,17 @@ if TYPE_CHECKING:
     help="Share of anomalies in the test set, if known.",
 )
 @_options.no_look
+@click.option(
+    "--test",
+    type=_options.PATH,
+    help="Unlabelled images that came after the models, to be taken into account: a folder or an .npy file.",
+)
 @click.option("--name", help="Name of the blend.  [default: made of the members and a hash]")
 @click.option("--data", type=_options.FOLDER,
               help="Folder of the images whose members are blended.  [default: those last worked on]")  # fmt: skip
 @click.option("--dataset", help="Beginning of a data fingerprint, if members of several data sets are cached.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of methods that draw.")
+@_options.device
 @_options.studies
 @_options.output
 def blend(
@@ -51,10 +59,12 @@ def blend(
     columns: str,
     anomaly_share: float | None,
     no_look: bool,
+    test: Path | None,
     name: str | None,
     data: Path | None,
     dataset: str | None,
     seed: int,
+    device: str,
     studies: Path,
     say: _options.Say,
 ) -> None:
@@ -63,6 +73,9 @@ def blend(
     A family alone stands for its best five members; one that has none yet is left out, with a word. The weights are
     printed on stdout. No labels are read: the AUC that is told at the end is estimated from the separation and the
     share of anomalies, given or itself estimated.
+
+    Where members were made without test images, --test has their models score unlabelled ones that came later, and
+    blends by these too; nothing is trained, and what was scored is kept. The blend scores new images as before.
 
     \b
     Methods:
@@ -85,22 +98,29 @@ def blend(
       ensad blend --members fcn:3,resnet:all --method mean --name flat
       ensad blend --members fcn,resnet --weights 2,1
       ensad blend --no-look
+      ensad blend --test new/
     """
     from ensemble_ad.blend.of_members import blend_members
     from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import busy
+    from ensemble_ad.errors import UsageError
     from ensemble_ad.members.choose import of_one_data_set, parse_weights
 
     cached = _folders.members(studies, say)
-    if no_look:
-        cached = _unlooked(cached)
+    if no_look and test is not None:
+        raise UsageError("--no-look blends without test images, and --test with some; give one of them")
+    if no_look or test is not None:
+        cached = _unlooked(cached, "--no-look" if no_look else "--test")
     if data is not None:
         cached = _folders.members_of(data, studies, cached)
     usable, others = of_one_data_set(cached, dataset)
     if others:
         say.warn(f"blending members of data set {usable[0].data[:8]}; {others} of other data sets are left out")
 
+    score = None if test is None else _scoring(test, usable[0].data, studies, device, say)
+
     def make(terms: "list[Term]") -> "SavedBlend":
+        batch = None if score is None else score([member for term in terms for member in term.members])
         with busy(say, "weighting"):
             return blend_members(
                 studies,
@@ -111,13 +131,16 @@ def blend(
                 anomaly_share=anomaly_share,
                 name=name,
                 seed=seed,
+                batch=batch,
             )
 
     if members is not None and weights is None:
         members = _there(usable, members, say)
     made = _of_sound_members(usable, members, make, say)
     _tell(made, say)
-    if made.info.separation is not None:
+    if test is not None:
+        hints = [f"ensad score {shlex.quote(str(test))} --blend {made.name}", "ensad report"]
+    elif made.info.separation is not None:
         hints = ["ensad submit", "ensad evaluate --labels FILE"]
     elif no_look:
         hints = ["ensad submit", "ensad report"]
@@ -127,7 +150,34 @@ def blend(
     say.next(*hints, **_folders.data_of(studies, made.data))
 
 
-def _unlooked(members: "list[Member]") -> "list[Member]":
+def _scoring(
+    test: Path, fingerprint: str, studies: Path, device: str, say: _options.Say
+) -> "Callable[[list[Member]], Batch]":
+    """What scores the images in `test` by members of a data set."""
+    from ensemble_ad.cli import _folders
+    from ensemble_ad.cli._progress import counted
+    from ensemble_ad.detect.batch import open_batch, score_batch
+    from ensemble_ad.layout import preprocessed_folder
+    from ensemble_ad.members.data_record import load_data_record
+
+    record = load_data_record(studies, fingerprint)
+    images = open_batch(test, preprocessed_folder(studies), record.conversion)
+    _folders.tell(images.remarks.lines(str(test)), say)
+    side, _, channels = record.shape
+    say(f"{len(images)} images of {images.source}, fingerprint {images.fingerprint[:8]}")
+
+    def score(members: "list[Member]") -> "Batch":
+        with counted(say, len(members)) as steps:
+            done = iter(range(len(members)))
+            return score_batch(
+                members, images, (side, side, channels), studies, device=device,
+                step=lambda key: steps.done(next(done), f"scoring by {key}"),
+            )  # fmt: skip
+
+    return score
+
+
+def _unlooked(members: "list[Member]", asked: str) -> "list[Member]":
     """The members that were made without test images.
 
     Raises:
@@ -138,7 +188,7 @@ def _unlooked(members: "list[Member]") -> "list[Member]":
     found = [member for member in members if member.info.separation is None]
     if not found:
         raise UsageError(
-            f"--no-look blends members that never saw the test images, and all {len(members)} have scores of them; run "
+            f"{asked} blends members that never saw test images, and all {len(members)} have scores of them; run "
             "`ensad tune --no-look` first"
         )
     return found
@@ -225,6 +275,7 @@ def _tell(made: "SavedBlend", say: _options.Say) -> None:
         weights=dict(rows),
         separation=None if separation is None else vars(separation),
         foreseen=info.foreseen,
+        batch=info.batch,
         share=None if share is None else vars(share),
         estimated_auc=None if implied is None else vars(implied),
         inverted=sorted(info.inverted),

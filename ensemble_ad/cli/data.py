@@ -1,11 +1,15 @@
 """`ensad data`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ensemble_ad.cli import _options
 from ensemble_ad.errors import FIRST_STUDY
+
+if TYPE_CHECKING:
+    from ensemble_ad.data.fit import Fit
 
 
 @click.group(short_help="Look at the data.")
@@ -20,10 +24,11 @@ def data() -> None:
 
 @data.command(short_help="Shapes, duplicates, leakage, what a submission needs.")
 @_options.data
+@_options.fit
 @_options.groups
 @_options.studies
 @_options.output
-def check(data: Path, groups: Path | None, studies: Path, say: _options.Say) -> None:
+def check(data: Path, fit: "Fit", groups: Path | None, studies: Path, say: _options.Say) -> None:
     """Print what is in the data folder; exit with 3 if something would make a study worthless.
 
     `ensad tune` and `ensad train` stop on the same errors, except that they open no labels.
@@ -37,8 +42,8 @@ def check(data: Path, groups: Path | None, studies: Path, say: _options.Say) -> 
     from ensemble_ad.data.check import check as run
     from ensemble_ad.errors import DataError
 
-    with busy(say, f"reading {data}"):
-        dataset = _folders.dataset(data, studies, test_optional=True, groups=groups)
+    dataset = _folders.dataset(data, studies, say, fit, test_optional=True, groups=groups)
+    with busy(say, "checking the images"):
         findings = run(dataset, data)
     say.result(
         fingerprint=dataset.fingerprint,

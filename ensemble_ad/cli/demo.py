@@ -17,7 +17,7 @@ from ensemble_ad.cli import _options
 @_options.output
 @click.pass_context
 def demo(ctx: click.Context, out: Path, only_data: bool, say: _options.Say) -> None:
-    """Tune, blend, evaluate and submit on scikit-learn's handwritten digits, offline, on two cores.
+    """Tune, blend, submit and evaluate on scikit-learn's handwritten digits, offline, on two cores.
 
     The digits 0 to 4 are normal, 5 to 9 are the anomalies. What runs are the same commands that you would type; each is
     shown before it runs. A rerun goes on where the last one ended, and finds its members in the cache. Data and studies
@@ -52,11 +52,8 @@ def demo(ctx: click.Context, out: Path, only_data: bool, say: _options.Say) -> N
     at = f"--data {data} --studies {studies}"
     lines = (
         f"data check {at}",
-        f"tune --family fcn --trials 6 --epochs 10 {at}",
-        f"tune --family pca --trials 3 {at}",
-        f"blend --members fcn,pca --studies {studies}",
+        f"run --trials 4 --families fcn,inpaint,pca {at} --submissions {submissions}",
         f"evaluate {at}",
-        f"submit {at} --submissions {submissions}",
         f"compare --studies {studies}",
     )
     steps = [_run(line, ctx, say) for line in lines]
@@ -67,7 +64,7 @@ def demo(ctx: click.Context, out: Path, only_data: bool, say: _options.Say) -> N
     )
     say.result(data=out / "data", studies=out / "studies", submissions=out / "submissions", steps=steps)
     say("on your own data, with trainingset.npy and testingset.npy in data/:")
-    say("  ensad tune --family fcn --trials 50\n  ensad blend\n  ensad submit")
+    say("  ensad run --time 30m")
     say.next(
         f"ensad report --data {data} --studies {studies}", f"ensad score {data}/testingset.npy --studies {studies}"
     )

@@ -87,14 +87,14 @@ def evaluate(
     transductive = {m.key for m in sound if m.info.transductive} | {b.name for b in blends if b.info.transductive}
     with busy(say, f"judging {len(scores)} rows by {len(label)} labels"):
         table = evaluate_scores(label, scores, transductive=transductive, bootstrap=bootstrap)
-    save_evaluation(studies, fingerprint, path, truth, table)
+    kinds = None if truth.kinds is None else evaluate_kinds(truth.kinds, scores)
+    save_evaluation(studies, fingerprint, path, truth, table, kinds)
     anomalies = int(label.sum())
     say(f"{anomalies} anomalies and {len(label) - anomalies} normal images, by {path}")
     inverted = sorted({key for each in blends for key in each.info.inverted})
     say.result(labels=path, anomalies=anomalies, normal=len(label) - anomalies, rows=table, inverted=inverted)
     if not say.as_json:
         _print(table, inverted, say)
-    kinds = None if truth.kinds is None else evaluate_kinds(truth.kinds, scores)
     say.result(kinds=kinds)
     if kinds is not None and not say.as_json:
         _print_kinds(kinds, made if made in scores else str(table.index[0]))
@@ -102,7 +102,8 @@ def evaluate(
         say(f"! inverted in a blend: {', '.join(inverted)}")
     say(f"chance: AUC 0.5, AP {anomalies / len(label):.4f}, FPR95 0.95, pAUC 0.5")
     unsure = int(((table["auc_low"] <= 0.5) & (table["auc_high"] >= 0.5)).sum())
-    say(f"{int(table['ties_best'].sum())} of {len(table)} cannot be told from the best, {unsure} not from chance")
+    tied = int(table["ties_best"].sum()) - 1  # the best ties itself
+    say(f"{tied} of the {len(table) - 1} others cannot be told from the best, {unsure} of all not from chance")
     say("intervals and p: which images were drawn; not training again, nor having chosen among many")
     # The audit is of the data set that was worked on last.
     audit = ["ensad audit" + (f" --labels {shlex.quote(str(labels))}" if labels else "")]

@@ -10,6 +10,7 @@ from ensemble_ad.cli import _options
 
 if TYPE_CHECKING:
     from ensemble_ad.data.dataset import Dataset
+    from ensemble_ad.data.fit import Fit
 
 
 @click.command("import", short_help="Load an exported blend, or another detector's scores.")
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 )
 @click.option("--invert", is_flag=True, help="For scores: negate them, where low ones mean anomalies.")
 @_options.data
+@_options.fit
 @_options.groups
 @_options.studies
 @_options.output
@@ -38,6 +40,7 @@ def import_(
     labels_used: str,
     invert: bool,
     data: Path,
+    fit: "Fit",
     groups: Path | None,
     studies: Path,
     say: _options.Say,
@@ -62,7 +65,7 @@ def import_(
     if template is not None:
         if source is not None:
             raise UsageError("--template goes without a SOURCE")
-        _template(template, _folders.dataset(data, studies, groups=groups), say)
+        _template(template, _folders.dataset(data, studies, say, fit, groups=groups), say)
     elif source is None:
         raise UsageError("SOURCE is missing: a .csv file of scores, or a zip or folder that `ensad export` wrote")
     elif source.suffix.lower() != ".csv":
@@ -76,7 +79,7 @@ def import_(
             "`ensad import --template FILE` writes their ids"
         )
     else:
-        dataset = _folders.dataset(data, studies, groups=groups)
+        dataset = _folders.dataset(data, studies, say, fit, groups=groups)
         _scores(Scores(name, source, reference, labels_used, invert), dataset, studies, say)
 
 

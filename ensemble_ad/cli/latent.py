@@ -71,7 +71,7 @@ def latent(
     cached = load_member(studies, member)
     opened = open_member(cached, choose_device(device))
     record = _folders.check_images(data, studies, cached.data, member, say)
-    dataset = replace(_folders.dataset(data, studies), named=record.groups)
+    dataset = replace(_folders.dataset(data, studies, say, record.fit), named=record.groups)
     image = dataset.test.ids[0] if image is None else image
     if image not in dataset.test.ids:
         raise UsageError(f"there is no test image {image!r}; ids are {dataset.test.ids[0]} to {dataset.test.ids[-1]}")

@@ -8,9 +8,15 @@ import click
 from ensemble_ad.cli import _completion, _options
 
 if TYPE_CHECKING:
-    from ensemble_ad.anytime.run import RunResult
+    from ensemble_ad.anytime.run import RunResult, Tune
     from ensemble_ad.data.dataset import Dataset
+    from ensemble_ad.data.fit import Fit
+    from ensemble_ad.search.crew import Crew
     from ensemble_ad.search.plan import TuneSettings
+    from ensemble_ad.search.storage import StudyStorage
+    from ensemble_ad.search.tune import TuneResult
+    from ensemble_ad.search.watcher import Watcher
+    from ensemble_ad.statistics.arrays import Labels
 
 
 @click.command(short_help="The best blend within a time: tunes, blends and writes the CSV.")
@@ -26,16 +32,21 @@ if TYPE_CHECKING:
 @click.option("--labels", type=_options.FILE,
               help="CSV file with the columns ID,label to judge trials by; every table says so.")  # fmt: skip
 @click.option("--size", type=int, help="Side in pixels that crops are resized to.  [default: searched]")
+@_options.tiles
 @click.option("--anomaly-share", type=float, help="What you know of the share of anomalies in the test set.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is drawn.")
 @click.option("--name", default="run", show_default=True, help="Name of the run and its blend; a rerun goes on.")
 @_options.device
 @_options.precision
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True,
-              help="Processes that share each study.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(min=1),
+              help="Processes, each of which trains a trial.  [default: 1; with Dask all that it has]")  # fmt: skip
+@_options.backend
+@_options.scheduler
 @_options.storage
+@_options.artifacts
 @_options.train_anyway
 @_options.data
+@_options.fit
 @_options.groups
 @_options.studies
 @_options.submissions
@@ -48,15 +59,20 @@ def run(
     no_look: bool,
     labels: Path | None,
     size: int | None,
+    tiles: int | None,
     anomaly_share: float | None,
     seed: int,
     name: str,
     device: str,
     precision: str,
-    workers: int,
+    workers: int | None,
+    backend: str,
+    scheduler: str | None,
     storage: str | None,
+    artifacts: str | None,
     anyway: bool,
     data: Path,
+    fit: "Fit",
     groups: Path | None,
     studies: Path,
     submissions: Path,
@@ -79,8 +95,6 @@ def run(
 
     budget = Budget(seconds=seconds)  # what is imported below takes seconds too
 
-    from functools import partial
-
     from ensemble_ad.anytime.run import Run, RunSettings, begin
     from ensemble_ad.cli import _folders
     from ensemble_ad.cli._run_watcher import watch_run
@@ -92,32 +106,32 @@ def run(
     from ensemble_ad.search.goal import labels_hash, objective_name
     from ensemble_ad.search.plan import TuneSettings
     from ensemble_ad.search.signals import like_ctrl_c
-    from ensemble_ad.search.workers import tune_with
-    from ensemble_ad.training.believed import Yardstick
+    from ensemble_ad.search.storage import open_storage
 
     click.get_current_context().with_resource(like_ctrl_c())
     if (seconds is None) == (trials is None):
         raise UsageError("give one of --time 30m and --trials 20")
-    dataset = _folders.dataset(data, studies, test_optional=True, look=not no_look, groups=groups)
+    crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
+    dataset = _folders.dataset(data, studies, say, fit, test_optional=True, look=not no_look, groups=groups)
     rename_images(studies, dataset)
     tuning = TuneSettings(
         family="", objective=objective_name(None, labels), labels_hash=labels_hash(labels), device=device,
-        precision=precision, seed=seed, size=size, storage=storage, transductive=transductive,
-        anomaly_share=anomaly_share,
+        precision=precision, seed=seed, size=size, tile=tiles, storage=storage, artifacts=artifacts,
+        transductive=transductive, anomaly_share=anomaly_share,
     )  # fmt: skip
     named = None if families is None else _named(dataset, tuning, families, say)
-    settings = RunSettings(name=name, families=named, trials=trials, tuning=tuning)
+    settings = RunSettings(name=name, families=named, trials=trials, abreast=crew.count(), tuning=tuning)
     record = begin(dataset, settings, studies)
     _folders.check_worth(dataset, data, say, anyway=anyway)
     if seconds is not None:
         budget.seconds = seconds - record.used
+    opened = open_storage(studies, storage)
     label = None if labels is None else read_labels(labels, dataset.test.ids)
-    tune = partial(tune_with, Crew(workers=workers), dataset, data=data, studies=studies, label=label,
-                   yardstick=Yardstick(dataset, studies, anomaly_share))  # fmt: skip
+    tune = _tuning(crew, dataset, tuning, opened, data=data, studies=studies, label=label)
     with watch_run(say, seconds, trials) as watcher:
         under_way = Run(
-            dataset=dataset, settings=settings, studies=studies, budget=budget, record=record, tune=tune,
-            watcher=watcher,
+            dataset=dataset, settings=settings, studies=studies, storage=opened, budget=budget, record=record,
+            tune=tune, watcher=watcher,
         )  # fmt: skip
         result = under_way.go_on()
     _tell(result, say)
@@ -129,6 +143,37 @@ def run(
         say.next("ensad evaluate --labels FILE", "ensad report", "ensad compare")
     else:
         say.next("ensad submit" if no_look else f"ensad export {name}", "ensad compare")
+
+
+def _tuning(
+    crew: "Crew",
+    dataset: "Dataset",
+    tuning: "TuneSettings",
+    storage: "StudyStorage",
+    *,
+    data: Path,
+    studies: Path,
+    label: "Labels | None",
+) -> "Tune":
+    """What runs a study of the run, by the crew; members that other machines have made are fetched at once."""
+    from ensemble_ad.search.artifacts import Artifacts
+    from ensemble_ad.search.travel import pull
+    from ensemble_ad.search.workers import tune_with
+    from ensemble_ad.training.believed import Yardstick
+
+    yardstick = Yardstick(dataset, studies, tuning.anomaly_share)
+    store = None if tuning.artifacts is None or crew.is_here else Artifacts(tuning.artifacts)
+
+    def tune(settings: "TuneSettings", watcher: "Watcher") -> "TuneResult":
+        result = tune_with(
+            crew, dataset, settings, watcher, data=data, studies=studies, label=label, yardstick=yardstick,
+            storage=storage,
+        )  # fmt: skip
+        if store is not None:
+            pull(store, storage.backend, studies, study_names=[result.study])
+        return result
+
+    return tune
 
 
 def _named(dataset: "Dataset", tuning: "TuneSettings", text: str, say: _options.Say) -> tuple[str, ...]:
@@ -144,33 +189,31 @@ def _named(dataset: "Dataset", tuning: "TuneSettings", text: str, say: _options.
 def _tell(result: "RunResult", say: _options.Say) -> None:
     """Say what the run has made, and how good its blend seems."""
     from ensemble_ad.blend.info import weight_by_family
+    from ensemble_ad.cli._run_watcher import COLUMNS, in_words, row
     from ensemble_ad.cli._table import print_table
 
-    families = dict.fromkeys(trial.family for trial in result.done)
-    weights = {} if result.blend is None else weight_by_family(result.blend.weights)
-    rows = [
-        (
-            family,
-            str(sum(trial.family == family for trial in result.done)),
-            f"{sum(trial.seconds for trial in result.done if trial.family == family):.0f}",
-            f"{sum(trial.gain for trial in result.done if trial.family == family):+.4f}",
-            f"{weights.get(family, 0.0):.3f}",
-        )
-        for family in families
-    ]
+    columns = {} if result.blend is None else dict(sorted(result.blend.weights.items(), key=lambda item: -item[1]))
+    weights = weight_by_family(columns) if columns else {}
+    rows = [(*row(standing), f"{weights.get(standing.family, 0.0):.3f}") for standing in result.standing]
     if not say.as_json and rows:
-        print_table(("family", "trials", "seconds", "gain", "weight"), rows)
+        print_table((*COLUMNS, "weight"), rows)
+        print_table(("column", "weight"), [(name, f"{weight:.4f}") for name, weight in columns.items() if weight > 0])
     say.result(
         seconds=round(result.used, 1),
         trials=[vars(trial) for trial in result.done],
+        families=[vars(standing) for standing in result.standing],
+        curve=[list(point) for point in result.curve],
         name=None if result.blend is None else result.blend.name,
         separation=vars(result.blend.info.separation) if result.blend and result.blend.info.separation else None,
-        weights=None if result.blend is None else dict(result.blend.weights),
+        weights=None if result.blend is None else columns,
     )
+    for doubt in result.doubts:
+        say.warn(doubt)
     if result.blend is None:
         say.warn("no model was finished; give it more --time")
         return
     separation = result.blend.info.separation
+    say(f"{'value on damaged images' if separation is None else 'separation'} by time: {in_words(result.curve)}")
     if separation is not None:
         say(f"{result.blend.name}: separation {separation.value:.4f} (standard error {separation.standard_error:.4f})")
     say(result.blend.info.explanation)

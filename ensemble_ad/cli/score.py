@@ -11,9 +11,12 @@ from ensemble_ad.cli import _completion, _options
 
 if TYPE_CHECKING:
     from ensemble_ad.data.seen import Strange
+    from ensemble_ad.data.stream import Block
+    from ensemble_ad.detect.overlays import MapFolder
     from ensemble_ad.detect.score_file import Write
     from ensemble_ad.detect.scorer import BlendScorer
     from ensemble_ad.detect.skipped import Skipped
+    from ensemble_ad.statistics.arrays import Bools
 
 
 @click.command(short_help="Score new images with a saved blend.")
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     type=_options.FILE,
     help="File to write to, whole or not at all.  [default: stdout]",
 )
+@click.option("--maps", type=_options.FOLDER, help="Folder that gets where each alarm is seen; see `ensad explain`.")
 @click.option("--strict", is_flag=True, help="Stop at the first image that cannot be scored, and write no file.")
 @_options.device
 @_options.studies
@@ -53,15 +57,17 @@ def score(
     fdr: float | None,
     kind: str,
     output: Path | None,
+    maps: Path | None,
     strict: bool,
     device: str,
     studies: Path,
     say: _options.Say,
 ) -> None:
-    """Score IMAGES: .npy files (uint8, N x side x side x 1 or 3), folders of pictures, or pictures, of any number.
+    """Score IMAGES: .npy files (N x height x width x 1 or 3), folders of pictures, or pictures, of any number.
 
     The columns are ID, score (higher = more anomalous) and alarm (1 above the threshold). Ids are rows of a .npy file,
-    paths inside a folder, a picture's name; of several IMAGES each id begins with the one it is of. Images are read a
+    paths inside a folder, a picture's name, with the number of a page or frame (scan.tif#3); of several IMAGES each id
+    begins with the one it is of. Pictures become images as those did that the blend was trained on. They are read a
     thousand at a time. Ranks are frozen, so an image gets one score alone and in any batch. The threshold comes from
     the held-out normal images, by rules that were fitted without them; how often a normal image may exceed it is said
     with its 95% interval, which is wide where few are held out.
@@ -75,6 +81,7 @@ def score(
       ensad score new.npy > scores.csv
       ensad score camera/ --blend both --alarm-rate 0.05 | grep ",1$"
       ensad score part.png --format json
+      ensad score camera/ --maps where
       ensad score lot-17/ --p-values --fdr 0.05 -o lot-17.csv
     """
     import sys
@@ -86,6 +93,7 @@ def score(
     from ensemble_ad.data.remarks import Remarks
     from ensemble_ad.data.seen import Strange
     from ensemble_ad.data.stream import check_sources, count, stream
+    from ensemble_ad.detect.overlays import MapFolder
     from ensemble_ad.detect.score_file import Scored
     from ensemble_ad.detect.scorer import load_blend
     from ensemble_ad.detect.skipped import Skipped
@@ -96,18 +104,23 @@ def score(
         scorer = load_blend(blend, studies, device=device)
         rate = scorer.usual_rate if alarm_rate is None else alarm_rate
         threshold = scorer.threshold(rate)
+        if maps is not None:
+            _ = scorer.explaining  # before anything is scored, since there may be none
     expected_rate = scorer.false_alarm_rate(rate)
     about: dict[str, Any] = {"blend": scorer.blend.name, "alarm_rate": rate, "threshold": threshold}
     about |= {"alarm_rate_low": expected_rate.low, "alarm_rate_high": expected_rate.high}
     _introduce(scorer, about, alarm_rate, say)
-    say.result(**about, output=output)
+    say.result(**about, output=output, maps=maps)
+    folder = None if maps is None else MapFolder(folder=maps)
     started, total, alarms = time.perf_counter(), 0, 0
     skipped, strange, remarks, passed_over = Skipped(), Strange(), Remarks(), Remarks()
     expected = count(images, passed_over)
     _folders.tell(passed_over.lines(), say)
     if strict:
-        check_sources(images, scorer.shape)
-    blocks = stream(images, scorer.shape, skip=None if strict else skipped, remarks=remarks)
+        check_sources(images, scorer.shape, scorer.conversion)
+    blocks = stream(
+        images, scorer.shape, conversion=scorer.conversion, skip=None if strict else skipped, remarks=remarks
+    )
     if not strict and kind == "csv" and (output is not None or not say.as_json):
         blocks = skipped.writable(blocks)
     with ExitStack() as stack:
@@ -118,6 +131,8 @@ def score(
             scores, unlike = scorer.score_and_compare(block.images)
             p = scorer.p_values_of(scores) if p_values or fdr is not None else None
             write(Scored(ids=block.ids, scores=scores, alarms=scores > threshold, unlike=unlike, p_values=p))
+            if folder is not None:
+                _explain(scorer, block, scores > threshold, folder)
             strange.add(block.ids, unlike)
             total, alarms = total + len(scores), alarms + int((scores > threshold).sum())
             for line in skipped.news():
@@ -135,6 +150,13 @@ def score(
         raise skipped.error(total)
     name = scorer.blend.name
     say.next("ensad compare" if Path(f"{name}.zip").exists() else f"ensad export {name}")
+
+
+def _explain(scorer: "BlendScorer", block: "Block", alarms: "Bools", folder: "MapFolder") -> None:
+    """Write where the images of a block that alarm are anomalous."""
+    rows = alarms.nonzero()[0]
+    for row, errors in zip(rows, scorer.explain(block.images[rows]), strict=True):
+        folder.write(block.ids[row], block.images[row], errors)
 
 
 def _introduce(scorer: "BlendScorer", about: Mapping[str, Any], alarm_rate: float | None, say: _options.Say) -> None:

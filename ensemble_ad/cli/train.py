@@ -1,10 +1,14 @@
 """`ensad train`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ensemble_ad.cli import _completion, _options
+
+if TYPE_CHECKING:
+    from ensemble_ad.data.fit import Fit
 
 
 @click.command(short_help="Train one published system.")
@@ -19,11 +23,13 @@ from ensemble_ad.cli import _completion, _options
 @click.option("--subset", type=int, help="Train on that many images only.")
 @click.option("--size", type=int,
               help="Side in pixels that the crop is resized to.  [default: as published, or as it is]")  # fmt: skip
+@_options.tiles
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of weights, order and noise.")
 @_options.device
 @_options.precision
 @_options.train_anyway
 @_options.data
+@_options.fit
 @_options.groups
 @_options.studies
 @_options.output
@@ -36,18 +42,21 @@ def train(
     flips: bool,
     subset: int | None,
     size: int | None,
+    tiles: int | None,
     seed: int,
     device: str,
     precision: str,
     anyway: bool,
     data: Path,
+    fit: "Fit",
     groups: Path | None,
     studies: Path,
     say: _options.Say,
 ) -> None:
     """Train a preset, a published system with its published settings, and cache it as a member.
 
-    The epoch that is kept is the one that separates test images best from held-out normal ones; no labels are read.
+    The epoch that is kept is the one that separates test images best from held-out normal ones, or, without test
+    images, damaged ones from others; no labels are read.
     The member's key is printed on stdout.
 
     \b
@@ -73,23 +82,23 @@ def train(
     family, _ = look_up(preset)
     check_transductive(family, allowed=transductive)
     make_folder(studies)
-    dataset = _folders.dataset(data, studies, groups=groups)
+    dataset = _folders.dataset(data, studies, say, fit, test_optional=True, groups=groups)
     rename_images(studies, dataset)
     place = choose_device(device)
     recipe = published_recipe(
         preset, dataset, seed=seed, precision=choose_precision(precision, place), epochs=epochs, batch_size=batch_size,
-        size=size, subset=subset, mirror=mirror, flips=flips,
+        size=size, tile=tiles, subset=subset, mirror=mirror, flips=flips,
     )  # fmt: skip
     _folders.check_worth(dataset, data, say, anyway=anyway)
     damaged = discard_damaged(studies, recipe.key)
     if damaged:
         say.warn(damaged)
     judged_by = JudgedBy(pseudo=None if family.transductive else PseudoImages.of(dataset))
-    with training(say, recipe.training.epochs) as after_epoch:
+    with training(say, recipe.training.epochs, recipe.objective) as after_epoch:
         member = fit_member(
             dataset, recipe, studies=studies, device=place, after_epoch=after_epoch, judged_by=judged_by, preset=preset
         )
-    say(f"separation {member.value:.4f} by {member.main_column}, epoch {member.info.best_epoch}")
+    say(f"{recipe.objective} {member.value:.4f} by {member.main_column}, epoch {member.info.best_epoch}")
     say.result(
         member.key,
         key=member.key,

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from ensemble_ad.data.fit import Fit
     from ensemble_ad.search.plan import TuneSettings
     from ensemble_ad.search.tune import TuneResult
     from ensemble_ad.search.watcher import Watcher
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--subset", type=int, help="Train on that many images only, for a quick look.")
 @click.option("--size", type=int,
               help="Side in pixels that crops are resized to.  [default: searched, up to the images' own]")  # fmt: skip
+@_options.tiles
 @click.option("--max-width", type=int, help="Widest layer to try.  [default: by family, less without a GPU]")
 @click.option("--prune/--no-prune", default=True, show_default=True, help="Give up trials that fall behind.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampler and of every model.")
@@ -47,14 +49,13 @@ if TYPE_CHECKING:
 @_options.precision
 @click.option("--workers", type=click.IntRange(min=1),
               help="Processes that share the study.  [default: 1; with Dask all that it has]")  # fmt: skip
-@click.option("--backend", default="loky", show_default=True,
-              help="What joblib starts workers with: loky (here), dask, or another that is registered.")  # fmt: skip
-@click.option("--scheduler", help="Address of a Dask scheduler, tcp://HOST:8786, for --backend dask.")
+@_options.backend
+@_options.scheduler
 @_options.storage
-@click.option("--artifacts", type=_options.URL,
-              help="Where members travel: file:///FOLDER or s3://BUCKET; see `ensad pull`.")  # fmt: skip
+@_options.artifacts
 @_options.train_anyway
 @_options.data
+@_options.fit
 @_options.groups
 @_options.studies
 @_options.output
@@ -71,6 +72,7 @@ def tune(
     flips: bool,
     subset: int | None,
     size: int | None,
+    tiles: int | None,
     max_width: int | None,
     prune: bool,
     seed: int,
@@ -83,6 +85,7 @@ def tune(
     artifacts: str | None,
     anyway: bool,
     data: Path,
+    fit: "Fit",
     groups: Path | None,
     studies: Path,
     say: _options.Say,
@@ -132,13 +135,13 @@ def tune(
     from ensemble_ad.training.believed import Yardstick
 
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
-    dataset = _folders.dataset(data, studies, test_optional=True, look=not no_look, groups=groups)
+    dataset = _folders.dataset(data, studies, say, fit, test_optional=True, look=not no_look, groups=groups)
     rename_images(studies, dataset)
     label = None if labels is None else read_labels(labels, dataset.test.ids)
     settings = TuneSettings(
         family="", trials=trials, timeout=timeout, epochs=epochs, objective=judged_by, device=device,
-        precision=precision, seed=seed, subset=subset, size=size, max_width=max_width, prune=prune, storage=storage,
-        artifacts=artifacts, labels_hash=labels_hash(labels), flips=flips, transductive=transductive,
+        precision=precision, seed=seed, subset=subset, size=size, tile=tiles, max_width=max_width, prune=prune,
+        storage=storage, artifacts=artifacts, labels_hash=labels_hash(labels), flips=flips, transductive=transductive,
         anomaly_share=anomaly_share,
     )  # fmt: skip
     each, left_out = studies_of(dataset, settings, family)

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ensemble_ad.data.conversion import DEFAULT_FIT, Conversion, fingerprint_of
+from ensemble_ad.data.fit import Fit
 from ensemble_ad.data.groups import Groups, joined, near_duplicates, read_groups
-from ensemble_ad.data.images import FileState, Images, ImageSet
-from ensemble_ad.data.npy import open_array
-from ensemble_ad.data.pictures import open_folder
-from ensemble_ad.data.remarks import Remarks
+from ensemble_ad.data.images import Images, ImageSet
+from ensemble_ad.data.intake import Progress, conversion_of, no_progress
+from ensemble_ad.data.npy import ArrayFile
+from ensemble_ad.data.picture_folder import PictureFolder
 from ensemble_ad.data.split import TRAIN_LEAST, Split, split_rows
 from ensemble_ad.errors import DataError
 from ensemble_ad.files.json_file import json_hash
@@ -26,11 +28,13 @@ class Dataset:
         train: normal images to train on.
         test: unlabelled images of the same shape; there may be none.
         named: groups of training images that a user names; see `groups`.
+        conversion: how the images were made of pictures; None if those were images as they were.
     """
 
     train: ImageSet
     test: ImageSet
     named: Groups | None = None
+    conversion: Conversion | None = None
 
     @property
     def side(self) -> int:
@@ -42,11 +46,15 @@ class Dataset:
         """Channels of every image, 1 or 3."""
         return int(self.train.images.shape[3])
 
+    @property
+    def fit(self) -> Fit:
+        """How pictures became square, where they had to."""
+        return DEFAULT_FIT if self.conversion is None else self.conversion.fit
+
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of both sets and of `groups`; members of different fingerprints never mix."""
-        known = [self.train.fingerprint, self.test.fingerprint]
-        return json_hash(known if self.groups is None else [*known, list(self.groups)])
+        """Hash of both sets, `groups` and `conversion`; members of different fingerprints never mix."""
+        return fingerprint_of(self.train.fingerprint, self.test.fingerprint, self.groups, self.conversion)
 
     @cached_property
     def together(self) -> Groups | None:
@@ -80,9 +88,11 @@ class Dataset:
         self.test.check_unchanged()
 
     def remarks(self) -> Iterator[tuple[str, str]]:
-        """A line and its level, "ok" or "warning", of each kind of file that is passed over or not used as it is."""
-        yield from self.train.remarks.lines("train")
-        yield from self.test.remarks.lines("test")
+        """A line and its level, "ok" or "warning", on what became of pictures, and on each kind of file passed over."""
+        for name, images in (("train", self.train), ("test", self.test)):
+            if self.conversion is not None and len(images):
+                yield "ok", f"{name}: {self.conversion.in_words(images.shapes)}"
+            yield from images.remarks.lines(name)
 
     @property
     def is_grey(self) -> bool:
@@ -97,6 +107,8 @@ def load_dataset(
     test_optional: bool = False,
     look: bool = True,
     groups: Path | str | None = None,
+    fit: Fit = DEFAULT_FIT,
+    progress: Progress = no_progress,
 ) -> Dataset:
     """Read `data`, either `trainingset.npy` and `testingset.npy` or the folders `train/` and `test/`.
 
@@ -106,6 +118,8 @@ def load_dataset(
         test_optional: whether a folder without test images gives a data set with none, instead of an error.
         look: whether test images are looked at; if not, the data set is the one of a folder that has none.
         groups: what names groups of training images; see `read_groups`.
+        fit: how pictures become square, where there are some that are no images as they are; see `conversion_of`.
+        progress: told how many pictures are decoded.
 
     Raises:
         DataError: if anything about the images or groups makes them unusable; the message names file, rule and value.
@@ -115,45 +129,61 @@ def load_dataset(
             f"the data folder {data} does not exist; put trainingset.npy and testingset.npy there, "
             "or name the folder that has them with --data"
         )
-    train = _load_one(data, TRAIN, image_cache)
+    train_pictures, test_pictures = _found(data, TRAIN, image_cache), None
+    if look and not (test_optional and not any((data / name).exists() for name in TEST)):
+        test_pictures = _found(data, TEST, image_cache)
+    conversion = conversion_of(train_pictures, test_pictures, fit)
+    train = train_pictures.images(conversion, image_cache, progress)
     named = None if groups is None else read_groups(groups, train.ids)
-    if not look or (test_optional and not any((data / name).exists() for name in TEST)):
-        none = ImageSet(images=train.images[:0], ids=(), source=data / "test")
-        return Dataset(train=train, test=none, named=named)
-    test = _load_one(data, TEST, image_cache)
+    if test_pictures is None:
+        test = ImageSet(images=train.images[:0], ids=(), source=data / "test")
+    else:
+        test = test_pictures.images(conversion, image_cache, progress)
     if train.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
             f"training and test images must have one shape, but {train.source.name} has "
             f"{_shape_text(train.images)} and {test.source.name} {_shape_text(test.images)}"
         )
-    return Dataset(train=train, test=test, named=named)
+    return Dataset(train=train, test=test, named=named, conversion=conversion)
 
 
-def open_images(data: Path, names: tuple[str, str], image_cache: Path) -> ImageSet | None:
+def open_images(
+    data: Path, names: tuple[str, str], image_cache: Path, conversion: Conversion | None = None
+) -> ImageSet | None:
     """One of the two sets in `data`, of the first of `names` that is there; None where neither is.
 
     Args:
         data: the folder.
         names: `TRAIN` or `TEST`.
         image_cache: folder where decoded pictures are kept as uint8 arrays.
+        conversion: what makes images of the pictures.
 
     Raises:
         DataError: if the images cannot be used.
     """
+    found = _look_for(data, names, image_cache)
+    return None if found is None else found.images(conversion, image_cache)
+
+
+def open_named(path: Path, image_cache: Path, conversion: Conversion | None) -> ImageSet:
+    """The images of an .npy file, whose ids are their rows, or of a folder of pictures.
+
+    Raises:
+        DataError: if they cannot be used.
+    """
+    found = PictureFolder(path, image_cache) if path.is_dir() else ArrayFile(path)
+    return found.images(conversion, image_cache)
+
+
+def _look_for(data: Path, names: tuple[str, str], image_cache: Path) -> ArrayFile | PictureFolder | None:
     array, folder = (data / name for name in names)
     if array.exists():
-        state = FileState.of(array)
-        images, remarks = open_array(array), Remarks()
-        if folder.is_dir():
-            remarks.add("shadowed", folder.name)
-        return ImageSet(
-            images=images, ids=tuple(map(str, range(len(images)))), source=array, file=state, remarks=remarks
-        )
-    return open_folder(folder, image_cache) if folder.is_dir() else None
+        return ArrayFile(array, shadowed=folder if folder.is_dir() else None)
+    return PictureFolder(folder, image_cache) if folder.is_dir() else None
 
 
-def _load_one(data: Path, names: tuple[str, str], image_cache: Path) -> ImageSet:
-    found = open_images(data, names, image_cache)
+def _found(data: Path, names: tuple[str, str], image_cache: Path) -> ArrayFile | PictureFolder:
+    found = _look_for(data, names, image_cache)
     if found is None:
         raise DataError(
             f"{data} must hold {names[0]} or a folder {names[1]}/ of images, and has neither; "

@@ -1,20 +1,22 @@
 """Pictures of any height and width as square images of one side, and maps of those images back on the picture."""
 
-from typing import Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
-import numpy as np
-import numpy.typing as npt
-
-from ensemble_ad.data.images import Images
 from ensemble_ad.errors import UsageError
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from ensemble_ad.data.images import Images
+    from ensemble_ad.statistics.arrays import Floats32
+
 Fit = Literal["pad", "squash", "crop"]
-"""How a picture that is not square becomes square: its borders are continued, its aspect is lost, or its ends are."""
+"""How a picture that is not square becomes square: its ends are mirrored, its aspect is lost, or its ends are."""
 FITS: tuple[Fit, ...] = get_args(Fit)
 Shape = tuple[int, int]
 """(height, width) of a picture."""
-Maps = npt.NDArray[np.float32]
-_Pixel = TypeVar("_Pixel", np.uint8, np.float32)
+_Pixel = TypeVar("_Pixel", "np.uint8", "np.float32")
 
 
 def checked_fit(name: str) -> Fit:
@@ -29,12 +31,12 @@ def checked_fit(name: str) -> Fit:
     return found
 
 
-def fitted(picture: Images, fit: Fit, side: int) -> Images:
+def fitted(picture: "Images", fit: Fit, side: int) -> "Images":
     """A picture as a square image.
 
-    `pad` scales the picture until its longer side fits, centres it, and repeats its outermost pixels beside it;
-    `squash` scales both sides alike; `crop` scales the largest square in the middle. Scaling is Pillow's anti-aliased
-    "bilinear". A square picture of that side stays as it is, whatever the fit.
+    `pad` scales the picture until its longer side fits, centres it, and mirrors it beside itself; `squash` scales both
+    sides alike; `crop` scales the largest square in the middle. Scaling is Pillow's anti-aliased "bilinear". A square
+    picture of that side stays as it is, whatever the fit.
 
     Args:
         picture: uint8 (height, width) or (height, width, C), C of 1 or 3.
@@ -44,6 +46,8 @@ def fitted(picture: Images, fit: Fit, side: int) -> Images:
     Returns:
         uint8 (side, side) or (side, side, C).
     """
+    import numpy as np
+
     if picture.shape[:2] == (side, side):
         return picture
     if fit == "crop":
@@ -51,10 +55,10 @@ def fitted(picture: Images, fit: Fit, side: int) -> Images:
     rows, columns = _place(picture.shape[:2], side) if fit == "pad" else (slice(0, side), slice(0, side))
     scaled = _scaled(picture, (rows.stop - rows.start, columns.stop - columns.start))
     beside = ((rows.start, side - rows.stop), (columns.start, side - columns.stop), (0, 0))
-    return np.pad(scaled, beside[: scaled.ndim], mode="edge")
+    return np.pad(scaled, beside[: scaled.ndim], mode="symmetric")
 
 
-def unfitted(errors: Maps, shape: Shape, fit: Fit) -> Maps:
+def unfitted(errors: "Floats32", shape: Shape, fit: Fit) -> "Floats32":
     """A map of a fitted image on the picture: the inverse of `fitted`, as far as there is one.
 
     Args:
@@ -65,6 +69,8 @@ def unfitted(errors: Maps, shape: Shape, fit: Fit) -> Maps:
     Returns:
         float32 (height, width). What `crop` has cut off was never looked at, and gets the map's least value.
     """
+    import numpy as np
+
     if errors.shape == shape:
         return errors
     if fit == "pad":
@@ -91,8 +97,9 @@ def _square_of(shape: Shape) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _scaled(pixels: npt.NDArray[_Pixel], shape: Shape) -> npt.NDArray[_Pixel]:
+def _scaled(pixels: "npt.NDArray[_Pixel]", shape: Shape) -> "npt.NDArray[_Pixel]":
     """uint8 (h, w) or (h, w, C), or float32 (h, w), at another height and width."""
+    import numpy as np
     from PIL import Image
 
     if pixels.shape[:2] == shape:

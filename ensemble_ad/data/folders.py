@@ -18,6 +18,10 @@ FORMATS = (
     "ICO",
 )  # fmt: skip
 """Pillow's names of the formats that are taken: those that Pillow decodes itself, and no other program runs for."""
+HEIF = (".heic", ".heif", ".hif")
+"""Endings of what pillow-heif reads, and is taken for a picture whether it is installed or not."""
+DICOM = (".dcm", ".dicom")
+"""Endings of what pydicom reads, likewise."""
 # Formats that a file's first bytes tell for sure, where its name has no ending.
 _TOLD = ("PNG", "JPEG", "JPEG2000", "TIFF", "WEBP", "AVIF", "GIF", "BMP", "QOI")
 _HEAD = 16
@@ -128,7 +132,8 @@ def _is_picture(name: str, path: str) -> bool:
 def _endings() -> frozenset[str]:
     from PIL import Image
 
-    return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in FORMATS)
+    read = [ending for ending, kind in Image.registered_extensions().items() if kind in FORMATS]
+    return frozenset([*read, *HEIF, *DICOM])
 
 
 def _begins_like_a_picture(path: str) -> bool:

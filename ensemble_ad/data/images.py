@@ -6,18 +6,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from ensemble_ad.data.remarks import Remarks
-from ensemble_ad.data.sizes import CHANNELS, SIDES
+from ensemble_ad.data.sizes import CHANNELS
 from ensemble_ad.errors import DataError
 
 _BLOCK = 4096
 
 Images = npt.NDArray[np.uint8]
+Raw = npt.NDArray[Any]
+"""A picture as it was stored: (height, width) or (height, width, C) of any real numbers; or several of one size."""
+Sizes = npt.NDArray[np.int64]
+"""(height, width) of pictures, int64 (n, 2)."""
 ImageShape = tuple[int, int, int]
 """(height, width, channels) of an image as it is stored, the axes of `Images` after the first."""
 ChannelsFirst = tuple[int, int, int]
@@ -56,6 +60,8 @@ class ImageSet:
         source: file or folder that they came from, for messages.
         file: what the system said of the file under a memory map when it was opened; None of arrays in memory.
         remarks: what was passed over, and which pictures are not used as they are.
+        sizes: int64 (N, 2), height and width of the pictures that the images were made of; None if they are as they
+            were.
     """
 
     images: Images
@@ -63,9 +69,17 @@ class ImageSet:
     source: Path
     file: FileState | None = None
     remarks: Remarks = field(default_factory=Remarks, compare=False)
+    sizes: Sizes | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def shapes(self) -> Sizes:
+        """int64 (N, 2): height and width of the picture that each image was made of, upright."""
+        if self.sizes is not None:
+            return self.sizes
+        return np.broadcast_to(np.array(self.images.shape[1:3], dtype=np.int64), (len(self), 2))
 
     def check_unchanged(self) -> None:
         """Refuse a file that was replaced, cut off or written into since it was opened: its pixels would be others.
@@ -140,25 +154,22 @@ def give_back(images: Images) -> None:
         mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def checked_images(images: npt.NDArray[np.generic], path: Path) -> Images:
-    """The images of a file or folder, if they can be used.
+def checked_axes(images: Raw, path: Path) -> Raw:
+    """Pictures of a file, if images can be made of them.
 
     Args:
-        images: (N, side, side, C), or (N, side, side), which is taken as one channel.
-        path: the file or folder, for messages.
+        images: (N, height, width, C), or (N, height, width), which is taken as one channel.
+        path: the file, for messages.
 
     Returns:
-        uint8 (N, side, side, C).
+        (N, height, width, C), of the same dtype.
 
     Raises:
-        DataError: for another dtype, other axes, no images, images that are not square, or a side out of `SIDES`.
+        DataError: for what are no real numbers, other axes, or no images.
     """
     shape = tuple(images.shape)
-    if images.dtype != np.uint8:
-        raise DataError(
-            f"{path} must be uint8 (0 to 255), but is {images.dtype}; convert it, "
-            "for instance with (x * 255).round().astype('uint8') if it is 0 to 1"
-        )
+    if images.dtype.kind not in "uif":
+        raise DataError(f"{path} must be uint8 (0 to 255) or other real numbers, but is {images.dtype}; convert it")
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or images.shape[3] not in CHANNELS:
@@ -167,15 +178,7 @@ def checked_images(images: npt.NDArray[np.generic], path: Path) -> Images:
             if images.ndim == 4 and shape[1] in CHANNELS
             else ""
         )
-        raise DataError(f"{path} must have the axes (N, side, side, 1 or 3), but has {shape}{hint}")
+        raise DataError(f"{path} must have the axes (N, height, width, 1 or 3), but has {shape}{hint}")
     if images.shape[0] == 0:
         raise DataError(f"{path} must hold at least one image, but holds none: {shape}")
-    if images.shape[1] != images.shape[2]:
-        raise DataError(
-            f"{path} must hold square images, but they are {shape[1]} high and {shape[2]} wide; crop or pad them"
-        )
-    if not SIDES[0] <= images.shape[1] <= SIDES[1]:
-        raise DataError(
-            f"{path} must hold images of {SIDES[0]} to {SIDES[1]} pixels a side, but they have {shape[1]}; resize them"
-        )
-    return images  # type: ignore[return-value]
+    return images

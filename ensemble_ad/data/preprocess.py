@@ -1,11 +1,15 @@
 """Preprocessing, a centred crop that is resized: part of a member's identity, done once for each crop, kept as uint8.
 
+A resized crop may be cut into overlapping tiles. A model then sees tiles, as many images as there are, and what it says
+of an image's tiles is put together again: their error vectors by `training.error_vectors`, their maps by `undone`.
+
 Resizing is linear and separable, so that an image X becomes A X B^T with one small matrix for each direction. A chain
 of resizes and crops has one such matrix too, the product of theirs: to resize to 256, crop 196 and resize to 64 costs
 no more than one resize, and is rounded once instead of four times. The matrices are the anti-aliased triangle filter
 that Pillow and torchvision call "bilinear".
 """
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -27,6 +31,7 @@ from ensemble_ad.statistics.arrays import Floats32
 _PIXELS = 2
 # Added before the decimals are cut off: halves go up, as Pillow's do, whichever way float32 errs.
 _ROUNDING = np.float32(0.501)
+_OVERLAP = 0.25
 _MOST_VIA = 4 * SIDES[1]
 # Outputs in a band of a matrix, and numbers of the images that are resized at a time: few enough for a cache.
 _BAND = 16
@@ -45,12 +50,15 @@ class Preprocess:
         channels: 1 or 3; 1 keeps the first of three channels, 3 repeats a single one.
         via: side in pixels that the image is resized to before it is cropped, as published notebooks do it; None crops
             the image as it is. The detour smooths: on faces its pixels differ by up to 26 grey levels, 0.8 in mean.
+        tile: side in pixels of the overlapping tiles that the resized crop is cut into, which a model sees one by one;
+            None leaves it whole.
     """
 
     crop: tuple[float, float]
     size: tuple[int, int]
     channels: int
     via: int | None = None
+    tile: int | None = None
 
     def __post_init__(self) -> None:
         if not all(0 < c <= 1 for c in self.crop):
@@ -61,25 +69,52 @@ class Preprocess:
             raise UsageError(f"channels must be 1 or 3, not {self.channels}")
         if self.via is not None and not SIDES[0] <= self.via <= _MOST_VIA:
             raise UsageError(f"images must be resized via {SIDES[0]} to {_MOST_VIA} pixels a side, not via {self.via}")
+        if self.tile is not None and not SIDES[0] <= self.tile <= min(self.size):
+            raise UsageError(
+                f"tiles must have {SIDES[0]} to {min(self.size)} pixels a side, that of the images they are cut from, "
+                f"not {self.tile}"
+            )
 
     def as_json(self) -> dict[str, Any]:
-        """The settings as a member's file and key hold them, with `via` only where it is used."""
+        """The settings as a member's file and key hold them, with `via` and `tile` only where used."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        return {key: value for key, value in values.items() if key != "via" or value is not None}
+        return {key: value for key, value in values.items() if value is not None}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Preprocess":
         """The inverse of `as_json`."""
         crop, size = value["crop"], value["size"]
-        return cls(crop=(crop[0], crop[1]), size=(size[0], size[1]), channels=value["channels"], via=value.get("via"))
+        return cls(
+            crop=(crop[0], crop[1]),
+            size=(size[0], size[1]),
+            channels=value["channels"],
+            via=value.get("via"),
+            tile=value.get("tile"),
+        )
 
     @property
     def shape(self) -> ChannelsFirst:
-        """Shape of an image as a model takes it."""
-        return (self.channels, *self.size)
+        """Shape of an image, or of a tile, as a model takes it."""
+        return (self.channels, *self.size) if self.tile is None else (self.channels, self.tile, self.tile)
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles an image is cut into."""
+        return 1 if self.tile is None else math.prod(len(places(side, self.tile)) for side in self.size)
+
+    def shape_of(self, n: int) -> tuple[int, int, int, int]:
+        """Shape of what becomes of `n` images: (n * tiles, height, width, channels)."""
+        channels, height, width = self.shape
+        return (n * self.tiles, height, width, channels)
+
+    def rows_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The rows of all tiles, int64 (n * tiles,), of the images of rows int64 (n,): an image's lie side by side."""
+        return (rows[:, None] * self.tiles + np.arange(self.tiles)).reshape(-1)
 
     def changes(self, images: Images) -> bool:
         """Whether these images, uint8 (N, side, side, C), are changed by the settings."""
+        if self.tiles > 1:
+            return True
         whole = self.crop == (1.0, 1.0) and self.via in (None, images.shape[1])
         return not (whole and self.size == images.shape[1:3] and self.channels == images.shape[3])
 
@@ -114,11 +149,46 @@ def _triangle(side: int, span: float, size: int) -> npt.NDArray[np.float64]:
     return matrix
 
 
+def places(side: int, tile: int) -> list[int]:
+    """Where tiles of a side begin: evenly spread over it, neighbours overlapping by a quarter of a tile or more."""
+    steps = math.ceil((side - tile) / (tile * (1 - _OVERLAP)))
+    return [round(start) for start in np.linspace(0, side - tile, steps + 1)]
+
+
+def _corners(preprocess: Preprocess, tile: int) -> list[tuple[slice, slice]]:
+    """Where the tiles of an image lie, row by row."""
+    down, across = (places(side, tile) for side in preprocess.size)
+    return [(slice(top, top + tile), slice(left, left + tile)) for top in down for left in across]
+
+
+def _cut(images: Images, preprocess: Preprocess) -> Images:
+    """The tiles of resized images, uint8 (n * tiles, tile, tile, C)."""
+    tile = preprocess.tile
+    if tile is None:
+        return images
+    cut = np.stack([images[:, rows, columns] for rows, columns in _corners(preprocess, tile)], axis=1)
+    return cut.reshape(-1, *cut.shape[2:])
+
+
+def _stitched(maps: Floats32, preprocess: Preprocess) -> Floats32:
+    """Maps of images, float32 (n, *size), of maps of their tiles: where tiles overlap, the mean."""
+    tile = preprocess.tile
+    if tile is None:
+        return maps
+    of_tiles = maps.reshape(-1, preprocess.tiles, tile, tile)
+    total = np.zeros((len(of_tiles), *preprocess.size), dtype=np.float32)
+    count = np.zeros(preprocess.size, dtype=np.float32)
+    for place, (rows, columns) in enumerate(_corners(preprocess, tile)):
+        total[:, rows, columns] += of_tiles[:, place]
+        count[rows, columns] += 1
+    return total / count
+
+
 def undone(maps: Floats32, preprocess: Preprocess, side: int, outside: float) -> Floats32:
     """Maps of what a model sees on the images that it was cropped and resized from, bilinear between pixel centres.
 
     Args:
-        maps: float32 (n, height, width) of the preprocessed size.
+        maps: float32 (n * tiles, height, width) of what a model sees.
         preprocess: what was done to the images.
         side: of the images.
         outside: the value of pixels that the crop has cut off.
@@ -130,7 +200,8 @@ def undone(maps: Floats32, preprocess: Preprocess, side: int, outside: float) ->
         _centres(side, crop * side, size) for crop, size in zip(preprocess.crop, preprocess.size, strict=True)
     )
     unseen = (rows.sum(axis=1) == 0)[:, None] | (columns.sum(axis=1) == 0)
-    found: Floats32 = np.matmul(np.matmul(rows, maps), columns.T, dtype=np.float32)
+    whole = _stitched(maps, preprocess)
+    found: Floats32 = np.matmul(np.matmul(rows, whole), columns.T, dtype=np.float32)
     found[:, unseen] = outside
     return found
 
@@ -157,11 +228,11 @@ def apply(images: Images, preprocess: Preprocess) -> Images:
         preprocess: the settings.
 
     Returns:
-        uint8 (N, height, width, channels); the images themselves where there is nothing to do.
+        uint8 (N * tiles, height, width, channels); the images themselves where there is nothing to do.
     """
     if not preprocess.changes(images):
         return images
-    result = np.empty((len(images), *preprocess.size, preprocess.channels), dtype=np.uint8)
+    result = np.empty(preprocess.shape_of(len(images)), dtype=np.uint8)
     done = 0
     for block in applied(images, preprocess):
         result[done : done + len(block)] = block
@@ -178,14 +249,14 @@ def applied(images: Images, preprocess: Preprocess, runs: Iterable[Images] | Non
         runs: the images in blocks; None makes them.
     """
     side, channels = images.shape[1], preprocess.channels
-    resizes = replace(preprocess, channels=images.shape[3]).changes(images)
+    resizes = replace(preprocess, channels=images.shape[3], tile=None).changes(images)
     rows = resize_matrix(side, preprocess.crop[0], preprocess.size[0], preprocess.via)
     columns = resize_matrix(side, preprocess.crop[1], preprocess.size[1], preprocess.via)
     for block in blocks(images) if runs is None else runs:
         if channels < block.shape[3]:
             block = np.ascontiguousarray(block[..., :1])
         resized = _resized(block, rows, columns) if resizes else block
-        yield np.repeat(resized, channels, axis=3) if channels > resized.shape[3] else resized
+        yield _cut(np.repeat(resized, channels, axis=3) if channels > resized.shape[3] else resized, preprocess)
 
 
 def _resized(images: Images, rows: Matrix, columns: Matrix) -> Images:
@@ -253,7 +324,7 @@ def cached(image_set: ImageSet, preprocess: Preprocess, folder: Path) -> Images:
         return images
     key = json_hash([image_set.fingerprint, preprocess.as_json(), _PIXELS])
     path = folder / f"preprocessed-{key}.npy"
-    shape = (len(images), *preprocess.size, preprocess.channels)
+    shape = preprocess.shape_of(len(images))
     opened = keep_blocks(path, lambda: (shape, applied(images, preprocess, image_set.checked_blocks())))
     with clear_errors(path, "write"):
         os.utime(path)

@@ -18,9 +18,9 @@ PASSED_OVER = {
 }
 """What is said of files and folders that give no image, by kind."""
 TAKEN = {
-    "pages": "pictures have several pages, frames or sizes, of which one is used: save each as a picture of its own",
-    "transparent": "pictures have transparent parts, and the colours below them are used: flatten them if those were "
-    "never meant to be seen",
+    "pages": "pictures have several frames or sizes, of which one is used: save each as a picture of its own",
+    "transparent": "pictures have transparent parts, which get the mean colour of the others: flatten them if they "
+    "were meant to be seen otherwise",
     "deep": "pictures have 16 bits a channel, of which the upper 8 are used",
     "dim": "pictures have 16 bits a channel and fill them so little that fewer than 64 levels are left: scale them to "
     "their full range, then save them with 8 bits",

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ensemble_ad.data.conversion import Conversion, image_of
 from ensemble_ad.data.folders import no_pictures, pictures_below
-from ensemble_ad.data.images import Images, ImageShape
+from ensemble_ad.data.images import Images, ImageShape, Raw
 from ensemble_ad.data.npy import open_array
-from ensemble_ad.data.pictures import read_picture
+from ensemble_ad.data.pictures import named_frames
 from ensemble_ad.data.remarks import Remarks
 from ensemble_ad.errors import DataError
 
@@ -31,12 +32,16 @@ class Block(NamedTuple):
     images: Images
 
 
+Reader = tuple[str, Callable[[], Iterator[tuple[str, Images]]]]
+"""A file or an image by its id, and what gives its images, (1, side, side, C) each, with their ids."""
+Take = Callable[..., Images]
+"""Makes an image (1, side, side, C) of a picture, whose `name` it is told for messages."""
 Skip = Callable[[str, DataError], None]
 """Told of each source or image that is left out: its name or id, and why."""
 
 
-def check_sources(sources: Sequence[Path], shape: ImageShape) -> None:
-    """Check what can be checked without reading the images.
+def check_sources(sources: Sequence[Path], shape: ImageShape, conversion: Conversion | None = None) -> None:
+    """Check what can be checked without reading the images; arguments are as for `stream`.
 
     Raises:
         DataError: for no source, one that does not exist, or a .npy file that does not hold images of `shape`.
@@ -44,16 +49,16 @@ def check_sources(sources: Sequence[Path], shape: ImageShape) -> None:
     if not sources:
         raise DataError("at least one .npy file, folder or picture of images to score is needed; name one")
     for source in sources:
-        _check(source, shape)
+        _check(source, shape, conversion)
 
 
-def _check(source: Path, shape: ImageShape) -> None:
+def _check(source: Path, shape: ImageShape, conversion: Conversion | None) -> None:
     if source.is_dir():
         return
     if not source.is_file():
         raise DataError(f"the images {source} do not exist; name a .npy file, a folder or a picture")
     if source.suffix == ".npy":
-        conform(open_array(source)[:1], shape, str(source))
+        _taken(open_array(source)[0], shape, conversion, str(source))
 
 
 def count(sources: Sequence[Path], remarks: Remarks) -> int:
@@ -79,6 +84,7 @@ def stream(
     sources: Sequence[Path],
     shape: ImageShape,
     *,
+    conversion: Conversion | None = None,
     block: int = BLOCK,
     skip: Skip | None = None,
     remarks: Remarks | None = None,
@@ -86,12 +92,14 @@ def stream(
     """Read images, never more than `block` of them at a time.
 
     The id of an image in a .npy file is its row, that of an image in a folder its path inside the folder, that of a
-    single picture its file name. Where there are several sources, each id begins with the source as it was named,
-    `a.npy:0` or `folder/x.png`, so that no two are alike. Folders are read in the order of their names.
+    single picture its file name; a page or frame of several has its number, `scan.tif#3`. Where there are several
+    sources, each id begins with the source as it was named, `a.npy:0` or `folder/x.png`, so that no two are alike.
+    Folders are read in the order of their names.
 
     Args:
-        sources: .npy files of uint8 (N, side, side[, C]), folders of pictures, pictures in any of Pillow's formats.
+        sources: .npy files of (N, height, width[, C]), folders of pictures, pictures in any format that is read.
         shape: the shape of every image; see `conform`.
+        conversion: what makes images of the pictures; None takes those that are images of `shape` as they are.
         block: images in a block; the last block of a source may hold fewer.
         skip: told of what cannot be read or has another shape, which is then left out; None raises instead.
         remarks: gets what pictures hold and images do not; see `remarks.TAKEN`.
@@ -101,19 +109,19 @@ def stream(
             folder without pictures.
     """
     if skip is None:
-        check_sources(sources, shape)
+        check_sources(sources, shape, conversion)
     alone, remarks = len(sources) == 1, Remarks() if remarks is None else remarks
+    take = partial(_taken, shape=shape, conversion=conversion)
     for source in sources:
         try:
-            _check(source, shape)
+            _check(source, shape, conversion)
             if source.is_dir():
-                yield from _of_folder(source, shape, block, "" if alone else f"{source}/", skip, remarks)
+                yield from _of_folder(source, take, block, "" if alone else f"{source}/", skip, remarks)
             elif source.suffix == ".npy":
-                yield from _of_array(source, shape, block, "" if alone else f"{source}:", skip)
+                yield from _of_array(source, take, block, "" if alone else f"{source}:", skip)
             else:
                 name = source.name if alone else str(source)
-                picture = read_picture(source, partial(_remark, remarks, name))
-                yield Block([name], conform(picture[None], shape, str(source)))
+                yield from _read([(name, partial(_of_file, source, name, take, remarks))], block, skip)
         except DataError as error:
             if skip is None:
                 raise
@@ -150,56 +158,57 @@ def conform(images: Images, shape: ImageShape, name: str) -> Images:
     return images[..., :1]
 
 
-def _of_array(source: Path, shape: ImageShape, block: int, prefix: str, skip: Skip | None) -> Iterator[Block]:
+def _taken(picture: Raw, shape: ImageShape, conversion: Conversion | None, name: str) -> Images:
+    """The image of a picture, uint8 (1, *shape)."""
+    return conform(image_of(picture, conversion, name)[None], shape, name)
+
+
+def _of_array(source: Path, take: Take, block: int, prefix: str, skip: Skip | None) -> Iterator[Block]:
     total = len(open_array(source))
     for start in range(0, total, block):
         # The file is mapped anew each time: what was read of a map that stays open counts as this process's memory.
-        part = np.array(open_array(source)[start : start + block])
-        ids = [f"{prefix}{row}" for row in range(start, start + len(part))]
-        try:
-            conforming = conform(part, shape, str(source))
-        except DataError:
-            if skip is None:
-                raise
-            readers = {name: partial(conform, part[i : i + 1], shape, f"image {name}") for i, name in enumerate(ids)}
-            yield from _read(readers.items(), block, skip)
-        else:
-            yield Block(ids, conforming)
+        opened = open_array(source)
+        names = [f"{prefix}{row}" for row in range(start, min(start + block, total))]
+        readers = ((name, partial(_of_row, opened, row, name, take)) for row, name in enumerate(names, start))
+        yield from _read(readers, block, skip)
 
 
-def _remark(remarks: Remarks, name: str, kind: str, more: str) -> None:
-    remarks.add(kind, name, more)
+def _of_row(opened: Raw, row: int, name: str, take: Take) -> Iterator[tuple[str, Images]]:
+    yield name, take(opened[row], name=f"image {name}")
+
+
+def _of_file(path: Path, name: str, take: Take, remarks: Remarks) -> Iterator[tuple[str, Images]]:
+    for each, picture in named_frames(path, name, lambda kind, more: remarks.add(kind, name, more)):
+        yield each, take(picture, name=str(path))
 
 
 def _of_folder(
-    source: Path, shape: ImageShape, block: int, prefix: str, skip: Skip | None, remarks: Remarks
+    source: Path, take: Take, block: int, prefix: str, skip: Skip | None, remarks: Remarks
 ) -> Iterator[Block]:
-    def read(path: Path, name: str) -> Images:
-        return conform(read_picture(path, partial(_remark, remarks, name))[None], shape, str(path))
-
     passed_over = Remarks()
     paths = pictures_below(source, passed_over)
     first = next(paths, None)
     if first is None:
         raise no_pictures(source, passed_over)
     named = ((path, prefix + path.relative_to(source).as_posix()) for path in chain([first], paths))
-    yield from _read(((name, partial(read, path, name)) for path, name in named), block, skip)
+    yield from _read(((name, partial(_of_file, path, name, take, remarks)) for path, name in named), block, skip)
 
 
-def _read(readers: Iterable[tuple[str, Callable[[], Images]]], block: int, skip: Skip | None) -> Iterator[Block]:
-    """Blocks of what `readers`, each with the id of its image, give; without `skip` the first error ends it."""
+def _read(readers: Iterable[Reader], block: int, skip: Skip | None) -> Iterator[Block]:
+    """Blocks of what `readers`, each with the id of its file or image, give; without `skip` the first error ends it."""
     ids: list[str] = []
     images: list[Images] = []
     for name, read in readers:
         try:
-            images.append(read())
-            ids.append(name)
+            for each, image in read():
+                ids.append(each)
+                images.append(image)
+                if len(ids) == block:
+                    yield Block(ids, np.concatenate(images))
+                    ids, images = [], []
         except DataError as error:
             if skip is None:
                 raise
             skip(name, error)
-        if len(ids) == block:
-            yield Block(ids, np.concatenate(images))
-            ids, images = [], []
     if ids:
         yield Block(ids, np.concatenate(images))

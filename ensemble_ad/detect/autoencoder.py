@@ -17,13 +17,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ensemble_ad.blend.alarm import position_of_threshold
+from ensemble_ad.data.conversion import DEFAULT_FIT
 from ensemble_ad.data.images import Images
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.data.stream import BLOCK
+from ensemble_ad.detect.given import Given
 from ensemble_ad.detect.rows import Layout, checked
 from ensemble_ad.detect.steady import steady_error_vectors
-from ensemble_ad.errors import EnsadError
-from ensemble_ad.families import FAMILIES, Architecture, Family, Model, family, preset
+from ensemble_ad.detect.verbose import epochs_bar
+from ensemble_ad.errors import EnsadError, speaks_python
+from ensemble_ad.families import Architecture, Family, Model, named
 from ensemble_ad.statistics.arrays import Floats64
 from ensemble_ad.training.device import AUTO, choose_device, choose_precision
 from ensemble_ad.training.error_vectors import error_vectors, fit_references, reference_rows
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 
         def get_params(self, deep: bool = True) -> dict[str, object]: ...
         def set_params(self, **params: object) -> Self: ...
-        def fit_predict(self, X: npt.ArrayLike, y: object = None) -> npt.NDArray[np.int64]: ...
+        def fit_predict(self, X: Given, y: object = None) -> npt.NDArray[np.int64]: ...
         def __getstate__(self) -> dict[str, object]: ...
 
 else:
@@ -53,18 +56,18 @@ class NormalTrained(_Estimator, ABC):
     offset_: float
 
     @abstractmethod
-    def anomaly_score(self, X: npt.ArrayLike) -> Floats64:
+    def anomaly_score(self, X: Given) -> Floats64:
         """float64 (n,), higher = more anomalous."""
 
-    def score_samples(self, X: npt.ArrayLike) -> Floats64:
+    def score_samples(self, X: Given) -> Floats64:
         """The negative of `anomaly_score`, float64 (n,): lower = more anomalous."""
         return -self.anomaly_score(X)
 
-    def decision_function(self, X: npt.ArrayLike) -> Floats64:
+    def decision_function(self, X: Given) -> Floats64:
         """`score_samples(X) - offset_`, float64 (n,): below 0 = anomaly."""
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    def predict(self, X: Given) -> npt.NDArray[np.int64]:
         """int64 (n,): 1 = normal, -1 = anomaly."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
@@ -72,11 +75,12 @@ class NormalTrained(_Estimator, ABC):
 class AutoencoderDetector(NormalTrained):
     """One autoencoder, trained on normal images.
 
-    X is (n, H, W) or (n, H, W, C) images with H = W and C of 1 or 3, or (n, pixels), as pipelines have it;
-    `image_shape` says how rows of pixels are laid out, else they are the smallest grey square that holds them, its last
-    pixels 0. uint8 is taken as it is. Other numbers are brought to 8 bits: those of [0, 1] by their 255-fold, others by
-    the least and largest value seen in `fit`, beyond which they are cut off. Sides grow to 16, and to a multiple of
-    what the family needs.
+    X is (n, H, W) or (n, H, W, C) images with C of 1 or 3, a list of such images of any sizes or of paths of pictures,
+    or (n, pixels), as pipelines have it; `image_shape` says how rows of pixels are laid out, else they are the smallest
+    grey square that holds them, its last pixels 0. Images that are not squares of one size become such squares, as in a
+    data set: by `image_fit`, and numbers other than uint8 by their range in `fit`. Of squares, uint8 is taken as it is,
+    and other numbers are brought to 8 bits: those of [0, 1] by their 255-fold, others by the least and largest value
+    seen in `fit`, beyond which they are cut off. Sides grow to 16, and to a multiple of what the family needs.
 
     `fit` keeps the share `holdout` of the images out of the training; the threshold is the score that the share
     `alarm_rate` of them exceeds (the highest of them where they are too few for that).
@@ -93,10 +97,12 @@ class AutoencoderDetector(NormalTrained):
             of a family that does not reconstruct.
         flips: score an image by the mean of it and its mirror image.
         image_shape: (H, W) or (H, W, C) of rows of pixels.
+        image_fit: how images that are not square, or of several sizes, become square: pad, squash or crop.
         alarm_rate: share of normal images that `predict` may call anomalies.
         holdout: share of X that is not trained on, in (0, 0.5].
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         random_state: seed of all random choices, None for another one each time, or a `RandomState`.
+        verbose: show a bar of the epochs on stderr while `fit` trains.
 
     Attributes:
         offset_: negative of the threshold of `anomaly_score`.
@@ -128,10 +134,12 @@ class AutoencoderDetector(NormalTrained):
         column: str = "auto",
         flips: bool = False,
         image_shape: tuple[int, ...] | None = None,
+        image_fit: str = DEFAULT_FIT,
         alarm_rate: float = 0.01,
         holdout: float = 0.15,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = 0,
+        verbose: bool = False,
     ) -> None:
         self.family = family
         self.epochs = epochs
@@ -141,12 +149,14 @@ class AutoencoderDetector(NormalTrained):
         self.column = column
         self.flips = flips
         self.image_shape = image_shape
+        self.image_fit = image_fit
         self.alarm_rate = alarm_rate
         self.holdout = holdout
         self.device = device
         self.random_state = random_state
+        self.verbose = verbose
 
-    def fit(self, X: npt.ArrayLike, y: object = None) -> Self:
+    def fit(self, X: Given, y: object = None) -> Self:
         """Train on normal images; `y` is ignored.
 
         Raises:
@@ -158,6 +168,7 @@ class AutoencoderDetector(NormalTrained):
         except (EnsadError, TypeError) as error:
             raise ValueError(str(error)) from error
 
+    @speaks_python
     def _fit(self, array: npt.NDArray[Any]) -> Self:
         layout = Layout.fitted(array, self.image_shape)
         images = layout.images(array)
@@ -174,7 +185,8 @@ class AutoencoderDetector(NormalTrained):
         def build() -> Model:
             return architecture.build(preprocess.shape).to(memory_format=torch.channels_last)
 
-        model = train(build, prepared, trained, settings).eval()
+        with epochs_bar(self.family, settings.epochs, shown=self.verbose) as after_epoch:
+            model = train(build, prepared, trained, settings, after_epoch=after_epoch).eval()
         column = ("rss" if kind.reconstructs else "latent_mahalanobis") if self.column == "auto" else self.column
         some = reference_rows(trained)
         references = fit_references(model, prepared[some], flips=self.flips) if is_distance(column) else {}
@@ -186,7 +198,7 @@ class AutoencoderDetector(NormalTrained):
         self.offset_ = offset(self._errors(images[held_out]), self.alarm_rate)
         return self
 
-    def anomaly_score(self, X: npt.ArrayLike) -> Floats64:
+    def anomaly_score(self, X: Given) -> Floats64:
         """The reconstruction error, or what `column` says, float64 (n,): higher = more anomalous.
 
         Raises:
@@ -215,8 +227,9 @@ class AutoencoderDetector(NormalTrained):
         self, seed: int, n: int
     ) -> tuple[Family, Architecture, tuple[float, float], int | None, TrainSettings]:
         via: int | None = None
-        if self.family in FAMILIES:
-            kind = family(self.family)
+        found = named(self.family)
+        if isinstance(found, Family):
+            kind = found
             start = _Start(kind.start[0])
             batch_sizes = kind.ranges.batch_sizes(choose_device(self.device).type, n)
             architecture = kind.suggest(start, kind.widths_up_to(kind.cpu_width))
@@ -224,7 +237,7 @@ class AutoencoderDetector(NormalTrained):
             crop = (side, side)
             training = {**training, "epochs": min(self.epochs or 20, kind.ranges.most_epochs or 10**9)}
         else:
-            kind, published = preset(self.family)
+            kind, published = found
             architecture, crop, via = published.architecture, published.crop, published.via
             training = dict(published.training)
         if self.epochs is not None:

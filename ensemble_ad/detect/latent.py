@@ -75,6 +75,8 @@ def open_member(member: Member, device: torch.device) -> OpenMember:
         StorageError: if its weights are missing or damaged.
     """
     loaded = load_model(member, device)
+    if loaded.recipe.preprocess.tiles > 1:
+        raise UsageError(f"{member.key} sees tiles of images, one by one; name a member without --tiles")
     return OpenMember(key=member.key, model=loaded.model, preprocess=loaded.recipe.preprocess, device=device)
 
 

@@ -8,19 +8,22 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_array, validate_data
 
+from ensemble_ad.data.fit import checked_fit
 from ensemble_ad.data.images import Images
 from ensemble_ad.data.sizes import CHANNELS
+from ensemble_ad.detect.given import Given, InMemory, pictures_in
+from ensemble_ad.errors import EnsadError
 
 _MIDDLE = "images must be (n, side, side), (n, side, side, 1 or 3) or rows (n, pixels)"
 
 
-def checked(estimator: Any, X: npt.ArrayLike, *, reset: bool) -> npt.NDArray[Any]:
+def checked(estimator: Any, X: Given, *, reset: bool) -> npt.NDArray[Any]:
     """X as a finite array of numbers, and `n_features_in_` set or compared, as every scikit-learn estimator does.
 
     Args:
         estimator: the estimator that was given X.
-        X: (n, pixels), (n, H, W) or (n, H, W, C), at least two of them to fit.
-        reset: set `n_features_in_`; else compare with it.
+        X: (n, pixels), (n, H, W) or (n, H, W, C), at least two of them to fit; or a list of pictures.
+        reset: set `n_features_in_` and `conversion_`; else compare with the one and apply the other.
 
     Returns:
         uint8, float32 or float64, of X's axes.
@@ -28,6 +31,10 @@ def checked(estimator: Any, X: npt.ArrayLike, *, reset: bool) -> npt.NDArray[Any
     Raises:
         ValueError: for sparse, complex or non-finite input, other axes, too few images or another number of features.
     """
+    try:
+        X = _as_one_size(estimator, X, reset=reset)
+    except EnsadError as error:
+        raise ValueError(str(error)) from error
     least = 2 if reset else 1
     dtype = [np.float64, np.float32, np.uint8]
     if not hasattr(X, "ndim"):
@@ -45,6 +52,24 @@ def checked(estimator: Any, X: npt.ArrayLike, *, reset: bool) -> npt.NDArray[Any
         return array
     rows: npt.NDArray[Any] = validate_data(estimator, X, dtype=dtype, reset=reset, ensure_min_samples=least)
     return rows
+
+
+def _as_one_size(estimator: Any, X: Any, *, reset: bool) -> Any:
+    """X itself, or the square images of pictures that are not square, or of several sizes."""
+    pictures = pictures_in(X)
+    if pictures and len({picture.shape for picture in pictures}) == 1:
+        X, pictures = np.stack(pictures), None
+    if pictures is None and getattr(X, "ndim", 0) in (3, 4):
+        is_square = X.shape[1] == X.shape[2] or (X.ndim == 4 and X.shape[3] not in CHANNELS)
+        pictures = None if is_square and (reset or estimator.conversion_ is None) else list(np.asarray(X))
+    if reset:
+        estimator.conversion_ = None
+    if not pictures:
+        return X
+    found = InMemory(pictures)
+    if reset:
+        estimator.conversion_ = found.conversion(checked_fit(estimator.image_fit))
+    return found.images(estimator.conversion_)
 
 
 def as_rows(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -11,17 +11,21 @@ import numpy as np
 from ensemble_ad.anytime.budget import Budget
 from ensemble_ad.anytime.run import Run, RunSettings, SilentWatcher, begin
 from ensemble_ad.data.check import worthless
+from ensemble_ad.data.conversion import DEFAULT_FIT
 from ensemble_ad.data.dataset import Dataset, load_dataset
+from ensemble_ad.data.fit import checked_fit
 from ensemble_ad.data.images import Images
 from ensemble_ad.detect.scorer import BlendScorer, load_blend
-from ensemble_ad.errors import DataError, Interrupted, UsageError
+from ensemble_ad.errors import DataError, Interrupted, UsageError, speaks_python
 from ensemble_ad.layout import at_home, preprocessed_folder
 from ensemble_ad.search.plan import TuneSettings
+from ensemble_ad.search.storage import StudyStorage, open_storage
 from ensemble_ad.search.tune import TuneResult, tune
 from ensemble_ad.search.watcher import Watcher
 from ensemble_ad.training.believed import Yardstick
 
 
+@speaks_python
 def run(
     data: str | Path | Images = "data",
     *,
@@ -32,6 +36,8 @@ def run(
     transductive: bool = False,
     look: bool = True,
     size: int | None = None,
+    fit: str = DEFAULT_FIT,
+    tiles: int | None = None,
     anomaly_share: float | None = None,
     seed: int = 0,
     name: str = "run",
@@ -43,15 +49,17 @@ def run(
     A run of the same name on the same images goes on where the one before ended.
 
     Args:
-        data: the images' folder, as for the command's `--data`, or the normal images themselves, uint8 (n, side, side)
-            or (n, side, side, C).
+        data: the images' folder, as for the command's `--data`, or the normal images themselves, (n, height, width)
+            or (n, height, width, C).
         unlabelled: test images of the same form, among which anomalies may be; with normal images only.
         time_limit: wall time in seconds. The main thread alone keeps it within a trial.
         trials: the number of trials in all, instead of a time.
         families: the families' names; None is a portfolio.
         transductive: whether families that train on the unlabelled images may come in.
         look: whether test images are read; without, models are judged and blended by pseudo-anomalies alone.
+        fit: how pictures that are not square, or of several sizes, become square: pad, squash or crop.
         size: side in pixels that crops are resized to; None searches it.
+        tiles: side in pixels of the overlapping tiles that pictures are cut into; None leaves them whole.
         anomaly_share: what is known of the share of anomalies among the test images, in (0, 1).
         seed: seed of all that is drawn.
         name: the run's and its blend's name.
@@ -77,11 +85,19 @@ def run(
             folder = at_home(data)
         else:
             raise UsageError("unlabelled=... goes with an array of normal images; a folder has its own test images")
-        dataset = load_dataset(folder, image_cache=preprocessed_folder(studies), test_optional=True, look=look)
+        dataset = load_dataset(
+            folder, image_cache=preprocessed_folder(studies), test_optional=True, look=look, fit=checked_fit(fit)
+        )
         if found := worthless(dataset, folder):
             raise DataError(f"{'; '.join(found)}: what is trained on this would be worthless; mend the data")
         tuning = TuneSettings(
-            family="", seed=seed, device=device, size=size, transductive=transductive, anomaly_share=anomaly_share
+            family="",
+            seed=seed,
+            device=device,
+            size=size,
+            tile=tiles,
+            transductive=transductive,
+            anomaly_share=anomaly_share,
         )
         settings = RunSettings(
             name=name, families=None if families is None else tuple(families), trials=trials, tuning=tuning
@@ -89,13 +105,15 @@ def run(
         record = begin(dataset, settings, studies)
         if budget.seconds is not None:
             budget.seconds -= record.used
+        storage = open_storage(studies, None)
         result = Run(
             dataset=dataset,
             settings=settings,
             studies=studies,
+            storage=storage,
             budget=budget,
             record=record,
-            tune=partial(_tune, dataset, studies, Yardstick(dataset, studies, anomaly_share)),
+            tune=partial(_tune, dataset, studies, Yardstick(dataset, studies, anomaly_share), storage),
             watcher=SilentWatcher(),
         ).go_on()
     if result.interrupted:
@@ -106,9 +124,14 @@ def run(
 
 
 def _tune(
-    dataset: Dataset, studies: Path, yardstick: Yardstick, settings: TuneSettings, watcher: Watcher
+    dataset: Dataset,
+    studies: Path,
+    yardstick: Yardstick,
+    storage: StudyStorage,
+    settings: TuneSettings,
+    watcher: Watcher,
 ) -> TuneResult:
-    return tune(dataset, settings, studies=studies, watcher=watcher, yardstick=yardstick)
+    return tune(dataset, settings, studies=studies, watcher=watcher, yardstick=yardstick, storage=storage)
 
 
 def _write(folder: Path, normal: Images, unlabelled: Images | None) -> None:

@@ -111,7 +111,11 @@ def whole_batch(write: Write, rate: float, tell: Callable[[int], None]) -> Itera
         tell: gets their number.
     """
     waiting: list[Scored] = []
-    yield waiting.append
+
+    def keep(scored: Scored) -> None:
+        waiting.append(scored)
+
+    yield keep
     p_values = [each.p_values for each in waiting if each.p_values is not None]
     found = discoveries(np.concatenate(p_values), rate) if p_values else np.empty(0, dtype=bool)
     tell(int(found.sum()))

@@ -5,21 +5,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from ensemble_ad.blend import Blend, alarm, saved
 from ensemble_ad.blend.columns import main_columns
 from ensemble_ad.blend.held_out import held_out_scores
 from ensemble_ad.blend.saved import SavedBlend
+from ensemble_ad.blend.shown import as_html, in_a_line, with_error
+from ensemble_ad.data.conversion import Conversion
 from ensemble_ad.data.images import Images, ImageShape
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.data.seen import Seen, Strange
 from ensemble_ad.data.stream import BLOCK, conform
+from ensemble_ad.detect.explain import Guide, blended_maps
+from ensemble_ad.detect.given import Given, given_images
 from ensemble_ad.detect.steady import steady_error_vectors
-from ensemble_ad.errors import DataError, StorageError
+from ensemble_ad.errors import DataError, StorageError, UsageError, speaks_python
 from ensemble_ad.families import Model
 from ensemble_ad.layout import at_home
 from ensemble_ad.members.column import Column
@@ -27,9 +31,13 @@ from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, load_member
 from ensemble_ad.statistics import Estimate
 from ensemble_ad.statistics.arrays import Floats32, Floats64
+from ensemble_ad.training.anomaly_maps import usual_error
 from ensemble_ad.training.device import choose_device
 from ensemble_ad.training.load import load_model
 from ensemble_ad.training.references import References
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ALARM_RATE = 0.01
 _NOISE = 2e-5
@@ -39,6 +47,7 @@ _NOISE = 2e-5
 class _Network:
     """A member's trained model, and the blend's columns that it gives, by their position."""
 
+    key: str
     model: Model
     references: References
     preprocess: Preprocess
@@ -46,7 +55,7 @@ class _Network:
     columns: Mapping[int, Column]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class BlendScorer:
     """A saved blend with its models loaded.
 
@@ -62,6 +71,7 @@ class BlendScorer:
         rule: the blend's frozen rule.
         shape: (side, side, channels) of the images that it takes.
         seen: what the training images look like.
+        conversion: what makes images of pictures; None if those have to be of `shape` as they are.
     """
 
     blend: SavedBlend
@@ -72,15 +82,59 @@ class BlendScorer:
     _members: tuple[Member, ...]
     _studies: Path
     _device: torch.device
+    conversion: Conversion | None = None
 
-    def score(self, images: npt.ArrayLike) -> Floats64:
+    def __repr__(self) -> str:
+        info, size = self.blend.info, "x".join(map(str, self.shape))
+        return (
+            f"BlendScorer({self.blend.name!r}, {in_a_line(info.method, self.blend.weights, info.separation)}; "
+            f"images {size})"
+        )
+
+    def _repr_html_(self) -> str:
+        info, members = self.blend.info, {member.key: member for member in self._members}
+        facts = {"Blend": f"{self.blend.name}, {info.method}, images {'x'.join(map(str, self.shape))}"}
+        if info.separation is not None:
+            facts["Separation"] = with_error(info.separation)
+        facts["Estimate"] = self.blend.estimate_in_words()
+        rows = []
+        for name, weight in sorted(self.blend.weights.items(), key=lambda pair: -pair[1]):
+            judged = members[Column.of(name).key].info.separation
+            rows.append((name, f"{weight:.3f}", "" if judged is None else f"{judged.value:.3f}"))
+        return as_html(facts, ("member's error", "weight", "member's separation"), rows)
+
+    @speaks_python
+    def plot(self, images: Given, alarm_rate: float | None = None) -> "Figure":
+        """Score images, and draw how they lie beside the held-out normal ones, with the most anomalous of them.
+
+        No window is opened: a notebook shows the figure, `savefig` writes it.
+
+        Args:
+            images: as for `score`, at least one.
+            alarm_rate: as for `threshold`.
+
+        Raises:
+            DataError: as `score`, and for no images.
+            UsageError: as `threshold`, and if matplotlib is not installed.
+        """
+        from ensemble_ad.detect.plots import scored_images
+
+        array = self._checked(images)
+        if not len(array):
+            raise DataError("a plot needs at least one image, not 0")
+        return scored_images(array, self.score(array), self.reference, self.threshold(alarm_rate))
+
+    @speaks_python
+    def score(self, images: Given) -> Floats64:
         """Anomaly scores of images.
 
         Warns of images that are unlike all training images, whose scores mean little; see `unlike`.
 
         Args:
-            images: uint8 (n, side, side) or (n, side, side, C) of the size that the blend was trained on; grey ones
-                are taken for colour, and colour ones for grey where their channels are equal.
+            images: uint8 (n, side, side) or (n, side, side, C) of the size that the blend was trained on; or, where
+                it was trained on pictures that became square, (n, height, width[, C]) as deep as those were, or a list
+                of such pictures of any size. A list may hold paths of pictures too. Grey ones are taken for colour, and
+                colour ones for grey where their channels are equal.
 
         Returns:
             float64 (n,), higher = more anomalous.
@@ -92,10 +146,11 @@ class BlendScorer:
         strange = Strange()
         strange.add(map(str, range(len(array))), self._unlike(array))
         if strange.count:
-            warnings.warn(strange.in_words(), stacklevel=2)
+            warnings.warn(strange.in_words(), stacklevel=3)
         return self._score(array)
 
-    def unlike(self, images: npt.ArrayLike) -> list[str | None]:
+    @speaks_python
+    def unlike(self, images: Given) -> list[str | None]:
         """By what each image is unlike all training images, in a word of `data.seen.MEANINGS`; None if by nothing.
 
         Args:
@@ -106,12 +161,12 @@ class BlendScorer:
         """
         return self._unlike(self._checked(images))
 
-    def score_and_compare(self, images: npt.ArrayLike) -> tuple[Floats64, list[str | None]]:
+    def score_and_compare(self, images: Given) -> tuple[Floats64, list[str | None]]:
         """What `score` gives, without its warning, and what `unlike` gives."""
         array = self._checked(images)
         return self._score(array), self._unlike(array)
 
-    def score_beside_members(self, images: npt.ArrayLike) -> tuple[Floats64, dict[str, Floats64]]:
+    def score_beside_members(self, images: Given) -> tuple[Floats64, dict[str, Floats64]]:
         """What `score` gives, without its warning, and what the members that count give, by their keys.
 
         A member's scores are those by its main kind of error, as the blend has it: float64 (n,). A member whose main
@@ -133,8 +188,61 @@ class BlendScorer:
         scores = self.rule.score(_snapped(rows, self.rule))
         return scores, {key: rows[:, at].astype(np.float64) for key, at in places if at in counting}
 
-    def _checked(self, images: npt.ArrayLike) -> Images:
-        array = np.asarray(images)
+    def explain(self, images: Given) -> Floats32:
+        """Where images are anomalous: the weighted sum of the members' maps; see `detect.explain`.
+
+        Args:
+            images: as for `score`.
+
+        Returns:
+            float32 (n, side, side), in multiples of the members' usual error: about 1 on normal images, higher = more
+            anomalous.
+
+        Raises:
+            DataError: as `score`.
+            UsageError: if no member says where; see `Model.map_column`.
+        """
+        array, guides = self._checked(images), list(self._guides.values())
+        found = [np.empty((0, *self.shape[:2]), dtype=np.float32)]
+        for block in _blocks(array):
+            found.append(blended_maps(guides, conform(block, self.shape, "an image"), self._device))
+        return np.concatenate(found)
+
+    @property
+    def explaining(self) -> tuple[str, ...]:
+        """The keys of the members that `explain` adds up.
+
+        Raises:
+            UsageError: as `explain`.
+        """
+        return tuple(self._guides)
+
+    @cached_property
+    def _guides(self) -> dict[str, Guide]:
+        members = {member.key: member for member in self._members}
+        found = {}
+        for network in self._networks:
+            member, (_, *size) = members[network.key], network.preprocess.shape
+            usual = usual_error(network.model, network.references.get("residual"), member, (size[0], size[1]))
+            weight = sum(self.rule.weights[i] * (-1 if c.inverted else 1) for i, c in network.columns.items())
+            if usual is not None and weight:
+                found[network.key] = Guide(
+                    model=network.model,
+                    preprocess=network.preprocess,
+                    flips=network.flips,
+                    usual=usual,
+                    weight=float(weight),
+                )
+        if not found:
+            families = ", ".join(sorted({member.family for member in self._members}))
+            raise UsageError(
+                f"no member of {self.blend.name} says where in an image ({families}); blend one that reconstructs, "
+                "such as pca or inpaint"
+            )
+        return found
+
+    def _checked(self, images: Given) -> Images:
+        array = given_images(images, self.shape, self.conversion)
         axes = array.shape[1:]
         if array.dtype != np.uint8 or not (len(axes) == 2 or (len(axes) == 3 and axes[2] in (1, 3))) or axes[1] <= 3:
             raise DataError(
@@ -164,6 +272,7 @@ class BlendScorer:
         """The alarm rate where none is given: 0.01, or the lowest that so few held-out normal images carry."""
         return max(ALARM_RATE, alarm.lowest_rate(len(self.reference)))
 
+    @speaks_python
     def threshold(self, alarm_rate: float | None = None) -> float:
         """The score above which an image is an alarm; see `blend.alarm.threshold`.
 
@@ -175,7 +284,7 @@ class BlendScorer:
             UsageError: for a rate outside (0, 1), or too low for the number of held-out images.
         """
         if alarm_rate is None and self.usual_rate > ALARM_RATE:
-            warnings.warn(self.about_usual_rate(), stacklevel=2)
+            warnings.warn(self.about_usual_rate(), stacklevel=3)
         return alarm.threshold(self.reference, self.usual_rate if alarm_rate is None else alarm_rate)
 
     def false_alarm_rate(self, alarm_rate: float | None = None) -> Estimate:
@@ -186,7 +295,7 @@ class BlendScorer:
         """
         return alarm.false_alarm_rate(len(self.reference), self.usual_rate if alarm_rate is None else alarm_rate)
 
-    def p_values(self, images: npt.ArrayLike) -> Floats64:
+    def p_values(self, images: Given) -> Floats64:
         """Conformal p values of images: how seldom a normal image scores as high; see `blend.alarm.p_values`.
 
         Args:
@@ -227,7 +336,9 @@ class BlendScorer:
                 prepared[network.preprocess] = torch.tensor(resized).to(self._device)
             applied = prepared[network.preprocess]
             kinds = {column.kind for column in network.columns.values()}
-            found = steady_error_vectors(network.model, applied, network.references, kinds, flips=network.flips)
+            found = steady_error_vectors(
+                network.model, applied, network.references, kinds, flips=network.flips, tiles=network.preprocess.tiles
+            )
             for position, (_, kind, inverted) in network.columns.items():
                 if kind not in found or not np.isfinite(found[kind]).all():
                     raise StorageError(
@@ -238,6 +349,7 @@ class BlendScorer:
         return rows
 
 
+@speaks_python
 def load_blend(name: str | None = None, studies: str | Path = "studies", *, device: str = "auto") -> BlendScorer:
     """Load a saved blend to score new images.
 
@@ -269,6 +381,7 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
         blend=blend,
         rule=rule,
         shape=_shape(record.shape),
+        conversion=record.conversion,
         seen=record.seen or Seen.unknown(coloured=coloured),
         _networks=tuple(networks),
         _members=members,
@@ -305,6 +418,7 @@ def _snapped(rows: Floats32, rule: Blend) -> Floats32:
 def _network(member: Member, columns: Mapping[int, Column], device: torch.device) -> _Network:
     loaded = load_model(member, device)
     return _Network(
+        key=member.key,
         model=loaded.model,
         references=loaded.references,
         preprocess=loaded.recipe.preprocess,

@@ -42,15 +42,17 @@ class Skipped:
         """How many were not told."""
         return self.count - self._told
 
-    def error(self, scored: int) -> DataError:
-        """What to raise in the end, given how many images were scored."""
+    def error(
+        self,
+        done: int,
+        verb: str = "scored",
+        rest: str = "the scores of the others were written (--strict stops at the first)",
+    ) -> DataError:
+        """What to raise in the end, given how many images were scored, and what became of these."""
         reason = self.first[0]["error"]
-        if scored == 0:
-            return DataError(reason if self.count == 1 else f"none of {self.count} could be scored; {reason}")
-        return DataError(
-            f"{self.count} of {scored + self.count} could not be scored, the first: {reason}; the scores of the others "
-            "were written (--strict stops at the first)"
-        )
+        if done == 0:
+            return DataError(reason if self.count == 1 else f"none of {self.count} could be {verb}; {reason}")
+        return DataError(f"{self.count} of {done + self.count} could not be {verb}, the first: {reason}; {rest}")
 
     def writable(self, blocks: Iterator[Block]) -> Iterator[Block]:
         """Blocks without the images whose ids no CSV file may hold."""

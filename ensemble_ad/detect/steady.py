@@ -8,14 +8,15 @@ from torch import Tensor
 
 from ensemble_ad.families import Model
 from ensemble_ad.statistics.arrays import Floats32
-from ensemble_ad.training.error_vectors import error_vectors
+from ensemble_ad.training.error_vectors import batch_size, error_vectors
 from ensemble_ad.training.references import References
+from ensemble_ad.training.tiles import of_images, of_one_tile
 
 _CPU_BATCH = 32
 
 
 def steady_error_vectors(
-    model: Model, images: Tensor, references: References, kinds: Collection[str], *, flips: bool
+    model: Model, images: Tensor, references: References, kinds: Collection[str], *, flips: bool, tiles: int = 1
 ) -> dict[str, Floats32]:
     """As `error_vectors`, and on a CPU the same to the last digit for an image alone and in any batch.
 
@@ -28,14 +29,18 @@ def steady_error_vectors(
         references: what the distances among `kinds` are to.
         kinds: the kinds of error to compute.
         flips: score the mirror image too, and give the mean of both.
+        tiles: how many of `images` are the tiles of one image.
 
     Returns:
-        float32 (n,) a kind of error, higher = more anomalous.
+        float32 (n / tiles,) a kind of error, higher = more anomalous.
     """
     if images.device.type != "cpu":
-        return error_vectors(model, images, references, kinds=kinds, flips=flips)
+        return error_vectors(model, images, references, kinds=kinds, flips=flips, tiles=tiles)
+    asked = of_one_tile(kinds) if tiles > 1 else kinds
     parts = []
-    for batch in torch.split(images, _CPU_BATCH):
-        copies = batch[-1:].expand(_CPU_BATCH - len(batch), -1, -1, -1)
-        parts.append(error_vectors(model, torch.cat([batch, copies]), references, kinds=kinds, flips=flips))
-    return {kind: np.concatenate([part[kind] for part in parts])[: len(images)] for kind in parts[0]}
+    size = batch_size(images, _CPU_BATCH)
+    for batch in torch.split(images, size):
+        copies = batch[-1:].expand(size - len(batch), -1, -1, -1)
+        parts.append(error_vectors(model, torch.cat([batch, copies]), references, kinds=asked, flips=flips))
+    found = {kind: np.concatenate([part[kind] for part in parts])[: len(images)] for kind in parts[0]}
+    return of_images(found, tiles, kinds)

@@ -66,3 +66,16 @@ def preset(name: str) -> tuple[Family, Preset]:
             return each, each.presets[name]
     known = ", ".join(name for each in FAMILIES.values() for name in each.presets)
     raise UsageError(f"unknown preset {name!r}; the presets are {known}")
+
+
+def named(name: str) -> Family | tuple[Family, Preset]:
+    """The family of that name, or the preset with its family, for who takes both.
+
+    Raises:
+        UsageError: if there is neither; the message lists the families.
+    """
+    if name not in FAMILIES and not any(name in each.presets for each in FAMILIES.values()):
+        raise UsageError(
+            f"unknown family {name!r}; the families are {', '.join(FAMILIES)}, and `ensad families` lists the presets"
+        )
+    return FAMILIES[name] if name in FAMILIES else preset(name)

@@ -5,10 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from ensemble_ad.data.conversion import DEFAULT_FIT, Conversion, fingerprint_of
+from ensemble_ad.data.fit import Fit
 from ensemble_ad.data.seen import Seen
 from ensemble_ad.data.sizes import CHANNELS, SIDES
 from ensemble_ad.errors import StorageError
-from ensemble_ad.files.json_file import MOST_IDS, fits, is_count, json_hash, read_json, write_json
+from ensemble_ad.files.json_file import MOST_IDS, fits, is_count, read_json, write_json
 from ensemble_ad.files.text import is_text
 from ensemble_ad.layout import data_record_file, is_fingerprint
 from ensemble_ad.members.measured import UnfitError
@@ -34,6 +36,7 @@ class DataRecord:
         train, test: fingerprints of the training and of the test images; None in a record of an earlier version.
         seen: what the training images look like, None likewise.
         groups: as `Dataset.groups`.
+        conversion: how images are made of pictures, likewise of new ones; None if pictures are images as they are.
     """
 
     fingerprint: str
@@ -46,6 +49,7 @@ class DataRecord:
     test: str | None = None
     seen: Seen | None = None
     groups: tuple[int, ...] | None = None
+    conversion: Conversion | None = None
 
     @classmethod
     def of(cls, dataset: "Dataset") -> "DataRecord":
@@ -61,7 +65,13 @@ class DataRecord:
             test=dataset.test.fingerprint,
             seen=Seen.of(dataset.train.images),
             groups=dataset.groups,
+            conversion=dataset.conversion,
         )
+
+    @property
+    def fit(self) -> Fit:
+        """How pictures become square, where they have to."""
+        return DEFAULT_FIT if self.conversion is None else self.conversion.fit
 
     @property
     def folder(self) -> Path | None:
@@ -75,8 +85,13 @@ class DataRecord:
         """As JSON values."""
         seen = None if self.seen is None else self.seen.to_json()
         value = {"format": FORMAT, **asdict(self), "ids": list(self.ids), "shape": list(self.shape), "seen": seen}
-        groups = value.pop("groups")
-        return value if groups is None else value | {"groups": list(groups)}
+        later = {
+            "groups": None if self.groups is None else list(self.groups),
+            "conversion": None if self.conversion is None else self.conversion.to_json(),
+        }
+        return {name: part for name, part in value.items() if name not in later} | {
+            name: part for name, part in later.items() if part is not None
+        }
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
@@ -99,16 +114,21 @@ class DataRecord:
 
 
 def _later_parts(value: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record may lack: groups; of an earlier version the sets' fingerprints, and what its images look like."""
+    """What a record may lack: groups, a conversion; of an earlier version the sets' fingerprints, and their looks."""
     train, test, seen, groups = (value.get(name) for name in ("train", "test", "seen", "groups"))
     if groups is not None and not _are_groups(groups, value["n_train"]):
         raise UnfitError("its groups cannot be")
-    known = [train, test] if groups is None else [train, test, groups]
-    fits_together = isinstance(train, str) and isinstance(test, str) and json_hash(known) == value["fingerprint"]
-    if not fits_together and (train, test, groups) != (None, None, None):
+    try:
+        conversion = None if value.get("conversion") is None else Conversion.from_json(value["conversion"])
+    except TypeError as error:
+        raise UnfitError(str(error)) from error
+    are_known = isinstance(train, str) and isinstance(test, str)
+    fits_together = are_known and fingerprint_of(str(train), str(test), groups, conversion) == value["fingerprint"]
+    if not fits_together and (train, test, groups, conversion) != (None, None, None, None):
         raise UnfitError("its fingerprints do not belong together")
     try:
         return {
+            "conversion": conversion,
             "train": train,
             "test": test,
             "seen": None if seen is None else Seen.from_json(seen),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble_ad.blend.info import weight_by_member
 from ensemble_ad.blend.saved import SavedBlend, list_blends
-from ensemble_ad.errors import StorageError
+from ensemble_ad.errors import StorageError, speaks_python
 from ensemble_ad.layout import at_home
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, list_members
@@ -59,6 +59,7 @@ CONSTANT, INVERTED, TURNED = "constant", "inverted", "inverted in the blend"
 _SURE = 3.0  # standard errors below 0.5 that make a member surely inverted, as the blend's guard has it
 
 
+@speaks_python
 def comparison(
     studies: str | Path = "studies", blend: str | None = None, anomaly_share: float | None = None
 ) -> "pd.DataFrame":
@@ -72,9 +73,9 @@ def comparison(
             that was estimated then.
 
     Returns:
-        A row for each member and blend, indexed by its key or name, with the columns and dtypes of `COLUMNS`, sorted by
-        AUC, then by separation; where no test image was seen, blends first, then members by their objective. What is
-        not known is missing.
+        A row for each member and blend, indexed by its key or name, with the columns and dtypes of `COLUMNS`, the main
+        ones of which a notebook shows, sorted by AUC, then by separation; where no test image was seen, blends first,
+        then members by their objective. What is not known is missing.
 
         - `auc` and what belongs to it: of the last `ensad evaluate`. No other column was made with labels.
         - `labels_used`: which labels, if any, a row's making (not its evaluation) read.
@@ -95,8 +96,11 @@ def comparison(
         UsageError: unless 0 < anomaly_share <= 1.
         StorageError: if an evaluation is damaged. Damaged members and blends are left out.
     """
+    from ensemble_ad.results.styled import StyledTable
+
     studies = at_home(studies)
-    return tabulate(studies, list_members(studies)[0], list_blends(studies)[0], blend, anomaly_share)
+    table = tabulate(studies, list_members(studies)[0], list_blends(studies)[0], blend, anomaly_share)
+    return StyledTable(table)
 
 
 def tabulate(

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ensemble_ad.results.comparison import Row, rows_of
-from ensemble_ad.results.footnotes import footnotes
+from ensemble_ad.results.footnotes import footnotes, without_the_best
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ def render_text(table: "Sequence[Row] | pd.DataFrame", *, markdown: bool = False
         markdown: write a Markdown table, however wide.
         width: most characters of a line of text.
     """
-    rows = table if isinstance(table, Sequence) else rows_of(table)
+    rows = without_the_best(table if isinstance(table, Sequence) else rows_of(table))
     evaluated = any(row["auc"] is not None for row in rows)
     estimated = any(row["estimated_auc_low"] is not None for row in rows)
     marks = [("^" if r["transductive"] else "", "!" if r["flag"] else "") for r in rows]

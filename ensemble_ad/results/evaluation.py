@@ -138,8 +138,15 @@ def evaluate_kinds(kinds: Sequence[str], scores: "Mapping[str, npt.NDArray[Any]]
     return pd.DataFrame(rows)
 
 
-def save_evaluation(studies: Path, fingerprint: str, labels: Path, truth: "GroundTruth", table: "pd.DataFrame") -> None:
-    """Remember an evaluation, so that `ensad compare` shows it; the labels themselves are not kept.
+def save_evaluation(
+    studies: Path,
+    fingerprint: str,
+    labels: Path,
+    truth: "GroundTruth",
+    table: "pd.DataFrame",
+    kinds: "pd.DataFrame | None" = None,
+) -> None:
+    """Remember an evaluation, so that `ensad compare` and `ensad report` show it; the labels themselves are not kept.
 
     Rows of an earlier evaluation by the same labels stay, without `ties_best` and `p_best`, which hold only among rows
     that were evaluated together.
@@ -153,6 +160,8 @@ def save_evaluation(studies: Path, fingerprint: str, labels: Path, truth: "Groun
     value: dict[str, Any] = {"labels": labels.name, "labels_hash": labels_hash, "rows": rows}
     # So that `ensad report` can draw curves by the same labels; it reads no file of another hash, and no folder.
     value |= {"path": str(labels.resolve())} if truth.kinds is None else {"kinds": sorted({*truth.kinds})}
+    if kinds is not None:
+        value["by_kind"] = kinds.to_dict(orient="records")
     write_json(evaluation_file(studies, fingerprint), value)
 
 

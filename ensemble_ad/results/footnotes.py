@@ -31,11 +31,18 @@ class Footnotes:
     shares: str | None
 
 
+def without_the_best(rows: Sequence[Row]) -> list[Row]:
+    """The rows, where the one of the highest AUC, which ties itself, is not marked as tied."""
+    best = max((row["auc"] for row in rows if row["auc"] is not None), default=None)
+    first = next((row["name"] for row in rows if best is not None and row["auc"] == best), None)
+    return [{**row, "ties_best": False} if row["name"] == first else row for row in rows]
+
+
 def footnotes(rows: Sequence[Row], *, measured: bool, estimated: bool) -> Footnotes:
     """The footnotes of a table.
 
     Args:
-        rows: as `table_rows` gives them.
+        rows: as `table_rows` gives them; see `without_the_best`.
         measured: whether the table has the column of AUCs by labels.
         estimated: whether it has the column of estimated AUCs.
     """

@@ -36,24 +36,24 @@ def difference(data: Path, studies: Path, record: DataRecord, made: str) -> str 
     """
     with ExitStack() as stack:
         try:
-            train = _open(data, TRAIN, studies, stack)
+            train = _open(data, TRAIN, studies, record, stack)
             # What was made without test images is of the training images alone, and those are not looked at now.
-            test = _open(data, TEST, studies, stack) if record.ids else None
+            test = _open(data, TEST, studies, record, stack) if record.ids else None
             why = _by_looks(train, test, record) or _by_pixels(train, test, studies, record)
         except DataError as error:
             why = f"they cannot be read ({error})"
     return None if why is None else f"{data} holds other images than {made} was made of: {why}"
 
 
-def _open(data: Path, names: tuple[str, str], studies: Path, stack: ExitStack) -> ImageSet | None:
+def _open(data: Path, names: tuple[str, str], studies: Path, record: DataRecord, stack: ExitStack) -> ImageSet | None:
     try:
-        return open_images(data, names, preprocessed_folder(studies))
+        return open_images(data, names, preprocessed_folder(studies), record.conversion)
     except StorageError as error:  # pictures are decoded into the studies' folder, and this one cannot be written to
         try:
             spare = stack.enter_context(tempfile.TemporaryDirectory(prefix="ensad-", ignore_cleanup_errors=True))
         except OSError:
             raise error from None
-        return open_images(data, names, Path(spare))
+        return open_images(data, names, Path(spare), record.conversion)
 
 
 def _by_looks(train: ImageSet | None, test: ImageSet | None, record: DataRecord) -> str | None:

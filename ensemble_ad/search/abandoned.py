@@ -83,7 +83,7 @@ def _queue_again(study: optuna.Study, trials: Sequence[FrozenTrial], studies: Pa
             again.params, again.distributions = {}, {}
             kept = {name: value for name, value in trial.system_attrs.items() if not name.startswith(_OF_THE_SAMPLER)}
             again.system_attrs = kept
-        again.user_attrs = TrialNotes(place=notes.place).to_attrs()
+        again.user_attrs = TrialNotes(place=notes.place, share=notes.share).to_attrs()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             optuna.storages.RetryHeartbeatStaleTrialCallback()(study, again)

@@ -38,6 +38,17 @@ class Crew:
         """Whether the workers run on this machine."""
         return self.backend != "dask"
 
+    def count(self) -> int:
+        """The number of workers; the cluster is asked where that is all that it has.
+
+        Raises:
+            UsageError: as `started`.
+        """
+        if self.workers:
+            return self.workers
+        with self.started() as count:
+            return count
+
     @contextmanager
     def started(self) -> Iterator[int]:
         """joblib's backend in place; gives the number of workers.

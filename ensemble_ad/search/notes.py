@@ -37,6 +37,7 @@ class TrialNotes:
         value: the member's value.
         reason: why the trial failed by itself.
         stopped: what stopped it from outside, a full disk say.
+        share: the share of its work that it was shortened to, so that it ends in time; see `allowance.shortened`.
     """
 
     place: int | None = None
@@ -47,6 +48,7 @@ class TrialNotes:
     value: float | None = None
     reason: str | None = None
     stopped: str | None = None
+    share: float | None = None
 
     def to_attrs(self) -> dict[str, Any]:
         """What is said, as user attributes of an Optuna trial."""
@@ -106,6 +108,8 @@ def _fits(name: str, value: Any) -> bool:
         return isinstance(value, int) and 0 <= value < _MOST_COUNT
     if name == "objectives":
         return isinstance(value, dict) and _is_finite(value)
+    if name == "share":
+        return isinstance(value, int | float) and 0 < value <= 1
     if name == "value":
         return isinstance(value, int | float) and _is_finite(value)
     if name == "worker":

@@ -14,15 +14,19 @@ from ensemble_ad.errors import UsageError
 from ensemble_ad.families import Family, family
 from ensemble_ad.files.json_file import json_hash
 from ensemble_ad.members.objectives import AUTO
+from ensemble_ad.search.allowance import Allowance
 from ensemble_ad.search.draw import STARTUP_TRIALS
-from ensemble_ad.search.storage import open_storage
+from ensemble_ad.search.storage import StudyStorage, open_storage
 from ensemble_ad.search.study import SharedStudy
 from ensemble_ad.training.device import AUTO as AUTO_PRECISION
 from ensemble_ad.training.device import choose_device, choose_precision
+from ensemble_ad.training.prepared import MOST_TILES
 from ensemble_ad.training.recipe import RECIPE_VERSION, Recipe, check_objective, check_transductive
 from ensemble_ad.training.settings import TrainSettings
 
 _SMALL, _LARGE = 32, 128
+_TIMES = (1.5, 2, 3, 4)  # the sides of pictures that are searched, in tiles
+_LEAST_TILES = 4  # of a picture of the smallest of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,7 @@ class TuneSettings:
         seed: the seed of the sampler and of every model.
         subset: number of training images used; None is all.
         size: side that crops are resized to; None searches it.
+        tile: side of the tiles that resized crops are cut into; None leaves them whole.
         max_width: the widest layer tried; None is what suits the device.
         prune: whether trials that fall behind are stopped early.
         storage: an Optuna storage URL; None is SQLite in the studies' folder.
@@ -48,6 +53,7 @@ class TuneSettings:
         flips: whether a score is the mean of an image's and its mirror image's.
         transductive: whether the user agreed to training on the test images.
         anomaly_share: what the user knows of the share of anomalies in the test set, for `auto`.
+        allowance: what a trial may take, where time is short; None shortens none.
     """
 
     family: str
@@ -60,6 +66,7 @@ class TuneSettings:
     seed: int = 0
     subset: int | None = None
     size: int | None = None
+    tile: int | None = None
     max_width: int | None = None
     prune: bool = True
     storage: str | None = field(default=None, repr=False)
@@ -68,6 +75,7 @@ class TuneSettings:
     flips: bool = False
     transductive: bool = False
     anomaly_share: float | None = None
+    allowance: Allowance | None = None
 
     def __post_init__(self) -> None:
         if self.trials < 1:
@@ -94,6 +102,7 @@ def study_name(
         settings.flips,
         RECIPE_VERSION,
         settings.anomaly_share,
+        *([] if settings.tile is None else [settings.tile]),
     ]
     return f"{settings.family}-{settings.objective}-{json_hash(what)[:8]}"
 
@@ -120,17 +129,30 @@ class Plan:
         split = dataset.split(settings.subset)
         self.reference_rows = len(split.reference)
         self.trained_rows = len(split.train)
+        if settings.tile is not None:
+            self.trained_rows = min(MOST_TILES, self.trained_rows * _LEAST_TILES)
         self.batch_sizes = self.kind.ranges.batch_sizes(self.device.type, self.trained_rows)
 
     def _sizes(self) -> tuple[int, ...]:
         """The sides that crops are resized to: one, or several to choose from."""
-        pinned = self.settings.size
+        pinned, tile = self.settings.size, self.settings.tile
+        if tile is not None:
+            self.kind.check_shape((self.dataset.channels, tile, tile))
+            return self._sizes_around(tile) if pinned is None else (pinned,)
         if pinned is None:
             sizes = self.kind.sizes_up_to(self.dataset.side)
             # A pixel's squared error is smaller in a smaller image, which is smoother.
             return sizes[-1:] if self.settings.objective == "loss" else sizes
         self.kind.check_shape((self.dataset.channels, pinned, pinned))
         return (pinned,)
+
+    def _sizes_around(self, tile: int) -> tuple[int, ...]:
+        """The sides of pictures that tiles of a side are cut from: so many tiles wide, up to the pictures' own side."""
+        sizes = tuple(round(times * tile) for times in _TIMES if times * tile <= self.dataset.side)
+        if not sizes:
+            most = int(self.dataset.side / _TIMES[0])
+            raise UsageError(f"--tiles must be {most} or less for pictures of {self.dataset.side} pixels, not {tile}")
+        return sizes
 
     @property
     def study_name(self) -> str:
@@ -143,8 +165,14 @@ class Plan:
             sizes=self.sizes,
         )
 
-    def open_study(self, studies: Path, worker: str) -> SharedStudy:
-        """The study, open, for a worker of that name; empty for one that only looks at it."""
+    def open_study(self, studies: Path, worker: str, storage: StudyStorage | None = None) -> SharedStudy:
+        """The study, open, for a worker of that name; empty for one that only looks at it.
+
+        Args:
+            studies: the studies' folder.
+            worker: the worker's name.
+            storage: where the study is kept, if that is open already.
+        """
         settings = self.settings
         shared = SharedStudy(
             name=self.study_name,
@@ -153,7 +181,7 @@ class Plan:
             epochs=settings.epochs,
             seed=settings.seed,
             studies=studies,
-            storage=open_storage(studies, settings.storage),
+            storage=storage or open_storage(studies, settings.storage),
             worker=worker,
         )
         shared.open()
@@ -198,6 +226,7 @@ class Plan:
                 crop=(drawn.crop, drawn.crop),
                 size=(drawn.size, drawn.size),
                 channels=1 if dataset.is_grey else dataset.channels,
+                tile=settings.tile,
             ),
             training=TrainSettings(
                 seed=settings.seed,

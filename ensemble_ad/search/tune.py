@@ -20,7 +20,7 @@ from ensemble_ad.members.store import Member
 from ensemble_ad.search.artifacts import Artifacts
 from ensemble_ad.search.lease import lease
 from ensemble_ad.search.plan import Plan, TuneSettings
-from ensemble_ad.search.storage import open_storage, storage_failures
+from ensemble_ad.search.storage import StudyStorage, storage_failures
 from ensemble_ad.search.study import FINISHED, SharedStudy
 from ensemble_ad.search.watcher import Watcher
 from ensemble_ad.search.worker import Worker
@@ -73,6 +73,7 @@ def tune(
     watcher: Watcher,
     label: Labels | None = None,
     yardstick: Yardstick | None = None,
+    storage: StudyStorage | None = None,
 ) -> TuneResult:
     """Run a study until it has `settings.trials` finished trials or its time is up.
 
@@ -87,6 +88,7 @@ def tune(
         watcher: told of every epoch and trial of this process.
         label: (k,) of 0 and 1 for the test images, for an objective that needs them.
         yardstick: what trials are measured by, where several studies on the same images have it in common.
+        storage: the one that the settings name, if it is open already.
 
     Raises:
         Interrupted: on Ctrl-C; finished trials are kept, and the next run goes on with the running one.
@@ -98,7 +100,7 @@ def tune(
     if artifacts is not None:
         artifacts.check(make=True)
     with storage_failures(studies, settings.storage), lease(studies) as name:
-        shared = plan.open_study(studies, name)
+        shared = plan.open_study(studies, name, storage)
         worker = Worker(
             plan=plan, shared=shared, studies=studies, watcher=watcher, label=label, artifacts=artifacts,
             yardstick=yardstick or Yardstick(dataset, studies, settings.anomaly_share),
@@ -112,19 +114,17 @@ def tune(
         raise shared.interrupted("the running one")
 
 
-def finished_trials(dataset: Dataset, settings: TuneSettings, studies: Path) -> int:
+def finished_trials(dataset: Dataset, settings: TuneSettings, storage: StudyStorage) -> int:
     """How many finished trials the study of these settings has; 0 where there is none yet, and none is made.
 
     Raises:
         EnsadError: for settings that do not fit, or a storage that fails.
     """
     name = Plan(dataset, settings).study_name
-    with storage_failures(studies, settings.storage):
-        backend = open_storage(studies, settings.storage).backend
-        if name not in {study.study_name for study in backend.get_all_studies()}:
-            return 0
-        study = optuna.load_study(study_name=name, storage=backend)
-        return len(study.get_trials(deepcopy=False, states=FINISHED))
+    if name not in optuna.get_all_study_names(storage.backend):
+        return 0
+    study = optuna.load_study(study_name=name, storage=storage.backend)
+    return len(study.get_trials(deepcopy=False, states=FINISHED))
 
 
 def result(plan: Plan, shared: SharedStudy) -> TuneResult:

@@ -13,9 +13,11 @@ import optuna
 from optuna.trial import TrialState
 
 from ensemble_ad.errors import DataError, DivergedError, EnsadError, StorageError, in_one_line
+from ensemble_ad.layout import checkpoint_file
 from ensemble_ad.members.info import TrialInfo
 from ensemble_ad.members.objectives import AUTO, Judgement
-from ensemble_ad.members.store import discard_damaged, has_member
+from ensemble_ad.members.store import Member, discard_damaged, has_member
+from ensemble_ad.search.allowance import Pace, TooLongError, shortened
 from ensemble_ad.search.artifacts import Artifacts
 from ensemble_ad.search.notes import TrialNotes
 from ensemble_ad.search.plan import Plan
@@ -110,27 +112,13 @@ class Worker:
     def _train(self, trial: optuna.Trial) -> _Outcome:
         """Make a trial's member, or find it in the cache."""
         shared = self.shared
-        recipe = self.plan.recipe(trial)
+        drawn = self.plan.recipe(trial)
+        recipe = self._affordable(trial, drawn)
         TrialNotes(key=recipe.key).write(trial)
         self._fetch(recipe)
         damaged = discard_damaged(self.studies, recipe.key)
         was_cached = has_member(self.studies, recipe.key)
-        member = fit_member(
-            self.plan.dataset,
-            recipe,
-            studies=self.studies,
-            device=self.plan.device,
-            judged_by=JudgedBy(
-                pseudo=None if self.plan.kind.transductive else self.yardstick.pseudo,
-                belief=self.yardstick.belief if shared.objective == AUTO else Belief(),
-                consensus=shared.consensus(),
-                label=self.label,
-            ),
-            after_epoch=self._reporter(trial, recipe),
-            resumed=self._catch_up(trial),
-            trial=TrialInfo(study=shared.study.study_name, number=trial.number, parameters=trial.params),
-            prepared=self.prepared,
-        )
+        member = self._fit(trial, drawn, recipe)
         if was_cached:  # the pruner compares later trials with its epochs too
             self._catch_up(trial)({epoch.number: epoch.value for epoch in member.info.history})
         if self.artifacts is not None:
@@ -138,6 +126,46 @@ class Worker:
         TrialNotes(member=member.key, objectives=member.info.objectives, value=member.value).write(trial)
         shared.study.tell(trial, member.value)
         return _Outcome("cached" if was_cached else "complete", member.value, damaged or "")
+
+    def _affordable(self, trial: optuna.Trial, drawn: Recipe) -> Recipe:
+        """What a trial trains: what it has drawn, shortened where it would take too long, or was shortened before."""
+        share, allowance = trial.user_attrs.get("share"), self.plan.settings.allowance
+        if share is None and allowance is not None and not checkpoint_file(self.studies, drawn.key).exists():
+            share = allowance.share(drawn)
+        return drawn if share is None or share >= 1 else self._shortened(trial, drawn, share)
+
+    def _shortened(self, trial: optuna.Trial, drawn: Recipe, share: float) -> Recipe:
+        recipe = shortened(drawn, share, self.plan.trained_rows)
+        TrialNotes(share=share, key=recipe.key).write(trial)
+        return recipe
+
+    def _fit(self, trial: optuna.Trial, drawn: Recipe, recipe: Recipe) -> Member:
+        """Make a trial's member; where its first epochs tell that it would take too long, a shorter one's."""
+        allowance, shared = self.plan.settings.allowance, self.shared
+        pace = None if allowance is None else Pace(allowance, trial.user_attrs.get("share", 1.0))
+        judged_by = JudgedBy(
+            pseudo=None if self.plan.kind.transductive else self.yardstick.pseudo,
+            belief=self.yardstick.belief if shared.objective == AUTO else Belief(),
+            consensus=shared.consensus(),
+            label=self.label,
+        )
+        while True:
+            try:
+                return fit_member(
+                    self.plan.dataset,
+                    recipe,
+                    studies=self.studies,
+                    device=self.plan.device,
+                    judged_by=judged_by,
+                    after_epoch=self._reporter(trial, recipe, pace),
+                    resumed=self._catch_up(trial),
+                    trial=TrialInfo(study=shared.study.study_name, number=trial.number, parameters=trial.params),
+                    prepared=self.prepared,
+                )
+            except TooLongError as error:
+                assert pace is not None
+                pace.again(error.share)
+                recipe = self._shortened(trial, drawn, error.share)
 
     def _ended_by(self, error: Exception, trial: optuna.Trial) -> _Outcome:
         """Tell Optuna of what has ended a trial, and raise what the next trial would meet too."""
@@ -191,14 +219,18 @@ class Worker:
                 key=None if self.shared.objective == "consensus" else recipe.key,
             )
 
-    def _reporter(self, trial: optuna.Trial, recipe: Recipe) -> OnJudged:
+    def _reporter(self, trial: optuna.Trial, recipe: Recipe, pace: Pace | None) -> OnJudged:
         """Tells the watcher and Optuna of each epoch, and prunes."""
+        begun_again = pace is not None and pace.restarts > 0
 
         def after_epoch(epoch: Epoch, judgement: Judgement) -> None:
             self.watcher.epoch(trial.number, epoch, recipe.training.epochs, judgement)
-            trial.report(judgement.value, epoch.number)
+            if not begun_again:  # Optuna keeps the first value of each epoch
+                trial.report(judgement.value, epoch.number)
+            if pace is not None:
+                pace.epoch(epoch.number, recipe.training.epochs)
             finished = epoch.number == recipe.training.epochs
-            if self.plan.settings.prune and not finished and trial.should_prune():
+            if self.plan.settings.prune and not (finished or begun_again) and trial.should_prune():
                 raise optuna.TrialPruned
 
         return after_epoch

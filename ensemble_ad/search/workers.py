@@ -8,14 +8,18 @@ import os
 import threading
 import time
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import joblib
 import optuna
 import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from ensemble_ad.data.conversion import DEFAULT_FIT
 from ensemble_ad.data.dataset import Dataset, load_dataset
+from ensemble_ad.data.fit import Fit
 from ensemble_ad.data.groups import Groups
 from ensemble_ad.errors import DataError, EnsadError, Interrupted
 from ensemble_ad.layout import preprocessed_folder
@@ -67,6 +71,7 @@ class Task:
     label: Labels | None = field(default=None, repr=False)
     named: Groups | None = field(default=None, repr=False)
     look: bool = True
+    fit: Fit = DEFAULT_FIT
     number: int = 0
 
 
@@ -99,6 +104,32 @@ class _StopWatcher:
         pass
 
 
+class Images(NamedTuple):
+    """Which images a worker works on, by fields of its task."""
+
+    data: Path
+    fingerprint: str
+    studies: Path
+    named: Groups | None
+    look: bool
+    fit: Fit
+
+
+@lru_cache(maxsize=1)
+def _yardstick(images: Images, share: float | None) -> Yardstick:
+    """What this process measures trials by; a run gives it many studies on the same images.
+
+    Raises:
+        DataError: if the images are others.
+    """
+    cache = preprocessed_folder(images.studies)
+    dataset = load_dataset(images.data, image_cache=cache, test_optional=True, look=images.look, fit=images.fit)
+    dataset = replace(dataset, named=images.named)
+    if dataset.fingerprint != images.fingerprint:
+        raise DataError(f"{images.data} holds other images for this worker; copy the same to every machine")
+    return Yardstick(dataset, images.studies, share)
+
+
 def work(task: Task) -> EnsadError | None:
     """Be a worker until the study is finished.
 
@@ -110,13 +141,13 @@ def work(task: Task) -> EnsadError | None:
             logging.getLogger("optuna").setLevel(logging.WARNING)
             if task.threads:
                 torch.set_num_threads(task.threads)
-            cache = preprocessed_folder(task.studies)
-            dataset = load_dataset(task.data, image_cache=cache, test_optional=True, look=task.look)
-            dataset = replace(dataset, named=task.named)
-            if dataset.fingerprint != task.fingerprint:
-                raise DataError(f"{task.data} holds other images for this worker; copy the same to every machine")
+            images = Images(task.data, task.fingerprint, task.studies, task.named, task.look, task.fit)
+            yardstick = _yardstick(images, task.settings.anomaly_share)
             settings = replace(task.settings, device=one_of_several(task.settings.device, task.number))
-            tune(dataset, settings, studies=task.studies, watcher=_StopWatcher(task), label=task.label)
+            tune(
+                yardstick.dataset, settings, studies=task.studies, watcher=_StopWatcher(task), label=task.label,
+                yardstick=yardstick,
+            )  # fmt: skip
     except EnsadError as error:
         return error
     except KeyboardInterrupt:  # before its study was open
@@ -134,11 +165,16 @@ def tune_with(
     studies: Path,
     label: Labels | None = None,
     yardstick: Yardstick | None = None,
+    storage: StudyStorage | None = None,
 ) -> TuneResult:
     """`tune` in this process where the crew is a single worker, else `tune_together`."""
     if crew == Crew(workers=1):
-        return tune(dataset, settings, studies=studies, watcher=watcher, label=label, yardstick=yardstick)
-    return tune_together(dataset, settings, crew, data=data, studies=studies, watcher=watcher, label=label)
+        return tune(
+            dataset, settings, studies=studies, watcher=watcher, label=label, yardstick=yardstick, storage=storage
+        )
+    return tune_together(
+        dataset, settings, crew, data=data, studies=studies, watcher=watcher, label=label, storage=storage
+    )
 
 
 def tune_together(
@@ -150,6 +186,7 @@ def tune_together(
     studies: Path,
     watcher: Watcher,
     label: Labels | None = None,
+    storage: StudyStorage | None = None,
 ) -> TuneResult:
     """As `tune.tune`, by several workers.
 
@@ -161,6 +198,7 @@ def tune_together(
         studies: the studies' folder.
         watcher: told of every trial that ends meanwhile, in whatever process.
         label: as for `tune.tune`.
+        storage: as for `tune.tune`; the workers open their own.
 
     Raises:
         Interrupted: on Ctrl-C.
@@ -169,7 +207,7 @@ def tune_together(
     plan = Plan(dataset, settings)
     crew.check(plan.device)
     with storage_failures(studies, settings.storage), lease(studies) as name:
-        shared = plan.open_study(studies, "")
+        shared = plan.open_study(studies, "", storage)
         watcher.study(shared.study.study_name, shared.count().finished, settings.trials)
         with crew.started() as count, looking_on(shared, watcher):
             task = Task(
@@ -182,6 +220,7 @@ def tune_together(
                 label=label,
                 named=dataset.named,
                 look=len(dataset.test) > 0,
+                fit=dataset.fit,
             )
             tasks = [replace(task, number=number) for number in range(count)]
             try:

@@ -16,7 +16,7 @@ from ensemble_ad.families.reconstruction import GRID
 from ensemble_ad.members.store import Member
 from ensemble_ad.statistics.arrays import Floats32
 from ensemble_ad.training.device import float32_products
-from ensemble_ad.training.load import LoadedModel
+from ensemble_ad.training.references import Reference
 from ensemble_ad.training.step import to_input
 
 _BATCH = 32
@@ -46,20 +46,28 @@ def anomaly_maps(model: Model, images: Tensor, *, flips: bool) -> Floats32:
     return np.concatenate(found)
 
 
-def usual_error(loaded: LoadedModel, member: Member) -> Floats32 | None:
-    """A member's usual error by place, float32 (H, W) of the size that it sees; None if its family has no maps.
+def usual_error(model: Model, residual: Reference | None, member: Member, size: tuple[int, int]) -> Floats32 | None:
+    """A member's usual error by place.
+
+    Args:
+        model: the member's model.
+        residual: where its training images' residuals lie; without it all places count alike.
+        member: the member.
+        size: height and width of the images that the model sees.
+
+    Returns:
+        float32 (height, width), above 0; None if its family has no maps.
 
     Raises:
         StorageError: if the member's error vectors are missing or damaged.
     """
-    column = loaded.model.map_column
+    column = model.map_column
     if column is None or column not in member.columns:
         return None
     mean = float(member.vectors()[0][:, member.columns.index(column)].mean())
-    size = loaded.recipe.preprocess.size
     place = np.ones(size, dtype=np.float32)
-    if "residual" in loaded.references:
-        areas = loaded.references["residual"].mean[-(GRID**2) :].reshape(1, 1, GRID, GRID)
+    if residual is not None:
+        areas = residual.mean[-(GRID**2) :].reshape(1, 1, GRID, GRID)
         place = functional.interpolate(areas, size=size, mode="bilinear")[0, 0].cpu().numpy()
     usual: Floats32 = (mean / 2 * (place / max(float(place.mean()), _TINY) + 1)).astype(np.float32)
     return np.maximum(usual, _TINY)

@@ -13,9 +13,12 @@ from ensemble_ad.statistics.arrays import Floats32
 from ensemble_ad.training.device import float32_products
 from ensemble_ad.training.references import DISTANCES, Reference, References, column
 from ensemble_ad.training.step import to_input
+from ensemble_ad.training.tiles import of_images, of_one_tile
 
-# On the CPU a batch and its error maps should stay in the processor's cache.
+# On the CPU a batch and its error maps should stay in the processor's cache; of large images, both are bounded by
+# numbers: 4 MB and 256 MB of float32, of which scoring has a dozen at most.
 _CPU_BATCH, _GPU_BATCH = 64, 1024
+_CPU_NUMBERS, _GPU_NUMBERS = 1 << 20, 1 << 26
 
 
 def reference_rows(rows: Tensor, most: int = 2000) -> Tensor:
@@ -36,7 +39,7 @@ def fit_references(model: Model, images: Tensor, *, flips: bool = False) -> dict
     Raises:
         DivergedError: if they are not finite.
     """
-    batches = torch.split(images, _batch_size(images))
+    batches = torch.split(images, batch_size(images))
     with float32_products("fp32", images.device):
         parts = [_points(view, model(view)) for batch in batches for view in _views(batch, flips)]
         points = {name: torch.cat([part[name] for part in parts]) for name in (parts[0] if parts else {})}
@@ -55,6 +58,7 @@ def error_vectors(
     kinds: Collection[str] | None = None,
     fold: Tensor | None = None,
     flips: bool = False,
+    tiles: int = 1,
 ) -> dict[str, Floats32]:
     """Score images.
 
@@ -65,20 +69,22 @@ def error_vectors(
         kinds: the kinds of error to compute, which are the same alone and among others; None is all that there are.
         fold: int64 (N,), which network of a `CrossFittedModel` scores each image; None where no network has seen them.
         flips: score the mirror image too, and give the mean of both.
+        tiles: how many of `images` are the tiles of one image.
 
     Returns:
-        float32 (N,) a kind of error: those of ERROR_KINDS, the family's own, and the distances to `references`; higher
-        = more anomalous. Kinds that the model does not have are left out.
+        float32 (N / tiles,) a kind of error: those of ERROR_KINDS, the family's own, and the distances to `references`;
+        higher = more anomalous. Kinds that the model does not have are left out.
     """
+    asked = None if kinds is None else of_one_tile(kinds) if tiles > 1 else kinds
     # All scores get their memory at once: small results between the large blocks of each batch would split the heap.
     found: list[str] = []
     table = torch.empty(0)
-    size = _batch_size(images)
+    size = batch_size(images)
     with float32_products("fp32", images.device):
         for start in range(0, len(images), size):
             place = slice(start, start + size)
             views = [
-                _columns(model, clean, references, kinds, None if fold is None else fold[place])
+                _columns(model, clean, references, asked, None if fold is None else fold[place])
                 for clean in _views(images[place], flips)
             ]
             if start == 0:
@@ -86,7 +92,7 @@ def error_vectors(
                 table = torch.empty((len(found), len(images)), device=images.device)
             for row, kind in enumerate(found):
                 table[row, place] = torch.stack([view[kind].float() for view in views]).mean(0)
-    return dict(zip(found, table.cpu().numpy(), strict=True))
+    return of_images(dict(zip(found, table.cpu().numpy(), strict=True)), tiles, kinds)
 
 
 def _columns(
@@ -109,8 +115,10 @@ def _columns(
     return columns
 
 
-def _batch_size(images: Tensor) -> int:
-    return _CPU_BATCH if images.device.type == "cpu" else _GPU_BATCH
+def batch_size(images: Tensor, most: int | None = None) -> int:
+    """How many of these images (N, H, W, C) to score at a time, `most` at most."""
+    usual, numbers = (_CPU_BATCH, _CPU_NUMBERS) if images.device.type == "cpu" else (_GPU_BATCH, _GPU_NUMBERS)
+    return max(1, min(usual if most is None else most, numbers // images.shape[1:].numel()))
 
 
 def _views(batch: Tensor, flips: bool) -> Iterator[Tensor]:

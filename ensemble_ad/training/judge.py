@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from ensemble_ad.errors import DivergedError
@@ -157,19 +159,16 @@ class Judge:
         self, model: Model, references: References, *, test_rows: Tensor | None = None, pseudo: bool = True
     ) -> Scored:
         """Score the reference, the test images (only `test_rows`, where given) and the pseudo-anomalies."""
-        folds, flips, test = self.images.folds, self.recipe.flips, self.images.test
+        folds, test, tiles = self.images.folds, self.images.test, self.images.tiles
         test_fold = None if folds is None else folds.test
         if test_rows is not None:
-            test, test_fold = test[test_rows], None if test_fold is None else test_fold[test_rows]
+            rows = (test_rows[:, None] * tiles + torch.arange(tiles, device=test_rows.device)).flatten()
+            test, test_fold = test[rows], None if test_fold is None else test_fold[rows]
+        scored = partial(error_vectors, model, references=references, flips=self.recipe.flips, tiles=tiles)
         return Scored(
-            error_vectors(
-                model, self.images.reference, references, fold=None if folds is None else folds.reference, flips=flips
-            ),
-            error_vectors(model, test, references, fold=test_fold, flips=flips) if len(test) else {},
-            {
-                kind: error_vectors(model, images, references, flips=flips)
-                for kind, images in (self.images.pseudo if pseudo else {}).items()
-            },
+            scored(self.images.reference, fold=None if folds is None else folds.reference),
+            scored(test, fold=test_fold) if len(test) else {},
+            {kind: scored(images) for kind, images in (self.images.pseudo if pseudo else {}).items()},
         )
 
     def finished(self, scored: Scored) -> tuple[Judgement, Objectives]:
@@ -178,9 +177,9 @@ class Judge:
         Returns:
             The judgement, and what the other objectives say of the kind of error that it chose.
         """
-        every = self._evidence(scored, np.arange(len(self.images.test)))
+        every = self._evidence(scored, self._every_test_row())
         judgement = self.goal.judge(every)
-        chosen = self._evidence(_only(scored, judgement.column), np.arange(len(self.images.test)))
+        chosen = self._evidence(_only(scored, judgement.column), self._every_test_row())
         column = judgement.column
         known = Objectives()
         if chosen.test:
@@ -200,6 +199,9 @@ class Judge:
         if "rss" in scored.reference:
             known = replace(known, loss=_measured(loss(every)))
         return judgement, known
+
+    def _every_test_row(self) -> npt.NDArray[np.int64]:
+        return np.arange(len(self.images.test) // self.images.tiles)
 
     def _evidence(self, scored: Scored, test_rows: npt.NDArray[np.int64]) -> Evidence:
         for columns in (scored.reference, scored.test, *scored.pseudo.values()):

@@ -22,6 +22,8 @@ from ensemble_ad.training.recipe import Recipe
 
 # An evaluation after every epoch looks at this many test images; the finished member is scored on all.
 _TEST_IMAGES_AN_EPOCH = 2000
+MOST_TILES = 1 << 15
+"""The most tiles that are trained on in an epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +51,17 @@ class PseudoImages:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A data set as one recipe sees it; images are uint8 (N, H, W, C) on the device.
+    """A data set as one recipe sees it; images, or their tiles, are uint8 (N, H, W, C) on the device.
 
     Attributes:
         train: all training images.
-        rows: int64 (n,), the rows of `train` to train on.
+        rows: int64 (n,), the rows of `train` to train on; of tiles at most `MOST_TILES`.
         reference: the held-out normal images.
         test: all test images.
         glance: int64 (g,), the rows of `test` that are scored after each epoch.
         pseudo: the pseudo-anomalies by kind.
-        folds: the images' folds, of a transductive family.
+        folds: the folds of images, or of tiles, of a transductive family.
+        tiles: how many tiles an image is cut into; all rows are those of tiles, an image's side by side.
         maps: the memory maps that lie under the images on a CPU.
     """
 
@@ -69,6 +72,7 @@ class Prepared:
     glance: Tensor
     pseudo: Mapping[str, Tensor]
     folds: Folds | None
+    tiles: int = 1
     maps: tuple[Images, ...] = ()
 
     def give_back(self) -> None:
@@ -84,18 +88,22 @@ class Prepared:
         split = dataset.split(recipe.subset)
         train, test = (_prepared(images, recipe, studies) for images in (dataset.train, dataset.test))
         train_images = _to_device(train, device)
-        architecture = recipe.architecture
+        architecture, seen = recipe.architecture, recipe.preprocess
         damaged = {} if pseudo is None else pseudo.images
+        glance = _glance(len(dataset.test), dataset.fingerprint)
+        folds = None
+        if isinstance(architecture, CrossFittedArchitecture):
+            dealt = deal(len(split.reference), len(dataset.test), architecture.folds, recipe.training.seed, device)
+            folds = Folds(*(of_images.repeat_interleave(seen.tiles) for of_images in dealt))
         prepared = cls(
             train=train_images,
-            rows=torch.from_numpy(split.train).to(device),
-            reference=train_images[torch.from_numpy(split.reference).to(device)],
+            rows=torch.from_numpy(_some(seen.rows_of(split.train), seen.tiles)).to(device),
+            reference=train_images[torch.from_numpy(seen.rows_of(split.reference)).to(device)],
             test=_to_device(test, device),
-            glance=torch.from_numpy(_glance(len(dataset.test), dataset.fingerprint)).to(device),
-            pseudo={kind: torch.from_numpy(apply(x, recipe.preprocess)).to(device) for kind, x in damaged.items()},
-            folds=deal(len(split.reference), len(dataset.test), architecture.folds, recipe.training.seed, device)
-            if isinstance(architecture, CrossFittedArchitecture)
-            else None,
+            glance=torch.from_numpy(glance).to(device),
+            pseudo={kind: torch.from_numpy(apply(x, seen)).to(device) for kind, x in damaged.items()},
+            folds=folds,
+            tiles=seen.tiles,
             maps=(train, test),
         )
         prepared.give_back()
@@ -131,9 +139,16 @@ class LastPrepared:
         return self._last
 
 
+def _some(rows: npt.NDArray[np.int64], tiles: int) -> npt.NDArray[np.int64]:
+    """The rows to train on: of tiles, of which images have many, at most `MOST_TILES`, drawn at random."""
+    if tiles == 1 or len(rows) <= MOST_TILES:
+        return rows
+    return np.sort(np.random.default_rng(len(rows)).choice(rows, MOST_TILES, replace=False))
+
+
 def _prepared(image_set: ImageSet, recipe: Recipe, studies: Path) -> Images:
     if not len(image_set):
-        return np.empty((0, *recipe.preprocess.size, recipe.preprocess.channels), dtype=np.uint8)
+        return np.empty(recipe.preprocess.shape_of(0), dtype=np.uint8)
     return cached(image_set, recipe.preprocess, preprocessed_folder(studies))
 
 

@@ -20,13 +20,14 @@ def published_recipe(
     epochs: int | None = None,
     batch_size: int | None = None,
     size: int | None = None,
+    tile: int | None = None,
     subset: int | None = None,
     mirror: bool = False,
     flips: bool = False,
 ) -> Recipe:
     """The recipe of a preset: what was published, but for what is given here.
 
-    Its epoch is chosen by separation, which reads no labels.
+    Its epoch is chosen by separation, which reads no labels, or without test images by pseudo-anomalies.
 
     Args:
         name: the preset's.
@@ -36,6 +37,7 @@ def published_recipe(
         epochs: None for the published number.
         batch_size: None for the published one.
         size: side that the crop is resized to; None for the published one, or the images' own.
+        tile: side of the tiles that the resized crop is cut into; None leaves it whole.
         subset: training images used; None is all.
         mirror: whether images are mirrored at random while training, which none of the published systems does.
         flips: whether the mean of the scores of an image and its mirror image is the score.
@@ -51,20 +53,22 @@ def published_recipe(
         batch_size=training.batch_size if batch_size is None else batch_size,
         mirror=mirror,
     )
+    seen = Preprocess(
+        crop=published.crop,
+        size=(published.size or (dataset.side, dataset.side)) if size is None else (size, size),
+        channels=dataset.channels,
+        via=published.via,
+        tile=tile,
+    )
     if len(family.ranges_of(published.architecture).batch_size) > 1:  # what is solved in closed form has no batches
-        training = _fitted(training, len(dataset.split(subset).train))
+        training = _fitted(training, len(dataset.split(subset).train) * seen.tiles)
     return Recipe(
         data=dataset.fingerprint,
         family=family.name,
         architecture=published.architecture,
-        preprocess=Preprocess(
-            crop=published.crop,
-            size=(published.size or (dataset.side, dataset.side)) if size is None else (size, size),
-            channels=dataset.channels,
-            via=published.via,
-        ),
+        preprocess=seen,
         training=training,
-        objective="separation",
+        objective="separation" if len(dataset.test) else "synthetic",
         labels=None,
         subset=subset,
         patience=None,

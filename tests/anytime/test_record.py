@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from ensemble_ad.anytime.record import RunRecord
-from ensemble_ad.anytime.schedule import Done
+from ensemble_ad.anytime.record import Done, RunRecord
 from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.layout import run_file
 

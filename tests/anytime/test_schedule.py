@@ -3,7 +3,8 @@
 import pytest
 
 from ensemble_ad.anytime.portfolio import PORTFOLIO, Entry, portfolio
-from ensemble_ad.anytime.schedule import Done, choose, expected_seconds, gain_rates
+from ensemble_ad.anytime.record import Done
+from ensemble_ad.anytime.schedule import choose, expected_seconds, gain_rates
 from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families import FAMILIES
@@ -49,8 +50,15 @@ def test_every_family_is_tried_again_in_the_end():
 def test_a_trial_that_does_not_fit_is_not_started():
     done = [Done(family="pca", gain=0.1, seconds=4)]
     assert expected_seconds(ENTRIES, done) == {"pca": 4, "fcn": 20}
-    assert _choices(done, {"pca": 1}, left=19) == "pca"
-    assert _choices(done, {"pca": 1}, left=3) is None
+    assert _choices(done, {"pca": 1}, left=5) == "fcn", "on a quarter of its epochs"
+    assert _choices(done, {"pca": 1}, left=4) == "pca"
+    assert _choices(done, {"pca": 1}, left=0.9) is None
+    assert _choices([], {}, left=0.1) == "pca", "what nobody has timed is tried"
+
+
+def test_what_the_first_trial_takes_is_told_by_the_number_of_images():
+    assert expected_seconds(ENTRIES, [], 11.0) == {"pca": 22, "fcn": 110}
+    assert expected_seconds(ENTRIES, [Done(family="pca", gain=0, seconds=4)], 11.0)["fcn"] == 20
 
 
 def test_a_harmful_trial_does_not_count_as_a_loss_for_its_family():

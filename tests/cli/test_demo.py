@@ -16,11 +16,10 @@ def test_the_demo_runs_the_whole_job_and_a_rerun_finds_it_done(run_ensad, tmp_pa
     assert result.exit_code == 0, result.output
     shown = [line for line in result.stderr.splitlines() if line.startswith("$ ensad ")]
     steps = [line.split()[2] for line in shown]
-    assert steps == ["data", "tune", "tune", "blend", "evaluate", "submit", "compare"]
-    for promise in ("ensad tune --family fcn --trials 50", "ensad blend\n", "ensad submit\n"):
-        assert promise in result.stderr.split("done in")[1]
+    assert steps == ["data", "run", "evaluate", "compare"]
+    assert "ensad run --time 30m\n" in result.stderr.split("done in")[1]
     table = ea.comparison(tmp_path / "ensad-demo" / "studies")
-    assert set(table["family"]) == {"fcn", "pca", "fcn+pca"}
+    assert set(table["family"]) == {"fcn", "inpaint", "pca", "fcn+inpaint+pca"}
     blend = table[table["kind"] == "blend"].iloc[0]
     members = table[table["kind"] == "member"]
     assert blend["auc_low"] > 0.75
@@ -35,7 +34,7 @@ def test_the_demo_runs_the_whole_job_and_a_rerun_finds_it_done(run_ensad, tmp_pa
     document = json.loads(again.stdout)
     assert list(document["result"]) == ["data", "studies", "submissions", "steps"]
     assert [step["command"].split()[1] for step in document["result"]["steps"]] == steps
-    assert document["result"]["steps"][4]["result"]["rows"][0]["auc"] == pytest.approx(table["auc"].max())
+    assert document["result"]["steps"][2]["result"]["rows"][0]["auc"] == pytest.approx(table["auc"].max())
     assert "trial 0" not in again.stderr
     assert list(ea.comparison(tmp_path / "ensad-demo" / "studies").index) == list(table.index)
     assert len(list((tmp_path / "ensad-demo" / "submissions").glob("*.csv"))) == 2

@@ -43,6 +43,9 @@ def test_folders_names_are_labels_for_evaluate_and_audit(run_ensad, parts, blend
     assert reported.exit_code == 0, reported.output
     page = (parts.parent / "page.html").read_text(encoding="utf-8")
     assert "by the names of the folders in test, which the report does not read" in page
+    for kind in ("blot", "seven"):
+        row = kinds["both", kind]
+        assert f'<th scope="row">{kind}</th><td class="n">30</td><td class="n">{row["auc"]:.3f}</td>' in page
 
 
 def test_ground_truth_is_passed_over_and_files_are_named(run_ensad, parts):

@@ -103,7 +103,7 @@ def test_evaluate_says_what_is_missing_where_there_are_no_test_images(run_ensad,
 def test_members_that_saw_the_test_images_are_refused(run_ensad, studies):
     result = run_ensad("blend", "--no-look")
     assert result.exit_code != 0
-    assert "--no-look blends members that never saw the test images, and all 4 have scores of them" in result.stderr
+    assert "--no-look blends members that never saw test images, and all 4 have scores of them" in result.stderr
 
 
 def test_blind_ones_stand_beside_the_others_in_the_table(run_ensad, data, studies):

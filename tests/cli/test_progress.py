@@ -10,6 +10,10 @@ import sys
 import termios
 
 import pytest
+from rich.progress import SpinnerColumn
+
+from ensemble_ad.bar import progress_bar
+from ensemble_ad.cli._output import in_lines
 
 _RUN = """
 import sys
@@ -76,3 +80,22 @@ def test_in_a_pipe_a_line_an_epoch_and_no_escape_sequence(run_ensad, data):
     assert re.fullmatch(r"epoch 1/2 loss [\d.]+ separation [\d.]+ best [\d.]+ [\d,]+ images/s", lines[0])
     assert "\x1b" not in result.output
     assert "\r" not in result.output
+
+
+def test_long_lines_end_between_words_and_commands_stay_whole(monkeypatch):
+    text = "there is no blend in a folder of a long name; run `ensad blend --studies x` first\n"
+    text += "  a line that is there to be pasted"
+    assert in_lines(text) == text  # a pipe's
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "44")
+    assert in_lines(text).splitlines() == [
+        "there is no blend in a folder of a long",
+        "name; run `ensad blend --studies x` first",
+        "  a line that is there to be pasted",
+    ]
+
+
+def test_a_bar_moves_while_a_step_takes_long():
+    bar = progress_bar()
+    assert any(isinstance(column, SpinnerColumn) for column in bar.columns)
+    assert not bar.disable

@@ -1,12 +1,19 @@
 """`ensad run`: one command, one budget."""
 
 import json
+import multiprocessing
+import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import pytest
+
+from ensemble_ad.cli import main
 
 CODE = "from ensemble_ad.cli import main; main()"
 SMALL = ("--families", "pca,inpaint", "--device", "cpu")
@@ -17,13 +24,17 @@ def _command(*args):
 
 
 def test_a_run_of_trials_repeats(data, studies, run_ensad):
-    first = run_ensad("run", "--trials", 3, *SMALL, "--name", "one", "--json")
+    first = run_ensad("run", "--trials", 5, *SMALL, "--name", "one", "--json")
     assert first.exit_code == 0, first.output
     made = json.loads(first.stdout)["result"]
-    assert [trial["family"] for trial in made["trials"]] == ["inpaint", "pca", "inpaint"]
+    families = [trial["family"] for trial in made["trials"]]
+    assert (len(families), set(families)) == (5, {"inpaint", "pca"})
     assert (data.parent / made["path"]).read_text().count("\n") == 121
-    again = run_ensad("run", "--trials", 3, *SMALL, "--name", "one", "--json", "--studies", "others")
-    assert json.loads(again.stdout)["result"]["weights"] == made["weights"]
+    again = run_ensad("run", "--trials", 5, *SMALL, "--name", "one", "--json", "--studies", "others")
+    other = json.loads(again.stdout)["result"]
+    assert [trial["family"] for trial in other["trials"]] == families
+    assert other["weights"] == made["weights"]
+    assert [value for _, value in other["curve"]] == [value for _, value in made["curve"]]
 
 
 def test_a_run_goes_on_and_its_blend_is_made_anew(data, studies, run_ensad):
@@ -33,6 +44,8 @@ def test_a_run_goes_on_and_its_blend_is_made_anew(data, studies, run_ensad):
         assert result.exit_code == 0, result.output
         assert "inpaint trial" not in result.stderr
         assert set(before) < set(json.loads(result.stdout)["result"]["weights"])
+    page = run_ensad("report", "--blend", "run", "--pictures", 0)
+    assert "The blend of ensad run after each new member" in (data.parent / page.stdout.strip()).read_text()
 
 
 def test_trials_are_shared_with_tune_both_ways(data, studies, run_ensad):
@@ -95,18 +108,30 @@ def test_a_run_that_is_stopped_has_written_its_csv(data, studies, tmp_path, numb
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_goes_on(data, studies, tmp_path, run_ensad):
-    for _ in range(3):
-        process = subprocess.Popen(
-            _command("--trials", 4, *SMALL), cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        time.sleep(4)
+def test_a_run_that_is_killed_twenty_times_ends_as_one_that_is_not(data, studies, tmp_path, run_ensad):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ensemble_ad.anytime.run", "ensemble_ad.search.workers"])
+    line, moments = ("run", "--trials", "12", "--families", "pca", "--device", "cpu"), random.Random(7)
+    for _ in range(20):
+        process = context.Process(target=_in_folder, args=(tmp_path, line), daemon=True)
+        process.start()
+        process.join(moments.uniform(0.0, 2.0))
         process.kill()
-        process.wait()
-    result = run_ensad("run", "--trials", 4, *SMALL, "--json")
-    assert result.exit_code == 0, result.output
-    members = list((tmp_path / "studies/members").glob("pca-*"))
-    assert len(members) + len(list((tmp_path / "studies/members").glob("inpaint-*"))) == 4
+        process.join()
+    killed = run_ensad(*line, "--json")
+    assert killed.exit_code == 0, killed.output
+    whole = run_ensad(*line, "--json", "--studies", "whole")
+    weights = [json.loads(result.stdout)["result"]["weights"] for result in (killed, whole)]
+    assert {key for key in weights[0] if key.startswith("pca-")} == set(weights[1])
+    keys = [{path.name for path in (tmp_path / name / "members").glob("pca-*")} for name in ("studies", "whole")]
+    assert len(keys[0]) == 12
+    assert keys[0] == keys[1]
+
+
+def _in_folder(folder, line):
+    os.chdir(folder)
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        main(list(line))
 
 
 def test_a_run_without_a_look_is_blended_by_pseudo_anomalies(data, run_ensad):

@@ -74,7 +74,7 @@ def test_bad_input_gets_one_line_and_its_exit_code(run_ensad, studies, data, ima
     for arguments, code, said in (
         (("none.npy",), 3, "the images none.npy do not exist"),
         (("small.npy",), 3, "small.npy must be 32x32 pixels"),
-        (("floats.npy",), 3, "floats.npy must be uint8"),
+        (("floats.npy",), 3, "floats.npy must have 8 bits a channel"),
         (("broken.png", "-o", "out.csv"), 3, "broken.png cannot be read as an image"),
         (("empty", "-o", "out.csv"), 3, "empty must hold images"),
         (("data/testingset.npy", "--blend", "none"), 2, "unknown blend 'none'"),
@@ -243,15 +243,15 @@ def test_what_a_folder_holds_beside_pictures_is_said_before_it_is_scored(run_ens
     for name in ("a.png", "._a.png", ".ipynb_checkpoints/a-checkpoint.png"):
         Image.fromarray(images[0, ..., 0]).save(tmp_path / "new" / name)
     Image.fromarray(images[1, ..., 0]).save(tmp_path / "new" / "IMG_0002", "PNG")
-    pages = [Image.fromarray(image[..., 0]) for image in images[2:5]]
-    pages[0].save(tmp_path / "new" / "c.tif", save_all=True, append_images=pages[1:])
-    (tmp_path / "new" / "d.heic").write_bytes(b"no picture that Pillow reads")
+    frames = [Image.fromarray(image[..., 0]) for image in images[2:5]]
+    frames[0].save(tmp_path / "new" / "c.png", save_all=True, append_images=frames[1:])
+    (tmp_path / "new" / "d.psd").write_bytes(b"no picture that Pillow reads")
     result = run_ensad("score", "new")
-    assert (result.exit_code, [row["ID"] for row in _rows(result.stdout)]) == (0, ["IMG_0002", "a.png", "c.tif"])
-    before, after = result.stderr.split("warning: 1 pictures have several pages")
+    assert (result.exit_code, [row["ID"] for row in _rows(result.stdout)]) == (0, ["IMG_0002", "a.png", "c.png"])
+    before, after = result.stderr.split("warning: 1 pictures have several frames")
     assert "\n2 hidden files and folders are passed over; the first is '._a.png'\n" in before
-    assert "warning: 1 files are of no format that is read, and are passed over: 1 .heic; convert" in before
-    assert "the first is 'c.tif'\n3 images" in after
+    assert "warning: 1 files are of no format that is read, and are passed over: 1 .psd; convert" in before
+    assert "the first is 'c.png'\n3 images" in after
     found = json.loads(run_ensad("score", "new", "--json", "-q").stdout)
     assert found["result"]["remarks"] == {"hidden": 2, "other": 1, "pages": 1}
     assert len(found["warnings"]) == 2
@@ -262,13 +262,13 @@ def test_of_several_sources_each_is_looked_through(run_ensad, studies, images, t
         (tmp_path / folder).mkdir()
         Image.fromarray(images[0, ..., 0]).save(tmp_path / folder / "a.png")
         Image.fromarray(images[0, ..., 0]).convert("RGBA").save(tmp_path / folder / "b.png")
-        (tmp_path / folder / "c.dcm").touch()
+        (tmp_path / folder / "c.psd").touch()
     clear = Image.fromarray(images[0, ..., 0]).convert("LA")
     clear.putalpha(0)
     clear.save(tmp_path / "one.png")
     result = run_ensad("score", "x", "one.png", "y", "-q")
     assert (result.exit_code, len(_rows(result.stdout))) == (0, 5)
-    assert "2 files are of no format that is read, and are passed over: 2 .dcm" in result.stderr
+    assert "2 files are of no format that is read, and are passed over: 2 .psd" in result.stderr
     assert "1 pictures have transparent parts" in result.stderr
     assert "the first is 'one.png'" in result.stderr
 

@@ -115,14 +115,14 @@ def folders(data, digits_folder):
     for name in ("labels.csv", "sample_submission.csv"):
         (data / name).unlink()
     (data / "train" / "._000.png").write_bytes(b"")
-    (data / "train" / "a.HEIC").write_bytes(b"")
+    (data / "train" / "a.PSD").write_bytes(b"")
     (data / "train" / "gone.png").symlink_to("nowhere.png")
     return data / "train"
 
 
 SAID = {
     "train: 1 hidden files and folders are passed over; the first is '._000.png'": "ok",
-    "train: 1 files are of no format that is read, and are passed over: 1 .heic; convert pictures among them to PNG": (
+    "train: 1 files are of no format that is read, and are passed over: 1 .psd; convert pictures among them to PNG": (
         "warning"
     ),
     "train: 1 links lead nowhere, and are passed over; the first is 'gone.png'": "warning",

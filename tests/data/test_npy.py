@@ -35,22 +35,18 @@ def test_an_array_without_a_channel_axis_is_one_channel(tmp_path, photos):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x: x / 255, r"must be uint8 \(0 to 255\), but is float64"),
-        (lambda x: x.astype(np.int64), "must be uint8 .* but is int64"),
+        (lambda x: x > 99, r"must be uint8 \(0 to 255\) or other real numbers, but is bool"),
+        (lambda x: x.astype(complex), "must be uint8 .* but is complex128"),
         (lambda x: x.transpose(0, 3, 1, 2), r"but has \(3, 3, 64, 64\); .* use x.transpose\(0, 2, 3, 1\)"),
-        (lambda x: x.reshape(3, -1), r"axes \(N, side, side, 1 or 3\), but has \(3, 12288\)"),
+        (lambda x: x.reshape(3, -1), r"axes \(N, height, width, 1 or 3\), but has \(3, 12288\)"),
         (lambda x: x[None], r"but has \(1, 3, 64, 64, 3\)"),
         (lambda x: np.concatenate([x, x[..., :1]], axis=3), r"but has \(3, 64, 64, 4\)"),
         (lambda x: x[..., :2], r"but has \(3, 64, 64, 2\)"),
         (lambda x: x[0, 0, 0, 0], r"but has \(\)"),
         (lambda x: x[:0], r"at least one image, but holds none: \(0, 64, 64, 3\)"),
-        (lambda x: x[:, :48], "square images, but they are 48 high and 64 wide"),
-        (lambda x: x[:, :15, :15], "16 to 256 pixels a side, but they have 15"),
-        (lambda x: x.repeat(5, axis=1)[:, :257].repeat(5, axis=2)[:, :, :257], "but they have 257"),
     ],
     ids=[
-        "float", "int64", "channels first", "2-D", "5-D", "4 channels", "2 channels", "a number",
-        "no images", "not square", "too small", "too large",
+        "bool", "complex", "channels first", "2-D", "5-D", "4 channels", "2 channels", "a number", "no images",
     ],
 )  # fmt: skip
 def test_unusable_pixels_are_refused_with_the_rule_and_the_value(tmp_path, photos, change, message):

@@ -1,5 +1,8 @@
 """A blend of detectors: members of any library, weights learnt without labels."""
 
+import pickle
+import time
+
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, clone
@@ -181,7 +184,7 @@ def test_signs_are_those_of_scikit_learn_and_anomaly_score_is_pyods(digits, dete
 @pytest.mark.parametrize(
     ("detector", "said"),
     [
-        (AutoencoderDetector("none"), "unknown preset 'none'"),
+        (AutoencoderDetector("none"), "unknown family 'none'"),
         (AutoencoderDetector("contrast"), "contrast is trained on the unlabelled test images"),
         (AutoencoderDetector("pca-10", column="logit"), "column must be one of rss, mae"),
         (AutoencoderDetector("pca-10", holdout=0.6), r"holdout must lie in \(0, 0.5\], not 0.6"),
@@ -197,6 +200,9 @@ def test_signs_are_those_of_scikit_learn_and_anomaly_score_is_pyods(digits, dete
         (BlendedDetector([LocalOutlierFactor()]), "a member must be a family's name or an outlier detector"),
         (BlendedDetector(["pca-10"], method="pu-lda"), "'pu-lda' learns from test images"),
         (BlendedDetector(["pca-10"], method="none"), "'none' learns from test images"),
+        (BlendedDetector(time_limit=5, method="mean"), "with time_limit the method is auto"),
+        (BlendedDetector(["pca", LocalOutlierFactor()], time_limit=5), "must be a list of families' names"),
+        (BlendedDetector(["nosuch"], time_limit=5), "unknown family 'nosuch'"),
     ],
     ids=lambda value: "" if isinstance(value, str) or value is None else repr(value)[:60],
 )
@@ -227,3 +233,16 @@ def test_bad_images_are_refused(digits):
         AutoencoderDetector("pca-10").fit(broken)
     with pytest.raises(ValueError, match="X has 16 features"):
         BlendedDetector(["pca-10"]).fit(normal, unlabelled=normal[:, :4, :4])
+
+
+@pytest.mark.slow
+def test_within_a_time_limit_families_are_run_and_blended(digits):
+    normal, new, label = digits
+    started = time.monotonic()
+    detector = BlendedDetector(["pca", "inpaint"], time_limit=15).fit(normal, unlabelled=new)
+    assert time.monotonic() - started < 25
+    assert {name.partition("-")[0] for name in detector.blend_.names} <= {"pca", "inpaint"}
+    assert roc_auc_score(label, detector.anomaly_score(new)) > 0.8
+    copy = pickle.loads(pickle.dumps(detector))
+    np.testing.assert_array_equal(copy.predict(new), detector.predict(new))
+    np.testing.assert_allclose(detector.anomaly_score(new[:1]), detector.anomaly_score(new)[:1])

@@ -232,7 +232,7 @@ def test_the_usual_alarm_rate_is_as_low_as_the_held_out_images_carry(scorer):
     assert few.usual_rate == 1 / 31
     with pytest.warns(UserWarning, match="30 held-out normal images carry no alarm rate of 0.01; .* 0.0323"):
         assert few.threshold() == scorer.reference[29]
-    with pytest.raises(UsageError, match=r"--alarm-rate must be 0\.033 or more, not 0\.032"):
+    with pytest.raises(UsageError, match=r"alarm_rate must be 0\.033 or more, not 0\.032"):
         few.threshold(0.032)
     assert few.threshold(0.033) == scorer.reference[29]  # as the error says
 

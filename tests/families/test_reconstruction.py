@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_sample_image
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from ensemble_ad.families import reconstruction
 from ensemble_ad.families.reconstruction import ERROR_KINDS, LOSSES
 
 
@@ -56,6 +58,40 @@ def test_a_perfect_reconstruction_has_no_error_and_a_worse_one_has_more(kind, pa
     assert (none < 1e-4).all()
     assert (some > none).all()
     assert (more > some).all()
+
+
+def test_ssim_is_the_same_whole_in_parts_and_as_a_gpu_has_it(pair, monkeypatch):
+    images, blurred = pair
+    whole = ERROR_KINDS["ssim"](images, blurred)
+    monkeypatch.setattr(reconstruction, "_AT_ONCE", 3 * 32 * 48)
+    with torch.no_grad():
+        np.testing.assert_allclose(ERROR_KINDS["ssim"](images, blurred), whole, atol=1e-6)
+    maps = torch.cat([images, blurred])
+    sums, pooled = reconstruction._window_sums(maps), reconstruction._pooled_sums(maps)
+    np.testing.assert_allclose(sums, pooled, atol=1e-4)
+
+
+def test_ssim_holds_a_few_images_at_a_time(photos):
+    """Beside the images it holds a dozen maps of as many as fit into a cache, not of the whole batch."""
+    images = torch.from_numpy(photos(32, 128, 3)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    mirrored = images.flip(3)
+    with torch.no_grad(), _Bytes() as made:
+        ERROR_KINDS["ssim"](images, mirrored)
+    assert made.largest < images.nbytes
+
+
+class _Bytes(TorchDispatchMode):
+    """The bytes of the largest tensor that is made while it is entered, views of the images left out."""
+
+    def __init__(self):
+        super().__init__()
+        self.largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor) and not made._is_view():
+            self.largest = max(self.largest, made.nbytes)
+        return made
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -48,6 +48,17 @@ def distribution(histogram: Histogram, groups: Sequence[str], title: str) -> Mar
     return chart.markup()
 
 
+def growth(curve: Sequence[tuple[float, float]], value: str, title: str) -> Markup:
+    """How the blend of a run has grown with its time; each dot is a blend."""
+    seconds, values = (np.array(each) for each in zip(*curve, strict=True))
+    log = bool(seconds.min() > 0 and seconds.max() > 10 * seconds.min())
+    chart = Chart(axis(seconds, "seconds", log=log), axis(values, value), title)
+    chart.line(np.repeat(seconds, 2)[1:], np.repeat(values, 2)[:-1], "best")
+    for second, at in curve:
+        chart.dot(second, at, "complete", f"{second:.0f} s: {at:.4f}")
+    return chart.markup()
+
+
 def roc(curves: Curves, title: str) -> Markup:
     """The ROC curves with the blend's band."""
     chart = Chart(

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from ensemble_ad.anytime.record import RunRecord
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.columns import reference_scores
 from ensemble_ad.blend.saved import SavedBlend, list_blends
-from ensemble_ad.errors import StorageError
+from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.members.data_record import DataRecord, load_data_record
 from ensemble_ad.members.store import Member, list_members, load_member
 from ensemble_ad.results.comparison import tabulate
@@ -75,7 +76,7 @@ def collect(blend: SavedBlend, sources: Sources) -> Contents:
     if not record.ids and seen is None:
         notes.append("pseudo-anomalies: a member was made without them, so the blend has no scores of them")
     blends = [saved for saved in list_blends(studies)[0] if saved.data == blend.data]
-    gallery, latents, missing = _pictures(blend, members, record, labels, found, sources)
+    gallery, latents, duplicates, missing = _pictures(blend, members, record, labels, found, sources)
     return Contents(
         headline=first,
         labels=labels,
@@ -83,12 +84,14 @@ def collect(blend: SavedBlend, sources: Sources) -> Contents:
         histogram=histogram(_groups(blend, labels, found, seen)),
         seen=seen.kinds if seen else (),
         curves=_curves(first, labels, scores, sources.seed),
+        growth=_growth(blend, studies),
         weights=crew.weights(blend, members, found, labels.label),
         explanation=blend.info.explanation,
         correlations=crew.correlations(blend, members, found),
         searches=searched,
         gallery=gallery,
         latents=latents,
+        duplicates=duplicates,
         making=making(blend, members, record, labels, searched),
         notes=(*notes, *missing),
     )
@@ -113,6 +116,13 @@ def _curves(first: Headline, labels: LabelUse, scores: Mapping[str, Floats64], s
     return curves(labels.label, wanted, seed)
 
 
+def _growth(blend: SavedBlend, studies: Path) -> tuple[tuple[float, float], ...]:
+    """How the blend of a run has grown; empty where no run of its name is on record."""
+    with contextlib.suppress(StorageError, UsageError):
+        return RunRecord.load(studies, blend.name, blend.data).curve
+    return ()
+
+
 def _pictures(
     blend: SavedBlend,
     members: Sequence[Member],
@@ -120,16 +130,16 @@ def _pictures(
     labels: LabelUse,
     found: crew.Columns,
     sources: Sources,
-) -> tuple[Gallery | None, tuple[LatentSheet, ...], list[str]]:
-    """Pictures and latents, as far as they are wanted and can be had, and a line about each that cannot."""
+) -> tuple[Gallery | None, tuple[LatentSheet, ...], tuple[tuple[str, ...], ...], list[str]]:
+    """Pictures, latents and near-duplicates, as far as they are wanted and can be had; a line about what cannot."""
     if not record.ids:
-        return None, (), ["pictures and latents of test images: the blend was made without any"]
+        return None, (), (), ["pictures and latents of test images: the blend was made without any"]
     changed = difference(sources.data, sources.studies, record, "this blend")
     if not sources.pictures:
-        return None, (), [] if changed is None else [f"what lies in the data folder now: {changed}"]
+        return None, (), (), [] if changed is None else [f"what lies in the data folder now: {changed}"]
     dataset, why = pictures.find_images(sources.data, sources.studies, record, changed)
     if dataset is None:
-        return None, (), [f"no pictures and latents: {why}"]
+        return None, (), (), [f"no pictures and latents: {why}"]
     some = pictures.representatives(members)
     shown, missing = pictures.gallery(
         dataset, record, blend.scores(), found.main, labels.label, some, sources.pictures, sources.device
@@ -138,7 +148,7 @@ def _pictures(
     latents = pictures.latent_sheets(dataset, record, rows, some, sources.seed, sources.device)
     if changed is not None:
         missing = [*missing, f"what lies in the data folder now: {changed}"]
-    return shown, latents, missing
+    return shown, latents, pictures.kept_together(dataset), missing
 
 
 def _table(

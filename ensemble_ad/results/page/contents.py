@@ -72,6 +72,17 @@ class Headline:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KindJudged:
+    """How well the blend sees one kind of anomaly, as `ensad evaluate` stored it: images, AUC and its 95% interval."""
+
+    kind: str
+    images: int
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelUse:
     """Which labels the report read.
 
@@ -79,11 +90,13 @@ class LabelUse:
         said: a sentence about them.
         label: int8 (k,) of 0 and 1 of the test images; None where none were read.
         evaluated: AUC, low and high of each name, as `ensad evaluate` stored them; empty where it was not run.
+        kinds: the kinds of anomaly, the one that the blend sees least first; empty where folders gave none.
     """
 
     said: str
     label: Labels | None = None
     evaluated: Mapping[str, tuple[float, float, float]]
+    kinds: tuple[KindJudged, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,12 +125,15 @@ class Contents:
         histogram: the distributions of the blend's score.
         seen: how well each kind of pseudo-anomaly is seen, of a blend that was made without test images; else empty.
         curves: ROC and precision-recall curves; None without labels.
+        growth: of a blend that `ensad run` has made, pairs of seconds and the blend's value then; else empty.
         weights: the weights of the blend's columns, the largest first.
         explanation: the blend's own explanation of its weights.
         correlations: the members' rank correlations.
         searches: the studies that the members came from.
         gallery: pictures; None where there are none.
         latents: sheets, those of one family together.
+        duplicates: names of training images that were kept together, a group each, the largest first; at most
+            `MOST_GROUPS`, and empty where no images were opened.
         making: how the blend was made.
         notes: what is missing, a sentence each.
     """
@@ -128,11 +144,13 @@ class Contents:
     histogram: Histogram
     seen: tuple[KindSeen, ...]
     curves: Curves | None
+    growth: tuple[tuple[float, float], ...]
     weights: tuple[Weight, ...]
     explanation: str
     correlations: Correlations
     searches: tuple[Search, ...]
     gallery: Gallery | None
     latents: tuple[LatentSheet, ...]
+    duplicates: tuple[tuple[str, ...], ...] = ()
     making: Making
     notes: tuple[str, ...]

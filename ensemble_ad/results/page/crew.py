@@ -46,8 +46,9 @@ def columns(blend: SavedBlend, members: Sequence[Member]) -> Columns:
         StorageError: if a member is damaged.
     """
     names = tuple(blend.weights)
-    read = stacked(names, members)
-    of_main = stacked(main_columns(members, names), members)
+    later, mains = blend.later(), main_columns(members, names)
+    read = stacked(names, members, later)
+    of_main = stacked(mains, members, None if later is None else later[:, [names.index(name) for name in mains]])
     main = (of_main.test if len(of_main.test) else of_main.reference).astype(np.float64)
     return Columns(
         names=names,

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.files.whole import file_hash
 from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.results.evaluation import load_evaluation
-from ensemble_ad.results.page.contents import LabelUse
+from ensemble_ad.results.page.contents import KindJudged, LabelUse
 from ensemble_ad.statistics.arrays import Labels
 
 
@@ -58,7 +59,7 @@ def find_labels(studies: Path, record: DataRecord, blend: str, given: Path | Non
             continue
     if evaluation.get("kinds"):
         said = f"AUCs that ensad evaluate stored, by the names of the folders in {name}, which the report does not read"
-        return LabelUse(said=said, evaluated=evaluated)
+        return LabelUse(said=said, evaluated=evaluated, kinds=_kinds(evaluation, blend))
     return LabelUse(
         said=f"AUCs that ensad evaluate stored, made with {name}; that file is not there unchanged, so there are no "
         "curves and no comparison with equal weights: name it with --labels",
@@ -84,6 +85,18 @@ def _of_later_images(
     name = str(evaluation.get("labels", "labels.csv"))
     said = f"AUCs that ensad evaluate stored, made with {name}, of test images that came after the blend"
     return LabelUse(said=said, evaluated=evaluated)
+
+
+def _kinds(evaluation: Mapping[str, Any], blend: str) -> tuple[KindJudged, ...]:
+    """The kinds of anomaly that `ensad evaluate` found; what is not as it writes it is left out."""
+    found = []
+    for row in evaluation.get("by_kind", ()):
+        with suppress(TypeError, KeyError, ValueError):
+            if row["name"] == blend:
+                value, low, high = (float(row[key]) for key in ("auc", "auc_low", "auc_high"))
+                kind, images = str(row["kind"]), int(row["images"])
+                found.append(KindJudged(kind=kind, images=images, value=value, low=low, high=high))
+    return tuple(sorted(found, key=lambda each: each.value))
 
 
 def _counts(label: Labels) -> str:

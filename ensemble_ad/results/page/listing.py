@@ -73,10 +73,9 @@ def _remarks(row: Row) -> Cell:
     return Cell(text=", ".join([*words, *(["transductive"] if row["transductive"] else [])]))
 
 
+# How good it is comes first, beside the name, where a phone shows it.
 # Title, the table's column that says whether there is anything to show, whether it holds numbers, and the cell.
 _COLUMNS: tuple[_Shown, ...] = (
-    ("Family", "family", False, _word("family")),
-    ("From", "source", False, _word("source")),
     (_AUC, "auc", True, _auc),
     ("95% interval", "auc", True, _interval("auc_low", "auc_high")),
     (_ESTIMATED, "estimated_auc_low", True, _number("estimated_auc", 3)),
@@ -84,6 +83,8 @@ _COLUMNS: tuple[_Shown, ...] = (
     ("Separation", "separation", True, _number("separation", 3)),
     (_OBJECTIVE, "value", True, _number("value", 3)),
     ("Weight", "weight", True, _number("weight", 3)),
+    ("Family", "family", False, _word("family")),
+    ("From", "source", False, _word("source")),
     ("Correlation", "correlation", True, _number("correlation", 2)),
     ("Error kind", "column", False, _word("column")),
     ("Crop", "crop", True, _number("crop", 2)),

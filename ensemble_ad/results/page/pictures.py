@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FACTORS = (0.0, 2.0, 4.0)
 NOISE = (0.2, 0.5, 0.8)
 ELEMENTS = 3
+MOST_GROUPS = 20
 _BRIGHTEST = 0.995
 
 
@@ -45,12 +46,24 @@ def find_images(
         found = changed if folder == data else difference(folder, studies, record, "this blend")
         if found is None:
             try:
-                found_there = load_dataset(folder, image_cache=preprocessed_folder(studies))
+                found_there = load_dataset(folder, image_cache=preprocessed_folder(studies), fit=record.fit)
                 return replace(found_there, named=record.groups), None
             except EnsadError as error:
                 found = str(error)
         why = why or found
     return None, why
+
+
+def kept_together(dataset: Dataset) -> tuple[tuple[str, ...], ...]:
+    """Names of the training images of each group of near-duplicates or of the user's, the largest groups first."""
+    together = dataset.together
+    if together is None:
+        return ()
+    of_group: dict[int, list[str]] = {}
+    for name, group in zip(dataset.train.ids, together, strict=True):
+        of_group.setdefault(group, []).append(name)
+    several = sorted((names for names in of_group.values() if len(names) > 1), key=lambda names: -len(names))
+    return tuple(map(tuple, several[:MOST_GROUPS]))
 
 
 def rank_shares(score: Floats64) -> Floats64:

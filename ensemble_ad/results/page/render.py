@@ -7,6 +7,7 @@ import jinja2
 from markupsafe import Markup
 
 from ensemble_ad.results.comparison import rows_of
+from ensemble_ad.results.footnotes import without_the_best
 from ensemble_ad.results.page import charts
 from ensemble_ad.results.page.contents import Contents
 from ensemble_ad.results.page.listing import listing, notes
@@ -64,7 +65,7 @@ def _text(name: str) -> str:
 def _context(contents: Contents, fineness: Fineness) -> dict[str, Any]:
     headline = contents.headline
     ends = charts.scale_of(headline)
-    table = rows_of(contents.table)
+    table = without_the_best(rows_of(contents.table))
     headings, lines = listing(table)
     scales = {} if contents.gallery is None else contents.gallery.error_scale
     return {
@@ -135,12 +136,19 @@ def _charts(contents: Contents) -> dict[str, Markup | None]:
         )
         if with_labels
         else None,
+        "growth": charts.growth(contents.growth, _value_name(contents), "The blend's value against the run's seconds")
+        if len(contents.growth) > 1
+        else None,
         "roc": charts.roc(curves, "ROC curves with a 95% band of the blend's") if curves else None,
         "precision_recall": charts.precision_recall(curves, "Precision-recall curves with a 95% band of the blend's")
         if curves
         else None,
         "correlation": charts.correlation(contents.correlations, "Heat map of the members' rank correlations"),
     }
+
+
+def _value_name(contents: Contents) -> str:
+    return "separation" if contents.headline.separation is not None else "AUC on pseudo-anomalies"
 
 
 def _search(search: Search) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from ensemble_ad.statistics.arrays import Floats64
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 12, 12, 40
+_LABEL, _CHARACTER = 20, 6.8  # pixels of an upright label and of a tick's character, at most
 _MOST_POINTS = 400
 
 
@@ -50,7 +51,7 @@ class Axis:
                 found = [k * 10.0**p for p in powers for k in steps if self.low <= k * 10.0**p <= self.high]
                 if len(found) >= 2:
                     return [(value, _plain(value)) for value in found[:: ceil(len(found) / most)]]
-            return [(self.low, _plain(self.low))]
+            # Less than a factor of two: the logarithm is straight enough for even steps.
         step = _step(self.high - self.low, most)
         if self.whole:
             step = float(max(1, ceil(step)))
@@ -91,6 +92,8 @@ class Chart:
 
     def __init__(self, x: Axis, y: Axis, title: str, *, width: int = 420, height: int = 270, ticks: int = 5) -> None:
         self.x, self.y, self.width, self.height = x, y, width, height
+        widest = max((len(text) for _, text in y.ticks()), default=0)
+        self._left = max(_LEFT, ceil(_LABEL * bool(y.label) + _CHARACTER * widest) + 8)
         self._parts = [
             f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}" '
             f'preserveAspectRatio="xMidYMid meet">'
@@ -98,26 +101,28 @@ class Chart:
         self._frame(ticks)
 
     def px(self, value: float) -> float:
-        return _LEFT + self.x.share(value) * (self.width - _LEFT - _RIGHT)
+        return self._left + self.x.share(value) * (self.width - self._left - _RIGHT)
 
     def py(self, value: float) -> float:
         return self.height - _BOTTOM - self.y.share(value) * (self.height - _TOP - _BOTTOM)
 
     def _frame(self, ticks: int) -> None:
-        bottom, right = self.height - _BOTTOM, self.width - _RIGHT
+        bottom, left, right = self.height - _BOTTOM, self._left, self.width - _RIGHT
         for value, text in self.y.ticks():
             y = self.py(value)
-            self._parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            self._parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
-        self._parts.append(f'<line class="base" x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
-        for value, text in self.x.ticks(ticks):
+            self._parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            self._parts.append(f'<text class="tick" x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
+        self._parts.append(f'<line class="base" x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
+        across = self.x.ticks(ticks)
+        room = max(2, int((right - left) / max(1, len(across)) / _CHARACTER)) if self.x.words else 11
+        for value, text in across:
             x = self.px(value)
-            shown = text if len(text) <= 11 else text[:10] + "…"
+            shown = text if len(text) <= room else text[: room - 1] + "…"
             self._parts.append(
                 f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{escape(shown)}</text>'
             )
         self._parts.append(
-            f'<text class="axis" x="{(_LEFT + right) / 2}" y="{self.height - 6}" text-anchor="middle">'
+            f'<text class="axis" x="{(left + right) / 2}" y="{self.height - 6}" text-anchor="middle">'
             f"{escape(self.x.label)}</text>"
         )
         if self.y.label:

@@ -4,17 +4,11 @@ import base64
 import io
 from typing import NamedTuple
 
-import numpy as np
-
+from ensemble_ad.data.colours import coloured
 from ensemble_ad.results.page.shots import Pixels
 from ensemble_ad.statistics.arrays import Floats64
 
 _LOSSLESS_SIDE = 32
-# Dark violet over red to pale yellow, ever brighter, so that it reads without hue: after matplotlib's "inferno".
-_RAMP = np.array(
-    [(0, 0, 4), (31, 12, 72), (85, 15, 109), (136, 34, 106), (186, 54, 85), (227, 89, 51), (249, 140, 10),
-     (249, 201, 50), (252, 255, 164)]
-)  # fmt: skip
 
 
 class Fineness(NamedTuple):
@@ -44,8 +38,4 @@ def data_uri(pixels: Pixels, fineness: Fineness = FINENESS[0]) -> str:
 
 def error_pixels(error: Floats64, brightest: float) -> Pixels:
     """An error map (h, w) in colours, uint8 (h, w, 3): black is 0, pale yellow is `brightest` and more."""
-    share = np.clip(error / brightest if brightest > 0 else error * 0, 0, 1) * (len(_RAMP) - 1)
-    below = np.minimum(share.astype(int), len(_RAMP) - 2)
-    part = (share - below)[..., None]
-    mixed: Floats64 = _RAMP[below] * (1 - part) + _RAMP[below + 1] * part
-    return np.rint(mixed).astype(np.uint8)
+    return coloured(error / brightest if brightest > 0 else error * 0)

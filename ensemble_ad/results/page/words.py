@@ -90,6 +90,12 @@ def captions(contents: Contents) -> dict[str, str]:
     """The text below each chart, by the chart's name."""
     histogram, curves = contents.histogram, contents.curves
     found = {"distribution": _distributed(histogram), "correlation": _correlated(contents)}
+    if len(contents.growth) > 1:
+        (_, first), (seconds, last) = contents.growth[0], contents.growth[-1]
+        found["growth"] = (
+            f"The blend of ensad run after each new member, from {first:.3f} to {last:.3f} in {seconds:,.0f} s of wall "
+            "time, over all commands of the run."
+        )
     if curves:
         # By the labels, so there is none without them.
         missed = _beyond(histogram.edges, histogram.shares["normal"], histogram.shares["anomaly"], "anomalies")

@@ -214,6 +214,64 @@ def test_a_phone_needs_no_scrolling_sideways_and_no_zoom(open_page):
     assert min(scaled) >= 9.5
 
 
+# Pairs of texts, of one chart or of the page, whose boxes share more than a hair.
+_OVERLAPS = """() => {
+  document.querySelectorAll("details").forEach((d) => { d.open = true; });
+  const seen = (e) => { const b = e.getBoundingClientRect(); return b.width && b.height ? b : null; };
+  const scopes = [...document.querySelectorAll("svg.chart")].map((svg) => [...svg.querySelectorAll("text")]);
+  const pinned = ".top *, .tall *, .hidden, .skip, svg *, script, style, dialog *, option, select";
+  scopes.push([...document.querySelectorAll("body *")].filter((e) => !e.matches(pinned)
+    && [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim())));
+  const inside = (a, b) => a.contains(b) || b.contains(a);
+  const found = [];
+  for (const texts of scopes) {
+    const boxes = texts.map((e) => [e, seen(e)]).filter(([, b]) => b);
+    boxes.forEach(([e, a], i) => boxes.slice(i + 1).forEach(([f, b]) => {
+      const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+      const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      if (!inside(e, f) && wide > 2 && high > 4) found.push(`${e.textContent.trim()} | ${f.textContent.trim()}`);
+    }));
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_text_lies_over_another(open_page, width, theme):
+    page = open_page(width, 844, color_scheme=theme)
+    assert page.evaluate(_OVERLAPS) == []
+    page.evaluate("document.querySelector('svg.chart text.axis').setAttribute('y', '20')")
+    page.evaluate("document.querySelectorAll('svg.chart text.axis')[1].setAttribute('transform', '')")
+    page.evaluate("document.querySelectorAll('svg.chart text.axis')[1].setAttribute('y', '20')")
+    page.evaluate("document.querySelectorAll('svg.chart text.axis')[1].setAttribute('x', '200')")
+    assert page.evaluate(_OVERLAPS) != []  # the search finds one where there is one
+
+
+def test_on_a_phone_the_name_and_how_good_it_is_stay_in_sight(open_page):
+    page = open_page(390, 844, is_mobile=True, has_touch=True)
+    table = page.locator("#table .scroll")
+    for _ in range(2):
+        for column, title in ((1, "Name"), (2, "AUC")):
+            cell = page.locator(f"#everything thead th:nth-child({column})")
+            assert title in (cell.text_content() or "")
+            box = cell.bounding_box()
+            assert 0 <= box["x"] < box["x"] + box["width"] <= 390
+        table.evaluate("e => { e.scrollLeft = 500; }")
+
+
+def test_a_picture_opens_large_with_each_members_map(open_page):
+    page = open_page()
+    shot = page.locator("#pictures .shot").first
+    small = shot.locator("img").first.bounding_box()["width"]
+    shot.get_by_role("button", name=re.compile("Larger")).click()
+    large = page.locator("dialog[open]")
+    assert large.locator("img").count() == shot.locator("img").count() > 2
+    assert large.locator("img").first.bounding_box()["width"] > 2 * small
+    page.keyboard.press("Escape")
+    assert page.locator("dialog[open]").count() == 0
+
+
 def test_a_screen_reader_gets_a_name_of_everything(open_page):
     page = open_page()
     for role in ("button", "link", "region", "checkbox", "searchbox", "combobox", "table", "img", "navigation"):

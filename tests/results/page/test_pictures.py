@@ -15,6 +15,7 @@ from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import apply
 from ensemble_ad.members.store import list_members
+from ensemble_ad.results.page.pictures import kept_together
 from ensemble_ad.training.step import to_input
 
 
@@ -129,3 +130,14 @@ def test_without_pictures_no_torch_is_imported(tmp_path, data, studies):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "report-both.html\n"
+
+
+def test_near_duplicates_are_listed_the_largest_group_first(tmp_path, digits_folder):
+    images = np.load(digits_folder / "trainingset.npy")[:100]
+    brighter = np.minimum(images[[3, 3, 7]], 254) + np.array([1, 0, 0], np.uint8)[:, None, None, None]
+    np.save(tmp_path / "trainingset.npy", np.concatenate([images, brighter]))
+    shutil.copy(digits_folder / "testingset.npy", tmp_path)
+    found = kept_together(load_dataset(tmp_path, image_cache=tmp_path / "cache"))
+    assert ("3", "100", "101") in found
+    assert ("7", "102") in found
+    assert [len(names) for names in found] == sorted(map(len, found), reverse=True)

@@ -1,6 +1,7 @@
 """The page: one file, which can be read aloud and shows what was collected."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -73,6 +74,13 @@ def test_a_page_that_becomes_too_large_gets_smaller_pictures(contents, text):
     assert len(render(contents, most=size).encode()) == size
     smaller = render(contents, most=1)
     assert smaller.count("<img") == text.count("<img")
+
+
+def test_the_blend_of_a_run_is_shown_as_it_has_grown(contents):
+    text = render(replace(contents, growth=((3.0, 0.7), (60.0, 0.8))))
+    assert "from 0.700 to 0.800 in 60 s" in text
+    assert "3 s: 0.7000" in text
+    assert "of ensad run" not in render(contents)
 
 
 def test_names_are_escaped(studies_folder, contents):

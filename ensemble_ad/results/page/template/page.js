@@ -78,6 +78,28 @@
     });
   });
 
+  // A picture opens large, with what each family makes of it.
+  const large = document.createElement("dialog");
+  large.setAttribute("aria-label", "A picture, large");
+  document.body.append(large);
+  const close = '<form method="dialog"><button class="more">Close</button></form>';
+  all(".shot, .sheet").forEach((figure) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "larger";
+    button.textContent = "larger";
+    button.setAttribute("aria-label", `Larger: ${figure.querySelector("figcaption").textContent.trim()}`);
+    button.addEventListener("click", () => {
+      const copy = figure.cloneNode(true);
+      copy.querySelector(".larger").remove();
+      large.innerHTML = close;
+      large.prepend(copy);
+      large.showModal();
+    });
+    figure.querySelector("figcaption").append(button);
+  });
+  large.addEventListener("click", ({ target }) => { if (target === large) large.close(); });
+
   // The section that is being read is marked in the navigation.
   const links = new Map(all("nav a").map((link) => [link.hash.slice(1), link]));
   if ("IntersectionObserver" in window) {

@@ -1,0 +1,95 @@
+"""Images as they are passed to a scorer or a detector: one array, or a list of pictures of any size, or of paths."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ensemble_ad.data.conversion import Conversion, image_of
+from ensemble_ad.data.fit import Fit
+from ensemble_ad.data.images import ImageShape, Raw, Sizes
+from ensemble_ad.data.intake import conversion_of
+from ensemble_ad.data.pictures import read_picture
+from ensemble_ad.data.sizes import CHANNELS
+from ensemble_ad.data.stream import conform
+from ensemble_ad.errors import DataError
+
+Given = npt.ArrayLike | Sequence[str | Path | npt.NDArray[Any]]
+"""An array of images, or a list of pictures: paths, or arrays (height, width) or (height, width, C)."""
+
+
+def given_images(given: Given, shape: ImageShape, conversion: Conversion | None) -> npt.NDArray[Any]:
+    """What was given as one array; pictures become images (n, *shape), and all else is left to the caller to check.
+
+    Raises:
+        DataError: for a picture that cannot be read, or of which no image can be made.
+    """
+    pictures = pictures_in(given)
+    if pictures is None:
+        array = np.asarray(given)
+        is_image = array.dtype == np.uint8 and array.shape[1:3] == shape[:2]
+        if conversion is None or is_image or array.ndim not in (3, 4):
+            return array
+        pictures = list(array)
+    images = [
+        conform(image_of(picture, conversion, f"image {row}")[None], shape, f"image {row}")
+        for row, picture in enumerate(pictures)
+    ]
+    return np.concatenate(images) if images else np.empty((0, *shape), dtype=np.uint8)
+
+
+def pictures_in(given: Given) -> list[Raw] | None:
+    """The pictures of a list of paths and arrays, decoded; None for what is no such list.
+
+    Raises:
+        DataError: for a file that cannot be read, or an array of other axes.
+    """
+    if not isinstance(given, list | tuple) or not given:
+        return None
+    if not all(isinstance(each, str | Path) or (isinstance(each, np.ndarray) and each.ndim > 1) for each in given):
+        return None
+    return [_picture(each, row) for row, each in enumerate(given)]
+
+
+def _picture(each: Any, row: int) -> Raw:
+    if not isinstance(each, np.ndarray):
+        return read_picture(Path(each))
+    if each.ndim not in (2, 3) or (each.ndim == 3 and each.shape[2] not in CHANNELS) or each.dtype.kind not in "uif":
+        raise DataError(
+            f"image {row} must be numbers of the axes (height, width) or (height, width, 1 or 3), not {each.dtype} of "
+            f"shape {each.shape}"
+        )
+    return each
+
+
+class InMemory:
+    """Pictures in a list; see `intake.Pictures`."""
+
+    def __init__(self, pictures: Sequence[Raw]) -> None:
+        self.place = Path("X")
+        self._pictures = pictures
+        self.sizes: Sizes = np.array([picture.shape[:2] for picture in pictures], dtype=np.int64)
+        self.channels = max(picture.shape[2] if picture.ndim == 3 else 1 for picture in pictures)
+        self.deep = any(picture.dtype != np.uint8 for picture in pictures)
+
+    def some(self, count: int) -> Iterator[Raw]:
+        """Up to `count` of the pictures, evenly spaced."""
+        for row in np.unique(np.linspace(0, len(self._pictures) - 1, count).astype(int)):
+            yield self._pictures[row]
+
+    def conversion(self, fit: Fit) -> Conversion | None:
+        """The conversion that makes images of these pictures, as of a folder's training pictures."""
+        return conversion_of(self, None, fit)
+
+    def images(self, conversion: Conversion | None) -> npt.NDArray[np.uint8]:
+        """uint8 (n, side, side, channels)."""
+        side = int(self.sizes[0, 0]) if conversion is None else conversion.side
+        shape = (side, side, self.channels)
+        return np.concatenate(
+            [
+                conform(image_of(picture, conversion, f"image {row}")[None], shape, f"image {row}")
+                for row, picture in enumerate(self._pictures)
+            ]
+        )

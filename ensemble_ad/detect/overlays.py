@@ -1,0 +1,89 @@
+"""Maps on disk: each picture with its map laid over it, as PNG, and the map's numbers."""
+
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ensemble_ad.data.colours import coloured
+from ensemble_ad.data.images import Images
+from ensemble_ad.files.whole import whole_file
+from ensemble_ad.statistics.arrays import Floats32
+
+FAINTEST, BRIGHTEST = 2.0, 8.0
+"""Multiples of the usual error: below the first a picture is left as it is, from the second on it is palest yellow.
+
+A tenth of the pixels of good magnetic tiles are above 2, one in five thousand is above 8; their labels were not used.
+"""
+_DENSEST = 0.85
+_GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+
+
+def overlay(picture: Images, errors: Floats32) -> Images:
+    """A grey picture, coloured where its map says so.
+
+    Args:
+        picture: uint8 (h, w) or (h, w, 1 or 3).
+        errors: float32 (h, w), in multiples of the usual error.
+
+    Returns:
+        uint8 (h, w, 3).
+    """
+    share = np.clip((errors - FAINTEST) / (BRIGHTEST - FAINTEST), 0, 1)
+    dense = _DENSEST * np.sqrt(share)[..., None]
+    deep = picture.reshape(*picture.shape[:2], -1)
+    grey = (deep @ _GREY if deep.shape[2] == 3 else deep[..., 0])[..., None]
+    laid_over: Images = np.rint(grey * (1 - dense) + coloured(share) * dense).astype(np.uint8)
+    return laid_over
+
+
+@dataclass(kw_only=True)
+class MapFolder:
+    """A folder that gets maps, each named after its picture: NAME.map.png, and NAME.map.npy.
+
+    Attributes:
+        folder: the folder; it is made when the first map comes.
+        raw: whether to write float32 (h, w) arrays too.
+        count: how many pictures' maps it got.
+    """
+
+    folder: Path
+    raw: bool = False
+    count: int = 0
+    _names: set[str] = field(default_factory=set)
+
+    def write(self, name: str, picture: Images, errors: Floats32) -> Path:
+        """Write a picture's map, whole or not at all; one that is there is replaced.
+
+        Args:
+            name: the picture's id; its folders become folders.
+            picture: uint8 (h, w) or (h, w, 1 or 3).
+            errors: float32 (h, w).
+
+        Returns:
+            The PNG's path.
+
+        Raises:
+            StorageError: if it cannot be written.
+        """
+        from PIL import Image
+
+        place = self.folder / self._free(name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        png, numbers = (place.with_name(f"{place.name}.map.{ending}") for ending in ("png", "npy"))
+        with whole_file(png, named_by_user=True) as part:
+            Image.fromarray(overlay(picture, errors)).save(part, format="PNG")
+        if self.raw:
+            with whole_file(numbers, named_by_user=True) as part, part.open("wb") as file:
+                np.save(file, errors)
+        self.count += 1
+        return png
+
+    def _free(self, name: str) -> str:
+        """Where in the folder a picture's map goes: never out of it, and never where another one's has gone."""
+        inside = "/".join(part for part in PurePosixPath(name).parts if part.strip("/\\") not in ("", ".", ".."))
+        free, number = inside or "picture", 2
+        while free in self._names:
+            free, number = f"{inside}-{number}", number + 1
+        self._names.add(free)
+        return free

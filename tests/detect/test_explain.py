@@ -1,0 +1,121 @@
+"""Where a blend sees anomalies: in the images' geometry, in usual errors, alone and in a batch, and on disk."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ensemble_ad as ea
+from ensemble_ad.blend.info import weight_by_member
+from ensemble_ad.data.preprocess import Preprocess
+from ensemble_ad.detect.explain import _excess
+from ensemble_ad.detect.overlays import BRIGHTEST, FAINTEST, MapFolder, overlay
+from ensemble_ad.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def normal(digits_folder):
+    """Normal images, uint8 (60, 32, 32, 1)."""
+    return np.load(digits_folder / "trainingset.npy")[:60]
+
+
+def test_normal_images_have_maps_of_about_1(scorer, normal):
+    maps = scorer.explain(normal)
+    assert maps.shape == (60, 32, 32)
+    assert maps.dtype == np.float32
+    assert 0.5 < maps.mean() < 1.2
+    assert len(scorer.explain(normal[:0])) == 0
+
+
+def test_one_image_and_a_batch_have_the_same_map(scorer, normal):
+    batch = scorer.explain(normal[:40])
+    for row in (0, 39):
+        np.testing.assert_allclose(scorer.explain(normal[row : row + 1])[0], batch[row], atol=1e-3)
+
+
+def test_members_count_by_their_weights_whatever_their_scale(scorer, normal):
+    guides = list(scorer._guides.values())
+    assert scorer.explaining == tuple(scorer._guides)
+    by_member = weight_by_member(scorer.blend.weights)
+    assert [guide.weight for guide in guides] == pytest.approx([by_member[key] for key in scorer.explaining])
+    parts = [_excess([guide], normal[:3], scorer._device) for guide in guides]
+    weights = np.array([guide.weight for guide in guides])
+    np.testing.assert_allclose(
+        _excess(guides, normal[:3], scorer._device), np.tensordot(weights / weights.sum(), parts, 1), atol=1e-5
+    )
+    inverted = dataclasses.replace(guides[0], weight=-guides[0].weight)
+    np.testing.assert_allclose(_excess([inverted], normal[:3], scorer._device), -parts[0], atol=1e-5)
+
+
+def test_what_no_member_sees_is_as_usual(scorer, normal):
+    guide = next(iter(scorer._guides.values()))
+    size = guide.preprocess.size
+    crop = dataclasses.replace(guide, preprocess=Preprocess(crop=(0.5, 0.5), size=size, channels=1))
+    found = _excess([crop], normal[:2], scorer._device)
+    assert (found[:, :8] == 0).all()
+    assert (found[:, 8:24, 8:24] != 0).any()
+
+
+def test_only_members_that_say_where_are_asked(run_ensad, digits_folder, normal, tmp_path):
+    for preset in ("cutpaste-small", "pca-10"):
+        trained = run_ensad("train", "--preset", preset, "--epochs", 1, "--data", digits_folder)
+        assert trained.exit_code == 0, trained.output
+    for name, members in (("seeing", "pca,cutpaste"), ("blind", "cutpaste")):
+        assert run_ensad("blend", "--members", members, "--method", "mean", "--name", name).exit_code == 0
+    seeing = ea.load_blend("seeing", tmp_path / "studies", device="cpu")
+    assert [key.partition("-")[0] for key in seeing.explaining] == ["pca"]
+    damaged = normal.copy()
+    damaged[:, 8:14, 18:24] = 255 - damaged[:, 8:14, 18:24]
+    higher = (seeing.explain(damaged) - seeing.explain(normal)).mean(0)
+    assert higher[9:13, 19:23].mean() > 1
+    assert higher[9:13, 19:23].mean() > 4 * np.abs(higher[22:]).mean()
+    with pytest.raises(UsageError, match=r"no member of blind says where in an image \(cutpaste\)"):
+        ea.load_blend("blind", tmp_path / "studies", device="cpu").explain(normal)
+    for command in (["explain"], ["score", "--maps", "where"]):
+        result = run_ensad(*command, digits_folder / "testingset.npy")
+        assert result.exit_code == 2
+        assert "no member of blind says where" in result.stderr
+        assert not (tmp_path / "where").exists()
+
+
+def test_maps_and_overlays_are_written_of_every_picture(run_ensad, studies, scorer, images, tmp_path):
+    for name in ("a.png", "below/b.png"):
+        (tmp_path / "camera" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images[len(name), ..., 0]).save(tmp_path / "camera" / name)
+    (tmp_path / "camera/broken.png").write_bytes(b"\x89PNG")
+    result = run_ensad("explain", "camera", "-o", "where", "--raw", "--blend", "both")
+    assert result.exit_code == 3
+    assert "1 of 3 could not be explained" in result.stderr
+    assert result.stdout == "where\n"
+    found = sorted(path.relative_to(tmp_path).as_posix() for path in (tmp_path / "where").rglob("*.*"))
+    assert found == [f"where/{name}.map.{end}" for name in ("a.png", "below/b.png") for end in ("npy", "png")]
+    expected = scorer.explain(images[len("a.png")][None])[0]
+    np.testing.assert_allclose(np.load(tmp_path / "where/a.png.map.npy"), expected, atol=1e-3)
+    assert Image.open(tmp_path / "where/below/b.png.map.png").size == (32, 32)
+
+
+def test_score_writes_maps_of_alarms_alone(run_ensad, studies, digits_folder, tmp_path):
+    result = run_ensad("score", digits_folder / "testingset.npy", "--alarm-rate", 0.02, "--maps", "where")
+    assert result.exit_code == 0, result.output
+    alarms = {line.split(",")[0] for line in result.stdout.splitlines()[1:] if line.split(",")[2] == "1"}
+    assert 0 < len(alarms) < 120
+    assert {path.name.removesuffix(".map.png") for path in (tmp_path / "where").iterdir()} == alarms
+
+
+def test_a_picture_is_grey_where_it_is_usual_and_coloured_where_not(images):
+    errors = np.full((32, 32), FAINTEST, dtype=np.float32)
+    errors[:, 16:] = BRIGHTEST + 1
+    laid_over = overlay(images[0], errors)
+    assert (laid_over[:, :16] == images[0][:, :16]).all()
+    brightness = overlay(np.zeros((32, 32, 3), np.uint8), np.linspace(2, 8, 1024, dtype=np.float32).reshape(32, 32))
+    assert (np.diff(brightness.reshape(-1, 3) @ [0.299, 0.587, 0.114]) > -1).all()
+    assert laid_over[0, 16:].min(axis=0).tolist() > [200, 200, 100]
+
+
+def test_no_name_leads_out_of_the_folder_nor_to_another_ones_map(tmp_path, images):
+    folder = MapFolder(folder=tmp_path / "maps")
+    names = ("../x.png", "x.png", "/etc/x.png", "a/../x.png", "..", "7")
+    found = [folder.write(name, images[0], np.zeros((32, 32), np.float32)) for name in names]
+    assert len(set(found)) == folder.count == len(names)
+    assert all((tmp_path / "maps").resolve() in path.resolve().parents for path in found)
