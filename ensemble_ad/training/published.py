@@ -53,19 +53,20 @@ def published_recipe(
         batch_size=training.batch_size if batch_size is None else batch_size,
         mirror=mirror,
     )
+    seen = Preprocess(
+        crop=published.crop,
+        size=(published.size or (dataset.side, dataset.side)) if size is None else (size, size),
+        channels=dataset.channels,
+        via=published.via,
+        tile=tile,
+    )
     if len(family.ranges_of(published.architecture).batch_size) > 1:  # what is solved in closed form has no batches
-        training = _fitted(training, len(dataset.split(subset).train))
+        training = _fitted(training, len(dataset.split(subset).train) * seen.tiles)
     return Recipe(
         data=dataset.fingerprint,
         family=family.name,
         architecture=published.architecture,
-        preprocess=Preprocess(
-            crop=published.crop,
-            size=(published.size or (dataset.side, dataset.side)) if size is None else (size, size),
-            channels=dataset.channels,
-            via=published.via,
-            tile=tile,
-        ),
+        preprocess=seen,
         training=training,
         objective="separation" if len(dataset.test) else "synthetic",
         labels=None,
