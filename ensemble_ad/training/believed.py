@@ -54,8 +54,8 @@ def believed(dataset: Dataset, pseudo: PseudoImages, studies: Path, share: float
     """How much the test images say beside pseudo-anomalies; it depends on the data and on `share` alone.
 
     Four detectors that need no training, `inpaint` and `pca` in closed form at 16 pixels, of the whole image and of its
-    middle, score the held-out images, the pseudo-anomalies and the 2,000 test images at most that a trial is judged by
-    after each epoch. That takes two seconds of one core with 9,000 images.
+    middle, score the held-out images, the pseudo-anomalies and 2,000 test images at most, of which a trial is judged by
+    some after each epoch. That takes two seconds of one core with 9,000 images.
 
     Args:
         dataset: the images.

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -36,8 +35,10 @@ from ensemble_ad.training.prepared import Prepared, PseudoImages
 from ensemble_ad.training.recipe import Recipe
 from ensemble_ad.training.references import Reference, References
 
-# An epoch is judged by references of half as many training images as the finished model.
-_IMAGES_AN_EPOCH, _IMAGES = 1000, 2000
+_REFERENCES = 2000
+# An epoch is judged by some of the images, so that judging costs a tenth of training: by a seventh as many as the epoch
+# trains on, and of each sort by these many at least. The finished model is judged by all.
+_SHARE, _LEAST, _LEAST_PSEUDO = 1 / 7, 360, 36
 _BEST = "best."
 
 OnJudged = Callable[[Epoch, Judgement], None]
@@ -71,6 +72,17 @@ class Scored(NamedTuple):
     pseudo: dict[str, dict[str, Floats32]]
 
 
+class _Glance(NamedTuple):
+    """What an epoch is judged by: rows of the reference and of the test images, int64, and pseudo-anomalies of a kind.
+
+    Of the training images that the references are fitted to there are as many as of the reference.
+    """
+
+    reference: Tensor
+    test: Tensor
+    pseudo: int
+
+
 @dataclass
 class Judge:
     """Judges the model after each epoch, and keeps the weights of the best epoch.
@@ -102,11 +114,10 @@ class Judge:
     def epoch(self, epoch: Epoch, model: Model) -> bool:
         """Judge the model of an epoch; False when the patience has run out."""
         self.images.give_back()
-        needs = self.goal.needs | self.goal.takes
-        references = self.references(model, _IMAGES_AN_EPOCH) if needs & {"test", "pseudo"} else {}
-        glance = self.images.glance if "test" in needs else self.images.glance[:0]
-        scored = self.score(model, references, test_rows=glance, pseudo="pseudo" in self.goal.needs)
-        judgement = self.goal.judge(self._evidence(scored, glance.cpu().numpy()))
+        glance, needs = self._glance(), self.goal.needs | self.goal.takes
+        references = self.references(model, len(glance.reference)) if needs & {"test", "pseudo"} else {}
+        scored = self.score(model, references, glance)
+        judgement = self.goal.judge(self._evidence(scored, glance))
         self.history.append(
             EpochInfo(
                 number=epoch.number,
@@ -145,7 +156,24 @@ class Judge:
         if self.resumed is not None:
             self.resumed({epoch.number: epoch.value for epoch in self.history})
 
-    def references(self, model: Model, most: int = _IMAGES) -> dict[str, Reference]:
+    def _glance(self) -> _Glance:
+        """The same images after each epoch, so that epochs compare."""
+        seen = self.images
+        trained = len(seen.rows) * self.recipe.training.passes // seen.tiles
+        kinds = len(seen.pseudo) if "pseudo" in self.goal.needs else 0
+        test = seen.glance if "test" in self.goal.needs | self.goal.takes else seen.glance[:0]
+        most = max(_LEAST, int(trained * _SHARE / 3))
+        return _Glance(
+            reference=self._spread(seen.reference, most),
+            test=reference_rows(test, most) if len(test) else test,
+            pseudo=max(_LEAST_PSEUDO, most // kinds) if kinds else 0,
+        )
+
+    def _spread(self, images: Tensor, most: int) -> Tensor:
+        """int64: which of the images, or of those that these tiles are of, are `most`, evenly spread."""
+        return reference_rows(torch.arange(len(images) // self.images.tiles, device=images.device), most)
+
+    def references(self, model: Model, most: int = _REFERENCES) -> dict[str, Reference]:
         """Where the bottlenecks and the residuals of `most` training images lie."""
         if self.images.folds is not None:
             return {}  # the networks of a transductive model share no space
@@ -155,20 +183,26 @@ class Judge:
         self.images.give_back()
         return fitted
 
-    def score(
-        self, model: Model, references: References, *, test_rows: Tensor | None = None, pseudo: bool = True
-    ) -> Scored:
-        """Score the reference, the test images (only `test_rows`, where given) and the pseudo-anomalies."""
-        folds, test, tiles = self.images.folds, self.images.test, self.images.tiles
-        test_fold = None if folds is None else folds.test
-        if test_rows is not None:
-            rows = (test_rows[:, None] * tiles + torch.arange(tiles, device=test_rows.device)).flatten()
-            test, test_fold = test[rows], None if test_fold is None else test_fold[rows]
-        scored = partial(error_vectors, model, references=references, flips=self.recipe.flips, tiles=tiles)
+    def score(self, model: Model, references: References, glance: _Glance | None = None) -> Scored:
+        """Score the reference, the test images and the pseudo-anomalies: all, or those of `glance`."""
+        images, folds = self.images, self.images.folds
+
+        def scored(values: Tensor, seen: Tensor | None, fold: Tensor | None = None) -> dict[str, Floats32]:
+            if seen is not None:
+                rows = (seen[:, None] * images.tiles + torch.arange(images.tiles, device=seen.device)).flatten()
+                values, fold = values[rows], None if fold is None else fold[rows]
+            return error_vectors(model, values, references, fold=fold, flips=self.recipe.flips, tiles=images.tiles)
+
+        of_reference, of_test = (None, None) if glance is None else (glance.reference, glance.test)
+        any_test = len(images.test) if of_test is None else len(of_test)
         return Scored(
-            scored(self.images.reference, fold=None if folds is None else folds.reference),
-            scored(test, fold=test_fold) if len(test) else {},
-            {kind: scored(images) for kind, images in (self.images.pseudo if pseudo else {}).items()},
+            scored(images.reference, of_reference, None if folds is None else folds.reference),
+            scored(images.test, of_test, None if folds is None else folds.test) if any_test else {},
+            {
+                kind: scored(damaged, None if glance is None else self._spread(damaged, glance.pseudo))
+                for kind, damaged in images.pseudo.items()
+                if glance is None or glance.pseudo
+            },
         )
 
     def finished(self, scored: Scored) -> tuple[Judgement, Objectives]:
@@ -177,9 +211,9 @@ class Judge:
         Returns:
             The judgement, and what the other objectives say of the kind of error that it chose.
         """
-        every = self._evidence(scored, self._every_test_row())
+        every = self._evidence(scored)
         judgement = self.goal.judge(every)
-        chosen = self._evidence(_only(scored, judgement.column), self._every_test_row())
+        chosen = self._evidence(_only(scored, judgement.column))
         column = judgement.column
         known = Objectives()
         if chosen.test:
@@ -200,26 +234,33 @@ class Judge:
             known = replace(known, loss=_measured(loss(every)))
         return judgement, known
 
-    def _every_test_row(self) -> npt.NDArray[np.int64]:
-        return np.arange(len(self.images.test) // self.images.tiles)
-
-    def _evidence(self, scored: Scored, test_rows: npt.NDArray[np.int64]) -> Evidence:
+    def _evidence(self, scored: Scored, glance: _Glance | None = None) -> Evidence:
         for columns in (scored.reference, scored.test, *scored.pseudo.values()):
             for kind, values in columns.items():
                 if not np.isfinite(values).all():
                     raise DivergedError(f"the error vectors are not finite ({kind}); lower the learning rate")
 
         label, crowd, pseudo = self.judged_by.label, self.judged_by.consensus, self.judged_by.pseudo
+        normal_rows = None if pseudo is None else pseudo.normal_rows
+        test_rows = np.arange(len(self.images.test) // self.images.tiles)
+        if glance is not None:
+            test_rows = glance.test.cpu().numpy()
+            normal_rows = None if normal_rows is None else _places(glance.reference.cpu().numpy(), normal_rows)
         return Evidence(
             reference=scored.reference,
-            test=scored.test if len(test_rows) else {},
+            test=scored.test,
             pixels=int(np.prod(self.recipe.preprocess.shape)),
             pseudo=scored.pseudo,
-            normal_rows=None if pseudo is None else pseudo.normal_rows,
+            normal_rows=normal_rows,
             belief=self.judged_by.belief,
             consensus=None if crowd is None else crowd[test_rows],
             label=None if label is None else label[test_rows],
         )
+
+
+def _places(rows: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """int64: where in `rows` those lie that are wanted."""
+    return np.flatnonzero(np.isin(rows, wanted))
 
 
 def _only(scored: Scored, column: str) -> Scored:

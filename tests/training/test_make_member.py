@@ -18,6 +18,7 @@ from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.defect_aucs import pooled
 from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.statistics import auc
+from ensemble_ad.training import judge
 from ensemble_ad.training.cross_fitted import deal
 from ensemble_ad.training.error_vectors import error_vectors
 from ensemble_ad.training.judge import JudgedBy
@@ -210,7 +211,32 @@ def test_the_best_epoch_can_be_kept_by_pseudo_anomalies(dataset, recipe, tmp_pat
         after_epoch=lambda epoch, judgement: seen.append(judgement.value),
     )
     assert member.info.best_epoch == 1 + int(np.argmax(seen))
-    assert member.value == pytest.approx(max(seen), abs=1e-6)
+    assert member.value == pytest.approx(max(seen), abs=0.02)  # of all images, the epochs' of some
+
+
+def test_an_epoch_is_judged_by_some_images_and_a_member_by_all(dataset, recipe, tmp_path, pseudo, monkeypatch):
+    recipe = replace(recipe, objective="auto", training=TrainSettings(epochs=3, batch_size=16))
+    for name, least in (("_LEAST", 10), ("_LEAST_PSEUDO", 2)):
+        monkeypatch.setattr(judge, name, least)
+    seen, after = [], []
+
+    def counted(model, images, *rest, **more):
+        seen.append(len(images))
+        return error_vectors(model, images, *rest, **more)
+
+    monkeypatch.setattr(judge, "error_vectors", counted)
+    member = fit_member(
+        dataset,
+        recipe,
+        studies=tmp_path,
+        device=CPU,
+        judged_by=JudgedBy(pseudo=pseudo),
+        after_epoch=lambda *_: after.append(sum(seen)),
+    )
+    assert set(np.diff([0, *after])) == {2 * 10 + 2 * len(pseudo.images)}
+    every = len(dataset.split().reference) + len(dataset.test) + sum(map(len, pseudo.images.values()))
+    assert sum(seen) - after[-1] == every
+    assert len(member.vectors()[1]) == len(dataset.test)
 
 
 def test_flips_give_an_image_and_its_mirror_the_same_score(dataset, recipe, tmp_path):
