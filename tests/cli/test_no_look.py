@@ -10,20 +10,18 @@ from sklearn.metrics import roc_auc_score
 
 from ensemble_ad.data import dataset
 from ensemble_ad.data.dataset import TEST
-from ensemble_ad.results import same_images
 
 
 @pytest.fixture
 def unread(monkeypatch):
     """Makes reading test images raise, until the returned function is called."""
-    real, allowed = dataset.open_images, []
+    real, allowed = dataset._look_for, []
 
-    def open_images(data, names, image_cache):
+    def look_for(data, names, image_cache):
         assert allowed or names != TEST, "a test image was read"
         return real(data, names, image_cache)
 
-    for module in (dataset, same_images):  # the second has it by its own name
-        monkeypatch.setattr(module, "open_images", open_images)
+    monkeypatch.setattr(dataset, "_look_for", look_for)  # by which every way to open images goes
     return lambda: allowed.append(True)
 
 
