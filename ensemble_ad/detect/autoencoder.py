@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ensemble_ad.blend.alarm import position_of_threshold
-from ensemble_ad.data.conversion import DEFAULT_FIT
+from ensemble_ad.data.conversion import DEFAULT_FIT, Conversion
 from ensemble_ad.data.images import Images
 from ensemble_ad.data.preprocess import Preprocess, apply, undone
 from ensemble_ad.data.stream import BLOCK
@@ -56,6 +56,7 @@ class NormalTrained(_Estimator, ABC):
     """What detectors that are fitted to normal images have in common: all but `fit` and `anomaly_score`."""
 
     offset_: float
+    conversion_: Conversion | None
 
     @abstractmethod
     def anomaly_score(self, X: Given) -> Floats64:
@@ -110,6 +111,7 @@ class AutoencoderDetector(NormalTrained):
         offset_: negative of the threshold of `anomaly_score`.
         model_: the trained model.
         column_: the kind of error in use.
+        conversion_: what makes images of pictures that are not squares of one size; None if there were none in `fit`.
         n_features_in_: how many numbers an image has.
 
     Raises:
