@@ -34,9 +34,11 @@ from sklearn.datasets import load_sample_images
 
 from ensemble_ad.blend.exported import MANIFEST
 from ensemble_ad.cli import main
+from ensemble_ad.data.conversion import Conversion
 from ensemble_ad.data.digits import write_digits
+from ensemble_ad.data.fit import FITS
 from ensemble_ad.data.folders import FORMATS
-from ensemble_ad.data.pictures import read_picture
+from ensemble_ad.data.pictures import read_frames
 from ensemble_ad.errors import DataError, EnsadError
 from ensemble_ad.files.whole import file_hash
 
@@ -218,6 +220,7 @@ class Ground:
         self.run("export", "both", "-o", self.archive, *at, sound=True)
         self.images = load_sample_images().images
         np.save(base / "new.npy", np.load(self.data / "testingset.npy")[:5])
+        self.run("score", self.data / "testingset.npy", *at, sound=True)  # which keeps what its threshold comes from
         self.sound = self.listing()
 
     def listing(self) -> dict[str, tuple[int, int]]:
@@ -351,10 +354,11 @@ MODES = ("L", "RGB", "RGBA", "LA", "P", "1", "I;16", "CMYK", "YCbCr", "F")
 
 
 def _a_picture(rng: Rng, ground: Ground) -> tuple[bytes, str]:
-    """A sound picture of a random format and mode, of 16x16 pixels; now and then of several pages."""
+    """A sound picture of a random format and mode, 1 to 40 pixels a side; now and then of several pages."""
     image = ground.images[rng.randrange(2)]
-    top, left = rng.randrange(image.shape[0] - 16), rng.randrange(image.shape[1] - 16)
-    crop = Image.fromarray(image[top : top + 16, left : left + 16])
+    height, width = (16, 16) if rng.random() < 0.5 else (rng.randrange(1, 41), rng.randrange(1, 41))
+    top, left = rng.randrange(image.shape[0] - height), rng.randrange(image.shape[1] - width)
+    crop = Image.fromarray(image[top : top + height, left : left + width])
     while True:
         kind, mode, out = rng.choice(FORMATS), rng.choice(MODES), io.BytesIO()
         try:
@@ -379,8 +383,11 @@ def pictures(rng: Rng, ground: Ground) -> tuple[str, str]:
         path.write_bytes(content)
         what.append(f"{path.name} {kind}: {deed}")
         try:
-            image = read_picture(path)
-            check(image.dtype == np.uint8 and image.ndim in (2, 3), f"{image.dtype} {image.shape}")
+            for picture in read_frames(path):
+                check(picture.dtype.kind in "uif" and picture.ndim in (2, 3), f"{picture.dtype} {picture.shape}")
+                levels = None if picture.dtype == np.uint8 else (0.0, 200.0)
+                image = Conversion(fit=rng.choice(FITS), side=32, levels=levels).image(picture, path.name)
+                check(image.dtype == np.uint8 and image.shape[:2] == (32, 32), f"{image.dtype} {image.shape}")
             taken = True
         except DataError as error:
             check("\n" not in str(error) and len(str(error)) < 1000, str(error))
@@ -390,14 +397,27 @@ def pictures(rng: Rng, ground: Ground) -> tuple[str, str]:
             error.add_note("; ".join(what))
             raise
     if rng.random() < 0.2:
+        if rng.random() < 0.3:
+            _write_array(rng, ground, what)
         _folders(ground, what)
     return "read" if taken else "refused", "; ".join(what)
+
+
+def _write_array(rng: Rng, ground: Ground, what: list[str]) -> None:
+    """An array of training pictures, which need not be square nor of 8 bits, and is damaged now and then."""
+    array = ground.images[rng.randrange(2)][: rng.randrange(1, 40), : rng.randrange(1, 40)]
+    array, deed = np.stack([array] * 50).astype(rng.choice([np.uint8, np.uint16, np.float32, np.float64])), "sound"
+    if rng.random() < 0.5:
+        array, deed = damage_array(rng, array)
+    np.save(ground.room / "folders" / "trainingset.npy", array)
+    what.append(f"trainingset.npy {array.dtype} {array.shape}: {deed}")
 
 
 def _folders(ground: Ground, what: list[str]) -> None:
     """Check and score the folders of damaged pictures."""
     try:
-        ground.run("data", "check", "--data", ground.room / "folders", "--studies", ground.room / "studies")
+        options = ("--data", ground.room / "folders", "--studies", ground.room / "studies", "--fit", "squash")
+        ground.run("data", "check", *options)
         ground.run("score", ground.room / "folders", "-o", ground.room / "s.csv", "--studies", ground.studies)
     except Exception as error:
         error.add_note("; ".join(what))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import NamedTuple
 
 from ensemble_ad.blend.columns import stacked
@@ -33,6 +34,7 @@ class Blender:
         members: gives the members that the blend may have, oldest first.
         warn: told of a damaged member that was set aside.
         blend: the last blend.
+        seconds: what making it took, with reading the members and writing it; 0 before the first.
     """
 
     studies: Path
@@ -42,14 +44,10 @@ class Blender:
     members: Callable[[], Sequence[Member]]
     warn: Callable[[str], None]
     blend: SavedBlend | None = field(default=None, init=False)
+    seconds: float = field(default=0.0, init=False)
     _keys: frozenset[str] = field(default=frozenset(), init=False)
     _pending: "Future[Made | None] | None" = field(default=None, init=False)
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=1), init=False)
-
-    @property
-    def seconds(self) -> float:
-        """What the last blend took; 0 before the first."""
-        return 0.0 if self.blend is None else self.blend.info.seconds
 
     @property
     def is_busy(self) -> bool:
@@ -58,6 +56,7 @@ class Blender:
 
     def make(self) -> Made | None:
         """Blend the best members; None where there are none, or the same as before."""
+        started = monotonic()
         while members := self.members():
             terms = select(members, ",".join(sorted({member.family for member in members})))
             keys = frozenset(member.key for term in terms for member in term.members)
@@ -76,8 +75,9 @@ class Blender:
             except DamagedError as error:
                 self.warn(error.set_aside())
                 continue
-            self.blend, self._keys = made, keys
-            return Made(made, _value(made, members))
+            value = _value(made, members)
+            self.blend, self._keys, self.seconds = made, keys, monotonic() - started
+            return Made(made, value)
         return None
 
     def begin(self) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
+_SLOWEST = 4.0
 _HAS_ALARM = hasattr(signal, "SIGALRM")
 
 
@@ -33,6 +34,11 @@ class Budget:
     def left(self) -> float:
         """Seconds until the end; infinite where there is no limit."""
         return float("inf") if self.seconds is None else self.seconds - self.used
+
+    @property
+    def slowness(self) -> float:
+        """How much longer than alone this process takes on a machine that others use too, in [1, 4]."""
+        return min(_SLOWEST, max(1.0, self.used / max(1e-3, time.process_time())))
 
     @contextmanager
     def within(self, reserve: float) -> Iterator[None]:

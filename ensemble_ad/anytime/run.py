@@ -279,7 +279,7 @@ class Run:
 
     def _reserve(self) -> float:
         """Seconds that the end takes: the last blend, one that is under way, the files and the CSV."""
-        return _END_SECONDS + (2.5 if self._blender.is_busy else 1.5) * self._blender.seconds
+        return _END_SECONDS * self.budget.slowness + (2.5 if self._blender.is_busy else 1.5) * self._blender.seconds
 
     def _blend_between(self) -> None:
         """Blend between two trials; where that takes long and the run has a time, in the background of the next one."""

@@ -37,24 +37,28 @@ def in_words(curve: Sequence[tuple[float, float]]) -> str:
 class _RunWatcher:
     """Shows what a run tells of itself; an `anytime.run.RunWatcher`."""
 
-    def __init__(self, say: Say, live: "Live | None", wanted: str) -> None:
-        self._say, self._live, self._wanted = say, live, wanted
+    def __init__(self, say: Say, seconds: float | None, trials: int | None) -> None:
+        self._say, self._seconds = say, seconds
+        self._wanted = f"{trials} trials" if seconds is None else f"{seconds:.0f} s"
         self._began = monotonic()
+        self.live: Live | None = None
         self._family, self._now, self._blend = "", "reading the images", "-"
         self._standing: Sequence[Standing] = ()
         self._curve: Sequence[tuple[float, float]] = ()
 
     def turn(self, family: str, seconds: float, left: float) -> None:
         self._family = family
-        self._show(
-            f"{family} begins, which takes some {seconds:.0f} s" if 0 < left < float("inf") else f"{family} begins"
+        if self._seconds is not None:
+            self._began = monotonic() - (self._seconds - left)
+        self._now = f"{family} begins" + (
+            f", which takes some {seconds:.0f} s" if left < float("inf") and seconds >= 1 else ""
         )
 
     def study(self, name: str, finished: int, wanted: int) -> None:
         self._say.detail(f"{name}: {finished} of {wanted} trials finished")
 
     def epoch(self, trial: int, epoch: "Epoch", epochs: int, judgement: "Judgement") -> None:
-        self._show(f"{self._family} trial {trial} epoch {epoch.number}/{epochs} value {judgement.value:.3f}")
+        self._now = f"{self._family} trial {trial} epoch {epoch.number}/{epochs} value {judgement.value:.3f}"
 
     def trial(self, number: int, state: str, value: float | None, best: float | None, note: str) -> None:
         shown = "-" if value is None else f"{value:.4f}"
@@ -62,7 +66,7 @@ class _RunWatcher:
 
     def trained(self, standing: "Sequence[Standing]") -> None:
         self._standing = standing
-        self._show("")
+        self._now = ""
 
     def blended(self, made: "SavedBlend", standing: "Sequence[Standing]", curve: Sequence[tuple[float, float]]) -> None:
         self._standing, self._curve = standing, curve
@@ -77,16 +81,10 @@ class _RunWatcher:
 
     def _line(self, text: str) -> None:
         """A line that stays, above the table."""
-        if self._live is None:
+        if self.live is None:
             self._say(text)
         else:
-            self._live.console.print(text, highlight=False, markup=False)
-            self._show(self._now)
-
-    def _show(self, now: str) -> None:
-        self._now = now
-        if self._live is not None:
-            self._live.update(self.table())
+            self.live.console.print(text, highlight=False, markup=False)
 
     def table(self) -> "RenderableType":
         """The families, the blend's curve and what is going on."""
@@ -111,12 +109,13 @@ class _RunWatcher:
 def watch_run(say: Say, seconds: float | None, trials: int | None) -> Iterator[_RunWatcher]:
     """A watcher for a run; its table is taken down on leaving, whatever happened."""
     logging.getLogger("optuna").setLevel(logging.INFO if say.level >= 2 else logging.WARNING)
-    wanted = f"{trials} trials" if seconds is None else f"{seconds:.0f} s"
+    watcher = _RunWatcher(say, seconds, trials)
     if not say.live:
-        yield _RunWatcher(say, None, wanted)
+        yield watcher
         return
     from rich.console import Console
     from rich.live import Live
 
-    with Live(console=Console(stderr=True), transient=True, get_renderable=None) as live:
-        yield _RunWatcher(say, live, wanted)
+    with Live(console=Console(stderr=True), transient=True, get_renderable=watcher.table, refresh_per_second=2) as live:
+        watcher.live = live
+        yield watcher

@@ -244,7 +244,7 @@ def _tell_alarms(studies: Path, made: "SavedBlend", say: _options.Say) -> None:
     told = [(rate, false_alarm_rate(record.n_reference, rate)) for rate in rates]
     shown = ", ".join(f"at --alarm-rate {rate:g} {found.low:.2g} to {found.high:.2g}" for rate, found in told)
     if shown:
-        say(f"of normal images alarm in `ensad score`, by {record.n_reference} held-out ones (95%): {shown}")
+        say(f"of normal images alarm in ensad score, by {record.n_reference} held-out ones (95%): {shown}")
 
 
 def _tell(made: "SavedBlend", say: _options.Say) -> None:

@@ -52,7 +52,8 @@ def evaluate(
     Labels default to labels.csv in the data folder. They are read here and used for nothing but this table, which
     `ensad compare` shows again. AP is average precision, FPR95 the false positive rate at 95% true positive rate, pAUC
     the AUC below a false positive rate of 10% (0.5 is chance), p the paired test against the best row (Holm-corrected
-    over all rows). Of folders that are named after kinds of anomaly, as MVTec AD's, each kind has an AUC as well.
+    over all rows). Of folders that are named after kinds of anomaly, as MVTec AD's, each kind has an AUC as well; where
+    masks lie in ground_truth/ beside them, the latest blend's maps are judged by pixel: AUROC and AUPRO.
 
     A blend that was made without test images scores those in the data folder now, with the models of its members that
     count; but only if you ask for it, by --labels.
@@ -98,6 +99,7 @@ def evaluate(
     say.result(kinds=kinds)
     if kinds is not None and not say.as_json:
         _print_kinds(kinds, made if made in scores else str(table.index[0]))
+    say.result(pixels=_judge_maps(blends[-1].name, path, studies, device, say) if blends and truth.kinds else None)
     if inverted:
         say(f"! inverted in a blend: {', '.join(inverted)}")
     say(f"chance: AUC 0.5, AP {anomalies / len(label):.4f}, FPR95 0.95, pAUC 0.5")
@@ -182,6 +184,35 @@ def _sound(members: "list[Member]", say: _options.Say) -> "list[Member]":
     for problem in problems:
         say.warn(problem)
     return sound
+
+
+def _judge_maps(blend: str, folder: Path, studies: Path, device: str, say: _options.Say) -> "dict[str, float] | None":
+    """What masks beside the test images say of a blend's maps; None without masks, or without maps."""
+    from ensemble_ad.cli._progress import counted
+    from ensemble_ad.data.folders import pictures_below
+    from ensemble_ad.errors import DataError, UsageError
+
+    masks = folder.parent / "ground_truth"
+    if not masks.is_dir():
+        return None
+
+    from ensemble_ad.detect.scorer import load_blend
+    from ensemble_ad.results.masks import judge_maps
+
+    try:
+        with counted(say, sum(1 for _ in pictures_below(folder))) as steps:
+            scorer = load_blend(blend, studies, device=device)
+            found = judge_maps(scorer, folder, masks, lambda count: steps.done(count, "maps"))
+    except (DataError, UsageError) as error:
+        say.warn(f"maps are not judged by {masks}: {error}")
+        return None
+    if found.left_out:
+        say.warn(f"{found.left_out} images have no mask in {masks}, or one of another size, and are left out")
+    say(
+        f"pixels of {found.masked} images with masks and {found.good} good ones, by the maps of {blend}: AUROC "
+        f"{found.auroc:.4f}, AUPRO {found.aupro:.4f} (up to a false positive rate of 0.3)"
+    )
+    return vars(found)
 
 
 def _print_kinds(found: "pd.DataFrame", shown: str) -> None:

@@ -49,19 +49,20 @@ def explain(
     from ensemble_ad.data.remarks import Remarks
     from ensemble_ad.data.stream import count, stream
     from ensemble_ad.detect.explain import AT_ONCE
-    from ensemble_ad.detect.overlays import MapFolder
     from ensemble_ad.detect.scorer import load_blend
     from ensemble_ad.detect.skipped import Skipped
 
     with busy(say, "loading the models"):
         scorer = load_blend(blend, studies, device=device)
         members = scorer.explaining
-    skipped, remarks, folder = Skipped(), Remarks(), MapFolder(folder=maps, raw=raw)
+    skipped, remarks, folder = Skipped(), Remarks(), scorer.map_folder(maps, raw=raw)
     expected = count(images, remarks)
     with counted(say, expected) as steps:
-        for block in stream(images, scorer.shape, block=AT_ONCE, skip=skipped, remarks=remarks):
-            for name, image, errors in zip(block.ids, block.images, scorer.explain(block.images), strict=True):
-                folder.write(name, image, errors)
+        for block in stream(
+            images, scorer.shape, conversion=scorer.conversion, block=AT_ONCE, skip=skipped, remarks=remarks
+        ):
+            for name, image, shape, errors in zip(*block, scorer.explain(block.images), strict=True):
+                folder.write(name, image, errors, shape)
                 steps.done(folder.count, name)
             for line in skipped.news():
                 say.warn(line)

@@ -93,7 +93,6 @@ def score(
     from ensemble_ad.data.remarks import Remarks
     from ensemble_ad.data.seen import Strange
     from ensemble_ad.data.stream import check_sources, count, stream
-    from ensemble_ad.detect.overlays import MapFolder
     from ensemble_ad.detect.score_file import Scored
     from ensemble_ad.detect.scorer import load_blend
     from ensemble_ad.detect.skipped import Skipped
@@ -111,7 +110,7 @@ def score(
     about |= {"alarm_rate_low": expected_rate.low, "alarm_rate_high": expected_rate.high}
     _introduce(scorer, about, alarm_rate, say)
     say.result(**about, output=output, maps=maps)
-    folder = None if maps is None else MapFolder(folder=maps)
+    folder = None if maps is None else scorer.map_folder(maps)
     started, total, alarms = time.perf_counter(), 0, 0
     skipped, strange, remarks, passed_over = Skipped(), Strange(), Remarks(), Remarks()
     expected = count(images, passed_over)
@@ -156,7 +155,7 @@ def _explain(scorer: "BlendScorer", block: "Block", alarms: "Bools", folder: "Ma
     """Write where the images of a block that alarm are anomalous."""
     rows = alarms.nonzero()[0]
     for row, errors in zip(rows, scorer.explain(block.images[rows]), strict=True):
-        folder.write(block.ids[row], block.images[row], errors)
+        folder.write(block.ids[row], block.images[row], errors, block.shapes[row])
 
 
 def _introduce(scorer: "BlendScorer", about: Mapping[str, Any], alarm_rate: float | None, say: _options.Say) -> None:

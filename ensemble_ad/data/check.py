@@ -124,7 +124,7 @@ def _without_test(dataset: Dataset) -> list[Finding]:
     if len(dataset.train) >= 2 * TRAIN_LEAST:
         held_out = len(dataset.split().reference)
         lowest = f"{1 / (held_out + 1):.2g}"
-        texts.append(f"{held_out} training images are held out: `ensad score` takes alarm rates from {lowest} up")
+        texts.append(f"{held_out} training images are held out: ensad score takes alarm rates from {lowest} up")
     return [Finding(text=text) for text in texts]
 
 

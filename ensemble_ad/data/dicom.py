@@ -34,18 +34,16 @@ def read_frames(path: Path) -> Iterator[Raw]:
         DataError: if pydicom is not installed.
         Exception: whatever pydicom raises for a file that it cannot read.
     """
-    from pydicom.pixels import apply_modality_lut, convert_color_space, iter_pixels
-
     opened = _opened(path, pixels=True)
+    from pydicom.pixels import apply_modality_lut, iter_pixels
+
     _, _, grey, deep, _ = _header_of(opened)
-    kind = str(opened.PhotometricInterpretation)
-    for stored in iter_pixels(opened):
+    for stored in iter_pixels(opened):  # YBR becomes RGB there
         if not grey:
-            colours = convert_color_space(stored, kind, "RGB") if kind.startswith("YBR") else stored
-            yield np.asarray(colours, dtype=np.uint8)
+            yield np.asarray(stored, dtype=np.uint8)
             continue
         values = np.asarray(apply_modality_lut(stored, opened)) if deep else stored
-        yield _inverted(values) if kind == "MONOCHROME1" else values
+        yield _inverted(values) if opened.PhotometricInterpretation == "MONOCHROME1" else values
 
 
 def _header_of(opened: "FileDataset") -> tuple[int, int, bool, bool, int]:
@@ -54,6 +52,8 @@ def _header_of(opened: "FileDataset") -> tuple[int, int, bool, bool, int]:
         raise ValueError(f"{width}x{height} pixels, more than {MOST_PIXELS}; shrink it")
     if frames > MOST_FRAMES:
         raise ValueError(f"{frames} frames, more than {MOST_FRAMES}; split it")
+    if opened.get("PhotometricInterpretation") == "PALETTE COLOR":
+        raise ValueError("a palette of colours; save it as RGB")
     grey = int(opened.get("SamplesPerPixel", 1)) == 1
     if not grey and int(opened.BitsAllocated) != 8:
         raise ValueError("more than 8 bits a channel of colours; convert it to 8 bits")

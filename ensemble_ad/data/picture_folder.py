@@ -1,12 +1,12 @@
 """Folders of pictures: looked through by their headers, then decoded on all cores and kept as one array."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from ensemble_ad.files.json_file import MOST_IDS, is_count, json_hash, read_json
 from ensemble_ad.files.whole import file_hash
 
 _DECODED = 256
+_AT_ONCE = 8
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 _MOST_THREADS = 16  # each holds a picture of up to 2^24 pixels
 _VERSION = 2  # raised when the same files give other pixels
 
@@ -61,7 +64,7 @@ class PictureFolder:
         if not self._paths:
             raise no_pictures(folder, self.remarks)
         with _threads() as pool:
-            self._content = json_hash([_VERSION, *pool.map(file_hash, self._paths)])
+            self._content = json_hash([_VERSION, *_mapped(pool, file_hash, self._paths)])
         self._headers = self._read_headers(image_cache / f"folder-{self._content}-headers.json")
         self.ids = tuple(
             name
@@ -109,7 +112,7 @@ class PictureFolder:
             if isinstance(known, list) and len(known) == len(self._paths) and all(map(_is_header, known)):
                 return [Header(*each) for each in known]
         with _threads() as pool:
-            headers = list(pool.map(read_header, self._paths))
+            headers = list(_mapped(pool, read_header, self._paths))
         with suppress(StorageError):  # then they are read again next time
             write_json(kept, headers, most=MOST_IDS)
         return headers
@@ -140,7 +143,7 @@ class PictureFolder:
                 if len(files) == 1:
                     yield from self._of_file(files[0], conversion)
                     continue
-                for pictures in pool.map(lambda at: list(self._of_file(at, conversion)), files):
+                for pictures in _mapped(pool, lambda at: list(self._of_file(at, conversion)), files):
                     yield from pictures
 
     def _batches(self) -> Iterator[list[int]]:
@@ -168,6 +171,13 @@ def _with_channels(image: Images, channels: int) -> Images:
     if image.ndim == 2:
         image = image[..., None]
     return np.broadcast_to(image, (*image.shape[:2], channels))
+
+
+def _mapped(pool: ThreadPoolExecutor, work: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
+    """What `work` gives of each item, in their order; a thread takes several at a time, since most are done at once."""
+    several = (items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE))
+    for results in pool.map(lambda some: [work(each) for each in some], several):
+        yield from results
 
 
 def _threads() -> ThreadPoolExecutor:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ensemble_ad.data.conversion import Conversion, image_of
+from ensemble_ad.data.fit import Shape
 from ensemble_ad.data.folders import no_pictures, pictures_below
 from ensemble_ad.data.images import Images, ImageShape, Raw
 from ensemble_ad.data.npy import open_array
@@ -26,14 +27,17 @@ class Block(NamedTuple):
     Attributes:
         ids: b names, one for each image.
         images: uint8 (b, side, side, C).
+        shapes: (height, width) of the picture that each was made of.
     """
 
     ids: list[str]
     images: Images
+    shapes: list[Shape]
 
 
-Reader = tuple[str, Callable[[], Iterator[tuple[str, Images]]]]
-"""A file or an image by its id, and what gives its images, (1, side, side, C) each, with their ids."""
+_Made = tuple[str, Images, Shape]
+Reader = tuple[str, Callable[[], Iterator[_Made]]]
+"""A file or an image by its id, and what gives its images: their ids, (1, side, side, C) each, and their pictures'."""
 Take = Callable[..., Images]
 """Makes an image (1, side, side, C) of a picture, whose `name` it is told for messages."""
 Skip = Callable[[str, DataError], None]
@@ -173,13 +177,18 @@ def _of_array(source: Path, take: Take, block: int, prefix: str, skip: Skip | No
         yield from _read(readers, block, skip)
 
 
-def _of_row(opened: Raw, row: int, name: str, take: Take) -> Iterator[tuple[str, Images]]:
-    yield name, take(opened[row], name=f"image {name}")
+def _of_row(opened: Raw, row: int, name: str, take: Take) -> Iterator[_Made]:
+    yield name, take(opened[row], name=f"image {name}"), _shape(opened[row])
 
 
-def _of_file(path: Path, name: str, take: Take, remarks: Remarks) -> Iterator[tuple[str, Images]]:
+def _of_file(path: Path, name: str, take: Take, remarks: Remarks) -> Iterator[_Made]:
     for each, picture in named_frames(path, name, lambda kind, more: remarks.add(kind, name, more)):
-        yield each, take(picture, name=str(path))
+        yield each, take(picture, name=str(path)), _shape(picture)
+
+
+def _shape(picture: Raw) -> Shape:
+    height, width = picture.shape[:2]
+    return height, width
 
 
 def _of_folder(
@@ -198,17 +207,19 @@ def _read(readers: Iterable[Reader], block: int, skip: Skip | None) -> Iterator[
     """Blocks of what `readers`, each with the id of its file or image, give; without `skip` the first error ends it."""
     ids: list[str] = []
     images: list[Images] = []
+    shapes: list[Shape] = []
     for name, read in readers:
         try:
-            for each, image in read():
+            for each, image, shape in read():
                 ids.append(each)
                 images.append(image)
+                shapes.append(shape)
                 if len(ids) == block:
-                    yield Block(ids, np.concatenate(images))
-                    ids, images = [], []
+                    yield Block(ids, np.concatenate(images), shapes)
+                    ids, images, shapes = [], [], []
         except DataError as error:
             if skip is None:
                 raise
             skip(name, error)
     if ids:
-        yield Block(ids, np.concatenate(images))
+        yield Block(ids, np.concatenate(images), shapes)

@@ -19,15 +19,17 @@ from sklearn.utils.validation import check_is_fitted
 from ensemble_ad.blend.alarm import position_of_threshold
 from ensemble_ad.data.conversion import DEFAULT_FIT
 from ensemble_ad.data.images import Images
-from ensemble_ad.data.preprocess import Preprocess, apply
+from ensemble_ad.data.preprocess import Preprocess, apply, undone
 from ensemble_ad.data.stream import BLOCK
 from ensemble_ad.detect.given import Given
+from ensemble_ad.detect.latent import OpenMember
 from ensemble_ad.detect.rows import Layout, checked
 from ensemble_ad.detect.steady import steady_error_vectors
 from ensemble_ad.detect.verbose import epochs_bar
 from ensemble_ad.errors import EnsadError, speaks_python
 from ensemble_ad.families import Architecture, Family, Model, named
-from ensemble_ad.statistics.arrays import Floats64
+from ensemble_ad.statistics.arrays import Floats32, Floats64
+from ensemble_ad.training.anomaly_maps import anomaly_maps
 from ensemble_ad.training.device import AUTO, choose_device, choose_precision
 from ensemble_ad.training.error_vectors import error_vectors, fit_references, reference_rows
 from ensemble_ad.training.loop import train
@@ -206,6 +208,42 @@ class AutoencoderDetector(NormalTrained):
         """
         check_is_fitted(self)
         return self._errors(self.layout_.images(checked(self, X, reset=False)))
+
+    def error_map(self, X: Given) -> Floats32:
+        """Where images are anomalous: the absolute error of the reconstruction, or what the family has in its place.
+
+        Returns:
+            float32 (n, side, side), higher = more anomalous; on a scale of -1 (black) to 1 (white) for a family that
+            reconstructs, where its mean over what the crop keeps is the column `mae`. What the crop cuts off is 0.
+
+        Raises:
+            ValueError: for images of another size, or a family that says nothing of places (cutpaste).
+        """
+        check_is_fitted(self)
+        if self.model_.map_column is None:
+            raise ValueError(f"{self.family} says nothing of places; fit a family that reconstructs, such as pca")
+        images = self.layout_.images(checked(self, X, reset=False))
+        device = choose_device(self.device)
+        model, maps = self.model_.to(device), []
+        for start in range(0, len(images), BLOCK):
+            prepared = _to_device(images[start : start + BLOCK], self.preprocess_, device)
+            found = anomaly_maps(model, prepared, flips=self.flips)
+            maps.append(undone(found, self.preprocess_, images.shape[1], outside=0.0))
+        return np.concatenate(maps)
+
+    def reconstruct(self, X: Given) -> Images:
+        """What the model makes of the part of each image that its crop keeps, uint8 (n, height, width, C).
+
+        Raises:
+            ValueError: for images of another size, or a family that does not reconstruct.
+        """
+        check_is_fitted(self)
+        device = choose_device(self.device)
+        opened = OpenMember(key=self.family, model=self.model_.to(device), preprocess=self.preprocess_, device=device)
+        found = opened.reconstruct(self.layout_.images(checked(self, X, reset=False)))
+        if found is None:
+            raise ValueError(f"{self.family} does not reconstruct; fit a family that does, such as pca")
+        return found
 
     def _errors(self, images: Images) -> Floats64:
         device = choose_device(self.device)

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ensemble_ad.data.colours import coloured
+from ensemble_ad.data.fit import Fit, Shape, unfitted
 from ensemble_ad.data.images import Images
 from ensemble_ad.files.whole import whole_file
 from ensemble_ad.statistics.arrays import Floats32
@@ -43,22 +44,25 @@ class MapFolder:
 
     Attributes:
         folder: the folder; it is made when the first map comes.
+        fit: how pictures became the images; None where those are the pictures.
         raw: whether to write float32 (h, w) arrays too.
         count: how many pictures' maps it got.
     """
 
     folder: Path
+    fit: Fit | None = None
     raw: bool = False
     count: int = 0
     _names: set[str] = field(default_factory=set)
 
-    def write(self, name: str, picture: Images, errors: Floats32) -> Path:
-        """Write a picture's map, whole or not at all; one that is there is replaced.
+    def write(self, name: str, image: Images, errors: Floats32, shape: Shape) -> Path:
+        """Write a picture's map, of its own height and width, whole or not at all; one that is there is replaced.
 
         Args:
             name: the picture's id; its folders become folders.
-            picture: uint8 (h, w) or (h, w, 1 or 3).
-            errors: float32 (h, w).
+            image: uint8 (side, side) or (side, side, 1 or 3).
+            errors: float32 (side, side).
+            shape: the picture's (height, width).
 
         Returns:
             The PNG's path.
@@ -68,6 +72,11 @@ class MapFolder:
         """
         from PIL import Image
 
+        picture = image.reshape(*image.shape[:2], -1)
+        if self.fit is not None:
+            channels = [unfitted(channel.astype(np.float32), shape, self.fit) for channel in np.moveaxis(picture, 2, 0)]
+            picture = np.rint(np.stack(channels, axis=2)).astype(np.uint8)
+            errors = unfitted(errors, shape, self.fit)
         place = self.folder / self._free(name)
         place.parent.mkdir(parents=True, exist_ok=True)
         png, numbers = (place.with_name(f"{place.name}.map.{ending}") for ending in ("png", "npy"))

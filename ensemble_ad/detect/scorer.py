@@ -22,6 +22,7 @@ from ensemble_ad.data.seen import Seen, Strange
 from ensemble_ad.data.stream import BLOCK, conform
 from ensemble_ad.detect.explain import Guide, blended_maps
 from ensemble_ad.detect.given import Given, given_images
+from ensemble_ad.detect.overlays import MapFolder
 from ensemble_ad.detect.steady import steady_error_vectors
 from ensemble_ad.errors import DataError, StorageError, UsageError, speaks_python
 from ensemble_ad.families import Model
@@ -216,6 +217,10 @@ class BlendScorer:
             UsageError: as `explain`.
         """
         return tuple(self._guides)
+
+    def map_folder(self, folder: Path, *, raw: bool = False) -> MapFolder:
+        """A folder that gets maps, each of its picture's own height and width; see `detect.overlays`."""
+        return MapFolder(folder=folder, fit=None if self.conversion is None else self.conversion.fit, raw=raw)
 
     @cached_property
     def _guides(self) -> dict[str, Guide]:

@@ -67,4 +67,5 @@ class Skipped:
             if len(kept) == len(block.ids):
                 yield block
             elif kept:
-                yield Block([block.ids[row] for row in kept], block.images[np.array(kept)])
+                shapes = [block.shapes[row] for row in kept]
+                yield Block([block.ids[row] for row in kept], block.images[np.array(kept)], shapes)

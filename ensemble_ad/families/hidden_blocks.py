@@ -128,6 +128,7 @@ def columns(errors: BlockErrors, usual: BlockErrors) -> dict[str, Tensor]:
     for name, error, usually in zip(("block_square", "block_structure"), errors, usual, strict=True):
         ratio = error / usually.clamp_min(_TINY)
         found[name] = ratio.mean(1)
-        found[f"{name}_log"] = (ratio + _TINY).log().mean(1)
+        # A correlation may be above 1 by rounding.
+        found[f"{name}_log"] = (ratio.clamp_min(0.0) + _TINY).log().mean(1)
         found[f"{name}_worst"] = ratio.topk(min(_WORST, ratio.shape[1]), dim=1).values.mean(1)
     return found

@@ -96,11 +96,10 @@ def comparison(
         UsageError: unless 0 < anomaly_share <= 1.
         StorageError: if an evaluation is damaged. Damaged members and blends are left out.
     """
-    from ensemble_ad.results.styled import StyledTable
+    from ensemble_ad.results.styled import styled
 
     studies = at_home(studies)
-    table = tabulate(studies, list_members(studies)[0], list_blends(studies)[0], blend, anomaly_share)
-    return StyledTable(table)
+    return styled(tabulate(studies, list_members(studies)[0], list_blends(studies)[0], blend, anomaly_share))
 
 
 def tabulate(

@@ -5,7 +5,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +31,7 @@ from ensemble_ad.training.believed import Yardstick
 from ensemble_ad.training.judge import JudgedBy, OnJudged, Resumed
 from ensemble_ad.training.loop import Epoch
 from ensemble_ad.training.make_member import fit_member
+from ensemble_ad.training.prepared import LastPrepared
 from ensemble_ad.training.recipe import Recipe
 
 _FAILURES_IN_A_ROW = 10
@@ -59,6 +60,7 @@ class Worker:
         label: (k,) of 0 and 1 for the test images; None where the objective needs none.
         artifacts: where members travel; None where all machines share the folder.
         yardstick: what trials are measured by.
+        prepared: the images as the trial before saw them.
     """
 
     plan: Plan
@@ -68,6 +70,7 @@ class Worker:
     label: Labels | None
     artifacts: Artifacts | None
     yardstick: Yardstick
+    prepared: LastPrepared = field(default_factory=LastPrepared)
 
     def run(self) -> None:
         """Train trials until enough are finished or the time is up; meanwhile wait for those of other workers.
@@ -125,11 +128,18 @@ class Worker:
         return _Outcome("cached" if was_cached else "complete", member.value, damaged or "")
 
     def _affordable(self, trial: optuna.Trial, drawn: Recipe) -> Recipe:
-        """What a trial trains: what it has drawn, shortened where it would take too long, or was shortened before."""
-        share, allowance = trial.user_attrs.get("share"), self.plan.settings.allowance
-        if share is None and allowance is not None and not checkpoint_file(self.studies, drawn.key).exists():
-            share = allowance.share(drawn)
-        return drawn if share is None or share >= 1 else self._shortened(trial, drawn, share)
+        """What a trial trains: what it has drawn, shortened where it would take too long.
+
+        A training that has a checkpoint, shortened or not, is gone on with as it is.
+        """
+        before, allowance = trial.user_attrs.get("share"), self.plan.settings.allowance
+        if before is not None and self._is_begun(shortened(drawn, before, self.plan.trained_rows)):
+            return self._shortened(trial, drawn, before)
+        share = 1.0 if allowance is None or self._is_begun(drawn) else allowance.share(drawn)
+        return drawn if share == 1 else self._shortened(trial, drawn, share)
+
+    def _is_begun(self, recipe: Recipe) -> bool:
+        return checkpoint_file(self.studies, recipe.key).exists()
 
     def _shortened(self, trial: optuna.Trial, drawn: Recipe, share: float) -> Recipe:
         recipe = shortened(drawn, share, self.plan.trained_rows)
@@ -139,7 +149,8 @@ class Worker:
     def _fit(self, trial: optuna.Trial, drawn: Recipe, recipe: Recipe) -> Member:
         """Make a trial's member; where its first epochs tell that it would take too long, a shorter one's."""
         allowance, shared = self.plan.settings.allowance, self.shared
-        pace = None if allowance is None else Pace(allowance, trial.user_attrs.get("share", 1.0))
+        share = 1.0 if recipe == drawn else trial.user_attrs["share"]
+        pace = None if allowance is None else Pace(allowance, share)
         judged_by = JudgedBy(
             pseudo=None if self.plan.kind.transductive else self.yardstick.pseudo,
             belief=self.yardstick.belief if shared.objective == AUTO else Belief(),
@@ -157,6 +168,7 @@ class Worker:
                     after_epoch=self._reporter(trial, recipe, pace),
                     resumed=self._catch_up(trial),
                     trial=TrialInfo(study=shared.study.study_name, number=trial.number, parameters=trial.params),
+                    prepared=self.prepared,
                 )
             except TooLongError as error:
                 assert pace is not None

@@ -84,7 +84,7 @@ class PixelScores:
     def _false_positive_rate(self) -> Floats64:
         if not self._regions or not self._normal.any():
             raise DataError("pixels need both classes: masks must have anomalous pixels, and images normal ones")
-        return _from_the_top(self._normal) / self._normal.sum()
+        return np.asarray(_from_the_top(self._normal) / self._normal.sum(), dtype=np.float64)
 
 
 def _bins(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:

@@ -20,7 +20,7 @@ from ensemble_ad.training.allocator import give_back_freed_memory
 from ensemble_ad.training.cross_fitted import Folds, deal
 from ensemble_ad.training.recipe import Recipe
 
-# What an epoch is judged by is drawn from this many test images; the finished member is scored on all.
+# An evaluation after every epoch looks at this many test images; the finished member is scored on all.
 _TEST_IMAGES_AN_EPOCH = 2000
 MOST_TILES = 1 << 15
 """The most tiles that are trained on in an epoch."""
@@ -58,7 +58,7 @@ class Prepared:
         rows: int64 (n,), the rows of `train` to train on; of tiles at most `MOST_TILES`.
         reference: the held-out normal images.
         test: all test images.
-        glance: int64 (g,), the rows of `test` that those which are scored after each epoch are taken from.
+        glance: int64 (g,), the rows of `test` that are scored after each epoch.
         pseudo: the pseudo-anomalies by kind.
         folds: the folds of images, or of tiles, of a transductive family.
         tiles: how many tiles an image is cut into; all rows are those of tiles, an image's side by side.
@@ -108,6 +108,35 @@ class Prepared:
         )
         prepared.give_back()
         return prepared
+
+
+class LastPrepared:
+    """The data set as the last trial saw it, kept for the next: where both see it alike it is not prepared anew.
+
+    A study's trials soon keep to few crops and sizes, and on a GPU it is uploaded but once for those that follow each
+    other.
+    """
+
+    def __init__(self) -> None:
+        self._seen: tuple[object, ...] = ()
+        self._of: tuple[Dataset | None, PseudoImages | None] = None, None
+        self._last: Prepared | None = None
+
+    def of(
+        self, dataset: Dataset, recipe: Recipe, studies: Path, device: torch.device, pseudo: PseudoImages | None
+    ) -> Prepared:
+        """As `Prepared.of`; what was kept and is not fitting goes first, so that two are never in memory."""
+        architecture = recipe.architecture
+        folds = (
+            (architecture.folds, recipe.training.seed) if isinstance(architecture, CrossFittedArchitecture) else None
+        )
+        seen = (recipe.preprocess, recipe.subset, folds, studies, device)
+        is_same = self._of[0] is dataset and self._of[1] is pseudo
+        if self._last is None or not is_same or seen != self._seen:
+            self._last = None
+            self._last = Prepared.of(dataset, recipe, studies, device, pseudo)
+            self._seen, self._of = seen, (dataset, pseudo)
+        return self._last
 
 
 def _some(rows: npt.NDArray[np.int64], tiles: int) -> npt.NDArray[np.int64]:

@@ -1,5 +1,6 @@
 """The recipe of a published system on one's own images."""
 
+import math
 from dataclasses import replace
 
 from ensemble_ad.data.dataset import Dataset
@@ -46,26 +47,41 @@ def published_recipe(
     """
     family, published = preset(name)
     training = TrainSettings(seed=seed, precision=precision, **published.training)
+    training = replace(
+        training,
+        epochs=training.epochs if epochs is None else epochs,
+        batch_size=training.batch_size if batch_size is None else batch_size,
+        mirror=mirror,
+    )
+    seen = Preprocess(
+        crop=published.crop,
+        size=(published.size or (dataset.side, dataset.side)) if size is None else (size, size),
+        channels=dataset.channels,
+        via=published.via,
+        tile=tile,
+    )
+    if len(family.ranges_of(published.architecture).batch_size) > 1:  # what is solved in closed form has no batches
+        training = _fitted(training, len(dataset.split(subset).train) * seen.tiles)
     return Recipe(
         data=dataset.fingerprint,
         family=family.name,
         architecture=published.architecture,
-        preprocess=Preprocess(
-            crop=published.crop,
-            size=(published.size or (dataset.side, dataset.side)) if size is None else (size, size),
-            channels=dataset.channels,
-            via=published.via,
-            tile=tile,
-        ),
-        training=replace(
-            training,
-            epochs=training.epochs if epochs is None else epochs,
-            batch_size=training.batch_size if batch_size is None else batch_size,
-            mirror=mirror,
-        ),
+        preprocess=seen,
+        training=training,
         objective="separation" if len(dataset.test) else "synthetic",
         labels=None,
         subset=subset,
         patience=None,
         flips=flips,
+    )
+
+
+def _fitted(training: TrainSettings, images: int) -> TrainSettings:
+    """The settings for so few images: a batch is no larger than all of them, and the rate is that of the smaller batch.
+
+    As in a study, by the square root (Malladi et al. 2022, arXiv:2205.10287).
+    """
+    size = min(training.batch_size, max(1, images))
+    return replace(
+        training, batch_size=size, learning_rate=training.learning_rate * math.sqrt(size / training.batch_size)
     )

@@ -5,9 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from ensemble_ad.blend.saved import latest_blend
+from ensemble_ad.detect.scorer import load_blend
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import list_members
 
@@ -19,6 +21,10 @@ def blended(run_ensad, parts, tmp_path):
         result = run_ensad(*command.split())
         assert result.exit_code == 0, result.output
     return tmp_path / "studies"
+
+
+def _mask(name):
+    return name.replace(".png", "_mask.png")
 
 
 def test_folders_names_are_labels_for_evaluate_and_audit(run_ensad, parts, blended):
@@ -36,7 +42,19 @@ def test_folders_names_are_labels_for_evaluate_and_audit(run_ensad, parts, blend
         row = kinds["both", kind]
         assert (row["auc"], row["images"]) == (pytest.approx(roc_auc_score(label, scores[some])), 30)
         assert row["auc_low"] < row["auc"] < row["auc_high"] or row["auc"] == 1
+    pixels = found["pixels"]
+    assert (pixels["masked"], pixels["good"], pixels["left_out"]) == (30, 60, 30)  # sevens have no masks
+    rows = [(name, np.asarray(Image.open(parts / "test" / name))) for name in ids if not name.startswith("seven")]
+    maps = load_blend("both", blended).explain(np.stack([image for _, image in rows]))
+    masks = [
+        np.zeros((32, 32)) if name.startswith("good") else np.asarray(Image.open(parts / "ground_truth" / _mask(name)))
+        for name, _ in rows
+    ]
+    wanted = roc_auc_score(np.stack(masks).ravel() > 0, maps.ravel())
+    assert pixels["auroc"] == pytest.approx(wanted, abs=1e-3)
+    assert 0.5 < pixels["auroc"] < 1
     shown = run_ensad("evaluate", "--labels", "data/test")
+    assert "pixels of 30 images with masks and 60 good ones, by the maps of both: AUROC 0." in shown.stderr
     assert "both on\timages\tAUC\tlow\thigh\nblot\t30\t" in shown.stdout
     assert run_ensad("audit", "--labels", "data/test").exit_code == 0
     reported = run_ensad("report", "-o", "page.html", "--pictures", "0")

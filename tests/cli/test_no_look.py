@@ -58,7 +58,7 @@ def test_without_test_images_submit_says_what_is_missing(run_ensad, data):
     checked = run_ensad("data", "check")
     assert checked.exit_code == 0, checked.output
     assert "no test images: models are judged and weighted by images that are damaged on purpose" in checked.stdout
-    assert "100 training images are held out: `ensad score` takes alarm rates from 0.0099 up" in checked.stdout
+    assert "100 training images are held out: ensad score takes alarm rates from 0.0099 up" in checked.stdout
     tuned = run_ensad("tune", "--family", "pca", "--trials", "1")
     assert "without test images, pseudo-anomalies decide alone" in tuned.stderr
     blended = run_ensad("blend", "--name", "prior")

@@ -1,5 +1,6 @@
 """`ensad run`: one command, one budget."""
 
+import io
 import json
 import multiprocessing
 import os
@@ -12,11 +13,16 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from ensemble_ad.anytime.run import Standing
 from ensemble_ad.cli import main
+from ensemble_ad.cli._output import Say
+from ensemble_ad.cli._run_watcher import COLUMNS, _RunWatcher
 
 CODE = "from ensemble_ad.cli import main; main()"
 SMALL = ("--families", "pca,inpaint", "--device", "cpu")
+QUICK = ("--families", "pca,fcn", "--size", "16", "--device", "cpu")
 
 
 def _command(*args):
@@ -24,13 +30,13 @@ def _command(*args):
 
 
 def test_a_run_of_trials_repeats(data, studies, run_ensad):
-    first = run_ensad("run", "--trials", 5, *SMALL, "--name", "one", "--json")
+    first = run_ensad("run", "--trials", 4, *QUICK, "--name", "one", "--json")
     assert first.exit_code == 0, first.output
     made = json.loads(first.stdout)["result"]
     families = [trial["family"] for trial in made["trials"]]
-    assert (len(families), set(families)) == (5, {"inpaint", "pca"})
+    assert (len(families), set(families)) == (4, {"fcn", "pca"})
     assert (data.parent / made["path"]).read_text().count("\n") == 121
-    again = run_ensad("run", "--trials", 5, *SMALL, "--name", "one", "--json", "--studies", "others")
+    again = run_ensad("run", "--trials", 4, *QUICK, "--name", "one", "--json", "--studies", "others")
     other = json.loads(again.stdout)["result"]
     assert [trial["family"] for trial in other["trials"]] == families
     assert other["weights"] == made["weights"]
@@ -142,3 +148,16 @@ def test_a_run_without_a_look_is_blended_by_pseudo_anomalies(data, run_ensad):
     gains = [trial["gain"] for trial in json.loads((data.parent / "studies/runs/run.json").read_text())["done"]]
     assert gains[0] > 0.1
     assert run_ensad("submit", "--blend", "run").exit_code == 0
+
+
+def test_a_terminal_shows_the_families_and_how_the_blend_has_grown():
+    watcher, page = _RunWatcher(Say(0), 60.0, None), io.StringIO()
+    watcher.turn("pca", 3.0, 50.0)
+    watcher.trained([Standing(family="pca", trials=2, best=0.8123, gain=0.25, seconds=4.2)])
+    watcher._curve = [(float(second), second / 100) for second in range(1, 91)]
+    Console(file=page, width=100).print(watcher.table())
+    text = page.getvalue()
+    assert text.splitlines()[0].split() == list(COLUMNS)
+    assert text.splitlines()[1].split() == ["pca", "2", "0.8123", "+0.2500", "4"]
+    assert text.splitlines()[2].startswith("10 s of 60 s: ")
+    assert "1 s 0.0100, 19 s 0.1900, 37 s 0.3700, 54 s 0.5400, 72 s 0.7200, 90 s 0.9000" in text

@@ -99,3 +99,27 @@ def test_it_goes_into_a_pipeline_and_a_search(digits):
     )
     search.fit(np.concatenate([normal, new]), np.concatenate([np.zeros(400), label]))
     assert search.best_params_["column"] in ("rss", "ssim")
+
+
+def test_an_error_map_says_where_and_its_mean_is_the_score(digits):
+    normal, new, _ = digits
+    detector = AutoencoderDetector("pca-10", column="mae").fit(normal)
+    assert detector.preprocess_.crop == (1.0, 1.0)
+    maps, made = detector.error_map(new), detector.reconstruct(new)
+    assert maps.shape == (300, 8, 8)
+    assert made.shape == (300, 16, 16, 1)
+    assert made.dtype == np.uint8
+    np.testing.assert_allclose(maps.mean((1, 2)), detector.anomaly_score(new), rtol=0.15)
+    damaged = new.copy()
+    damaged[:, 1:3, 1:3] = 255 - damaged[:, 1:3, 1:3]
+    higher = np.abs(detector.error_map(damaged) - maps).mean(0)
+    assert higher[1:3, 1:3].mean() > 3 * higher[4:, 4:].mean()
+
+
+def test_what_says_nothing_of_places_has_no_map(digits):
+    normal, new, _ = digits
+    detector = AutoencoderDetector("cutpaste-small", epochs=1).fit(normal[:60])
+    with pytest.raises(ValueError, match="cutpaste-small says nothing of places; fit a family that reconstructs"):
+        detector.error_map(new)
+    with pytest.raises(ValueError, match="cutpaste-small does not reconstruct"):
+        detector.reconstruct(new)

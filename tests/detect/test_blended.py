@@ -240,7 +240,7 @@ def test_within_a_time_limit_families_are_run_and_blended(digits):
     normal, new, label = digits
     started = time.monotonic()
     detector = BlendedDetector(["pca", "inpaint"], time_limit=15).fit(normal, unlabelled=new)
-    assert time.monotonic() - started < 25
+    assert time.monotonic() - started < 30
     assert {name.partition("-")[0] for name in detector.blend_.names} <= {"pca", "inpaint"}
     assert roc_auc_score(label, detector.anomaly_score(new)) > 0.8
     copy = pickle.loads(pickle.dumps(detector))

@@ -116,6 +116,17 @@ def test_a_picture_is_grey_where_it_is_usual_and_coloured_where_not(images):
 def test_no_name_leads_out_of_the_folder_nor_to_another_ones_map(tmp_path, images):
     folder = MapFolder(folder=tmp_path / "maps")
     names = ("../x.png", "x.png", "/etc/x.png", "a/../x.png", "..", "7")
-    found = [folder.write(name, images[0], np.zeros((32, 32), np.float32)) for name in names]
+    found = [folder.write(name, images[0], np.zeros((32, 32), np.float32), (32, 32)) for name in names]
     assert len(set(found)) == folder.count == len(names)
     assert all((tmp_path / "maps").resolve() in path.resolve().parents for path in found)
+
+
+def test_a_map_has_its_pictures_own_height_and_width(tmp_path, images):
+    errors = np.zeros((32, 32), np.float32)
+    errors[12:20, 16:] = 10  # the right half of a picture twice as wide as high
+    folder = MapFolder(folder=tmp_path, fit="pad", raw=True)
+    assert Image.open(folder.write("wide.jpg", images[0], errors, (40, 80))).size == (80, 40)
+    found = np.load(tmp_path / "wide.jpg.map.npy")
+    assert found.shape == (40, 80)
+    assert found[14:26, 44:].min() > 9
+    assert found[:, :36].max() < 1

@@ -460,6 +460,15 @@ def test_few_images_are_trained_on_in_small_batches(device, images, sizes):
     assert USUAL_RANGES.batch_sizes(device, images) == sizes
 
 
+@EVERY_FAMILY
+def test_no_device_trains_few_images_in_large_batches(family):
+    for images in (500, 2_000, 20_000):
+        cpu, gpu = (family.ranges.batch_sizes(device, images) for device in ("cpu", "cuda"))
+        if len(cpu) > 1:
+            assert max(*cpu, *gpu) <= max(8, images // 32)
+            assert images > 2_000 or max(gpu) <= 2 * max(cpu)
+
+
 def test_what_has_one_batch_size_keeps_it():
     assert FAMILIES["pca"].ranges.batch_sizes("cpu", 40) == (256,)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ensemble_ad.errors import UsageError
-from ensemble_ad.families.hidden_blocks import MASKS, HiddenBlocks, block_errors
+from ensemble_ad.families.hidden_blocks import MASKS, BlockErrors, HiddenBlocks, block_errors, columns
 from ensemble_ad.families.inpaint import GaussInpainter, InpaintArchitecture
 from ensemble_ad.training.loop import train
 from ensemble_ad.training.settings import TrainSettings
@@ -97,11 +97,11 @@ def test_the_structural_error_counts_neither_brightness_nor_contrast():
 def test_usual_images_have_errors_of_about_one_and_changed_ones_more(digits, predictor):
     model = made(predictor, digits[:128])
     images = to_input(digits[128:])
-    columns = model(images).columns
+    usual = model(images).columns
     damaged = images.clone()
     damaged[:, :, 8:20, 8:20] = damaged[:, :, 8:20, 8:20].flip(2)
-    assert 0.5 < columns["block_square"].mean() < 3
-    assert model(damaged).columns["block_structure"].mean() > columns["block_structure"].mean()
+    assert 0.5 < usual["block_square"].mean() < 3
+    assert model(damaged).columns["block_structure"].mean() > usual["block_structure"].mean()
 
 
 @pytest.mark.parametrize(
@@ -111,3 +111,9 @@ def test_usual_images_have_errors_of_about_one_and_changed_ones_more(digits, pre
 def test_an_architecture_that_cannot_be_is_refused(broken):
     with pytest.raises(UsageError, match="an inpaint's"):
         InpaintArchitecture(**broken)
+
+
+def test_a_correlation_above_1_by_rounding_gives_finite_errors():
+    errors = BlockErrors(torch.zeros(1, 2), torch.full((1, 2), -1e-6))
+    found = columns(errors, BlockErrors(torch.ones(2), torch.full((2,), 1e-3)))
+    assert all(torch.isfinite(values).all() for values in found.values())

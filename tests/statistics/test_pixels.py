@@ -46,10 +46,11 @@ def _added(maps, masks):
 
 
 def test_both_are_what_their_definitions_say(judged):
-    scores = _added(*judged)
-    assert scores.auroc() == pytest.approx(roc_auc_score(judged[1].ravel(), judged[0].ravel()), abs=1e-3)
+    maps, masks = judged
+    scores = _added(maps, masks)
+    assert scores.auroc() == pytest.approx(roc_auc_score(masks.ravel(), maps.ravel()), abs=1e-3)
     for max_fpr in (0.05, 0.3, 1.0):
-        assert scores.aupro(max_fpr) == pytest.approx(_naive_aupro(*judged, max_fpr), abs=1e-3)
+        assert scores.aupro(max_fpr) == pytest.approx(_naive_aupro(maps, masks, max_fpr), abs=1e-3)
     assert abs(scores.auroc() - 0.5) > 0.05  # a curve that is not the diagonal
 
 

@@ -30,3 +30,14 @@ def test_what_is_out_of_range_or_unknown_is_refused(dataset):
         published_recipe("fcn-boss", dataset, seed=0, precision="fp32", epochs=0)
     with pytest.raises(UsageError, match="unknown preset 'fcn-bos'"):
         published_recipe("fcn-bos", dataset, seed=0, precision="fp32")
+
+
+def test_a_batch_is_no_larger_than_the_images_and_its_rate_is_its_own(dataset):
+    published = preset("cnn-sample")[1].training
+    recipe = published_recipe("cnn-sample", dataset, seed=0, precision="fp32", subset=100)
+    rows = len(dataset.split(100).train)
+    assert recipe.training.batch_size == rows < published["batch_size"]
+    expected = published["learning_rate"] * (rows / published["batch_size"]) ** 0.5
+    assert recipe.training.learning_rate == pytest.approx(expected)
+    solved = published_recipe("pca-64", dataset, seed=0, precision="fp32", subset=100)
+    assert solved.training.batch_size == 256

@@ -142,7 +142,15 @@ def _pictures(
         return None, (), (), [f"no pictures and latents: {why}"]
     some = pictures.representatives(members)
     shown, missing = pictures.gallery(
-        dataset, record, blend.scores(), found.main, labels.label, some, sources.pictures, sources.device
+        blend,
+        sources.studies,
+        dataset,
+        record,
+        found.main,
+        labels.label,
+        some,
+        sources.pictures,
+        sources.device,
     )
     rows = [record.ids.index(shown.groups[end][0].name) for end in ("least", "most")]
     latents = pictures.latent_sheets(dataset, record, rows, some, sources.seed, sources.device)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.data.dataset import Dataset, load_dataset
 from ensemble_ad.errors import EnsadError
 from ensemble_ad.layout import preprocessed_folder
@@ -114,9 +115,10 @@ def worth_of(member: Member) -> float:
 
 
 def gallery(
+    blend: SavedBlend,
+    studies: Path,
     dataset: Dataset,
     record: DataRecord,
-    score: Floats64,
     main: Mapping[str, Floats64],
     label: Labels | None,
     members: Sequence[Member],
@@ -124,13 +126,15 @@ def gallery(
     device: str,
 ) -> tuple[Gallery, list[str]]:
     """Pictures, `count` a group, with what each of `members` makes of them, and a line about each that cannot."""
+    score = blend.scores()
     ranks, spread = rank_shares(score), disagreement(main)
     groups = choose(score, spread, label, count)
     rows = list(dict.fromkeys(row for some in groups.values() for row in some))
+    notes: list[str] = []
     images = np.ascontiguousarray(dataset.test.images[rows])
+    where = _where(blend, studies, images, device, notes)
     views: list[list[View]] = []
     scales: dict[str, float] = {}
-    notes: list[str] = []
     for member, opened in _opened(members, device, notes):
         made, brightest = _views(member, opened, images, rank_shares(main[member.key])[rows])
         views.append(made)
@@ -144,12 +148,26 @@ def gallery(
             disagreement=float(spread[row]),
             label=None if label is None else int(label[row]),
             views=tuple(made[i] for made in views),
+            where=where[i],
         )
         for i, row in enumerate(rows)
     }
     return Gallery(
         groups={name: tuple(shots[row] for row in some) for name, some in groups.items()}, error_scale=scales
     ), notes
+
+
+def _where(blend: SavedBlend, studies: Path, images: Pixels, device: str, notes: list[str]) -> Sequence[Pixels | None]:
+    """Images with where the blend sees anomalies laid over them."""
+    from ensemble_ad.detect.overlays import overlay
+    from ensemble_ad.detect.scorer import load_blend
+
+    try:
+        maps = load_blend(blend.name, studies, device=device).explain(images)
+    except EnsadError as error:
+        notes.append(f"no maps of the blend: {error}")
+        return [None] * len(images)
+    return [overlay(image, errors) for image, errors in zip(images, maps, strict=True)]
 
 
 def _views(member: Member, opened: "OpenMember", images: Pixels, ranks: Floats64) -> tuple[list[View], float | None]:

@@ -6,6 +6,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from ensemble_ad.detect.overlays import BRIGHTEST, FAINTEST
 from ensemble_ad.results.comparison import rows_of
 from ensemble_ad.results.footnotes import without_the_best
 from ensemble_ad.results.page import charts
@@ -98,7 +99,8 @@ def _context(contents: Contents, fineness: Fineness) -> dict[str, Any]:
         "latents": _latents(contents.latents),
         "made": contents.making.members,
         "sections": _sections(contents),
-        "uri": lambda pixels: data_uri(pixels, fineness),
+        "uri": lambda pixels, large=False: data_uri(pixels, fineness, large=large),
+        "usual": (FAINTEST, BRIGHTEST) if _has_maps(contents.gallery) else None,
         "errors": lambda view: error_pixels(view.error, scales[view.family]),
         "f3": lambda value: DASH if value is None else f"{value:.3f}".replace("-", MINUS),
         "signed": signed,
@@ -179,6 +181,10 @@ def _views(gallery: Gallery | None) -> list[View]:
     if gallery is None:
         return []
     return [view for shots in gallery.groups.values() for shot in shots for view in shot.views]
+
+
+def _has_maps(gallery: Gallery | None) -> bool:
+    return gallery is not None and any(shot.where is not None for some in gallery.groups.values() for shot in some)
 
 
 def _gallery(gallery: Gallery | None) -> list[dict[str, Any]]:

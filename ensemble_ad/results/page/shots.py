@@ -41,6 +41,7 @@ class Shot:
         disagreement: the standard deviation of its rank share over the blend's members.
         label: 0 or 1; None without labels.
         views: what each family does to it.
+        where: where the blend sees anomalies, laid over it, uint8 (side, side, 3); None where no member says.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Shot:
     disagreement: float
     label: int | None
     views: tuple[View, ...]
+    where: Pixels | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

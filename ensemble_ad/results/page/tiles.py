@@ -12,23 +12,25 @@ _LOSSLESS_SIDE = 32
 
 
 class Fineness(NamedTuple):
-    """How fine pictures are: the longest side in pixels, and WebP's quality."""
+    """How fine pictures are: the longest side in pixels, WebP's quality, and the longest side of what opens large."""
 
     side: int
     quality: int
+    large: int
 
 
-FINENESS = (Fineness(96, 80), Fineness(64, 70), Fineness(40, 60))
+FINENESS = (Fineness(96, 80, 256), Fineness(64, 70, 128), Fineness(40, 60, 64))
 """From the finest, for pages that become too large."""
 
 
-def data_uri(pixels: Pixels, fineness: Fineness = FINENESS[0]) -> str:
-    """A WebP of uint8 (h, w, 1 or 3), shrunk to the fineness's side; small pictures are kept without loss."""
+def data_uri(pixels: Pixels, fineness: Fineness = FINENESS[0], *, large: bool = False) -> str:
+    """A WebP of uint8 (h, w, 1 or 3), shrunk to one of the fineness's sides; small pictures are kept without loss."""
     from PIL import Image
 
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
-    if max(picture.size) > fineness.side:
-        picture.thumbnail((fineness.side, fineness.side), Image.Resampling.LANCZOS)
+    side = fineness.large if large else fineness.side
+    if max(picture.size) > side:
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     packed = io.BytesIO()
     picture.save(
         packed, format="WEBP", quality=fineness.quality, method=6, lossless=max(picture.size) <= _LOSSLESS_SIDE

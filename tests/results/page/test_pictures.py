@@ -14,7 +14,9 @@ import torch
 from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.preprocess import apply
+from ensemble_ad.detect.overlays import overlay
 from ensemble_ad.members.store import list_members
+from ensemble_ad.results.page import render
 from ensemble_ad.results.page.pictures import kept_together
 from ensemble_ad.training.step import to_input
 
@@ -62,6 +64,15 @@ def test_an_error_map_is_the_error_that_the_member_scored(contents, members, dig
                 assert view.rank == pytest.approx(_below(member, row), abs=1e-2)
                 checked += 1
     assert checked >= 6
+
+
+def test_beside_each_image_is_the_blends_own_map(contents, scorer):
+    shots = [shot for some in contents.gallery.groups.values() for shot in some]
+    for shot in shots[:3]:
+        np.testing.assert_array_equal(shot.where, overlay(shot.image, scorer.explain(shot.image[None])[0]))
+    text = render(contents)
+    assert text.count("where the blend sees anomalies in") == len(shots)
+    assert "the image stays grey up to 2 times and is pale yellow from 8 times on" in text
 
 
 def _preprocess(member):
@@ -113,6 +124,7 @@ def test_a_damaged_model_costs_its_pictures_and_no_more(run_ensad, report, data,
             (each.folder / "weights.safetensors").write_bytes(b"damaged")
     text, stderr = report("--pictures", 1)
     assert "no pictures of fcn" in stderr
+    assert "no maps of the blend" in stderr
     assert "resnet&#39;s reconstruction" in text
     (member.folder / "vectors.npz").write_bytes(b"damaged")
     result = run_ensad("report")

@@ -20,8 +20,10 @@ def test_a_coarser_picture_takes_less(photos):
     sizes = [len(data_uri(picture, fineness)) for fineness in FINENESS]
     assert sizes[0] > 1.5 * sizes[1] > 2 * sizes[2]
     # 24 pictures in each of five groups, of all nine families that reconstruct, and their latents.
-    tiles = 24 * 5 * (1 + 2 * 9) + 9 * 2 * (2 + 3 + 9)
-    assert tiles * sizes[2] < 4_000_000
+    tiles = 24 * 5 * 2 * 9 + 9 * 2 * (2 + 3 + 9)
+    large = 24 * 5 * 2 * len(data_uri(picture, FINENESS[2], large=True))  # and each with the blend's map
+    assert tiles * sizes[2] + large < 4_000_000
+    assert len(data_uri(picture, large=True)) > sizes[0]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
