@@ -1,4 +1,4 @@
-"""Which share of good photographs of magnetic_tile alarms at `ensad score --alarm-rate 0.05`, trained on good ones alone.
+"""Which share of good photographs of magnetic_tile alarms at `ensad score --alarm-rate 0.05`, trained on good ones.
 
     python benchmarks/alarms.py magnetic_tile OUT
 
