@@ -170,7 +170,7 @@ def test_a_password_is_not_repeated(run_ensad, data):
 def test_without_test_images_nothing_is_handed_in_by_advice(follow, run_ensad, data):
     (data / "testingset.npy").unlink()
     ran = follow("ensad tune --family fcn --trials 1", depth=2)
-    assert any(command.startswith("ensad export") for command in ran)
+    assert any(command.startswith("ensad report") for command in ran)
     assert not any(command.startswith("ensad submit") for command in ran)
 
 
