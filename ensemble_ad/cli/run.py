@@ -104,6 +104,7 @@ def run(
     from ensemble_ad.members.data_record import rename_images
     from ensemble_ad.search.crew import Crew
     from ensemble_ad.search.goal import labels_hash, objective_name
+    from ensemble_ad.search.named import named_families
     from ensemble_ad.search.plan import TuneSettings
     from ensemble_ad.search.signals import like_ctrl_c
     from ensemble_ad.search.storage import open_storage
@@ -111,6 +112,7 @@ def run(
     click.get_current_context().with_resource(like_ctrl_c())
     if (seconds is None) == (trials is None):
         raise UsageError("give one of --time 30m and --trials 20")
+    named_families(families or "all")  # before images are read
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
     dataset = _folders.dataset(data, studies, say, fit, test_optional=True, look=not no_look, groups=groups)
     rename_images(studies, dataset)
@@ -119,10 +121,10 @@ def run(
         precision=precision, seed=seed, size=size, tile=tiles, storage=storage, artifacts=artifacts,
         transductive=transductive, anomaly_share=anomaly_share,
     )  # fmt: skip
+    _folders.check_worth(dataset, data, say, anyway=anyway)
     named = None if families is None else _named(dataset, tuning, families, say)
     settings = RunSettings(name=name, families=named, trials=trials, abreast=crew.count(), tuning=tuning)
     record = begin(dataset, settings, studies)
-    _folders.check_worth(dataset, data, say, anyway=anyway)
     if seconds is not None:
         budget.seconds = seconds - record.used
     opened = open_storage(studies, storage)

@@ -84,12 +84,12 @@ def train(
     make_folder(studies)
     dataset = _folders.dataset(data, studies, say, fit, test_optional=True, groups=groups)
     rename_images(studies, dataset)
+    _folders.check_worth(dataset, data, say, anyway=anyway)
     place = choose_device(device)
     recipe = published_recipe(
         preset, dataset, seed=seed, precision=choose_precision(precision, place), epochs=epochs, batch_size=batch_size,
         size=size, tile=tiles, subset=subset, mirror=mirror, flips=flips,
     )  # fmt: skip
-    _folders.check_worth(dataset, data, say, anyway=anyway)
     damaged = discard_damaged(studies, recipe.key)
     if damaged:
         say.warn(damaged)

@@ -130,10 +130,11 @@ def tune(
     make_folder(studies)
 
     from ensemble_ad.search.crew import Crew
-    from ensemble_ad.search.named import studies_of
+    from ensemble_ad.search.named import named_families, studies_of
     from ensemble_ad.search.plan import TuneSettings
     from ensemble_ad.training.believed import Yardstick
 
+    named_families(family)  # before images are read
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
     dataset = _folders.dataset(data, studies, say, fit, test_optional=True, look=not no_look, groups=groups)
     rename_images(studies, dataset)
@@ -144,10 +145,10 @@ def tune(
         storage=storage, artifacts=artifacts, labels_hash=labels_hash(labels), flips=flips, transductive=transductive,
         anomaly_share=anomaly_share,
     )  # fmt: skip
+    _folders.check_worth(dataset, data, say, anyway=anyway)
     each, left_out = studies_of(dataset, settings, family)
     for name, why in left_out.items():
         say(f"{name} is left out: {why}")
-    _folders.check_worth(dataset, data, say, anyway=anyway)
     tune_one = partial(tune_with, crew, dataset, data=data, studies=studies, label=label,
                        yardstick=Yardstick(dataset, studies, anomaly_share))  # fmt: skip
     results = _by_turns(each, tune_one, say)
