@@ -150,7 +150,7 @@ def conform(images: Images, shape: ImageShape, name: str) -> Images:
         images = images[..., None]
     if images.shape[1:3] != shape[:2]:
         raise DataError(
-            f"{name} must be {shape[1]}x{shape[0]} pixels, as what the blend was trained on, but is "
+            f"{name} must be {shape[1]}x{shape[0]} pixels, as those that were trained on, but is "
             f"{images.shape[2]}x{images.shape[1]}; resize it"
         )
     if images.shape[3] == shape[2]:

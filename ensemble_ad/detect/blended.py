@@ -126,14 +126,17 @@ class BlendedDetector(NormalTrained):
             elif inner:
                 self._pairs()[name].set_params(**{inner: value})
             else:
-                self.members = [(name, value) if _is_pair(m) and m[0] == name else m for m in self.members or ()]
+                self.members = [(name, value) if _is_pair(m) and m[0] == name else m for m in self._given()]
         super().set_params(**own)
         return self
+
+    def _given(self) -> Sequence[object]:
+        return () if self.members is None else self.members
 
     def _pairs(self) -> dict[str, Any]:
         """The members that were given a name."""
         try:
-            return {member[0]: member[1] for member in self.members or () if _is_pair(member)}
+            return {member[0]: member[1] for member in self._given() if _is_pair(member)}
         except TypeError:  # `members` is no sequence, which `fit` refuses
             return {}
 

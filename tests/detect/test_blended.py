@@ -220,12 +220,10 @@ def test_bad_images_are_refused(digits):
     detector = AutoencoderDetector("pca-10").fit(normal)
     with pytest.raises(ValueError, match="X has 63 features, but AutoencoderDetector is expecting 64"):
         detector.predict(new.reshape(-1, 64)[:, :63])
-    with pytest.raises(ValueError, match="X has 128 features, but AutoencoderDetector is expecting 64"):
+    with pytest.raises(ValueError, match="image 0 must be 8x8 pixels, as those that were trained on, but is 16x8"):
         detector.predict(np.concatenate([new, new], axis=2))
     with pytest.raises(ValueError, match="the images were uint8 in fit and are float64 now"):
         detector.predict(new / 255)
-    with pytest.raises(ValueError, match=r"images must be \(n, side, side\).*not \(8, 16, 1\) each"):
-        AutoencoderDetector("pca-10").fit(np.concatenate([normal, normal], axis=2))
     with pytest.raises(ValueError, match=r"image_shape must be \(H, W\) or \(H, W, C\) of 64 numbers, not \(8, 9\)"):
         AutoencoderDetector("pca-10", image_shape=(8, 9)).fit(normal.reshape(-1, 64))
     broken = np.full((30, 8, 8), np.nan)

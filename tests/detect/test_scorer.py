@@ -181,7 +181,7 @@ def test_no_images_have_no_scores(scorer, images):
     [
         (lambda x: x / 255, "images must be uint8 of the axes"),
         (lambda x: x[0], r"of one image pass image\[None\]"),
-        (lambda x: x[:, :16, :16], "must be 32x32 pixels, as what the blend was trained on, but is 16x16"),
+        (lambda x: x[:, :16, :16], "must be 32x32 pixels, as those that were trained on, but is 16x16"),
         (lambda x: np.concatenate([x, x, 255 - x], axis=3), "has colours, and the blend was trained on grey images"),
     ],
     ids=["floats", "one image", "another size", "colours"],
