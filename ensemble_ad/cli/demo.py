@@ -52,7 +52,7 @@ def demo(ctx: click.Context, out: Path, only_data: bool, say: _options.Say) -> N
     at = f"--data {data} --studies {studies}"
     lines = (
         f"data check {at}",
-        f"run --trials 3 --families fcn,inpaint,pca {at} --submissions {submissions}",
+        f"run --trials 4 --families fcn,inpaint,pca {at} --submissions {submissions}",
         f"evaluate {at}",
         f"compare --studies {studies}",
     )

@@ -14,7 +14,7 @@ _MOST = 40
 def styled(table: pd.DataFrame) -> pd.DataFrame:
     """The same data frame, whose main columns a notebook shows with bars; what is made of it is shown as usual."""
     # On this one object, since a subclass would be another type to whoever compares data frames.
-    table._repr_html_ = lambda: _html(table)  # type: ignore[assignment]
+    vars(table)["_repr_html_"] = lambda: _html(table)
     return table
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.data.dataset import Dataset, load_dataset
-from ensemble_ad.errors import EnsadError
+from ensemble_ad.errors import EnsadError, UsageError
 from ensemble_ad.layout import preprocessed_folder
 from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.store import Member
@@ -164,6 +164,8 @@ def _where(blend: SavedBlend, studies: Path, images: Pixels, device: str, notes:
 
     try:
         maps = load_blend(blend.name, studies, device=device).explain(images)
+    except UsageError:  # none of its members has a map, or one has no model
+        return [None] * len(images)
     except EnsadError as error:
         notes.append(f"no maps of the blend: {error}")
         return [None] * len(images)
