@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 import ensemble_ad as ea
+from ensemble_ad.detect.timed import TimedBlend
 
 ROOT = Path(ea.__file__).parent.parent
 
@@ -128,7 +130,8 @@ def _has_any(kind: object) -> bool:
 
 
 def _hints(thing: object) -> dict[str, object]:
-    return typing.get_type_hints(thing, localns={"pd": pd})  # which is imported for types only
+    for_types_only = {"pd": pd, "Figure": Figure, "TimedBlend": TimedBlend}
+    return typing.get_type_hints(thing, localns=for_types_only)
 
 
 def _signatures(name: str, thing: object) -> Iterator[tuple[str, dict[str, object]]]:

@@ -112,7 +112,7 @@ def false_alarm_rate(n: int, alarm_rate: float, level: float = 0.95) -> Estimate
 
     >>> rate = false_alarm_rate(100, 0.05)
     >>> [round(value, 3) for value in (rate.value, rate.low, rate.high)]
-    [0.05, 0.016, 0.1]
+    [0.05, 0.016, 0.099]
     """
     above = n + 1 - position_of_threshold(n, alarm_rate)
     below = n + 1 - above

@@ -16,7 +16,7 @@ from ensemble_ad.data.sizes import CHANNELS
 from ensemble_ad.data.stream import conform
 from ensemble_ad.errors import DataError
 
-Given = npt.ArrayLike | Sequence[str | Path | npt.NDArray[Any]]
+Given = npt.ArrayLike | Sequence[str | Path | npt.NDArray[np.generic]]
 """An array of images, or a list of pictures: paths, or arrays (height, width) or (height, width, C)."""
 
 
