@@ -32,6 +32,7 @@ def test_without_a_limit_nothing_is_interrupted():
     assert budget.left == float("inf")
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_a_ctrl_c_is_not_taken_for_the_end_of_the_time():
     budget = Budget(seconds=60)
     with pytest.raises(KeyboardInterrupt), budget.within(0.0):

@@ -131,8 +131,8 @@ def test_every_flag_of_every_command_is_a_key(tmp_path):
 
 def test_a_study_takes_labels_from_its_flag_or_its_table_alone(run_ensad, tmp_path, data):
     # Labels that do not exist show who would read them: they are refused before anything is trained.
-    quick = ("tune", "--family", "none", "--trials", 1)
-    assert "unknown family" in run_ensad(*quick, ENSAD_LABELS="none.csv").stderr
+    quick = ("tune", "--family", "contrast", "--trials", 1)
+    assert "say so with --transductive" in run_ensad(*quick, ENSAD_LABELS="none.csv").stderr
     assert "none.csv does not exist" in run_ensad(*quick, "--labels", "none.csv").stderr
     (tmp_path / "ensad.toml").write_text('[tune]\nlabels = "none.csv"')
     assert "none.csv does not exist" in run_ensad(*quick).stderr

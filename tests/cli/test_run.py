@@ -101,7 +101,13 @@ def test_the_time_is_kept_and_a_longer_one_tops_up(data, studies, run_ensad):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_stopped_has_written_its_csv(data, studies, tmp_path, number):
     process = subprocess.Popen(
-        _command("--time", "10m", *SMALL), cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        _command("--time", "10m", *SMALL),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Whoever runs these tests in the background of a shell has Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not (tmp_path / "studies/blends/run/blend.json").exists() and process.poll() is None:
         time.sleep(0.1)
