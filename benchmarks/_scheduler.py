@@ -7,7 +7,7 @@ from unittest.mock import patch
 from ensemble_ad.anytime import run
 from ensemble_ad.anytime.portfolio import Entry
 from ensemble_ad.anytime.record import Done
-from ensemble_ad.anytime.schedule import Next, expected_seconds, fits
+from ensemble_ad.anytime.schedule import Next, expected_seconds, fits, of_portfolio
 from ensemble_ad.cli import main
 
 Choose = Callable[..., Next | None]
@@ -24,20 +24,7 @@ def equal_time(
     return None if best is None else Next(family=best, seconds=seconds[best])
 
 
-def portfolio_alone(
-    entries: Sequence[Entry], done: Sequence[Done], kept: Mapping[str, int], left: float, *, scale: float = 1.0
-) -> Next | None:
-    """The portfolio's next trial; nothing after the last one."""
-    seconds = expected_seconds(entries, done, scale)
-    seen: dict[str, int] = {}
-    for entry in entries:
-        seen[entry.family] = seen.get(entry.family, 0) + 1
-        if kept.get(entry.family, 0) < seen[entry.family] and fits(seconds[entry.family], done, left):
-            return Next(family=entry.family, seconds=seconds[entry.family])
-    return None
-
-
-SCHEDULES: dict[str, Choose] = {"equal-time": equal_time, "portfolio-alone": portfolio_alone}
+SCHEDULES: dict[str, Choose] = {"equal-time": equal_time, "portfolio-alone": of_portfolio}
 
 if __name__ == "__main__":
     with patch.object(run, "choose", SCHEDULES[sys.argv[1]]):

@@ -37,17 +37,28 @@ def choose(
         left: seconds left for training.
         scale: as for `expected_seconds`.
     """
+    following = of_portfolio(entries, done, kept, left, scale=scale)
+    if following is not None:
+        return following
+    seconds = expected_seconds(entries, done, scale)
+    rates = {name: rate for name, rate in gain_rates(entries, done, scale).items() if fits(seconds[name], done, left)}
+    if not rates:
+        return None
+    best = max(rates, key=lambda name: rates[name])
+    return Next(family=best, seconds=seconds[best])
+
+
+def of_portfolio(
+    entries: Sequence[Entry], done: Sequence[Done], kept: Mapping[str, int], left: float, *, scale: float = 1.0
+) -> Next | None:
+    """As `choose`, of the portfolio alone; None where it has no more that fits."""
     seconds = expected_seconds(entries, done, scale)
     seen: dict[str, int] = {}
     for entry in entries:
         seen[entry.family] = seen.get(entry.family, 0) + 1
         if kept.get(entry.family, 0) < seen[entry.family] and fits(seconds[entry.family], done, left):
             return Next(family=entry.family, seconds=seconds[entry.family])
-    rates = {name: rate for name, rate in gain_rates(entries, done, scale).items() if fits(seconds[name], done, left)}
-    if not rates:
-        return None
-    best = max(rates, key=lambda name: rates[name])
-    return Next(family=best, seconds=seconds[best])
+    return None
 
 
 def fits(seconds: float, done: Sequence[Done], left: float) -> bool:

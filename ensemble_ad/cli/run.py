@@ -112,7 +112,8 @@ def run(
     click.get_current_context().with_resource(like_ctrl_c())
     if (seconds is None) == (trials is None):
         raise UsageError("give one of --time 30m and --trials 20")
-    named_families(families or "all")  # before images are read
+    if families is not None:
+        named_families(families)  # before images are read
     crew = Crew(workers=workers or (0 if backend == "dask" else 1), backend=backend, scheduler=scheduler)
     dataset = _folders.dataset(data, studies, say, fit, test_optional=True, look=not no_look, groups=groups)
     rename_images(studies, dataset)
@@ -144,7 +145,7 @@ def run(
     if len(dataset.test):
         say.next("ensad evaluate --labels FILE", "ensad report", "ensad compare")
     else:
-        say.next("ensad submit" if no_look else f"ensad export {name}", "ensad compare")
+        say.next("ensad submit" if no_look else f"ensad score IMAGES --blend {name}", "ensad compare")
 
 
 def _tuning(

@@ -1,7 +1,7 @@
 """Scores of new images by a saved blend: its members' models, its frozen normaliser and weights."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,43 +17,25 @@ from ensemble_ad.blend.saved import SavedBlend
 from ensemble_ad.blend.shown import as_html, in_a_line, with_error
 from ensemble_ad.data.conversion import Conversion
 from ensemble_ad.data.images import Images, ImageShape
-from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.data.seen import Seen, Strange
 from ensemble_ad.data.stream import BLOCK, conform
 from ensemble_ad.detect.explain import Guide, blended_maps
 from ensemble_ad.detect.given import Given, given_images
+from ensemble_ad.detect.networks import Network, counting_columns, error_columns, guides, networks_of, snapped
 from ensemble_ad.detect.overlays import MapFolder
-from ensemble_ad.detect.steady import steady_error_vectors
-from ensemble_ad.errors import DataError, StorageError, UsageError, speaks_python
-from ensemble_ad.families import Model
+from ensemble_ad.errors import DataError, UsageError, speaks_python
 from ensemble_ad.layout import at_home
 from ensemble_ad.members.column import Column
 from ensemble_ad.members.data_record import load_data_record
 from ensemble_ad.members.store import Member, load_member
 from ensemble_ad.statistics import Estimate
 from ensemble_ad.statistics.arrays import Floats32, Floats64
-from ensemble_ad.training.anomaly_maps import usual_error
 from ensemble_ad.training.device import choose_device
-from ensemble_ad.training.load import load_model
-from ensemble_ad.training.references import References
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ALARM_RATE = 0.01
-_NOISE = 2e-5
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Network:
-    """A member's trained model, and the blend's columns that it gives, by their position."""
-
-    key: str
-    model: Model
-    references: References
-    preprocess: Preprocess
-    flips: bool
-    columns: Mapping[int, Column]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -79,7 +61,7 @@ class BlendScorer:
     rule: Blend
     shape: ImageShape
     seen: Seen
-    _networks: tuple[_Network, ...]
+    _networks: tuple[Network, ...]
     _members: tuple[Member, ...]
     _studies: Path
     _device: torch.device
@@ -181,12 +163,12 @@ class BlendScorer:
         """
         array = self._checked(images)
         rows = np.concatenate([self.vectors(conform(block, self.shape, "an image")) for block in _blocks(array)])
-        counting, names = _counting(self.rule), list(self.rule.names)
+        counting, names = counting_columns(self.rule), list(self.rule.names)
         places = [
             (m.key, names.index(name))
             for m, name in zip(self._members, main_columns(self._members, names), strict=True)
         ]
-        scores = self.rule.score(_snapped(rows, self.rule))
+        scores = self.rule.score(snapped(rows, self.rule))
         return scores, {key: rows[:, at].astype(np.float64) for key, at in places if at in counting}
 
     def explain(self, images: Given) -> Floats32:
@@ -224,20 +206,7 @@ class BlendScorer:
 
     @cached_property
     def _guides(self) -> dict[str, Guide]:
-        members = {member.key: member for member in self._members}
-        found = {}
-        for network in self._networks:
-            member, (_, *size) = members[network.key], network.preprocess.shape
-            usual = usual_error(network.model, network.references.get("residual"), member, (size[0], size[1]))
-            weight = sum(self.rule.weights[i] * (-1 if c.inverted else 1) for i, c in network.columns.items())
-            if usual is not None and weight:
-                found[network.key] = Guide(
-                    model=network.model,
-                    preprocess=network.preprocess,
-                    flips=network.flips,
-                    usual=usual,
-                    weight=float(weight),
-                )
+        found = guides(self._networks, {member.key: member for member in self._members}, self.rule.weights)
         if not found:
             families = ", ".join(sorted({member.family for member in self._members}))
             raise UsageError(
@@ -326,32 +295,14 @@ class BlendScorer:
         )
 
     def _of_block(self, block: Images) -> Floats64:
-        return self.rule.score(_snapped(self.vectors(conform(block, self.shape, "an image")), self.rule))
+        return self.rule.score(snapped(self.vectors(conform(block, self.shape, "an image")), self.rule))
 
     def vectors(self, images: Images) -> Floats32:
         """Error vectors of uint8 `(n, *shape)`, float32 (n, m) in the order of `rule.names`.
 
         A column that the blend gives no weight is left at 0.
         """
-        rows = np.zeros((len(images), len(self.rule.names)), dtype=np.float32)
-        prepared: dict[Preprocess, torch.Tensor] = {}
-        for network in self._networks:
-            if network.preprocess not in prepared:
-                resized = np.ascontiguousarray(apply(images, network.preprocess))
-                prepared[network.preprocess] = torch.tensor(resized).to(self._device)
-            applied = prepared[network.preprocess]
-            kinds = {column.kind for column in network.columns.values()}
-            found = steady_error_vectors(
-                network.model, applied, network.references, kinds, flips=network.flips, tiles=network.preprocess.tiles
-            )
-            for position, (_, kind, inverted) in network.columns.items():
-                if kind not in found or not np.isfinite(found[kind]).all():
-                    raise StorageError(
-                        f"{self.rule.names[position]} gives no finite scores of these images: its weights are damaged; "
-                        "blend without it"
-                    )
-                rows[:, position] = -found[kind] if inverted else found[kind]
-        return rows
+        return error_columns(self._networks, images, self.rule.names, self._device)
 
 
 @speaks_python
@@ -372,14 +323,9 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
     blend = saved.latest_blend(studies) if name is None else saved.load_blend(studies, name)
     rule = blend.rule()
     place = choose_device(device)
-    every = [Column.of(name) for name in rule.names]
-    members = tuple(load_member(studies, key) for key in dict.fromkeys(column.key for column in every))
-    counting = _counting(rule)
-    networks = []
-    for member in members:
-        columns = {i: column for i, column in enumerate(every) if column.key == member.key and i in counting}
-        if columns:
-            networks.append(_network(member, columns, place))
+    keys = dict.fromkeys(Column.of(name).key for name in rule.names)
+    members = tuple(load_member(studies, key) for key in keys)
+    networks = networks_of(members, rule, place)
     record = load_data_record(studies, blend.data)
     coloured = record.shape[2] > 1 and any(network.preprocess.channels > 1 for network in networks)
     return BlendScorer(
@@ -388,47 +334,10 @@ def load_blend(name: str | None = None, studies: str | Path = "studies", *, devi
         shape=_shape(record.shape),
         conversion=record.conversion,
         seen=record.seen or Seen.unknown(coloured=coloured),
-        _networks=tuple(networks),
+        _networks=networks,
         _members=members,
         _studies=studies,
         _device=place,
-    )
-
-
-def _counting(rule: Blend) -> set[int]:
-    """The columns that the score depends on."""
-    found: set[int] = set()
-    for part in rule.parts:
-        used = part.weights > 0 if part.forest is None else np.isin(np.arange(len(part.weights)), part.forest.feature)
-        found |= set(np.flatnonzero(used).tolist())
-    return found
-
-
-def _snapped(rows: Floats32, rule: Blend) -> Floats32:
-    """Error vectors (n, m), where an error within the noise of a ranked error is replaced by that one."""
-    bases = [part.normaliser.base for part in rule.parts if part.normaliser.name != "robust-z"]
-    if not bases:
-        return rows
-    base, out = max(bases, key=len), rows.copy()
-    for position in range(rows.shape[1]):
-        known, value = base[:, position], rows[:, position]
-        above = np.clip(np.searchsorted(known, value), 0, len(known) - 1)
-        below = np.maximum(above - 1, 0)
-        nearest = np.where(value - known[below] <= known[above] - value, known[below], known[above])
-        noise = _NOISE * np.maximum(np.abs(nearest), np.median(np.abs(known)))
-        out[:, position] = np.where(np.abs(value - nearest) <= noise, nearest, value)
-    return out
-
-
-def _network(member: Member, columns: Mapping[int, Column], device: torch.device) -> _Network:
-    loaded = load_model(member, device)
-    return _Network(
-        key=member.key,
-        model=loaded.model,
-        references=loaded.references,
-        preprocess=loaded.recipe.preprocess,
-        flips=loaded.recipe.flips,
-        columns=columns,
     )
 
 

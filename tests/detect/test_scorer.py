@@ -16,7 +16,7 @@ import ensemble_ad as ea
 from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.data.digits import read_digits
 from ensemble_ad.data.stream import stream
-from ensemble_ad.detect.scorer import _snapped
+from ensemble_ad.detect.networks import snapped
 from ensemble_ad.errors import DataError, UsageError
 from ensemble_ad.families.reconstruction import ERROR_KINDS
 from ensemble_ad.files.json_file import read_json, write_json
@@ -146,18 +146,18 @@ def test_other_last_digits_as_another_machine_gives_them_change_no_rank(steady, 
     noise = 1 + np.random.default_rng(0).uniform(-3e-7, 3e-7, vectors.shape)
     noisy = (vectors * noise).astype(np.float32)
     # Two images of the blend whose errors lie within the noise of each other may change places.
-    assert (steady.rule.score(_snapped(noisy, steady.rule)) == wanted).mean() > 0.95
+    assert (steady.rule.score(snapped(noisy, steady.rule)) == wanted).mean() > 0.95
     assert (steady.rule.score(noisy) == wanted).mean() < 0.5
     # What is no noise stays as it is.
     far = (vectors * 1.01).astype(np.float32)
-    assert (np.abs(_snapped(far, steady.rule) - far) <= 1e-4 * np.abs(far)).all()
+    assert (np.abs(snapped(far, steady.rule) - far) <= 1e-4 * np.abs(far)).all()
 
 
 def test_a_blend_that_ranks_nothing_needs_no_snapping():
     rng = np.random.default_rng(0)
     rule = ea.blend_scores(rng.normal(size=(50, 2)), rng.normal(size=(50, 2)), method="mean", normaliser="robust-z")
     rows = rng.normal(size=(5, 2)).astype(np.float32)
-    np.testing.assert_array_equal(_snapped(rows, rule), rows)
+    np.testing.assert_array_equal(snapped(rows, rule), rows)
 
 
 def test_the_score_of_an_image_does_not_depend_on_the_block_size(scorer, images, monkeypatch):
