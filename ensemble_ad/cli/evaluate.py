@@ -209,8 +209,8 @@ def _judge_maps(blend: str, folder: Path, studies: Path, device: str, say: _opti
     if found.left_out:
         say.warn(f"{found.left_out} images have no mask in {masks}, or one of another size, and are left out")
     say(
-        f"pixels of {found.masked} images with masks and {found.good} good ones, by the maps of {blend}: AUROC "
-        f"{found.auroc:.4f}, AUPRO {found.aupro:.4f} (up to a false positive rate of 0.3)"
+        f"pixels of {found.masked} images with anomalous pixels and {found.good} without, by the maps of {blend}: "
+        f"AUROC {found.auroc:.4f}, AUPRO {found.aupro:.4f} (up to a false positive rate of 0.3)"
     )
     return vars(found)
 

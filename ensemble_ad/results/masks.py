@@ -22,7 +22,7 @@ class MapJudgement:
 
     Attributes:
         auroc, aupro: as `PixelScores` has them, the second up to a false positive rate of 0.3.
-        masked, good: number of images with a mask, and of normal ones.
+        masked, good: number of images whose masks mark anomalous pixels, and of those without any.
         left_out: number of images without a mask, or with one of another size.
     """
 

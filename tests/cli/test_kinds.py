@@ -54,7 +54,7 @@ def test_folders_names_are_labels_for_evaluate_and_audit(run_ensad, parts, blend
     assert pixels["auroc"] == pytest.approx(wanted, abs=1e-3)
     assert 0.5 < pixels["auroc"] < 1
     shown = run_ensad("evaluate", "--labels", "data/test")
-    assert "pixels of 30 images with masks and 60 good ones, by the maps of both: AUROC 0." in shown.stderr
+    assert "pixels of 30 images with anomalous pixels and 60 without, by the maps of both: AUROC 0." in shown.stderr
     assert "both on\timages\tAUC\tlow\thigh\nblot\t30\t" in shown.stdout
     assert run_ensad("audit", "--labels", "data/test").exit_code == 0
     reported = run_ensad("report", "-o", "page.html", "--pictures", "0")
