@@ -11,17 +11,16 @@ from ensemble_ad.blend.columns import Batch
 from ensemble_ad.data.conversion import Conversion
 from ensemble_ad.data.dataset import TEST, open_images, open_named
 from ensemble_ad.data.images import ImageSet, ImageShape
-from ensemble_ad.data.preprocess import apply
 from ensemble_ad.data.stream import BLOCK, conform
-from ensemble_ad.detect.steady import steady_error_vectors
+from ensemble_ad.detect.networks import error_columns, network_of
 from ensemble_ad.errors import DataError, StorageError
 from ensemble_ad.files.arrays import read_arrays
 from ensemble_ad.files.whole import make_folder, whole_file
 from ensemble_ad.layout import WEIGHTS, batch_file
+from ensemble_ad.members.column import Column
 from ensemble_ad.members.store import Member
 from ensemble_ad.statistics.arrays import Floats32
 from ensemble_ad.training.device import choose_device
-from ensemble_ad.training.load import load_model
 
 
 def open_batch(path: Path, image_cache: Path, conversion: Conversion | None) -> ImageSet:
@@ -93,17 +92,10 @@ def _kept(path: Path, member: Member, count: int) -> Floats32 | None:
 
 def _scored(member: Member, images: ImageSet, shape: ImageShape, device: torch.device) -> Floats32:
     """float32 (k, m) by the member's m kinds of error."""
-    loaded = load_model(member, device)
-    rows = np.empty((len(images), len(member.columns)), dtype=np.float32)
+    columns = [Column(member.key, kind, False) for kind in member.columns]
+    network, names = network_of(member, dict(enumerate(columns)), device), [column.name for column in columns]
+    rows = np.empty((len(images), len(columns)), dtype=np.float32)
     for start in range(0, len(images), BLOCK):
         block = conform(images.images[start : start + BLOCK], shape, "an image")
-        resized = np.ascontiguousarray(apply(block, loaded.recipe.preprocess))
-        applied = torch.tensor(resized).to(device)
-        found = steady_error_vectors(
-            loaded.model, applied, loaded.references, member.columns, flips=loaded.recipe.flips
-        )
-        for column, kind in enumerate(member.columns):
-            if kind not in found or not np.isfinite(found[kind]).all():
-                raise StorageError(f"{member.key} gives no finite {kind} of {images.source}; blend without it")
-            rows[start : start + BLOCK, column] = found[kind]
+        rows[start : start + BLOCK] = error_columns([network], block, names, device)
     return rows

@@ -47,17 +47,26 @@ def networks_of(members: Sequence[Member], rule: Blend, device: torch.device) ->
     for member in members:
         columns = {at: column for at, column in enumerate(every) if column.key == member.key and at in counting}
         if columns:
-            loaded = load_model(member, device)
-            network = Network(
-                key=member.key,
-                model=loaded.model,
-                references=loaded.references,
-                preprocess=loaded.recipe.preprocess,
-                flips=loaded.recipe.flips,
-                columns=columns,
-            )
-            networks.append(network)
+            networks.append(network_of(member, columns, device))
     return tuple(networks)
+
+
+def network_of(member: Member, columns: Mapping[int, Column], device: torch.device) -> Network:
+    """A member's network, for those columns.
+
+    Raises:
+        UsageError: as `training.load.load_model`.
+        StorageError: as `training.load.load_model`.
+    """
+    loaded = load_model(member, device)
+    return Network(
+        key=member.key,
+        model=loaded.model,
+        references=loaded.references,
+        preprocess=loaded.recipe.preprocess,
+        flips=loaded.recipe.flips,
+        columns=columns,
+    )
 
 
 def counting_columns(rule: Blend) -> set[int]:

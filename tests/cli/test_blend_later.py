@@ -14,7 +14,7 @@ import ensemble_ad as ea
 from ensemble_ad.blend.columns import stacked
 from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.cli import main
-from ensemble_ad.detect import batch
+from ensemble_ad.detect import networks
 from ensemble_ad.members.store import load_member
 from ensemble_ad.training.load import load_model
 
@@ -85,7 +85,7 @@ def test_what_was_scored_is_kept_and_what_is_damaged_is_scored_again(run_ensad, 
         loaded.append(member.key)
         return load_model(member, device)
 
-    monkeypatch.setattr(batch, "load_model", load)
+    monkeypatch.setattr(networks, "load_model", load)
     again = run_ensad("blend", "--name", "again", *TEST)
     assert again.exit_code == 0, again.output
     assert loaded == [kept[0].stem]

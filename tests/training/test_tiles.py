@@ -119,6 +119,16 @@ def test_a_blend_of_tiled_members_scores_pictures_as_cached(data, run_ensad, tmp
     assert 18 <= left < 28
 
 
+def test_tiled_members_score_pictures_that_come_later(data, run_ensad, tmp_path):
+    later = (data / "testingset.npy").rename(tmp_path / "later.npy")
+    tuned = run_ensad("tune", "--family", "pca", "--trials", 1, "--tiles", 16, "--device", "cpu")
+    assert tuned.exit_code == 0, tuned.output
+    blended = run_ensad("blend", "--test", later, "--name", "later")
+    assert blended.exit_code == 0, blended.output
+    scored = load_blend("later", tmp_path / "studies", device="cpu").score(np.load(later))
+    np.testing.assert_allclose(scored, load_saved(tmp_path / "studies", "later").scores(), atol=1e-4)
+
+
 def test_tiles_as_large_as_the_pictures_are_refused_by_tune(data, run_ensad):
     result = run_ensad("tune", "--family", "pca", "--trials", 1, "--tiles", 32, "--device", "cpu")
     assert result.exit_code == 2
