@@ -111,6 +111,7 @@ class ClosedFormModel(Model):
 
         Args:
             batches: all training images, float (B, C, H, W) in [-1, 1] each, without noise; the same at each pass.
+                A batch is valid until the next one.
             noise_scale: standard deviation of the Gaussian noise on the input that the weights shall be best for.
             latent_noise_scale: standard deviation of that on the bottleneck.
 

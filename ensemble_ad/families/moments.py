@@ -18,7 +18,7 @@ def moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     for batch in batches:
         flat = batch.flatten(1).double()
         count += len(flat)
-        total = flat.sum(0) if total is None else total + flat.sum(0)
+        total = flat.sum(0) if total is None else total.add_(flat.sum(0))
         products = flat.T @ flat if products is None else products.addmm_(flat.T, flat)
     if total is None or products is None:
         raise ValueError("there are no images")

@@ -150,12 +150,14 @@ def _randomised(batches: Iterable[Tensor], kept: int, pixels: int) -> _Spectrum:
     about = mean.float()
 
     def centred() -> Iterator[Tensor]:
-        first = 0
+        first, work = 0, about.new_empty((0, pixels))  # one for all batches, which leaves no gaps on the heap
         for batch in batches:
             some = batch.flatten(1)[-first % every :: every]
             first += len(batch)
+            if len(some) > len(work):
+                work = about.new_empty(some.shape)
             if len(some):
-                yield some - about
+                yield torch.sub(some, about, out=work[: len(some)])
 
     rank = min(kept + _OVERSAMPLING, count, pixels)
     basis = torch.randn(pixels, rank, device=mean.device)
@@ -166,11 +168,15 @@ def _randomised(batches: Iterable[Tensor], kept: int, pixels: int) -> _Spectrum:
             moved.addmm_(some.T, some @ basis)
         basis = moved
     basis = torch.linalg.qr(basis).Q
-    rows = torch.linalg.qr(torch.cat([some @ basis for some in centred()])).Q
+    seen, first = about.new_empty((count, rank)), 0
+    for some in centred():
+        torch.matmul(some, basis, out=seen[first : first + len(some)])
+        first += len(some)
+    rows = torch.linalg.qr(seen).Q
     small, total, first = torch.zeros_like(basis.T), torch.zeros_like(mean[0]), 0
     for some in centred():
         small.addmm_(rows[first : first + len(some)].T, some)
-        total += some.double().square().sum()
+        total += torch.linalg.vector_norm(some, dtype=torch.float64).square()
         first += len(some)
     deviations, vectors = torch.linalg.svd(small, full_matrices=False)[1:]
     missing = max(0, kept - rank)
@@ -187,14 +193,15 @@ def _thinned(batches: Iterable[Tensor], most: int) -> tuple[Tensor, int, int]:
 
     m is the smallest power of two for which they fit.
     """
-    seen, sums = 0, []
+    seen, total = 0, torch.zeros((), dtype=torch.float64)
     for batch in batches:
         seen += len(batch)
-        sums.append(batch.flatten(1).sum(0, dtype=torch.float64))
+        summed = batch.flatten(1).sum(0, dtype=torch.float64)
+        total = total.add_(summed) if total.ndim else summed
     every = 1
     while -(-seen // every) > most:
         every *= 2
-    return torch.stack(sums).sum(0) / seen, every, -(-seen // every)
+    return total / seen, every, -(-seen // every)
 
 
 def suggest(trial: Sampler, widths: Sequence[int]) -> PcaArchitecture:

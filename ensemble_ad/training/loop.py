@@ -21,7 +21,7 @@ from ensemble_ad.training.error_vectors import reference_rows
 from ensemble_ad.training.graphed import GraphedStep, suited
 from ensemble_ad.training.progress import Keeper, Progress
 from ensemble_ad.training.settings import TrainSettings
-from ensemble_ad.training.step import GradientStep, Schedule, Step, make_optimizer, to_input
+from ensemble_ad.training.step import Batches, GradientStep, Schedule, Step, make_optimizer, to_input
 
 # A pass holds some copies of a batch as floats: 4 MB each.
 _MOST_IMAGES, _MOST_NUMBERS = 1024, 2**20
@@ -124,14 +124,18 @@ def _solve(
 
 
 class _Passes:
-    """The training images batch by batch, as often as someone goes over them."""
+    """The training images batch by batch, as often as someone goes over them.
+
+    All batches lie in the same memory. New ones would leave gaps between what is kept of each, which the next does not
+    fit into, so that the heap grew with the number of images.
+    """
 
     def __init__(self, images: Tensor, rows: Tensor) -> None:
         size = min(_MOST_IMAGES, max(1, _MOST_NUMBERS // images[0].numel()))
-        self._images, self._parts = images, torch.split(rows, size)
+        self._batches, self._parts = Batches(images, size), torch.split(rows, size)
 
     def __iter__(self) -> Iterator[Tensor]:
-        return (to_input(self._images[part]) for part in self._parts)
+        return map(self._batches.take, self._parts)
 
 
 def _descend(
