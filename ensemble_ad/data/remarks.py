@@ -21,9 +21,7 @@ TAKEN = {
     "pages": "pictures have several frames or sizes, of which one is used: save each as a picture of its own",
     "transparent": "pictures have transparent parts, which get the mean colour of the others: flatten them if they "
     "were meant to be seen otherwise",
-    "deep": "pictures have 16 bits a channel, of which the upper 8 are used",
-    "dim": "pictures have 16 bits a channel and fill them so little that fewer than 64 levels are left: scale them to "
-    "their full range, then save them with 8 bits",
+    "deep": "pictures have more bits a channel than the 8 that are used: save them as PNG or TIFF of 16 bits",
     "damaged": "pictures are damaged, and are used as far as they could be read",
 }
 """What is said of pictures that give an image that is not all that they hold, by kind."""
