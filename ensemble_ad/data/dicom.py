@@ -25,10 +25,14 @@ _MAGIC, _PREAMBLE = b"DICM", 128
 _DEFLATED = "1.2.840.10008.1.2.1.99"  # the transfer syntax that is inflated as a whole, however large it gets
 
 
-def is_dicom(path: Path | str) -> bool:
+def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM by its ending, or by its first bytes where its name has no ending, as many have."""
-    if ending := ending_of(str(path)):
-        return ending in ENDINGS
+    ending = ending_of(path.name)
+    return ending in ENDINGS if ending else begins_like_dicom(path)
+
+
+def begins_like_dicom(path: Path | str) -> bool:
+    """Whether a file's first bytes are those of DICOM."""
     with suppress(OSError), Path(path).open("rb") as file:
         return file.read(_PREAMBLE + len(_MAGIC)).endswith(_MAGIC, _PREAMBLE)
     return False

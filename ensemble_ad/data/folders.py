@@ -143,4 +143,4 @@ def _begins_like_a_picture(path: str) -> bool:
     with suppress(OSError), Path(path).open("rb") as file:
         head = file.read(_HEAD)
     accepts = [accept for kind in _TOLD if kind in Image.OPEN and (accept := Image.OPEN[kind][1]) is not None]
-    return (len(head) == _HEAD and any(accept(head) is True for accept in accepts)) or dicom.is_dicom(path)
+    return (len(head) == _HEAD and any(accept(head) is True for accept in accepts)) or dicom.begins_like_dicom(path)

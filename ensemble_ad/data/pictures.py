@@ -1,6 +1,7 @@
 """Single pictures: in any of Pillow's formats, HEIC and DICOM, with all their pages and frames."""
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
@@ -32,6 +33,7 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NO_SUCH_TIFF = (
     "it is damaged, or of numbers that Pillow does not read of a TIFF; save it with 8 or 16 bits a channel, or as .npy"
 )
+_ORIENTATION, _UPRIGHT = 274, 1  # a tag of EXIF, and what it says of a picture that need not be turned
 _REDUCED = (254, 1)  # the tag of a TIFF page, and its bit, that say that it is a smaller version of another
 _OPAQUE = 255
 _MOST_TEXT = 200
@@ -156,10 +158,9 @@ def _opened(path: Path) -> "Iterator[ImageFile]":
     from PIL import Image, UnidentifiedImageError
 
     with path.open("rb") as file, ExitStack() as stack:
+        size = os.fstat(file.fileno()).st_size
         # Pillow reads in many small steps, each of which costs where files are far away.
-        content = BytesIO(file.read(_READ_WHOLE + 1))
-        whole = content if len(content.getbuffer()) <= _READ_WHOLE else file
-        whole.seek(0)
+        whole = BytesIO(file.read(size)) if size <= _READ_WHOLE else file
         formats = _taken(needs_heif=ending_of(path.name) in HEIF)
         try:
             image = stack.enter_context(Image.open(whole, formats=formats))
@@ -219,11 +220,14 @@ def _decoded(image: "ImageFile", again: Callable[[], "ImageFile"], remark: Remar
         remark("deep", "")
     if channels := depth.channels_of(image):
         return _over_mean(*depth.whole_colours(image, again, channels), depth.TOP, remark)
-    upright, grey = ImageOps.exif_transpose(image), image.mode in _GREY
+    image.load()  # a GIF's mode is another one after that
+    is_turned = image.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT
+    upright, grey = ImageOps.exif_transpose(image) if is_turned else image, image.mode in _GREY
     if depth.is_deep_mode(image.mode):
         return _over_mean(*depth.whole_grey(image, upright), depth.TOP, remark)
     if not upright.has_transparency_data:
-        return np.asarray(upright.convert("L" if grey else "RGB"))
+        mode = "L" if grey else "RGB"
+        return np.asarray(upright if upright.mode == mode else upright.convert(mode))
     whole = np.asarray(upright.convert("LA" if grey else "RGBA"))
     return _over_mean(whole[..., 0] if grey else whole[..., :3], whole[..., -1], _OPAQUE, remark)
 
