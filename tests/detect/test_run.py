@@ -4,6 +4,8 @@ from functools import partial
 
 import numpy as np
 import pytest
+from PIL import Image
+from sklearn.datasets import load_sample_images
 
 import ensemble_ad as ea
 
@@ -26,13 +28,48 @@ def test_a_run_on_arrays_is_that_on_the_folder(data, tmp_path):
     np.testing.assert_array_equal(by_arrays.score(test), by_folder.score(test))
 
 
+def test_a_run_on_a_list_of_pictures_is_that_on_a_folder_of_them(tmp_path):
+    photograph, rng = load_sample_images().images[0], np.random.default_rng(0)
+    shapes = rng.integers(20, 40, (140, 2))
+    parts = [photograph[2 * row : 2 * row + h, 3 * row : 3 * row + w] for row, (h, w) in enumerate(shapes)]
+    for name, some in (("train", parts[:100]), ("test", parts[100:])):
+        (tmp_path / name).mkdir()
+        for row, part in enumerate(some):
+            Image.fromarray(part).save(tmp_path / name / f"{row:03}.png")
+    paths: list = sorted((tmp_path / "train").iterdir())
+    listed = small_run(
+        [*parts[:50], *paths[50:]], unlabelled=parts[100:], trials=1, fit="crop", studies=tmp_path / "one"
+    )
+    folder = small_run(tmp_path, trials=1, fit="crop", studies=tmp_path / "other")
+    assert listed.conversion == folder.conversion
+    np.testing.assert_array_equal(listed.score(parts[100:]), folder.score(parts[100:]))
+    assert [path.name for path in (tmp_path / "one" / "members").iterdir()] == [
+        path.name for path in (tmp_path / "other" / "members").iterdir()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("normal", "message"),
+    [
+        ([], "images in memory must have"),
+        (np.zeros((100, 3, 16, 16), np.uint8), "its channels come second"),
+        ([np.zeros((20, 20, 4), np.uint8)] * 3, r"image 0 must be numbers of the axes"),
+        (["nowhere.png"], "nowhere.png cannot be read"),
+        ([np.zeros((20, 4), np.uint8)] * 100, "image 0 must have at least 8 pixels a side"),
+    ],
+)
+def test_a_list_that_holds_no_pictures_is_refused(tmp_path, normal, message):
+    with pytest.raises(ea.DataError, match=message):
+        small_run(normal, trials=1, studies=tmp_path / "studies")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({}, "give one of time_limit=600"),
         ({"time_limit": 9, "trials": 2}, "give one of time_limit=600"),
         ({"trials": 1, "families": ["nosuch"]}, "unknown family 'nosuch'"),
-        ({"trials": 1, "unlabelled": np.zeros((3, 8, 8), np.uint8)}, "goes with an array of normal images"),
+        ({"trials": 1, "unlabelled": np.zeros((3, 8, 8), np.uint8)}, "goes with an array or list of normal images"),
     ],
 )
 def test_what_cannot_be_run_is_refused(data, tmp_path, settings, message):
