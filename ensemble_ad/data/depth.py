@@ -64,12 +64,13 @@ def whole_colours(image: "ImageFile", again: Callable[[], "ImageFile"], channels
     if image.format == "PPM":
         return _of_ppm(image), None
     if channels == "LA":
-        found = _loaded(image, "RGBA").astype(np.uint16)  # two numbers of two bytes each
-        return found[..., 0] << 8 | found[..., 1], found[..., 2] << 8 | found[..., 3]
+        parts = _loaded(image, "RGBA").astype(np.uint16)  # two numbers of two bytes each
+        return parts[..., 0] << 8 | parts[..., 1], parts[..., 2] << 8 | parts[..., 3]
     order = _raw_mode(image)[-1].replace("N", _NATIVE)
     kept = channels.upper()
-    upper = _loaded(image, f"{kept};16{order}").astype(np.uint16)
-    found = upper << 8 | _loaded(again(), f"{kept};16{_OTHER[order]}")
+    found: Raw = _loaded(image, f"{kept};16{order}").astype(np.uint16)
+    found <<= 8
+    found |= _loaded(again(), f"{kept};16{_OTHER[order]}")
     if found.shape[2] == len("RGB"):
         return found, _but_transparent(found, image)
     colours, alpha = found[..., :3], found[..., 3]
@@ -104,7 +105,7 @@ def is_cut(image: "ImageFile") -> bool:
     if image.format == "AVIF":
         return _is_deep_avif(_head_of(image))
     if image.format == "HEIF":
-        return image.info.get("bit_depth", 8) > 8
+        return bool(image.info.get("bit_depth", 8) > 8)
     return raw.startswith("CMYK;16")
 
 

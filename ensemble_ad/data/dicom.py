@@ -101,7 +101,7 @@ def _header_of(opened: "FileDataset") -> tuple[int, int, bool, bool, int]:
 
 
 def _has_palette(opened: "FileDataset") -> bool:
-    return opened.get("PhotometricInterpretation") == "PALETTE COLOR"
+    return bool(opened.get("PhotometricInterpretation") == "PALETTE COLOR")
 
 
 def _native(values: Raw) -> Raw:

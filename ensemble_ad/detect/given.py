@@ -61,8 +61,14 @@ def _is_list(given: Given) -> TypeGuard[Sequence[str | Path | npt.NDArray[Any]]]
     )
 
 
-def dataset_of(normal: Given, unlabelled: Given | None, fit: Fit) -> Dataset:
+def dataset_of(normal: Given, unlabelled: Given | None, fit: Fit, cache: Path | None = None) -> Dataset:
     """The data set of images in memory, as of a folder that holds them.
+
+    Args:
+        normal: the training images.
+        unlabelled: the test images; None if there are none.
+        fit: how pictures become square, where they have to.
+        cache: as `Dataset.cache`.
 
     Raises:
         DataError: for what cannot be read, or no image can be made of.
@@ -76,7 +82,7 @@ def dataset_of(normal: Given, unlabelled: Given | None, fit: Fit) -> Dataset:
     else:
         shape = (images.shape[1], images.shape[2], images.shape[3])
         sets.append(_image_set(test, test.images(conversion, shape), conversion, "test"))
-    return Dataset(train=sets[0], test=sets[1], conversion=conversion)
+    return Dataset(train=sets[0], test=sets[1], conversion=conversion, cache=cache)
 
 
 def _all(given: Given) -> list[Raw] | Raw:

@@ -1,17 +1,19 @@
 """`ensemble_ad.run`: from images to a scorer within one time."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
 from ensemble_ad.anytime.budget import Budget
-from ensemble_ad.anytime.run import Run, RunSettings, SilentWatcher, begin
+from ensemble_ad.anytime.run import Run, RunSettings, RunWatcher, SilentWatcher, begin
 from ensemble_ad.data.check import worthless
 from ensemble_ad.data.conversion import DEFAULT_FIT
 from ensemble_ad.data.dataset import Dataset, load_dataset
 from ensemble_ad.data.fit import checked_fit
 from ensemble_ad.detect.given import Given, dataset_of
 from ensemble_ad.detect.scorer import BlendScorer, load_blend
+from ensemble_ad.detect.verbose import run_bar
 from ensemble_ad.errors import DataError, Interrupted, UsageError, speaks_python
 from ensemble_ad.layout import at_home, preprocessed_folder
 from ensemble_ad.search.plan import TuneSettings
@@ -39,6 +41,7 @@ def run(
     name: str = "run",
     studies: str | Path = "studies",
     device: str = "auto",
+    verbose: bool = False,
 ) -> BlendScorer:
     """Tune many families by turns and blend the best members, as `ensad run` does.
 
@@ -61,6 +64,7 @@ def run(
         name: the run's and its blend's name.
         studies: the folder that keeps members, studies and the blend.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        verbose: show a bar of the seconds, or of the trials, on stderr, with what is trained and the blend's value.
 
     Returns:
         The blend, loaded to score images.
@@ -73,15 +77,14 @@ def run(
     if (time_limit is None) == (trials is None):
         raise UsageError("give one of time_limit=600 (seconds) and trials=20")
     budget, studies = Budget(seconds=time_limit), at_home(studies)
-    if isinstance(data, str | Path):
-        if unlabelled is not None:
-            raise UsageError("unlabelled=... goes with an array or list of normal images; a folder has its test images")
-        images, folder = preprocessed_folder(studies), at_home(data)
-        dataset = load_dataset(folder, image_cache=images, test_optional=True, look=look, fit=checked_fit(fit))
+    kept, how = preprocessed_folder(studies), checked_fit(fit)
+    if not isinstance(data, str | Path):
+        dataset = dataset_of(data, unlabelled if look else None, how, cache=kept)
+    elif unlabelled is None:
+        dataset = load_dataset(at_home(data), image_cache=kept, test_optional=True, look=look, fit=how)
     else:
-        dataset = dataset_of(data, unlabelled if look else None, checked_fit(fit))
-        folder = dataset.train.source.parent
-    if found := worthless(dataset, folder):
+        raise UsageError("unlabelled=... goes with an array or list of normal images; a folder has its test images")
+    if found := worthless(dataset, dataset.train.source.parent):
         raise DataError(f"{'; '.join(found)}: what is trained on this would be worthless; mend the data")
     tuning = TuneSettings(
         family="",
@@ -99,16 +102,18 @@ def run(
     if budget.seconds is not None:
         budget.seconds -= record.used
     storage = open_storage(studies, None)
-    result = Run(
-        dataset=dataset,
-        settings=settings,
-        studies=studies,
-        storage=storage,
-        budget=budget,
-        record=record,
-        tune=partial(_tune, dataset, studies, Yardstick(dataset, studies, anomaly_share), storage),
-        watcher=SilentWatcher(),
-    ).go_on()
+    shown: AbstractContextManager[RunWatcher] = run_bar(time_limit, trials) if verbose else nullcontext(SilentWatcher())
+    with shown as watcher:
+        result = Run(
+            dataset=dataset,
+            settings=settings,
+            studies=studies,
+            storage=storage,
+            budget=budget,
+            record=record,
+            tune=partial(_tune, dataset, studies, Yardstick(dataset, studies, anomaly_share), storage),
+            watcher=watcher,
+        ).go_on()
     if result.interrupted:
         raise Interrupted("interrupted: what is finished is kept; call run again to go on")
     if result.blend is None:

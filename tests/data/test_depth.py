@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def png(pixels: np.ndarray, colour: int, extra: bytes = b"", filtered: bool = Fa
     return written
 
 
-def tiff(pixels: np.ndarray, order: str = "<", deflate: bool = False, **tags: int) -> bytes:
+def tiff(pixels: np.ndarray, order: Literal["<", ">"] = "<", deflate: bool = False, **tags: int) -> bytes:
     """A TIFF of one strip of any numbers (height, width[, C]); `tags` are photometric, planes, extra."""
     height, width = pixels.shape[:2]
     count = pixels.shape[2] if pixels.ndim == 3 else 1
@@ -181,7 +182,7 @@ def test_colours_of_16_bits_get_one_range_of_the_training_pictures(tmp_path, pho
     for row, part in enumerate(parts):
         (tmp_path / "train" / f"{row}.png").write_bytes(png(part, 2))
     dataset = load_dataset(tmp_path, image_cache=tmp_path / "cache", test_optional=True)
-    low, high = dataset.conversion.levels
+    low, high = dataset.conversion.levels or (0.0, 0.0)
     np.testing.assert_allclose([low, high], np.quantile(parts, [0.001, 0.999]), atol=20)
     expected = np.clip((parts - low) / (high - low), 0, 1) * 255
     assert dataset.train.images.shape == (5, 32, 32, 3)

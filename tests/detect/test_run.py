@@ -43,9 +43,8 @@ def test_a_run_on_a_list_of_pictures_is_that_on_a_folder_of_them(tmp_path):
     folder = small_run(tmp_path, trials=1, fit="crop", studies=tmp_path / "other")
     assert listed.conversion == folder.conversion
     np.testing.assert_array_equal(listed.score(parts[100:]), folder.score(parts[100:]))
-    assert [path.name for path in (tmp_path / "one" / "members").iterdir()] == [
-        path.name for path in (tmp_path / "other" / "members").iterdir()
-    ]
+    one, other = ({path.name for path in (tmp_path / name / "members").iterdir()} for name in ("one", "other"))
+    assert one == other
 
 
 @pytest.mark.parametrize(
