@@ -50,7 +50,12 @@ def pictures_in(given: Given) -> list[Raw] | None:
     Raises:
         DataError: for a file that cannot be read, or an array of other axes.
     """
-    return [_picture(each, row) for row, each in enumerate(given)] if _is_list(given) else None
+    return list(in_order(_numbered, enumerate(given))) if _is_list(given) else None
+
+
+def _numbered(numbered: tuple[int, Any]) -> Raw:
+    row, each = numbered
+    return _picture(each, row)
 
 
 def _is_list(given: Given) -> TypeGuard[Sequence[str | Path | npt.NDArray[Any]]]:

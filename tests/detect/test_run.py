@@ -4,8 +4,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-from PIL import Image
-from sklearn.datasets import load_sample_images
 
 import ensemble_ad as ea
 
@@ -26,25 +24,6 @@ def test_a_run_on_arrays_is_that_on_the_folder(data, tmp_path):
     by_arrays = small_run(normal, unlabelled=test, trials=1, studies=tmp_path / "one")
     by_folder = small_run(data, trials=1, studies=tmp_path / "other")
     np.testing.assert_array_equal(by_arrays.score(test), by_folder.score(test))
-
-
-def test_a_run_on_a_list_of_pictures_is_that_on_a_folder_of_them(tmp_path):
-    photograph, rng = load_sample_images().images[0], np.random.default_rng(0)
-    shapes = rng.integers(20, 40, (140, 2))
-    parts = [photograph[2 * row : 2 * row + h, 3 * row : 3 * row + w] for row, (h, w) in enumerate(shapes)]
-    for name, some in (("train", parts[:100]), ("test", parts[100:])):
-        (tmp_path / name).mkdir()
-        for row, part in enumerate(some):
-            Image.fromarray(part).save(tmp_path / name / f"{row:03}.png")
-    paths: list = sorted((tmp_path / "train").iterdir())
-    listed = small_run(
-        [*parts[:50], *paths[50:]], unlabelled=parts[100:], trials=1, fit="crop", studies=tmp_path / "one"
-    )
-    folder = small_run(tmp_path, trials=1, fit="crop", studies=tmp_path / "other")
-    assert listed.conversion == folder.conversion
-    np.testing.assert_array_equal(listed.score(parts[100:]), folder.score(parts[100:]))
-    one, other = ({path.name for path in (tmp_path / name / "members").iterdir()} for name in ("one", "other"))
-    assert one == other
 
 
 @pytest.mark.parametrize(
