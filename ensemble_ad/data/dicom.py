@@ -95,8 +95,8 @@ def _header_of(opened: "FileDataset") -> tuple[int, int, bool, bool, int]:
         return height, width, False, int(opened.RedPaletteColorLookupTableDescriptor[2]) != 8, frames
     grey = int(opened.get("SamplesPerPixel", 1)) == 1
     rescaled = "ModalityLUTSequence" in opened or "RescaleSlope" in opened
-    signed = bool(opened.get("PixelRepresentation", 0))
-    deep = int(opened.BitsAllocated) > 8 or (grey and (rescaled or signed))
+    signed = opened.get("PixelRepresentation") == 1
+    deep = int(opened.BitsAllocated) > 8 or signed or (grey and rescaled)
     return height, width, grey, deep, frames
 
 
