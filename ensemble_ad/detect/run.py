@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ensemble_ad.anytime.budget import Budget
-from ensemble_ad.anytime.run import Run, RunSettings, SilentWatcher, begin
+from ensemble_ad.anytime.run import Run, RunSettings, begun
+from ensemble_ad.anytime.standing import SilentWatcher
 from ensemble_ad.data.check import worthless
 from ensemble_ad.data.conversion import DEFAULT_FIT
 from ensemble_ad.data.dataset import Dataset, load_dataset
@@ -102,7 +103,7 @@ def run(
         settings = RunSettings(
             name=name, families=None if families is None else tuple(families), trials=trials, tuning=tuning
         )
-        record = begin(dataset, settings, studies)
+        record = stack.enter_context(begun(dataset, settings, studies))
         if budget.seconds is not None:
             budget.seconds -= record.used
         storage = open_storage(studies, None)
