@@ -257,7 +257,7 @@ class Run:
         """The next trial: of a family that no other process trains now, unless they train all that fit."""
         scale, entries = len(self.dataset.train) / _USUAL_IMAGES, self._entries
         busy: Next | None = None
-        while (found := choose(entries, self._timed(), self._kept, left, scale=scale)) is not None:
+        while entries and (found := choose(entries, self._timed(), self._kept, left, scale=scale)) is not None:
             count, name = self._count_of(found.family), found.family
             if count.finished > self._kept[name]:  # another process has made some meanwhile
                 self._kept[name] = count.finished
