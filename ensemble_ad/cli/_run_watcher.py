@@ -35,7 +35,7 @@ def in_words(curve: Sequence[tuple[float, float]]) -> str:
 
 
 class _RunWatcher:
-    """Shows what a run tells of itself; an `anytime.run.RunWatcher`."""
+    """Shows what a run tells of itself; an `anytime.standing.RunWatcher`."""
 
     def __init__(self, say: Say, seconds: float | None, trials: int | None) -> None:
         self._say, self._seconds = say, seconds

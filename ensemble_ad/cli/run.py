@@ -105,7 +105,7 @@ def run(
     from ensemble_ad.members.data_record import rename_images
     from ensemble_ad.search.crew import Crew
     from ensemble_ad.search.goal import labels_hash, objective_name
-    from ensemble_ad.search.named import named_families
+    from ensemble_ad.search.named import named_families, studies_of
     from ensemble_ad.search.plan import TuneSettings
     from ensemble_ad.search.signals import like_ctrl_c
     from ensemble_ad.search.storage import open_storage
@@ -129,7 +129,7 @@ def run(
         dataset = _folders.dataset(data, studies, say, fit, test_optional=True, look=not no_look, groups=groups)
         rename_images(studies, dataset)
         _folders.check_worth(dataset, data, say, anyway=anyway)
-    named = None if families is None else _named(dataset, tuning, families, say)
+    named = None if families is None else tuple(own.family for own in studies_of(dataset, tuning, families, say))
     settings = RunSettings(name=name, families=named, trials=trials, abreast=crew.count(), tuning=tuning)
     label = None if labels is None else read_labels(labels, dataset.test.ids)
     with begun(dataset, settings, studies) as record, watch_run(say, seconds, trials) as watcher:
@@ -208,16 +208,6 @@ def _fetching(tuning: "TuneSettings", storage: "StudyStorage", studies: Path, wa
             told.add(problem)
 
     return fetch
-
-
-def _named(dataset: "Dataset", tuning: "TuneSettings", text: str, say: _options.Say) -> tuple[str, ...]:
-    """The families that `--families` names; of `all` those that fit, and a line about each other one."""
-    from ensemble_ad.search.named import studies_of
-
-    each, left_out = studies_of(dataset, tuning, text)
-    for name, why in left_out.items():
-        say(f"{name} is left out: {why}")
-    return tuple(own.family for own in each)
 
 
 def _tell(result: "RunResult", say: _options.Say) -> None:
