@@ -36,8 +36,10 @@ types: install ## mypy, strict
 unit: install ## the tests alone
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not gpu"
 
+# make cover TESTS=tests/files runs these alone. Of processes that tests start, nothing is counted.
+TESTS ?=
 cover: install ## the tests, and which lines of the package they run
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not gpu" --cov=ensemble_ad --cov-report=term:skip-covered --cov-report=html:build/cover
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not gpu" --cov=ensemble_ad --cov-report=term:skip-covered --cov-report=html:build/cover $(TESTS)
 
 dist: ## the wheel, into dist/; needs Python and pip alone
 	rm -rf dist

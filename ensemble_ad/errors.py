@@ -25,6 +25,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _IN_COMMAND: ContextVar[bool] = ContextVar("_IN_COMMAND", default=False)
 _FLAG = re.compile(r"(?<!\w)--([a-z]+(?:-[a-z]+)*)(?: (?=[\d.]))?")
+_ARGUMENTS = {"blend": "name"}  # of flags that are not called as Python's arguments are
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -113,7 +114,8 @@ def in_python(message: str) -> str:
     """A message with arguments for flags; whole commands, in backticks, stay."""
 
     def argument(found: re.Match[str]) -> str:
-        return found[1].replace("-", "_") + "=" * found[0].endswith(" ")
+        name = found[1].replace("-", "_")
+        return _ARGUMENTS.get(name, name) + "=" * found[0].endswith(" ")
 
     parts = message.split("`")
     parts[::2] = [_FLAG.sub(argument, part) for part in parts[::2]]

@@ -9,8 +9,8 @@
     evaluations/<fingerprint>.json  what `ensad evaluate` found
     checkpoints/<key>.safetensors   what an unfinished training goes on from
     workers/<worker>.lock           held by a worker for as long as it lives
-    preprocessed/                   images as uint8, files' fingerprints, what blends' thresholds come from; safe to
-                                    delete, made again when needed
+    preprocessed/                   images as uint8, files' fingerprints, near-duplicates, what blends' thresholds come
+                                    from; safe to delete, made again when needed
 
 A key, a name or a fingerprint may have been read from a stranger's file. Each function here checks the ones it is given
 before it makes a path of them, so that none leads out of its folder.

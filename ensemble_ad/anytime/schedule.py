@@ -12,9 +12,12 @@ import numpy as np
 from ensemble_ad.anytime.portfolio import Entry
 from ensemble_ad.anytime.record import Done
 from ensemble_ad.search.allowance import FEWEST_EPOCHS
+from ensemble_ad.statistics.arrays import Floats
 
-_FORGETS = 0.7  # what a trial counts less with each later one of its family
-_CURIOSITY = 0.5  # trials of average gain that every family is credited with
+_ROUNDS = 2.0  # in the time of so many trials of each family a gain fades to 1/e
+_CURIOSITY = 0.5  # usual trials that every family is credited with
+_OPTIMISM = 2.0  # what they are taken to gain, in usual gains
+_TINY = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,18 +95,36 @@ def expected_seconds(entries: Sequence[Entry], done: Sequence[Done], scale: floa
 def gain_rates(entries: Sequence[Entry], done: Sequence[Done], scale: float = 1.0) -> dict[str, float]:
     """The gain of the blend a second that a trial of each family promises.
 
-    Recent trials count most, so that a family which has no more to give is left for another. Each family is credited
-    with some trials of the average gain, and with more of them the longer it waits, so that every one is tried again.
+    It is what the family has gained over what it has taken, both fading with time, so that a family which has no more
+    to give is left for another, and comes again in the end. Each is credited with some time at more than the usual
+    gain, so that all are tried again. A gain counts by what it is above a blend's wobble, else families whose trials
+    take no time would live on luck. Where nothing gains any more, all get the same time.
     """
-    names = list(dict.fromkeys(entry.family for entry in entries))
-    usual = float(np.mean([max(trial.gain, 0.0) for trial in done])) if done else 0.0
-    seconds = expected_seconds(entries, done, scale)
+    expected = expected_seconds(entries, done, scale)
+    usual_trial = max(float(np.mean(list(expected.values()))), _TINY)
+    seconds = np.array([expected.get(trial.family, trial.seconds) for trial in done])
+    since = np.cumsum(seconds[::-1])[::-1] - seconds
+    fading = np.exp(-since / (_ROUNDS * len(expected) * usual_trial))
+    gained, taken = fading * _above_wobble(done), fading * seconds
+    credit = _CURIOSITY * usual_trial
+    hoped = _OPTIMISM * max(float(gained.sum()), _TINY) / max(float(taken.sum()), credit)
     rates = {}
-    for name in names:
-        own = [(len(done) - place, max(trial.gain, 0.0)) for place, trial in enumerate(done) if trial.family == name]
-        weights = _FORGETS ** np.arange(len(own))[::-1]
-        waits = own[-1][0] if own else len(done) + 1
-        credit = _CURIOSITY * max(1.0, waits / len(names))
-        gained = float(weights @ [gain for _, gain in own]) if own else 0.0
-        rates[name] = (gained + credit * usual) / ((float(weights.sum()) + _CURIOSITY) * max(seconds[name], 1e-3))
+    for name in expected:
+        own = np.array([trial.family == name for trial in done], dtype=bool)
+        rates[name] = (max(0.0, float(gained[own].sum())) + credit * hoped) / (float(taken[own].sum()) + credit)
     return rates
+
+
+def _above_wobble(done: Sequence[Done]) -> Floats:
+    """What each trial has gained, less the root mean square of what trials have lost; 0 where it changed nothing.
+
+    What the first blend has over chance, any other would have had too: its trials have gained nothing.
+    """
+    gains = np.array([trial.gain for trial in done])
+    changed = np.flatnonzero(gains)
+    if len(changed):
+        of_first = np.cumprod(gains[changed[0] :] == gains[changed[0]]).astype(bool)
+        gains[changed[0] :][of_first] = 0.0
+    lost = gains[gains < 0]
+    wobble = np.sqrt(np.mean(lost**2)) if len(lost) else 0.0
+    return np.where(gains == 0, 0.0, gains - wobble)

@@ -228,7 +228,7 @@ def latest_blend(studies: Path) -> SavedBlend:
     """
     blends, problems = list_blends(studies)
     if problems:
-        raise StorageError(f"{problems[0]}, or name a blend with --blend")
+        raise StorageError(f"{problems[0]}, or choose a blend by --blend")
     if not blends:
         raise UsageError(f"there is no blend in {studies}; {_how_to_begin(studies)} first")
     return blends[-1]

@@ -13,6 +13,8 @@ from ensemble_ad.cli import _folders, _outputs
 from ensemble_ad.cli._output import Say, start
 from ensemble_ad.data.conversion import DEFAULT_FIT
 from ensemble_ad.data.fit import FITS
+from ensemble_ad.errors import UsageError
+from ensemble_ad.files.output import STDOUT
 from ensemble_ad.layout import at_home
 
 __all__ = [
@@ -51,6 +53,17 @@ class _Path(click.Path):
         return super().convert(at_home(value), param, ctx)
 
 
+class _Output(_Path):
+    """A path to write to; `-` is standard output where a file is written, and no name of a folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if os.fspath(value) != "-":
+            return super().convert(value, param, ctx)
+        if not self.file_okay:
+            self.fail("a folder does not go through a pipe; name one, and one that is called so ./-", param, ctx)
+        return STDOUT
+
+
 class _Url(click.ParamType[str]):
     """A URL; `~` at the beginning of its path is the home folder."""
 
@@ -79,6 +92,9 @@ DURATION = _Duration()
 FOLDER = _Path(file_okay=False, path_type=Path)
 FILE = _Path(dir_okay=False, path_type=Path)
 PATH = _Path(path_type=Path)
+OUTPUT_FOLDER = _Output(file_okay=False, path_type=Path)
+OUTPUT_FILE = _Output(dir_okay=False, path_type=Path)
+OUTPUT = _Output(path_type=Path)
 URL = _Url()
 data = click.option(
     "--data", type=FOLDER, default=_folders.DATA, show_default=True,
@@ -151,6 +167,8 @@ def verbosity(command: Command) -> Command:
         say = start(-1 if quiet else verbose, as_json=as_json)
         output = kwargs.get("output") or kwargs.get("template")
         if output is not None:
+            if as_json and output == STDOUT:
+                raise UsageError("--json prints on standard output, and -o - writes there too; leave one of them out")
             _outputs.check_named(output, {name: value for name, value in kwargs.items() if value is not output})
         return command(*args, say=say, **kwargs)
 

@@ -1,5 +1,6 @@
 """The file that a command writes where the user says: never one that the command reads."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,13 @@ def said(output: Path) -> str | None:
     from ensemble_ad.files.output import is_stream
 
     return None if is_stream(output) else str(output)
+
+
+def to_read(output: Path, otherwise: str) -> str:
+    """An output in a hint of a command that reads it: its path, quoted; `otherwise` where it went through a pipe."""
+    from ensemble_ad.files.output import is_stream
+
+    return otherwise if is_stream(output) else shlex.quote(str(output))
 
 
 def check_named(output: Path, given: Mapping[str, Any]) -> None:

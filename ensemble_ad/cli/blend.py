@@ -183,13 +183,13 @@ def _unlooked(members: "list[Member]", asked: str) -> "list[Member]":
     Raises:
         UsageError: if there is none.
     """
-    from ensemble_ad.errors import UsageError
+    from ensemble_ad.errors import FIRST_STUDY, UsageError
 
     found = [member for member in members if member.info.separation is None]
     if not found:
         raise UsageError(
             f"{asked} blends members that never saw test images, and all {len(members)} have scores of them; run "
-            "`ensad tune --no-look` first"
+            f"`{FIRST_STUDY} --no-look` first"
         )
     return found
 

@@ -34,7 +34,7 @@ _FORMATS = ("text", "csv", "json", "parquet", "markdown")
 @click.option(
     "-o",
     "--output",
-    type=_options.FILE,
+    type=_options.OUTPUT_FILE,
     help="File to write to.  [default: stdout]",
 )
 @click.option("--failed", is_flag=True, help="The trials that failed instead, with the reason of each.")

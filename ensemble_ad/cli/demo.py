@@ -11,7 +11,7 @@ from ensemble_ad.cli import _options
 
 
 @click.command(short_help="The whole job on bundled images, in two minutes.")
-@click.option("--out", type=_options.FOLDER, default=Path("ensad-demo"), show_default=True,
+@click.option("--out", type=_options.OUTPUT_FOLDER, default=Path("ensad-demo"), show_default=True,
               help="Folder for its data, studies and submissions.")  # fmt: skip
 @click.option("--only-data", is_flag=True, help="Write the images and stop.")
 @_options.output

@@ -1,5 +1,6 @@
 """`ensad explain`."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -14,7 +15,7 @@ from ensemble_ad.cli import _completion, _options
     "-o",
     "--output",
     "maps",
-    type=_options.FOLDER,
+    type=_options.OUTPUT_FOLDER,
     default=Path("maps"),
     show_default=True,
     help="Folder to write to; maps that are there are replaced.",
@@ -80,4 +81,4 @@ def explain(
     if skipped.count:
         raise skipped.error(folder.count, "explained", "the maps of the others were written")
     say(f"{folder.count} maps by {len(members)} of {len(scorer.blend.info.members)} members")
-    say.next(f"ensad score IMAGES --blend {scorer.blend.name} --maps {maps}")
+    say.next(f"ensad score IMAGES --blend {scorer.blend.name} --maps {shlex.quote(str(maps))}")

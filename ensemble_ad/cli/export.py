@@ -1,6 +1,5 @@
 """`ensad export`."""
 
-import shlex
 from pathlib import Path
 
 import click
@@ -10,7 +9,9 @@ from ensemble_ad.cli import _completion, _options
 
 @click.command(short_help="Write a blend as one file for another machine.")
 @click.argument("name", required=False, shell_complete=_completion.blends)
-@click.option("-o", "--output", type=_options.PATH, help="A zip, or a folder to make.  [default: NAME.zip]")
+@click.option(
+    "-o", "--output", type=_options.OUTPUT, help="A zip, a folder to make, or - for stdout.  [default: NAME.zip]"
+)
 @_options.studies
 @_options.output
 def export(name: str | None, output: Path | None, studies: Path, say: _options.Say) -> None:
@@ -39,4 +40,4 @@ def export(name: str | None, output: Path | None, studies: Path, say: _options.S
     with busy(say, f"writing {blend.name}"):
         path = export_blend(studies, blend, output or Path(f"{blend.name}.zip"), probe=probed)
     say.result(_outputs.said(path), path=path, blend=blend.name, scores_new_images=probed is not None)
-    say.next(f"ensad import {shlex.quote(str(path))}", where="on the other machine")
+    say.next(f"ensad import {_outputs.to_read(path, 'FILE')}", where="on the other machine")

@@ -1,6 +1,5 @@
 """`ensad import`."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +17,9 @@ if TYPE_CHECKING:
 @click.option("--name", help="Name of the scores' member, for --members; of a blend, a name instead of its own.")
 @click.option("--reference", type=_options.FILE, help="For scores: CSV file ID,score of the held-out training images.")
 @click.option(
-    "--template", type=_options.FILE, help="Write the ids of the held-out training images to this CSV file and stop."
+    "--template",
+    type=_options.OUTPUT_FILE,
+    help="Write the ids of the held-out training images to this CSV file (- is stdout) and stop.",
 )
 @click.option(
     "--labels-used",
@@ -124,7 +125,7 @@ def _template(path: Path, dataset: "Dataset", say: _options.Say) -> None:
     count = write_template(path, dataset)
     say(f"{count} training images are held out; train on the others, and fill in the column score")
     say.result(_outputs.said(path), template=path, images=count)
-    say.next(f"ensad import SCORES.csv --reference {shlex.quote(str(path))} --name NAME")
+    say.next(f"ensad import SCORES.csv --reference {_outputs.to_read(path, 'FILE')} --name NAME")
 
 
 def _blend(source: Path, name: str | None, studies: Path, say: _options.Say) -> None:

@@ -18,10 +18,10 @@ from ensemble_ad.cli import _completion, _options
 @click.option(
     "-o",
     "--output",
-    type=_options.FILE,
+    type=_options.OUTPUT_FILE,
     default=Path("latent.png"),
     show_default=True,
-    help="PNG to write; one that is there is replaced.",
+    help="PNG to write; one that is there is replaced, - is stdout.",
 )
 @_options.device
 @_options.data

@@ -35,7 +35,7 @@ def pull(storage: str, artifacts: str, studies: Path, say: _options.Say) -> None
     with reading(studies, storage) as backend:
         if backend is None:
             raise StorageError(
-                "the storage named by --storage holds no study; name the one that `ensad tune --storage` was given"
+                "the storage named by --storage holds no study; name the one that `ensad tune` was given"
             )
         with counted(say, None) as steps:
             fetched, problems, unsent = fetch(store, backend, studies, tick=steps.done)

@@ -13,8 +13,8 @@ from ensemble_ad.cli import _completion, _options
 @click.option(
     "-o",
     "--output",
-    type=_options.FILE,
-    help="HTML file to write; one that is there is replaced.  [default: report-BLEND.html]",
+    type=_options.OUTPUT_FILE,
+    help="HTML file to write; one that is there is replaced, - is stdout.  [default: report-BLEND.html]",
 )
 @_options.labels
 @click.option(

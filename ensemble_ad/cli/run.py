@@ -104,7 +104,7 @@ def run(
     from ensemble_ad.members.data_record import rename_images
     from ensemble_ad.search.crew import Crew
     from ensemble_ad.search.goal import labels_hash, objective_name
-    from ensemble_ad.search.named import named_families
+    from ensemble_ad.search.named import named_families, studies_of
     from ensemble_ad.search.plan import TuneSettings
     from ensemble_ad.search.signals import like_ctrl_c
     from ensemble_ad.search.storage import open_storage
@@ -123,7 +123,7 @@ def run(
         transductive=transductive, anomaly_share=anomaly_share,
     )  # fmt: skip
     _folders.check_worth(dataset, data, say, anyway=anyway)
-    named = None if families is None else _named(dataset, tuning, families, say)
+    named = None if families is None else tuple(own.family for own in studies_of(dataset, tuning, families, say))
     settings = RunSettings(name=name, families=named, trials=trials, abreast=crew.count(), tuning=tuning)
     record = begin(dataset, settings, studies)
     if seconds is not None:
@@ -142,7 +142,9 @@ def run(
         hand_in(result.blend, dataset.test.ids, data, submissions, say)
     if result.interrupted:
         raise Interrupted("interrupted: what is finished is kept; run the same command to go on")
-    if len(dataset.test):
+    if result.blend is None:
+        say.next("ensad compare --failed") if seconds is None else say.again(seconds=f"{max(60.0, 2 * seconds):.0f}s")
+    elif len(dataset.test):
         say.next("ensad evaluate --labels FILE", "ensad report", "ensad compare")
     else:
         say.next("ensad submit" if no_look else f"ensad score IMAGES --blend {name}", "ensad compare")
@@ -179,16 +181,6 @@ def _tuning(
     return tune
 
 
-def _named(dataset: "Dataset", tuning: "TuneSettings", text: str, say: _options.Say) -> tuple[str, ...]:
-    """The families that `--families` names; of `all` those that fit, and a line about each other one."""
-    from ensemble_ad.search.named import studies_of
-
-    each, left_out = studies_of(dataset, tuning, text)
-    for name, why in left_out.items():
-        say(f"{name} is left out: {why}")
-    return tuple(own.family for own in each)
-
-
 def _tell(result: "RunResult", say: _options.Say) -> None:
     """Say what the run has made, and how good its blend seems."""
     from ensemble_ad.blend.info import weight_by_family
@@ -213,7 +205,7 @@ def _tell(result: "RunResult", say: _options.Say) -> None:
     for doubt in result.doubts:
         say.warn(doubt)
     if result.blend is None:
-        say.warn("no model was finished; give it more --time")
+        say.warn("no model was finished")
         return
     separation = result.blend.info.separation
     say(f"{'value on damaged images' if separation is None else 'separation'} by time: {in_words(result.curve)}")

@@ -41,10 +41,14 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    type=_options.FILE,
+    type=_options.OUTPUT_FILE,
     help="File to write to, whole or not at all.  [default: stdout]",
 )
-@click.option("--maps", type=_options.FOLDER, help="Folder that gets where each alarm is seen; see `ensad explain`.")
+@click.option(
+    "--maps",
+    type=_options.OUTPUT_FOLDER,
+    help="Folder that gets where each alarm is seen; see `ensad explain`.",
+)
 @click.option("--strict", is_flag=True, help="Stop at the first image that cannot be scored, and write no file.")
 @_options.device
 @_options.studies

@@ -30,7 +30,7 @@ def submissions(ctx: click.Context, submissions: Path, say: _options.Say) -> Non
     say.result(submissions=[{"file": name, **asdict(each)} for name, each in found.items()])
     if not found:
         say(f"nothing was handed in from {submissions} yet")
-        say.next("ensad submit")
+        say.next("ensad compare")  # which knows whether there is a blend to submit
         return
     rows = [
         (name, each.blend or "-", *(_shown(n) for n in (each.separation, each.public, each.private)), each.note)

@@ -146,9 +146,7 @@ def tune(
         anomaly_share=anomaly_share,
     )  # fmt: skip
     _folders.check_worth(dataset, data, say, anyway=anyway)
-    each, left_out = studies_of(dataset, settings, family)
-    for name, why in left_out.items():
-        say(f"{name} is left out: {why}")
+    each = studies_of(dataset, settings, family, say)
     tune_one = partial(tune_with, crew, dataset, data=data, studies=studies, label=label,
                        yardstick=Yardstick(dataset, studies, anomaly_share))  # fmt: skip
     results = _by_turns(each, tune_one, say)

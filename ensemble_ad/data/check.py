@@ -117,8 +117,8 @@ def _check_count(n_train: int) -> list[Finding]:
 def _without_test(dataset: Dataset) -> list[Finding]:
     """What is possible without test images, and what is not."""
     texts = [
-        "no test images: models are judged and weighted by images that are damaged on purpose; `ensad blend --test` "
-        "takes unlabelled images into account when they come",
+        "no test images: models are judged and weighted by images that are damaged on purpose; "
+        "`ensad blend --test FOLDER` takes unlabelled images into account when they come",
         "until then: no estimate of the AUC, no share of anomalies, nothing to submit, and no `contrast`",
     ]
     if len(dataset.train) >= 2 * TRAIN_LEAST:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ensemble_ad.data.conversion import DEFAULT_FIT, Conversion, fingerprint_of
 from ensemble_ad.data.fit import Fit
-from ensemble_ad.data.groups import Groups, joined, near_duplicates, read_groups
+from ensemble_ad.data.groups import Groups, joined, kept_near_duplicates, read_groups
 from ensemble_ad.data.images import Images, ImageSet
 from ensemble_ad.data.intake import Progress, conversion_of, no_progress
 from ensemble_ad.data.npy import ArrayFile
@@ -29,12 +29,14 @@ class Dataset:
         test: unlabelled images of the same shape; there may be none.
         named: groups of training images that a user names; see `groups`.
         conversion: how the images were made of pictures; None if those were images as they were.
+        cache: a folder for what takes long to find in the images; None finds it anew.
     """
 
     train: ImageSet
     test: ImageSet
     named: Groups | None = None
     conversion: Conversion | None = None
+    cache: Path | None = None
 
     @property
     def side(self) -> int:
@@ -59,7 +61,7 @@ class Dataset:
     @cached_property
     def together(self) -> Groups | None:
         """The group of each training image: near-duplicates, and what the user says belongs together; None without."""
-        return joined(near_duplicates(self.train.images), self.named)
+        return joined(kept_near_duplicates(self.train, self.cache), self.named)
 
     @cached_property
     def groups(self) -> Groups | None:
@@ -114,7 +116,7 @@ def load_dataset(
 
     Args:
         data: the folder.
-        image_cache: folder where decoded pictures are kept as uint8 arrays.
+        image_cache: folder where decoded pictures are kept as uint8 arrays, and near-duplicates of many images.
         test_optional: whether a folder without test images gives a data set with none, instead of an error.
         look: whether test images are looked at; if not, the data set is the one of a folder that has none.
         groups: what names groups of training images; see `read_groups`.
@@ -144,7 +146,7 @@ def load_dataset(
             f"training and test images must have one shape, but {train.source.name} has "
             f"{_shape_text(train.images)} and {test.source.name} {_shape_text(test.images)}"
         )
-    return Dataset(train=train, test=test, named=named, conversion=conversion)
+    return Dataset(train=train, test=test, named=named, conversion=conversion, cache=image_cache)
 
 
 def open_images(

@@ -4,14 +4,18 @@ A group is held out as a whole or trained on as a whole, else a model has seen w
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ensemble_ad.data.images import Images, blocks
-from ensemble_ad.errors import DataError
+from ensemble_ad.data.images import Images, ImageSet, blocks
+from ensemble_ad.errors import DataError, StorageError
+from ensemble_ad.files.arrays import read_arrays
 from ensemble_ad.files.id_table import read_id_table, shown
+from ensemble_ad.files.json_file import json_hash
+from ensemble_ad.files.whole import whole_file
 
 FOLDERS = "folders"
 """What names the folders of the training images as their groups, instead of a file."""
@@ -23,6 +27,9 @@ _SIDE = 16  # of a thumbnail
 _NUMBERS = 12  # principal components by which neighbours are looked up
 _NEIGHBOURS = 9
 _PAIRS = 10_000
+_WORTH_KEEPING = 1 << 26  # bytes of images; of fewer, near-duplicates are found in less than a second
+_KEPT = "groups"
+_RULES = 1  # raised when the same images give other groups
 Floats32 = npt.NDArray[np.float32]
 
 
@@ -48,6 +55,29 @@ def near_duplicates(images: Images) -> Groups | None:
     equal = number.reshape(-1)
     alike = _components(len(first), _near_pairs(thumbnails[first]))[equal]
     return _numbered(alike if np.bincount(alike).max() <= len(images) / 2 else equal)
+
+
+def kept_near_duplicates(images: ImageSet, cache: Path | None) -> Groups | None:
+    """What `near_duplicates` gives of many images, from `cache` where it was found before.
+
+    It is kept under the images' fingerprint; where nothing can be written, it is found anew each time.
+
+    Args:
+        images: the images.
+        cache: a folder, made where it is missing; None keeps nothing.
+    """
+    if cache is None or images.images.nbytes < _WORTH_KEEPING:
+        return near_duplicates(images.images)
+    path = cache / f"near-duplicates-{json_hash([_RULES, images.fingerprint])}.npz"
+    with suppress(StorageError):
+        kept = read_arrays(path).get(_KEPT)
+        if kept is not None and kept.shape == (len(images),) and kept.dtype == np.int64:
+            return _numbered(kept)  # whoever has changed it, groups are numbered as they are
+    found = near_duplicates(images.images)
+    groups = np.arange(len(images), dtype=np.int64) if found is None else np.array(found, dtype=np.int64)
+    with suppress(StorageError), whole_file(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **{_KEPT: groups})  # type: ignore[arg-type]
+    return found
 
 
 def _thumbnails(images: Images) -> Floats32:

@@ -56,7 +56,7 @@ class BlendedDetector(NormalTrained):
         image_fit: how images that are not square, or of several sizes, become square, as in `AutoencoderDetector`.
         random_state: seed of the split, None for another one each time, or a `RandomState`. Members have seeds of their
             own.
-        verbose: show a bar of the members on stderr while `fit` trains them.
+        verbose: show a bar of the members, or of the time, on stderr while `fit` trains.
 
     Attributes:
         members_: the fitted members as pairs (name, detector); none with `time_limit`.
@@ -194,7 +194,7 @@ class BlendedDetector(NormalTrained):
         if names is not None and (isinstance(self.members, str) or len(names) != len(self.members or ())):
             raise ValueError(f"with time_limit members must be a list of families' names, not {self.members!r}")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self.timed_ = TimedBlend.fitted(array, new, time_limit=seconds, families=names, seed=seed)
+        self.timed_ = TimedBlend.fitted(array, new, time_limit=seconds, families=names, seed=seed, verbose=self.verbose)
         self.members_, self.blend_ = [], self.timed_.scorer.rule
         self.offset_ = offset(self.timed_.reference, self.alarm_rate)
         return self

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from ensemble_ad.anytime.budget import Budget
-from ensemble_ad.anytime.run import Run, RunSettings, SilentWatcher, begin
+from ensemble_ad.anytime.run import Run, RunSettings, RunWatcher, SilentWatcher, begin
 from ensemble_ad.data.check import worthless
 from ensemble_ad.data.conversion import DEFAULT_FIT
 from ensemble_ad.data.dataset import Dataset, load_dataset
 from ensemble_ad.data.fit import checked_fit
 from ensemble_ad.data.images import Images
 from ensemble_ad.detect.scorer import BlendScorer, load_blend
+from ensemble_ad.detect.verbose import run_bar
 from ensemble_ad.errors import DataError, Interrupted, UsageError, speaks_python
 from ensemble_ad.layout import at_home, preprocessed_folder
 from ensemble_ad.search.plan import TuneSettings
@@ -43,6 +44,7 @@ def run(
     name: str = "run",
     studies: str | Path = "studies",
     device: str = "auto",
+    verbose: bool = False,
 ) -> BlendScorer:
     """Tune many families by turns and blend the best members, as `ensad run` does.
 
@@ -65,6 +67,7 @@ def run(
         name: the run's and its blend's name.
         studies: the folder that keeps members, studies and the blend.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        verbose: show a bar of the seconds, or of the trials, on stderr, with what is trained and the blend's value.
 
     Returns:
         The blend, loaded to score images.
@@ -78,6 +81,7 @@ def run(
         raise UsageError("give one of time_limit=600 (seconds) and trials=20")
     budget, studies = Budget(seconds=time_limit), at_home(studies)
     with ExitStack() as stack:
+        watcher: RunWatcher = stack.enter_context(run_bar(time_limit, trials)) if verbose else SilentWatcher()
         if isinstance(data, np.ndarray):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ensad-")))
             _write(folder, data, unlabelled)
@@ -114,7 +118,7 @@ def run(
             budget=budget,
             record=record,
             tune=partial(_tune, dataset, studies, Yardstick(dataset, studies, anomaly_share), storage),
-            watcher=SilentWatcher(),
+            watcher=watcher,
         ).go_on()
     if result.interrupted:
         raise Interrupted("interrupted: what is finished is kept; call run again to go on")

@@ -23,7 +23,7 @@ from ensemble_ad.detect.explain import Guide, blended_shares, surprise
 from ensemble_ad.detect.given import Given, given_images
 from ensemble_ad.detect.networks import Network, counting_columns, error_columns, guides, networks_of, snapped
 from ensemble_ad.detect.overlays import MapFolder
-from ensemble_ad.errors import DataError, UsageError, speaks_python
+from ensemble_ad.errors import DataError, UsageError, in_python, speaks_python
 from ensemble_ad.layout import at_home
 from ensemble_ad.members.column import Column
 from ensemble_ad.members.data_record import load_data_record
@@ -79,7 +79,7 @@ class BlendScorer:
         facts = {"Blend": f"{self.blend.name}, {info.method}, images {'x'.join(map(str, self.shape))}"}
         if info.separation is not None:
             facts["Separation"] = with_error(info.separation)
-        facts["Estimate"] = self.blend.estimate_in_words()
+        facts["Estimate"] = in_python(self.blend.estimate_in_words())
         rows = []
         for name, weight in sorted(self.blend.weights.items(), key=lambda pair: -pair[1]):
             judged = members[Column.of(name).key].info.separation
@@ -171,6 +171,7 @@ class BlendScorer:
         scores = self.rule.score(snapped(rows, self.rule))
         return scores, {key: rows[:, at].astype(np.float64) for key, at in places if at in counting}
 
+    @speaks_python
     def explain(self, images: Given) -> Floats32:
         """Where images are anomalous: how surprising each is, spread over its pixels by the members' errors.
 
@@ -265,13 +266,19 @@ class BlendScorer:
             warnings.warn(self.about_usual_rate(), stacklevel=3)
         return alarm.threshold(self.reference, self.usual_rate if alarm_rate is None else alarm_rate)
 
+    @speaks_python
     def false_alarm_rate(self, alarm_rate: float | None = None) -> Estimate:
         """The share of new normal images above `threshold`, with its 95% interval; see `blend.alarm.false_alarm_rate`.
 
         Args:
             alarm_rate: as for `threshold`.
+
+        Raises:
+            UsageError: as `threshold`.
         """
-        return alarm.false_alarm_rate(len(self.reference), self.usual_rate if alarm_rate is None else alarm_rate)
+        rate = self.usual_rate if alarm_rate is None else alarm_rate
+        alarm.threshold(self.reference, rate)  # refuses what is no rate
+        return alarm.false_alarm_rate(len(self.reference), rate)
 
     def p_values(self, images: Given) -> Floats64:
         """Conformal p values of images: how seldom a normal image scores as high; see `blend.alarm.p_values`.

@@ -43,6 +43,7 @@ class TimedBlend:
         time_limit: float,
         families: Sequence[str] | None,
         seed: int,
+        verbose: bool,
     ) -> Self:
         """Run families on arrays, as `rows.checked` gives them.
 
@@ -62,6 +63,7 @@ class TimedBlend:
                     time_limit=time_limit,
                     families=families,
                     seed=seed,
+                    verbose=verbose,
                     studies=Path(folder) / "studies",
                 )
             except Interrupted:

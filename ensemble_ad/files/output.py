@@ -4,12 +4,16 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from ensemble_ad.errors import UsageError
 
+STDOUT = Path("/dev/stdout")
+"""Standard output as a file; on a command's line it is `-` too."""
 # Files of these kinds may lie among the pictures of a folder, and none is read as one.
 _NO_PICTURES = (".csv", ".html", ".json", ".md", ".parquet", ".txt", ".zip")
 _DESCRIPTORS = re.compile(r"/dev/fd|/proc/(\d+)(?:/task/\d+)?/fd")
@@ -33,6 +37,8 @@ def is_stream(path: Path) -> bool:
 
     A regular file is replaced as a whole, and a folder is neither.
     """
+    if path == STDOUT:
+        return True
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -40,8 +46,19 @@ def is_stream(path: Path) -> bool:
     return not stat.S_ISDIR(mode) and (not stat.S_ISREG(mode) or _descriptor(path) is not None)
 
 
-def open_stream(path: Path) -> BinaryIO:
+@contextmanager
+def open_stream(path: Path) -> Iterator[BinaryIO]:
     """Open what `is_stream` found, to write into it; a file that this process has open goes on where it stands."""
+    sys.stdout.flush()
+    if path == STDOUT:
+        yield sys.stdout.buffer  # also what a test, a notebook or the command line has put in its place
+        sys.stdout.buffer.flush()
+        return
+    with _opened(path) as stream:
+        yield stream
+
+
+def _opened(path: Path) -> BinaryIO:
     process, number = _descriptor(path) or ("", "")
     if process in ("", str(os.getpid())) and number.isdecimal():
         return os.fdopen(os.dup(int(number)), "wb")

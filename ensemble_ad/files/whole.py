@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import stat
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ensemble_ad.errors import StorageError
-from ensemble_ad.files.output import is_stream, open_stream, resolved
+from ensemble_ad.files.output import STDOUT, is_stream, open_stream, resolved
 
 _HASH_BLOCK = 1 << 24
 FORGOTTEN_SECONDS = 86_400
@@ -98,11 +97,12 @@ def whole_file(path: Path, *, overwrite: bool = True, named_by_user: bool = Fals
 @contextmanager
 def _poured(path: Path) -> Iterator[Path]:
     """Give a temporary file, and write what it holds in the end into `path`."""
-    with clear_errors(path, "write"), tempfile.TemporaryDirectory(prefix="ensad-") as folder:
+    # Who closes the pipe that standard output leads into, as `head` does, has had enough, and that is no error.
+    closed = BrokenPipeError if path == STDOUT else ()
+    with clear_errors(path, "write", but=closed), tempfile.TemporaryDirectory(prefix="ensad-") as folder:
         part = Path(folder) / "output"
         part.touch()
         yield part
-        sys.stdout.flush()
         with part.open("rb") as source, open_stream(path) as stream:
             shutil.copyfileobj(source, stream)
 

@@ -68,7 +68,7 @@ class Artifacts:
         elif not self._folder.is_dir():
             raise StorageError(
                 f"the store named by --artifacts must be a folder, and {self._folder} is none; name the one that "
-                "`ensad tune --artifacts` was given"
+                "`ensad tune` was given"
             )
 
     def _ask_for_bucket(self) -> None:

@@ -1,5 +1,6 @@
 """The families that a command is asked for: `fcn`, `fcn,resnet` or `all`."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from ensemble_ad.data.dataset import Dataset
@@ -21,32 +22,33 @@ def named_families(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(family(part.strip()).name for part in text.split(",")))
 
 
-def studies_of(dataset: Dataset, settings: TuneSettings, text: str) -> tuple[list[TuneSettings], dict[str, str]]:
+def studies_of(
+    dataset: Dataset, settings: TuneSettings, text: str, tell: Callable[[str], object]
+) -> list[TuneSettings]:
     """The settings of the study of each family that `text` names, checked before any of them begins.
 
     Args:
         dataset: the images.
         settings: what every study is told; their family is not read.
         text: as for `named_families`.
-
-    Returns:
-        The settings, and of each family of `all` that does not fit them, or the images, why it is left out.
+        tell: told of each family of `all` that does not fit the settings, or the images, that it is left out, and why.
 
     Raises:
         UsageError: for a family that is not known, and one that does not fit and was named; for `all` if none fits.
     """
     fitting: list[TuneSettings] = []
-    left_out: dict[str, str] = {}
+    unfit: list[UsageError] = []
     for name in named_families(text):
         own = replace(settings, family=name)
         try:
             Plan(dataset, own)
         except UsageError as error:
-            left_out[name] = str(error)
             if text.strip() != ALL:
                 raise
+            unfit.append(error)
+            tell(f"{name} is left out: {error}")
         else:
             fitting.append(own)
     if not fitting:
-        raise UsageError(next(iter(left_out.values())))
-    return fitting, left_out
+        raise unfit[0]
+    return fitting

@@ -1,5 +1,6 @@
 """Which family a run trains next."""
 
+import numpy as np
 import pytest
 
 from ensemble_ad.anytime.portfolio import PORTFOLIO, Entry, portfolio
@@ -10,6 +11,13 @@ from ensemble_ad.errors import UsageError
 from ensemble_ad.families import FAMILIES
 
 ENTRIES = (Entry("pca", 2), Entry("fcn", 10), Entry("pca", 2))
+
+
+def _trial(family, gain, seconds):
+    return Done(family=family, gain=gain, seconds=seconds)
+
+
+FIRST = _trial("pca", 0.3, 1)
 
 
 def _choices(done, kept, left=1e9):
@@ -24,27 +32,44 @@ def test_the_portfolio_comes_first_in_its_order():
 
 
 def test_after_the_portfolio_comes_what_gains_most_a_second():
-    done = [Done(family="pca", gain=0.02, seconds=1), Done(family="fcn", gain=0.04, seconds=10)]
+    done = [FIRST, _trial("pca", 0.02, 1), _trial("fcn", 0.04, 10)]
     assert _choices(done, {"pca": 2, "fcn": 1}) == "pca"
-    done = [Done(family="pca", gain=0.002, seconds=1), Done(family="fcn", gain=0.04, seconds=2)]
+    done = [FIRST, _trial("pca", 0.002, 1), _trial("fcn", 0.04, 2)]
     assert _choices(done, {"pca": 2, "fcn": 1}) == "fcn"
 
 
 def test_a_family_that_has_no_more_to_give_is_left():
-    done = [Done(family="fcn", gain=0.05, seconds=4), Done(family="pca", gain=0.01, seconds=4)]
+    done = [FIRST, _trial("fcn", 0.05, 4), _trial("pca", 0.01, 4)]
     assert _choices(done, {"pca": 2, "fcn": 1}) == "fcn"
-    done += [Done(family="fcn", gain=0.0, seconds=4)] * 6
+    done += [_trial("fcn", 0.0, 4)] * 6
     assert _choices(done, {"pca": 2, "fcn": 7}) == "pca"
 
 
 def test_every_family_is_tried_again_in_the_end():
-    done = [Done(family="fcn", gain=0.05, seconds=1), Done(family="pca", gain=0.0, seconds=1)]
+    done = [FIRST, _trial("fcn", 0.05, 1), _trial("pca", 0.0, 1)]
     chosen = []
     for _ in range(40):
         name = _choices(done, {"pca": 9, "fcn": 9})
         chosen.append(name)
-        done.append(Done(family=name, gain=0.004 if name == "fcn" else 0.0, seconds=1))
+        done.append(_trial(name, 0.004 if name == "fcn" else 0.0, 1))
     assert chosen.count("fcn") > chosen.count("pca") > 0
+
+
+def test_what_the_first_blend_has_over_chance_is_no_gain():
+    done = [_trial("fcn", 0.3, 1), _trial("pca", 0.001, 1)]
+    assert _choices(done, {"pca": 2, "fcn": 1}) == "pca"
+
+
+@pytest.mark.parametrize("wobble", [0.0, 0.001])
+def test_where_nothing_gains_all_families_get_the_same_time(wobble):
+    rng = np.random.default_rng(0)
+    costs, spent = {"pca": 1, "fcn": 10}, dict.fromkeys(("pca", "fcn"), 0)
+    done = [FIRST, _trial("fcn", 0.0, 10)]
+    for _ in range(300):
+        name = _choices(done, {"pca": 9, "fcn": 9})
+        spent[name] += costs[name]
+        done.append(_trial(name, wobble * rng.standard_normal(), costs[name]))
+    assert 0.5 < spent["pca"] / spent["fcn"] < 2, "that pca's trials are cheap gives it no more"
 
 
 def test_a_trial_that_does_not_fit_is_not_started():

@@ -1,9 +1,13 @@
 """Every command that is printed, as the next one or in an error, runs as it stands on what is there."""
 
+import ast
 import re
 import shlex
 import shutil
+from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
+from typing import cast
 
 import click
 import numpy as np
@@ -66,6 +70,32 @@ def test_hints_are_found_in_text():
     assert hints("next, on the other machine: ensad import a.zip\n") == ["ensad import a.zip"]
 
 
+def _texts(path: Path) -> Iterator[str]:
+    """The texts of a module but for docstrings, X where values are filled in."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    passed = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            passed |= set(map(id, node.values))
+            yield "".join(str(each.value) if isinstance(each, ast.Constant) else "X" for each in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in passed:
+            yield node.value
+
+
+def test_every_command_in_the_packages_texts_can_be_typed():
+    """One that is only a name is a mention; the others have options that there are, with values, and lack none."""
+    typed = 0
+    for path in Path(str(files("ensemble_ad"))).rglob("*.py"):
+        for text in _texts(path):
+            for command in [*re.findall(r"`(ensad [^`]+)`", text), *re.findall(r"^ensad (?!X$).+", text)]:
+                found, words = _named(command.partition(" ")[2])
+                given = found.make_parser(click.Context(found)).parse_args(list(words))[0] if words else {}
+                lacking = [param.name for param in found.params if param.required and isinstance(param, click.Option)]
+                assert not words or set(lacking) <= set(given), f"{path.name}: {command}"
+                typed += bool(words)
+    assert typed > 30
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "code"),
@@ -94,18 +124,18 @@ def test_what_is_advised_after_a_command_runs(follow, data, studies, tmp_path, c
     if named:
         data.rename(tmp_path / "my data")
         studies.rename(tmp_path / "my studies")
-        known = {param.name for param in _named(command).params}
+        known = {param.name for param in _named(command)[0].params}
         places = [place for name, place in PLACES.items() if name in known]
         command = " ".join([command.replace("data/testingset.npy", "'my data/testingset.npy'"), *places])
     follow(f"ensad {command}")
 
 
-def _named(command: str) -> click.Command:
-    found: click.Command = main
-    for word in command.split()[: 2 if command.startswith("data") else 1]:
-        assert isinstance(found, click.Group)
-        found = found.commands[word]
-    return found
+def _named(command: str) -> tuple[click.Command, list[str]]:
+    """What a command's words call, and the words after that."""
+    found, words = cast("click.Command", main), shlex.split(command)
+    while isinstance(found, click.Group) and words and not words[0].startswith("-"):
+        found = found.commands[words.pop(0)]
+    return found, words
 
 
 @pytest.mark.parametrize(

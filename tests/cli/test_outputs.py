@@ -6,6 +6,7 @@ import stat
 import numpy as np
 import pytest
 
+from ensemble_ad.cli import _options, main
 from ensemble_ad.members.store import list_members
 
 
@@ -87,6 +88,45 @@ def test_a_device_is_written_into_by_every_command(run_ensad, data, studies, key
         assert (result.exit_code, result.stdout) == (0, ""), result.output
         assert stat.S_ISCHR((tmp_path / "nul").stat().st_mode), command
     assert {path.name for path in tmp_path.iterdir()} == {"data", "studies", "nul"}
+
+
+def test_a_dash_is_standard_output(run_ensad, data, studies, key, tmp_path):
+    for command, beginning in (
+        ("score data/testingset.npy -o -", b"ID,score,alarm\n0,"),
+        ("compare --format csv -o -", b"name,"),
+        ("compare --format parquet -o -", b"PAR1"),
+        ("report --pictures 0 -o -", b"<!doctype html>"),
+        (f"latent --member {key} -o -", b"\x89PNG"),
+        ("export both -o -", b"PK"),
+        ("import --template -", b"ID,score\n"),
+    ):
+        result = run_ensad(*command.split())
+        assert result.exit_code == 0, result.stderr
+        assert result.stdout_bytes[: len(beginning)].lower() == beginning.lower(), command
+        assert "next" in result.stderr
+        assert "/dev/stdout" not in result.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "studies"}
+
+
+def test_every_option_that_names_an_output_takes_a_dash():
+    written = {
+        (name, param.name): param.type
+        for name, command in main.commands.items()
+        for param in command.params
+        if "-o" in param.opts or param.name in ("template", "maps", "out")
+    }
+    assert len(written) > 7
+    known = (_options.OUTPUT, _options.OUTPUT_FILE, _options.OUTPUT_FOLDER)
+    assert {place: kind for place, kind in written.items() if kind not in known} == {}
+
+
+def test_a_dash_is_refused_where_it_cannot_be_standard_output(run_ensad, studies, tmp_path):
+    for command in ("compare --json -o -", "export both --json -o -", "explain a.png -o -", "demo --out -"):
+        result = run_ensad(*command.split())
+        assert result.exit_code == 2, command
+    assert {path.name for path in tmp_path.iterdir()} == {"studies"}
+    assert run_ensad("compare", "-o", "./-").exit_code == 0
+    assert "both" in (tmp_path / "-").read_text()
 
 
 def test_an_exported_zip_goes_through_a_pipe(run_ensad, studies, tmp_path):

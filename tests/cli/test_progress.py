@@ -1,6 +1,7 @@
 """In a terminal of 80 columns long work draws bars and tables that fit; in a pipe it is plain text."""
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -10,10 +11,14 @@ import sys
 import termios
 
 import pytest
+from rich.console import Console
 from rich.progress import SpinnerColumn
 
 from ensemble_ad.bar import progress_bar
-from ensemble_ad.cli._output import in_lines
+from ensemble_ad.cli._output import Say, in_lines
+from ensemble_ad.cli._progress import _Watcher
+from ensemble_ad.members.objectives import Judgement
+from ensemble_ad.training.loop import Epoch
 
 _RUN = """
 import sys
@@ -65,13 +70,25 @@ def test_bars_say_how_far_it_is_and_fit_80_columns(tmp_path, data, studies):
     assert max(map(len, drawn)) <= 80, repr(max(drawn, key=len))
     trained = [line for line in drawn if "separation" in line]
     assert re.search(r"3/3 .*\d\d:\d\d loss [\d.]+ separation [\d.]+ best [\d.]+ [\d,]+ images/s", trained[-1])
-    assert re.search(r"2/2 .*#1 epoch 1/1 loss [\d.]+ value [\d.]+ best [\d.]+ [\d,]+/s", shown)
+    assert re.search(r"2/2 .*#1 complete, best [\d.]+", shown)
     assert re.search(r"240/240 .* \d+ alarms [\d,]+ images/s", shown)
     assert "weighting 0:00:" in shown
     # In the table a column that has no room is left out or shortened, and no line wraps.
     table = lines[next(i for i, line in enumerate(lines) if line.startswith("name ") and "95% interval" in line) :]
     assert max(map(len, table)) <= 80
     assert "\x1b[1mname" in sent, "the header is bold"
+
+
+def test_a_studys_bar_says_what_its_trial_does_in_80_columns():
+    # Drawn here, not in a terminal: there a trial may be over before a bar is drawn that shows its epoch.
+    bar = progress_bar()
+    watcher = _Watcher(Say(0), bar)
+    watcher.study("fcn", 10, 50)
+    watcher.epoch(10, Epoch(29, 0.12345, 123456.7), 30, Judgement(0.98765, 0.001, "mse"))
+    console = Console(width=80, file=io.StringIO())
+    console.print(bar.get_renderable())
+    drawn = console.file.getvalue().rstrip()
+    assert re.fullmatch(r".*10/50\s+[-:\d]+ #10 epoch 29/30 loss 0.123 value 0.988 best - 123,457/s", drawn)
 
 
 def test_in_a_pipe_a_line_an_epoch_and_no_escape_sequence(run_ensad, data):

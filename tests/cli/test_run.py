@@ -78,6 +78,12 @@ def test_what_cannot_be_run_is_one_line(data, run_ensad, args, message):
     assert not list((data.parent / "studies").glob("members/*"))
 
 
+def test_a_run_that_has_made_nothing_advises_more_time(data, run_ensad):
+    result = run_ensad("run", "--time", "0s", "--families", "pca", "--name", "short", "--device", "cpu")
+    assert (result.exit_code, result.stdout) == (0, ""), result.output
+    assert result.stderr.endswith("next: ensad run --time 60s --families pca --name short --device cpu\n")
+
+
 def test_a_blend_that_no_run_has_made_is_not_replaced(data, studies, run_ensad):
     run_ensad("tune", "--family", "pca", "--trials", 1, "-q")
     run_ensad("blend", "--name", "mine", "-q")

@@ -140,7 +140,7 @@ def test_nothing_else_gets_the_number_of_a_closed_stream(tmp_path, data, studies
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["compare", "families", "nothing", "--help"])
+@pytest.mark.parametrize("command", ["compare", "compare -o -", "families", "nothing", "--help"])
 @pytest.mark.parametrize("streams", ["", "2>&1"])
 def test_a_pipe_that_is_closed_early_is_left_without_a_word(tmp_path, studies, command, streams):
     line = f"'{sys.executable}' -m ensemble_ad {command} -q {streams} | true; exit ${{PIPESTATUS[0]}}"

@@ -21,6 +21,7 @@ def test_what_is_not_there_is_one_line(data, studies, run_ensad):
     result = run_ensad("submissions")
     assert result.exit_code == 0
     assert "nothing was handed in from submissions yet" in result.stderr
+    assert "next: ensad compare" in result.stderr
     result = run_ensad("submissions", "score", "x.csv", "--public", 1)
     assert result.exit_code == 2
     assert "there is no submission x.csv in submissions" in result.stderr

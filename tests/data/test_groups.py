@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ensemble_ad.data import groups
 from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.data.groups import joined, near_duplicates, read_groups
 from ensemble_ad.data.split import split_rows
@@ -18,6 +19,21 @@ def compressed(image: np.ndarray) -> np.ndarray:
     file = io.BytesIO()
     Image.fromarray(image.squeeze()).save(file, "JPEG", quality=85)
     return np.asarray(Image.open(file)).reshape(image.shape)
+
+
+@pytest.mark.parametrize("copies", [0, 1])
+def test_near_duplicates_of_many_images_are_kept(digits, image_set, tmp_path, monkeypatch, copies):
+    monkeypatch.setattr(groups, "_WORTH_KEEPING", 0)
+    train, test = image_set(np.concatenate([digits[:60], digits[3 : 3 + copies]])), image_set(digits[60:70])
+    found = Dataset(train=train, test=test, cache=tmp_path).together
+    assert found == ((*range(60), 3) if copies else None)
+    (kept,) = tmp_path.iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(groups, "near_duplicates", None)  # is not called again
+        assert Dataset(train=train, test=test, cache=tmp_path).together == found
+    kept.write_bytes(kept.read_bytes()[:-30])
+    assert Dataset(train=train, test=test, cache=tmp_path).together == found
+    assert Dataset(train=train, test=test, cache=tmp_path / kept.name).together == found  # where nothing can be written
 
 
 @pytest.mark.parametrize(("zoom", "channels"), [(1, 1), (1, 3), (2, 1)])

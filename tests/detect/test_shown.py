@@ -1,5 +1,6 @@
 """How results show themselves in Python: a line, a table in a notebook, figures; errors without flags."""
 
+import re
 import sys
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 import ensemble_ad as ea
+from ensemble_ad.detect.verbose import run_bar
 from ensemble_ad.errors import in_python
 
 
@@ -81,9 +83,12 @@ def test_the_comparison_is_styled_in_a_notebook_and_a_frame_elsewhere(studies_fo
 def test_errors_in_python_name_arguments(scorer, studies_folder):
     with pytest.raises(ea.UsageError, match=r"^alarm_rate must lie between 0 and 1, not 2; as in"):
         scorer.threshold(2)
+    with pytest.raises(ea.UsageError, match=r"^alarm_rate must lie"):
+        scorer.false_alarm_rate(2)
     with pytest.raises(ea.DataError, match="or name the folder that has them with data"):
         ea.run("nowhere", trials=1, studies=studies_folder)
     assert in_python("resize with --size 32, `ensad tune --size 32`") == "resize with size=32, `ensad tune --size 32`"
+    assert in_python("choose a blend by --blend") == "choose a blend by name"
     assert in_python("an em--dash") == "an em--dash"
 
 
@@ -107,3 +112,17 @@ def test_a_verbose_detector_shows_a_bar_and_learns_the_same(digits_folder, capsy
     assert verbose.offset_ == quiet.offset_
     ea.BlendedDetector([("a", quiet), "pca-10"], verbose=True).fit(images)
     assert "2/2" in capsys.readouterr().err
+
+
+def test_a_verbose_run_shows_its_trials_and_the_blend(data, tmp_path, capsys):
+    ea.run(data, trials=2, families=["pca"], device="cpu", studies=tmp_path / "studies", verbose=True)
+    *_, last = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", capsys.readouterr().err).strip().split("\n")
+    assert re.search(r"2/2 .*blended, blend of \d 0\.\d{4}$", last.rstrip()), last
+
+
+def test_a_bar_of_a_runs_time_stands_where_the_run_does():
+    with run_bar(100.0, None) as watcher:
+        watcher.turn("fcn", 5.0, 60.0)
+        (task,) = watcher._bar.tasks
+        assert task.completed == pytest.approx(40, abs=2)
+        assert task.fields["now"] == "fcn begins"

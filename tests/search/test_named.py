@@ -8,12 +8,15 @@ from ensemble_ad.search.plan import TuneSettings
 
 
 def test_all_families_are_those_that_fit(dataset):
-    each, left_out = studies_of(dataset, TuneSettings(family="", size=18), "all")
+    said: list[str] = []
+    each = studies_of(dataset, TuneSettings(family="", size=18), "all", said.append)
     assert {"fcn", "inpaint", "pca"} <= {own.family for own in each}
-    assert left_out["cnn"].startswith("cnn takes images whose sides are multiples of 8")
-    assert "--transductive" in left_out["contrast"]
+    found = dict(line.split(" is left out: ") for line in said)
+    assert len(found) == len(said)
+    assert found["cnn"].startswith("cnn takes images whose sides are multiples of 8")
+    assert "--transductive" in found["contrast"]
     with pytest.raises(UsageError, match="cnn takes images whose sides"):
-        studies_of(dataset, TuneSettings(family="", size=18), "fcn,cnn")
+        studies_of(dataset, TuneSettings(family="", size=18), "fcn,cnn", said.append)
 
 
 def test_a_family_that_is_named_twice_is_tuned_once():
