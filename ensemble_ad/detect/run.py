@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from ensemble_ad.anytime.budget import Budget
-from ensemble_ad.anytime.run import Run, RunSettings, RunWatcher, SilentWatcher, begin
+from ensemble_ad.anytime.run import Run, RunSettings, begun
+from ensemble_ad.anytime.standing import RunWatcher, SilentWatcher
 from ensemble_ad.data.check import worthless
 from ensemble_ad.data.conversion import DEFAULT_FIT
 from ensemble_ad.data.dataset import Dataset, load_dataset
@@ -98,12 +99,11 @@ def run(
     settings = RunSettings(
         name=name, families=None if families is None else tuple(families), trials=trials, tuning=tuning
     )
-    record = begin(dataset, settings, studies)
-    if budget.seconds is not None:
-        budget.seconds -= record.used
     storage = open_storage(studies, None)
     shown: AbstractContextManager[RunWatcher] = run_bar(time_limit, trials) if verbose else nullcontext(SilentWatcher())
-    with shown as watcher:
+    with begun(dataset, settings, studies) as record, shown as watcher:
+        if budget.seconds is not None:
+            budget.seconds -= record.used
         result = Run(
             dataset=dataset,
             settings=settings,
