@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -124,7 +124,7 @@ def _opened(path: Path, *, pixels: bool) -> "FileDataset":
     try:
         if read_file_meta_info(path).get("TransferSyntaxUID") == _DEFLATED:
             raise ValueError("deflated as a whole; save it in another transfer syntax")
-        opened: Any = dcmread(path, stop_before_pixels=not pixels)
+        opened: FileDataset = dcmread(path, stop_before_pixels=not pixels)
     except InvalidDicomError:
         raise ValueError("it is no DICOM file") from None
     return opened
