@@ -56,6 +56,9 @@ CASES = {
     "signed": (
         lambda x: x[..., 0].astype(np.int16) - 99, "MONOCHROME2", {}, lambda x: x[..., 0].astype(int) - 99, True,
     ),
+    "signed colours": (
+        lambda x: (x >> 1).astype(np.int8) - np.int8(60), "RGB", {}, lambda x: (x >> 1).astype(int) - 60, True,
+    ),
     "8 bits, rescaled": (
         lambda x: x[..., 0], "MONOCHROME2", {"RescaleSlope": "2", "RescaleIntercept": "0"},
         lambda x: x[..., 0] * 2.0, True,
