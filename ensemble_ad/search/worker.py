@@ -147,7 +147,7 @@ class Worker:
         """Make a trial's member; where its first epochs tell that it would take too long, a shorter one's."""
         allowance, shared = self.plan.settings.allowance, self.shared
         share = 1.0 if recipe == drawn else trial.user_attrs["share"]
-        pace = None if allowance is None else Pace(allowance, share)
+        pace = None if allowance is None else Pace(allowance, share, allowance.scoring(drawn))
         judged_by = JudgedBy(
             pseudo=None if self.plan.kind.transductive else self.yardstick.pseudo,
             belief=self.yardstick.belief if shared.objective == AUTO else Belief(),
