@@ -1,11 +1,15 @@
-"""Where the defect is: pixel AUROC of a blend's maps and of its single members', by the masks of magnetic_tile.
+"""Where the defect is: pixel AUROC of a blend's maps and of its single members'.
 
     python benchmarks/maps.py magnetic_tile OUT [--side 64] [--seeds 0 1 2]
+    python benchmarks/maps.py faces64/trainingset.npy OUT
+    python benchmarks/maps.py digits OUT
 
-Pictures are padded to squares of `--side` pixels. Each seed trains a few cheap members on the good ones, blends them
-with the unlabelled test pictures, and lays every map back on its picture: judged are the pictures' own pixels alone, at
-their own size, all good test pictures among them. Masks are used for the figures and for nothing else. What is trained
-lies in `OUT` and is not trained again.
+The first takes pictures with masks, padded to squares of `--side` pixels, and lays every map back on its picture:
+judged are the pictures' own pixels alone, at their own size, all good test pictures among them. The others need no
+labels: of 1,800 normal images 300 become the test images, and half of these get a patch (of another place, of another
+image, of one tone: `data/defect_kinds.py`); the mask is what differs. Each seed trains a few cheap members on the
+normal ones and blends them with the test pictures. Masks serve the figures alone. What is trained lies in `OUT` and is
+not trained again.
 """
 
 import argparse
@@ -15,25 +19,47 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 
+from ensemble_ad.data.defect_kinds import KINDS as DEFECTS
+from ensemble_ad.data.digits import read_digits
 from ensemble_ad.data.fit import fitted, unfitted
-from ensemble_ad.detect.explain import Guide, blended_maps
+from ensemble_ad.detect.explain import Guide, blended_shares, surprise
+from ensemble_ad.detect.overlays import BRIGHTEST, FAINTEST, OUTLINED
 from ensemble_ad.detect.scorer import BlendScorer, load_blend
 
 PRESETS = (
     ("pca-64",),
     ("pca-256",),
-    ("inpaint-gauss", "--size", "48"),
+    ("inpaint-gauss", "--size", "{}"),  # three quarters of the side
     ("fcn-sample", "--epochs", "20", "--batch-size", "64"),
     ("memory-sparse", "--epochs", "3", "--batch-size", "32"),
 )
-KINDS = ("blowhole", "break", "crack", "fray", "uneven")
-BINS = 20_000  # of equal ratios, from a thousandth of the usual error to a thousand times it
+PASTED = ("cut_paste", "patch_swap", "occlusion")
+IMAGES, TESTED = 1800, 300
+VISIBLE = 8  # grey levels by which a pixel must differ to be marked
+BINS = 20_000  # of equal ratios, from a thousandth to a thousand
 Histogram = np.ndarray
+
+
+class Shown(NamedTuple):
+    """A test picture: its kind, where it is broken, bool (height, width), and whether maps are laid back on it."""
+
+    kind: str
+    mask: np.ndarray
+    padded: bool
+
+
+class Data(NamedTuple):
+    """Square images to train on and to test, uint8 (n, side, side, 1), and what is known of the latter."""
+
+    train: np.ndarray
+    test: np.ndarray
+    shown: list[Shown]
 
 
 def ensad(*words: object) -> str:
@@ -47,22 +73,41 @@ def picture(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("L"))
 
 
-def make_data(source: Path, folder: Path, side: int) -> list[Path]:
-    """Write both sets as padded squares; the test pictures' paths."""
-    folder.mkdir(parents=True, exist_ok=True)
+def tiles(source: Path, side: int) -> Data:
+    """The photographs of magnetic tiles as padded squares, with their masks."""
+
+    def squares(paths: list[Path]) -> np.ndarray:
+        return np.stack([fitted(picture(path), "pad", side) for path in paths])[..., None]
+
     tested = sorted((source / "test").glob("*/*"))
-    for name, paths in (("trainingset", sorted((source / "train/good").iterdir())), ("testingset", tested)):
-        if not (folder / f"{name}.npy").exists():
-            squares = np.stack([fitted(picture(path), "pad", side) for path in paths])
-            np.save(folder / f"{name}.npy", squares[..., None])
-    return tested
-
-
-def masks(source: Path, paths: list[Path]) -> Iterator[np.ndarray]:
-    """Where each picture is broken, bool (height, width); nowhere in a good one."""
-    for path in paths:
+    shown = []
+    for path in tested:
         mask = source / "ground_truth" / path.parent.name / f"{path.stem}_mask.png"
-        yield picture(mask) > 127 if mask.exists() else np.zeros(picture(path).shape, bool)
+        broken = picture(mask) > 127 if mask.exists() else np.zeros(picture(path).shape, bool)
+        shown.append(Shown(path.parent.name, broken, padded=True))
+    return Data(squares(sorted((source / "train/good").iterdir())), squares(tested), shown)
+
+
+def pasted(normal: np.ndarray) -> Data:
+    """Normal images, uint8 (n, side, side, 1), of which half of the test ones get a patch."""
+    normal = normal[np.random.default_rng(5).permutation(len(normal))]
+    train, clean = normal[:-TESTED], normal[-TESTED:]
+    test, kinds = clean.copy(), np.full(TESTED, "good", dtype=object)
+    for first, kind in enumerate(PASTED):
+        rows = np.arange(first, TESTED, 2 * len(PASTED))
+        test[rows], kinds[rows] = DEFECTS[kind](clean[rows], np.random.default_rng(first)), kind
+    masks = np.abs(test.astype(int) - clean)[..., 0] > VISIBLE
+    return Data(train, test, [Shown(kind, mask, padded=False) for kind, mask in zip(kinds, masks, strict=True)])
+
+
+def read(source: Path, side: int) -> Data:
+    """What the first argument names."""
+    if source.suffix == ".npy":
+        return pasted(np.load(source, mmap_mode="r")[:IMAGES, ..., :1])
+    if source.name == "digits":
+        digits = read_digits()
+        return pasted(np.concatenate([digits.train, digits.test[digits.label == 0]]))
+    return tiles(source, side)
 
 
 def auroc(good: Histogram, bad: Histogram) -> float:
@@ -71,31 +116,66 @@ def auroc(good: Histogram, bad: Histogram) -> float:
     return float((bad * below).sum() / bad.sum() / good.sum())
 
 
-def judge(maps: np.ndarray, shown: list[tuple[str, np.ndarray]]) -> dict[str, float]:
-    """Pixel AUROC of all kinds together and of each, against all pixels that are not broken."""
-    counts = {kind: np.zeros(BINS + 1) for kind in (*KINDS, "good")}
-    for errors, (kind, mask) in zip(maps, shown, strict=True):
-        share = (np.log10(np.clip(unfitted(errors, mask.shape, "pad"), 1e-3, 1e3)) + 3) / 6
-        place = (share * BINS).astype(np.int32)
-        counts["good"] += np.bincount(place[~mask], minlength=BINS + 1)
-        if mask.any():
-            counts[kind] += np.bincount(place[mask], minlength=BINS + 1)
-    found = {kind: auroc(counts["good"], counts[kind]) for kind in KINDS}
-    found["mean of kinds"] = float(np.mean(list(found.values())))
-    return {"all": auroc(counts["good"], np.sum([counts[kind] for kind in KINDS], axis=0)), **found}
+def judge(maps: np.ndarray, shown: list[Shown]) -> dict[str, float]:
+    """Pixel AUROC of all kinds together and of each, against all pixels that are not broken.
+
+    "within" is the mean, over broken pictures, of the AUROC among a picture's own pixels.
+    """
+    kinds = sorted({one.kind for one in shown} - {"good"})
+    counts = {kind: np.zeros(BINS + 1) for kind in (*kinds, "good")}
+    within = []
+    for errors, one in zip(maps, shown, strict=True):
+        own = unfitted(errors, one.mask.shape, "pad") if one.padded else errors
+        place = ((np.log10(np.clip(own, 1e-3, 1e3)) + 3) / 6 * BINS).astype(np.int32)
+        good, bad = (np.bincount(place[where], minlength=BINS + 1) for where in (~one.mask, one.mask))
+        counts["good"] += good
+        if bad.any():
+            counts[one.kind] += bad
+            within.append(auroc(good, bad))
+    found = {kind: auroc(counts["good"], counts[kind]) for kind in kinds}
+    everything = auroc(counts["good"], np.sum([counts[kind] for kind in kinds], axis=0))
+    return {
+        "all": everything,
+        "mean of kinds": float(np.mean(list(found.values()))),
+        "within": float(np.mean(within)),
+        **found,
+    }
 
 
 def rows(scorer: BlendScorer, names: dict[str, str]) -> Iterator[tuple[str, Callable[[np.ndarray], np.ndarray]]]:
-    """What is judged: the blend, its members with equal weights, each member."""
-    yield "blend", scorer.explain
+    """What is judged: the blend, what it would be otherwise, each member."""
     guides = scorer._guides
-    yield "equal weights", partial(_by, [replace(guide, weight=1.0) for guide in guides.values()])
+    alone = [replace(guide, residual=None) for guide in guides.values()]
+    yield "blend", scorer.explain
+    yield "without the image's score", partial(_shares, list(guides.values()))
+    yield "the image's score alone", partial(_score, scorer)
+    yield "errors, not areas", partial(_both, scorer, alone)
     for key, guide in guides.items():
-        yield names[key], partial(_by, [guide])
+        yield names[key], partial(_both, scorer, [guide])
 
 
-def _by(guides: list[Guide], images: np.ndarray) -> np.ndarray:
-    return blended_maps(guides, images, torch.device("cpu"))
+def _score(scorer: BlendScorer, images: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(surprise(scorer.p_values(images))[:, None, None], images.shape[:3])
+
+
+def _shares(guides: list[Guide], images: np.ndarray) -> np.ndarray:
+    return blended_shares(guides, images, torch.device("cpu"))
+
+
+def _both(scorer: BlendScorer, guides: list[Guide], images: np.ndarray) -> np.ndarray:
+    maps: np.ndarray = _score(scorer, images) * _shares(guides, images)
+    return maps
+
+
+def _sized(preset: tuple[str, ...], side: int) -> list[str]:
+    return [word.format(side * 3 // 4) for word in preset]
+
+
+def exceeded(maps: np.ndarray, shown: list[Shown]) -> str:
+    """Which share of good images' pixels an overlay colours, outlines, and draws brightest."""
+    good = maps[[one.kind == "good" for one in shown]]
+    shares = ", ".join(f"{(good > level).mean():.2%} above {level:g}" for level in (FAINTEST, OUTLINED, BRIGHTEST))
+    return f"of the good test pictures' pixels {shares}"
 
 
 def main() -> None:
@@ -106,23 +186,28 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     given = parser.parse_args()
-    data = given.out / f"data-{given.side}"
-    paths = make_data(given.source, data, given.side)
-    shown = [(path.parent.name, mask) for path, mask in zip(paths, masks(given.source, paths), strict=True)]
-    images = np.load(data / "testingset.npy")
+    read_data = read(given.source, given.side)
+    side = read_data.train.shape[1]
+    data = given.out / f"data-{side}"
+    data.mkdir(parents=True, exist_ok=True)
+    for name, images in (("trainingset", read_data.train), ("testingset", read_data.test)):
+        if not (data / f"{name}.npy").exists():
+            np.save(data / f"{name}.npy", images)
     found: dict[str, list[dict[str, float]]] = {}
     for seed in given.seeds:
-        where = ("--studies", given.out / f"studies-{given.side}-{seed}")
+        where = ("--studies", given.out / f"studies-{side}-{seed}")
         keys = {
-            ensad("train", "--preset", *preset, "--seed", seed, "--data", data, *where): preset[0] for preset in PRESETS
+            ensad("train", "--preset", *_sized(preset, side), "--seed", seed, "--data", data, *where): preset[0]
+            for preset in PRESETS
         }
-        ensad("blend", "--members", ",".join(keys), "--name", "tiles", *where)
-        scorer = load_blend("tiles", where[1], device="cpu")
-        weights = {keys[key]: guide.weight for key, guide in scorer._guides.items()}
-        print(seed, {name: round(weight, 2) for name, weight in weights.items()}, file=sys.stderr)
+        ensad("blend", "--members", ",".join(keys), "--name", "maps", *where)
+        scorer = load_blend("maps", where[1], device="cpu")
         for name, explain in rows(scorer, keys):
-            found.setdefault(name, []).append(judge(explain(images), shown))
-    columns = ["all", "mean of kinds", *KINDS]
+            maps = explain(read_data.test)
+            found.setdefault(name, []).append(judge(maps, read_data.shown))
+            if name == "blend":
+                print(seed, exceeded(maps, read_data.shown), file=sys.stderr)
+    columns = list(found["blend"][0])
     print(f"| map | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
     for name, results in found.items():
         cells = [[result[column] for result in results] for column in columns]

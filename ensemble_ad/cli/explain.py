@@ -35,10 +35,10 @@ def explain(
 ) -> None:
     """Lay over each of IMAGES where a blend sees anomalies, and write it as NAME.map.png.
 
-    IMAGES are those of `ensad score`. A map is the weighted sum of the members' maps, each in multiples of the member's
-    usual error at that place, so it is about 1 where an image is as normal ones are. The picture stays grey up to 2 and
-    is pale yellow from 8 on. --raw writes float32 arrays of the picture's height and width. The folder is printed on
-    stdout.
+    IMAGES are those of `ensad score`. A map spreads how surprising an image is, -ln of its p value, over its pixels by
+    the members' errors, so that its mean is about 1 in normal images and maps compare between images. The picture stays
+    grey up to 5, a line surrounds what is above 10, and from 20 on it is pale yellow. --raw writes float32 arrays of
+    the picture's height and width. The folder is printed on stdout.
 
     \b
     Example:

@@ -16,7 +16,6 @@ from ensemble_ad.families import Model
 from ensemble_ad.members.column import Column
 from ensemble_ad.members.store import Member
 from ensemble_ad.statistics.arrays import Floats32, Floats64
-from ensemble_ad.training.anomaly_maps import usual_error
 from ensemble_ad.training.load import load_model
 from ensemble_ad.training.references import References
 
@@ -126,25 +125,22 @@ def snapped(rows: Floats32, rule: Blend) -> Floats32:
     return out
 
 
-def guides(networks: Sequence[Network], members: Mapping[str, Member], weights: Floats64) -> dict[str, Guide]:
+def guides(networks: Sequence[Network], weights: Floats64) -> dict[str, Guide]:
     """The networks that say where an image is anomalous, by their members' keys.
 
     Args:
         networks: the blend's.
-        members: the blend's members by key.
         weights: float64 (m,), of the blend's columns.
     """
     found = {}
     for network in networks:
-        _, height, width = network.preprocess.shape
-        usual = usual_error(network.model, network.references.get("residual"), members[network.key], (height, width))
         weight = sum(weights[at] * (-1 if column.inverted else 1) for at, column in network.columns.items())
-        if usual is not None and weight:
+        if network.model.map_column is not None and weight:
             found[network.key] = Guide(
                 model=network.model,
                 preprocess=network.preprocess,
                 flips=network.flips,
-                usual=usual,
-                weight=float(weight),
+                residual=network.references.get("residual"),
+                inverted=bool(weight < 0),
             )
     return found

@@ -11,30 +11,38 @@ from ensemble_ad.data.images import Images
 from ensemble_ad.files.whole import whole_file
 from ensemble_ad.statistics.arrays import Floats32
 
-FAINTEST, BRIGHTEST = 2.0, 8.0
-"""Multiples of the usual error: below the first a picture is left as it is, from the second on it is palest yellow.
+FAINTEST, OUTLINED, BRIGHTEST = 5.0, 10.0, 20.0
+"""Where a picture begins to be coloured, where a line is drawn, and from where on it is palest yellow.
 
-A tenth of the pixels of good magnetic tiles are above 2, one in five thousand is above 8; their labels were not used.
+About one in a hundred pixels of held-out normal images is above the first, one in a thousand above the second
+(benchmarks/maps.md).
 """
-_DENSEST = 0.85
+_PALEST, _DENSEST = 0.3, 0.75
+_FIRST_COLOUR = 0.4  # of the ramp, whose darkest colours are lost on a dark picture
+_LINE = np.array([0, 255, 255], dtype=np.uint8)
 _GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
 def overlay(picture: Images, errors: Floats32) -> Images:
-    """A grey picture, coloured where its map says so.
+    """A grey picture, coloured where its map says so, with a line around what hardly any normal pixel reaches.
 
     Args:
         picture: uint8 (h, w) or (h, w, 1 or 3).
-        errors: float32 (h, w), in multiples of the usual error.
+        errors: float32 (h, w), as `BlendScorer.explain` gives them.
 
     Returns:
         uint8 (h, w, 3).
     """
+    from scipy.ndimage import binary_dilation
+
     share = np.clip((errors - FAINTEST) / (BRIGHTEST - FAINTEST), 0, 1)
-    dense = _DENSEST * np.sqrt(share)[..., None]
+    dense = np.where(errors > FAINTEST, _PALEST + (_DENSEST - _PALEST) * share, 0)[..., None]
     deep = picture.reshape(*picture.shape[:2], -1)
     grey = (deep @ _GREY if deep.shape[2] == 3 else deep[..., 0])[..., None]
-    laid_over: Images = np.rint(grey * (1 - dense) + coloured(share) * dense).astype(np.uint8)
+    colours = coloured(_FIRST_COLOUR + (1 - _FIRST_COLOUR) * share)
+    laid_over: Images = np.rint(grey * (1 - dense) + colours * dense).astype(np.uint8)
+    inside = errors >= OUTLINED
+    laid_over[binary_dilation(inside) & ~inside] = _LINE
     return laid_over
 
 

@@ -19,7 +19,7 @@ from ensemble_ad.data.conversion import Conversion
 from ensemble_ad.data.images import Images, ImageShape
 from ensemble_ad.data.seen import Seen, Strange
 from ensemble_ad.data.stream import BLOCK, conform
-from ensemble_ad.detect.explain import Guide, blended_maps
+from ensemble_ad.detect.explain import Guide, blended_shares, surprise
 from ensemble_ad.detect.given import Given, given_images
 from ensemble_ad.detect.networks import Network, counting_columns, error_columns, guides, networks_of, snapped
 from ensemble_ad.detect.overlays import MapFolder
@@ -173,14 +173,16 @@ class BlendScorer:
 
     @speaks_python
     def explain(self, images: Given) -> Floats32:
-        """Where images are anomalous: the weighted sum of the members' maps; see `detect.explain`.
+        """Where images are anomalous: how surprising each is, spread over its pixels by the members' errors.
+
+        See `detect.explain`.
 
         Args:
             images: as for `score`.
 
         Returns:
-            float32 (n, side, side), in multiples of the members' usual error: about 1 on normal images, higher = more
-            anomalous.
+            float32 (n, side, side), at least 0, higher = more anomalous. The mean of an image's map is -ln p, p its
+            `p_values`: about 1 for normal images, log(held-out images + 1) at most.
 
         Raises:
             DataError: as `score`.
@@ -189,7 +191,9 @@ class BlendScorer:
         array, guides = self._checked(images), list(self._guides.values())
         found = [np.empty((0, *self.shape[:2]), dtype=np.float32)]
         for block in _blocks(array):
-            found.append(blended_maps(guides, conform(block, self.shape, "an image"), self._device))
+            high = surprise(self.p_values_of(self._of_block(block)))
+            shares = blended_shares(guides, conform(block, self.shape, "an image"), self._device)
+            found.append(high[:, None, None] * shares)
         return np.concatenate(found)
 
     @property
@@ -207,7 +211,7 @@ class BlendScorer:
 
     @cached_property
     def _guides(self) -> dict[str, Guide]:
-        found = guides(self._networks, {member.key: member for member in self._members}, self.rule.weights)
+        found = guides(self._networks, self.rule.weights)
         if not found:
             families = ", ".join(sorted({member.family for member in self._members}))
             raise UsageError(

@@ -1,9 +1,8 @@
-"""Where images are anomalous, by one member: its map, told in multiples of the member's usual error at that place.
+"""Where images are anomalous, by one member: its errors, what is usual at each place, and areas beside like images'.
 
-A member's usual error is that on held-out normal images (the mean of the column that `Model.map_column` names), half of
-it everywhere alike, half by its place: the mean absolute residual of the areas of an 8x8 grid on training images, which
-members keep for their residual distances. So members of any scale can be added up, nothing more is kept of them, and
-what is always hard to reconstruct, as an edge that every image has, stands out less.
+What is usual is half everywhere alike and half by place: the mean absolute residual of the areas of an 8x8 grid on
+training images, which members keep for their residual distances. So nothing more is kept of them, and what is always
+hard to reconstruct, as an edge that every image has, stands out less.
 """
 
 import numpy as np
@@ -12,8 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ensemble_ad.families import Model
-from ensemble_ad.families.reconstruction import GRID
-from ensemble_ad.members.store import Member
+from ensemble_ad.families.reconstruction import GRID, residual_grid
 from ensemble_ad.statistics.arrays import Floats32
 from ensemble_ad.training.device import float32_products
 from ensemble_ad.training.references import Reference
@@ -46,28 +44,51 @@ def anomaly_maps(model: Model, images: Tensor, *, flips: bool) -> Floats32:
     return np.concatenate(found)
 
 
-def usual_error(model: Model, residual: Reference | None, member: Member, size: tuple[int, int]) -> Floats32 | None:
-    """A member's usual error by place.
+@torch.inference_mode()
+def area_maps(model: Model, images: Tensor, residual: Reference, *, flips: bool) -> Floats32:
+    """How far the residuals of an image's areas are from those of the training images that are most like it.
+
+    This is `residual_knn` told by place, on an 8x8 grid: an area's mean error, by which it is brighter or darker than
+    its reconstruction, and its mean absolute error, each as `Reference.apart` has it, the root of their mean square.
 
     Args:
-        model: the member's model.
-        residual: where its training images' residuals lie; without it all places count alike.
-        member: the member.
+        model: in evaluation mode, one that reconstructs.
+        images: uint8 (n, H, W, C), on the model's device.
+        residual: where its training images' residuals lie.
+        flips: the mean with the map of the mirror image, mirrored back.
+
+    Returns:
+        float32 (n, H, W), bilinear between the areas' middles.
+    """
+    found = [np.empty((0, *images.shape[1:3]), dtype=np.float32)]
+    with float32_products("fp32", images.device):
+        for batch in torch.split(images, _BATCH) if len(images) else ():
+            seen = to_input(batch)
+            made = _areas(model, seen, residual)
+            if flips:
+                made = (made + _areas(model, seen.flip(3), residual).flip(3)) / 2
+            whole = functional.interpolate(made, size=images.shape[1:3], mode="bilinear")
+            found.append(whole[:, 0].float().cpu().numpy())
+    return np.concatenate(found)
+
+
+def _areas(model: Model, seen: Tensor, residual: Reference) -> Tensor:
+    """float (B, 1, 8, 8)."""
+    away = residual.apart(residual_grid(seen, model(seen).reconstruction).float())
+    return away.reshape(len(seen), -1, GRID, GRID).square().mean(1, keepdim=True).sqrt()
+
+
+def usual_place(residual: Reference, size: tuple[int, int]) -> Floats32:
+    """How large a member's errors usually are at each place, beside their mean.
+
+    Args:
+        residual: where its training images' residuals lie.
         size: height and width of the images that the model sees.
 
     Returns:
-        float32 (height, width), above 0; None if its family has no maps.
-
-    Raises:
-        StorageError: if the member's error vectors are missing or damaged.
+        float32 (height, width), above 0, of mean 1.
     """
-    column = model.map_column
-    if column is None or column not in member.columns:
-        return None
-    mean = float(member.vectors()[0][:, member.columns.index(column)].mean())
-    place = np.ones(size, dtype=np.float32)
-    if residual is not None:
-        areas = residual.mean[-(GRID**2) :].reshape(1, 1, GRID, GRID)
-        place = functional.interpolate(areas, size=size, mode="bilinear")[0, 0].cpu().numpy()
-    usual: Floats32 = (mean / 2 * (place / max(float(place.mean()), _TINY) + 1)).astype(np.float32)
-    return np.maximum(usual, _TINY)
+    areas = residual.mean[-(GRID**2) :].reshape(1, 1, GRID, GRID)
+    place = functional.interpolate(areas, size=size, mode="bilinear")[0, 0].cpu().numpy()
+    usual: Floats32 = ((place / max(float(place.mean()), _TINY) + 1) / 2).astype(np.float32)
+    return usual

@@ -33,10 +33,15 @@ class Neighbourhood:
         """float (B, m), the distances to the nearest training images, ascending."""
         return self._found[0]
 
+    @property
+    def indices(self) -> Tensor:
+        """int64 (B, m), which images these are."""
+        return self._found[1]
+
     @cached_property
     def spacing(self) -> Tensor:
         """float (B, m), the mean distance of each of these images to its own nearest ones."""
-        return self._reference.spacing[self._found[1]]
+        return self._reference.spacing[self.indices]
 
     @cached_property
     def _found(self) -> tuple[Tensor, Tensor]:
@@ -98,6 +103,19 @@ class Reference:
         """float (B,) by `kinds`, names of `DISTANCES`, of points (B, d)."""
         place = Neighbourhood(_whitened(points - self.mean, self.axes, self.scale), self)
         return {kind: DISTANCES[kind](place) for kind in kinds}
+
+    def apart(self, points: Tensor) -> Tensor:
+        """How far each number of points (B, d) is from those of the nearest training images, float (B, d).
+
+        In standard deviations of the number over training images; the root of the mean square over the five nearest.
+        """
+        white = _whitened(points - self.mean, self.axes, self.scale)
+        nearest = Neighbourhood(white, self).indices
+        variances = self.scale[:-1] ** -2
+        spread = self.axes.square() @ variances + (1 - self.axes.square().sum(1)).clamp_min(0) * self.scale[-1] ** -2
+        others = (self.bank[nearest, :-1] / self.scale[:-1]) @ self.axes.T + self.mean
+        away: Tensor = ((points[:, None] - others).square().mean(1) / spread).sqrt()
+        return away
 
     @classmethod
     def fitted(cls, points: Tensor) -> "Reference":

@@ -1,4 +1,4 @@
-"""Where a blend sees anomalies: in the images' geometry, in usual errors, alone and in a batch, and on disk."""
+"""Where a blend sees anomalies: in the images' geometry, as the score has it, alone and in a batch, and on disk."""
 
 import dataclasses
 
@@ -7,10 +7,9 @@ import pytest
 from PIL import Image
 
 import ensemble_ad as ea
-from ensemble_ad.blend.info import weight_by_member
 from ensemble_ad.data.preprocess import Preprocess
-from ensemble_ad.detect.explain import _excess
-from ensemble_ad.detect.overlays import BRIGHTEST, FAINTEST, MapFolder, overlay
+from ensemble_ad.detect.explain import _excess, _maps
+from ensemble_ad.detect.overlays import BRIGHTEST, FAINTEST, OUTLINED, MapFolder, overlay
 from ensemble_ad.errors import UsageError
 
 
@@ -20,11 +19,14 @@ def normal(digits_folder):
     return np.load(digits_folder / "trainingset.npy")[:60]
 
 
-def test_normal_images_have_maps_of_about_1(scorer, normal):
-    maps = scorer.explain(normal)
-    assert maps.shape == (60, 32, 32)
+def test_a_maps_mean_is_how_surprising_its_image_is(scorer, normal, images):
+    some = np.concatenate([normal, images[:20]])
+    maps, p = scorer.explain(some), scorer.p_values(some)
+    assert maps.shape == (80, 32, 32)
     assert maps.dtype == np.float32
-    assert 0.5 < maps.mean() < 1.2
+    assert maps.min() >= 0
+    np.testing.assert_allclose(maps.mean(axis=(1, 2)), -np.log(p), rtol=1e-4, atol=1e-6)
+    assert len(np.unique(p)) > 10
     assert len(scorer.explain(normal[:0])) == 0
 
 
@@ -34,17 +36,13 @@ def test_one_image_and_a_batch_have_the_same_map(scorer, normal):
         np.testing.assert_allclose(scorer.explain(normal[row : row + 1])[0], batch[row], atol=1e-3)
 
 
-def test_members_count_by_their_weights_whatever_their_scale(scorer, normal):
+def test_members_count_alike_and_inverted_ones_against(scorer, normal):
     guides = list(scorer._guides.values())
     assert scorer.explaining == tuple(scorer._guides)
-    by_member = weight_by_member(scorer.blend.weights)
-    assert [guide.weight for guide in guides] == pytest.approx([by_member[key] for key in scorer.explaining])
+    assert len(guides) > 1
     parts = [_excess([guide], normal[:3], scorer._device) for guide in guides]
-    weights = np.array([guide.weight for guide in guides])
-    np.testing.assert_allclose(
-        _excess(guides, normal[:3], scorer._device), np.tensordot(weights / weights.sum(), parts, 1), atol=1e-5
-    )
-    inverted = dataclasses.replace(guides[0], weight=-guides[0].weight)
+    np.testing.assert_allclose(_excess(guides, normal[:3], scorer._device), np.mean(parts, axis=0), atol=1e-5)
+    inverted = dataclasses.replace(guides[0], inverted=True)
     np.testing.assert_allclose(_excess([inverted], normal[:3], scorer._device), -parts[0], atol=1e-5)
 
 
@@ -67,9 +65,12 @@ def test_only_members_that_say_where_are_asked(run_ensad, digits_folder, normal,
     assert [key.partition("-")[0] for key in seeing.explaining] == ["pca"]
     damaged = normal.copy()
     damaged[:, 8:14, 18:24] = 255 - damaged[:, 8:14, 18:24]
-    higher = (seeing.explain(damaged) - seeing.explain(normal)).mean(0)
-    assert higher[9:13, 19:23].mean() > 1
-    assert higher[9:13, 19:23].mean() > 4 * np.abs(higher[22:]).mean()
+    maps = seeing.explain(damaged)
+    assert maps.mean() > 1.5 * seeing.explain(normal).mean()
+    (guide,) = seeing._guides.values()
+    for each in (maps, *_maps(guide, damaged, seeing._device)):  # the blend's, the member's errors, its areas
+        assert each.shape == (60, 32, 32)
+        assert each[:, 9:13, 19:23].mean() > 2.5 * each[:, 22:].mean()
     with pytest.raises(UsageError, match=r"no member of blind says where in an image \(cutpaste\)"):
         ea.load_blend("blind", tmp_path / "studies", device="cpu").explain(normal)
     for command in (["explain"], ["score", "--maps", "where"]):
@@ -107,10 +108,14 @@ def test_a_picture_is_grey_where_it_is_usual_and_coloured_where_not(images):
     errors = np.full((32, 32), FAINTEST, dtype=np.float32)
     errors[:, 16:] = BRIGHTEST + 1
     laid_over = overlay(images[0], errors)
-    assert (laid_over[:, :16] == images[0][:, :16]).all()
-    brightness = overlay(np.zeros((32, 32, 3), np.uint8), np.linspace(2, 8, 1024, dtype=np.float32).reshape(32, 32))
-    assert (np.diff(brightness.reshape(-1, 3) @ [0.299, 0.587, 0.114]) > -1).all()
-    assert laid_over[0, 16:].min(axis=0).tolist() > [200, 200, 100]
+    assert (laid_over[:, :15] == images[0][:, :15]).all()
+    assert (laid_over[:, 15] == (0, 255, 255)).all()  # the line lies around the place, and covers none of it
+    assert laid_over[0, 16:].min(axis=0).tolist() > [180, 180, 100]
+    rising = np.linspace(FAINTEST, OUTLINED, 1024, endpoint=False, dtype=np.float32).reshape(32, 32)
+    brightness = overlay(np.zeros((32, 32, 3), np.uint8), rising).reshape(-1, 3) @ [0.299, 0.587, 0.114]
+    assert (np.diff(brightness) > -1).all()
+    assert brightness[0] == 0
+    assert brightness[1] > 15
 
 
 def test_no_name_leads_out_of_the_folder_nor_to_another_ones_map(tmp_path, images):

@@ -29,6 +29,19 @@ def test_distances_are_those_of_the_whole_shrunk_covariance(n):
     np.testing.assert_allclose(found["lof"], near.mean(1) / around[places].mean(1), rtol=1e-2)
 
 
+def test_numbers_are_apart_from_those_of_the_nearest_images():
+    known, new = DIGITS[:1000], DIGITS[1000:1200]
+    reference = Reference.fitted(known)
+    covariance, _ = ledoit_wolf(known.double().numpy())
+    values, vectors = np.linalg.eigh(covariance)
+    whitening = vectors / np.sqrt(np.maximum(values, 1e-6 * values.max()))
+    bank, white = ((each - known.mean(0)).double().numpy() @ whitening for each in (known, new))
+    places = NearestNeighbors(n_neighbors=5).fit(bank).kneighbors(white, return_distance=False)
+    away = (new[:, None] - known[places]).square().mean(1).sqrt() / torch.tensor(covariance).diag().sqrt()
+    shown = known.std(0) > 0
+    np.testing.assert_allclose(reference.apart(new)[:, shown], away[:, shown], rtol=1e-2, atol=1e-2)
+
+
 @pytest.mark.parametrize("d", [512, 2048])
 def test_directions_beyond_the_axes_count_as_alike(d):
     products = (DIGITS[:, :, None] * DIGITS[:, None]).flatten(1)
@@ -49,6 +62,7 @@ def test_equal_points_are_at_a_finite_distance(n):
     for points in (torch.ones(2, 7), torch.zeros(2, 7)):
         for kind, values in reference.distances(points).items():
             assert bool(torch.isfinite(values).all()), kind
+        assert bool(torch.isfinite(reference.apart(points)).all())
 
 
 def test_points_of_thin_regions_are_normal_by_lof_and_far_by_knn():

@@ -6,7 +6,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from ensemble_ad.detect.overlays import BRIGHTEST, FAINTEST
+from ensemble_ad.detect.overlays import BRIGHTEST, FAINTEST, OUTLINED
 from ensemble_ad.results.comparison import rows_of
 from ensemble_ad.results.footnotes import without_the_best
 from ensemble_ad.results.page import charts
@@ -100,7 +100,7 @@ def _context(contents: Contents, fineness: Fineness) -> dict[str, Any]:
         "made": contents.making.members,
         "sections": _sections(contents),
         "uri": lambda pixels, large=False: data_uri(pixels, fineness, large=large),
-        "usual": (FAINTEST, BRIGHTEST) if _has_maps(contents.gallery) else None,
+        "usual": (FAINTEST, OUTLINED, BRIGHTEST) if _has_maps(contents.gallery) else None,
         "errors": lambda view: error_pixels(view.error, scales[view.family]),
         "f3": lambda value: DASH if value is None else f"{value:.3f}".replace("-", MINUS),
         "signed": signed,
