@@ -85,4 +85,4 @@ docs: install ## the site, into build/site
 	@echo "open build/site/index.html"
 
 clean: ## remove all of that but dist/
-	rm -rf build/site $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf build/site $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* *.egg-info

@@ -11,14 +11,16 @@ Prints a table and writes benchmarks/results/pipeline-<machine>.json, where part
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from _child import made_scores
 from _images import SIDE, crops
 from _record import parser, result_file, shown, write
 from _turns import spread, timed
+
+from ensemble_ad.members.recipe_info import RecipeInfo
 
 Row = dict[str, Any]
 CHILD = Path(__file__).with_name("_child.py")
@@ -129,6 +133,55 @@ def blends(options: argparse.Namespace) -> list[Row]:
         ]
 
 
+def command(options: argparse.Namespace) -> list[Row]:
+    """`ensad blend` of 100 members x 20,000 images on disk: reading, blending, writing, telling."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _hundred(folder)
+        ensad = partial(_run, "-m", "ensemble_ad", folder=name)
+        ways: dict[str, Callable[[], object]] = {"bare Python": partial(_run, "-c", "pass", folder=name)}
+        for method in ("greedy", "mean", "auto"):
+            blend = ("blend", "--members", f"fcn:{BLENDED}", "--method", method, "--name", method, "-q")
+            ways[f"ensad blend --method {method}"] = partial(_blended, folder, ensad, blend)
+        return [
+            {"what": f"{BLENDED} x {BLENDED_ROWS:,} on disk: {name}", **found}
+            for name, found in costs(ways, options.repeats).items()
+        ]
+
+
+def _blended(folder: Path, ensad: Callable[..., str], blend: Sequence[str]) -> None:
+    shutil.rmtree(folder / "studies" / "blends", ignore_errors=True)
+    ensad(*blend)
+
+
+def _hundred(folder: Path) -> None:
+    """Members that differ by their seeds, each with a column of made scores."""
+    from ensemble_ad.members.store import list_members, save_member
+    from ensemble_ad.training.recipe import Recipe
+
+    reference, test, _ = made_scores(BLENDED_ROWS, BLENDED)
+    _real(folder, trials=1)
+    (real,), _ = list_members(folder / "studies")
+    data = blake2b(test.tobytes(), digest_size=16).hexdigest()
+    for number in range(BLENDED):
+        recipe = Recipe.from_json(real.info.recipe.json)
+        recipe = replace(recipe, data=data, training=replace(recipe.training, seed=number + 1))
+        recipe_info = RecipeInfo.from_json(recipe.as_json())
+        columns = [{real.main_column: side[:, number]} for side in (reference, test)]
+        info = replace(real.info, key=recipe.key, recipe=recipe_info)
+        save_member(folder / "studies", info, reference=columns[0], test=columns[1], weights={})
+    shutil.rmtree(real.folder)
+
+
+def _real(folder: Path, trials: int) -> None:
+    """Members of scikit-learn's digits."""
+    from ensemble_ad.data.digits import write_digits
+
+    write_digits(folder / "data")
+    tune = f"tune --family fcn --trials {trials} --epochs 20 --max-width 128 --no-prune --device cpu -q"
+    _run("-m", "ensemble_ad", *tune.split(), folder=str(folder))
+
+
 def _run(*arguments: str, folder: str | None = None) -> str:
     """What a Python process prints, of one thread where the environment does not say otherwise."""
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
@@ -158,16 +211,12 @@ def cli(options: argparse.Namespace) -> list[Row]:
 
 
 def _thousand(folder: Path) -> None:
-    from ensemble_ad.data.digits import write_digits
     from ensemble_ad.files.json_file import write_json
     from ensemble_ad.layout import MEMBER_INFO, VECTORS, WEIGHTS, member_folder
-    from ensemble_ad.members.recipe_info import RecipeInfo
     from ensemble_ad.members.store import list_members
     from ensemble_ad.training.recipe import Recipe
 
-    write_digits(folder / "data")
-    tune = "tune --family fcn --trials 3 --epochs 20 --max-width 128 --no-prune --device cpu -q"
-    _run("-m", "ensemble_ad", *tune.split(), folder=str(folder))
+    _real(folder, trials=3)
     real, _ = list_members(folder / "studies")
     for number in range(COMPARED - len(real)):
         source = real[number % len(real)]
@@ -218,6 +267,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Iterable[Row]]] = {
     "preprocess": preprocess,
     "errors": errors,
     "blends": blends,
+    "command": command,
     "copies": copies,
     "cli": cli,
     "study": study,

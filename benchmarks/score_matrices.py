@@ -18,6 +18,7 @@ from ensemble_ad.blend import METHODS, blend_scores
 from ensemble_ad.blend import auto as auto_module
 from ensemble_ad.blend.distinct import Distinct
 from ensemble_ad.blend.normalise import normalise
+from ensemble_ad.blend.pooled import PooledRanks
 from ensemble_ad.statistics import MOST_ANOMALIES, Estimate, auc_many, wilcoxon_across_tasks
 
 SEEDS = range(3)
@@ -94,14 +95,14 @@ class Parts:
         frozen, low, high = normalise("pooled-rank", task.reference, task.test)
         left_out = auto_module._too_many(low, high, MOST_ANOMALIES, 0)
         members = Distinct.of(low, high, left_out)
-        ranks = auto_module._Ranks(frozen=frozen, reference=low, test=high, members=members, seed=0)
+        ranks = PooledRanks(frozen=frozen, reference=low, test=high, members=members, seed=0)
         prior, linear = (
             auto_module._prior(ranks, None),
             auto_module._linear(ranks, MOST_ANOMALIES),
         )
         return cls(
-            linear=np.sum([auto_module._scored(part, high) for part in linear.parts], axis=0),
-            forest=auto_module._scored(auto_module._forest(ranks), high),
+            linear=np.sum([ranks.scored(part, high) for part in linear.parts], axis=0),
+            forest=ranks.scored(auto_module._forest(ranks), high),
             prior=prior.test,
             learnt_share=linear.share,
             prior_share=prior.share,

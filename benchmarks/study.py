@@ -1,12 +1,12 @@
-"""Whole studies: trials an hour, and how good the best is after how long; pruning on and off, caches empty and full.
+"""Whole studies: trials an hour, where their time goes, and how good the best is after how long.
 
     python benchmarks/study.py --data data --labels labels.csv
     python benchmarks/study.py --data data --labels labels.csv --device cuda --trials 50 --epochs 20
 
-Each study runs in a folder of its own. `empty cache` trains every trial; `full cache` is the same study begun anew with
-the members of the first there, so that what is left is the search itself (a pruned trial leaves no member and is
-trained again). With --images the training set is that many draws of the given images, mirrored at random. The labels
-are read at the end, for what pruning costs in AUC.
+Pruning is on and off, caches empty and full. Each study runs in a folder of its own. `empty cache` trains every trial;
+`full cache` is the same study begun anew with the members of the first there, so that what is left is the search itself
+(a pruned trial leaves no member and is trained again). With --images the training set is that many draws of the given
+images, mirrored at random. The labels are read at the end, for what pruning costs in AUC.
 """
 
 import tempfile
@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from _images import drawn
 from _members import auc_of
+from _parts import PARTS, parts_of_a_study
 from _record import head, line, parser, record
 from _turns import turns
 
@@ -62,7 +63,8 @@ def enlarged(data: Path, folder: Path, n: int) -> Path:
 def row(dataset: Dataset, settings: TuneSettings, studies: Path, cache: str, label: npt.NDArray[np.int8]) -> Row:
     """Run a study; what it took and what it found."""
     clock = Clock()
-    result = tune(dataset, settings, studies=studies, watcher=clock)
+    with parts_of_a_study() as parts:
+        result = tune(dataset, settings, studies=studies, watcher=clock)
     wall, best = time.perf_counter() - clock.started, result.best
     assert best is not None, "no trial of the study is complete"
     return {
@@ -70,6 +72,7 @@ def row(dataset: Dataset, settings: TuneSettings, studies: Path, cache: str, lab
         "prune": settings.prune,
         "cache": cache,
         "wall_seconds": round(wall, 2),
+        "seconds_by_part": {name: round(seconds, 2) for name, seconds in parts.seconds.items()},
         "trials_an_hour": round(3600 * result.finished / wall),
         "epochs_trained": clock.epochs,
         "epochs_saved": round(result.saved, 4),
@@ -90,6 +93,17 @@ def printed(row: Row) -> str:
         row["seed"], "on" if row["prune"] else "off", row["cache"], f"{row['wall_seconds']:.1f} s",
         f"{row['trials_an_hour']:,}", row["epochs_trained"], f"{row['epochs_saved']:.0%}",
         f"{row['best_separation']:.4f}", f"{row['auc_of_best']:.4f}",
+    )  # fmt: skip
+
+
+OF_PARTS = head("seed", "pruning", "cache", *PARTS)
+
+
+def printed_parts(row: Row) -> str:
+    """A row of the table of where the time went, as seconds and shares."""
+    return line(
+        row["seed"], "on" if row["prune"] else "off", row["cache"],
+        *(f"{seconds:.1f} s ({seconds / row['wall_seconds']:.0%})" for seconds in row["seconds_by_part"].values()),
     )  # fmt: skip
 
 
@@ -124,6 +138,9 @@ def main() -> None:
                 studies_database(studies).unlink(missing_ok=True)
                 rows.append(row(dataset, settings, studies, cache, label))
                 print(printed(rows[-1]), flush=True)
+    print(f"\n{OF_PARTS}")
+    for each in rows:
+        print(printed_parts(each))
     options = {key: value for key, value in vars(given).items() if key not in ("data", "labels", "out")}
     record("study", given.out, rows, threads_of_torch=torch.get_num_threads(), **options)
 

@@ -5,6 +5,7 @@
     blends/<name>/                  a blend: `BLEND_FILES`
     data/<fingerprint>.json         the record of a data set
     runs/<name>.json                what `ensad run` has done within its time
+    runs/.<name>.lock               held by the process that goes on with that run
     batches/<images>/<key>.npz      a member's scores of test images that came later; safe to delete, made again
     evaluations/<fingerprint>.json  what `ensad evaluate` found
     checkpoints/<key>.safetensors   what an unfinished training goes on from
@@ -140,6 +141,11 @@ def batch_file(studies: Path, images: str, key: str) -> Path:
 def run_file(studies: Path, name: str) -> Path:
     """What is kept of a run; UsageError if its blend cannot have that name."""
     return studies / "runs" / f"{check_blend_name(name)}.json"
+
+
+def run_lock(studies: Path, name: str) -> Path:
+    """The lock of a run that is under way; UsageError if its blend cannot have that name."""
+    return studies / "runs" / f".{check_blend_name(name)}.lock"
 
 
 def evaluations_folder(studies: Path) -> Path:

@@ -31,6 +31,7 @@ class Blender:
         name: the blend's name.
         seed: of methods that draw.
         anomaly_share: what the user knows of the share of anomalies.
+        arrive: called first; may fetch members that other machines have made.
         members: gives the members that the blend may have, oldest first.
         warn: told of a damaged member that was set aside.
         blend: the last blend.
@@ -41,6 +42,7 @@ class Blender:
     name: str
     seed: int
     anomaly_share: float | None
+    arrive: Callable[[], None]
     members: Callable[[], Sequence[Member]]
     warn: Callable[[str], None]
     blend: SavedBlend | None = field(default=None, init=False)
@@ -57,6 +59,7 @@ class Blender:
     def make(self) -> Made | None:
         """Blend the best members; None where there are none, or the same as before."""
         started = monotonic()
+        self.arrive()
         while members := self.members():
             terms = select(members, ",".join(sorted({member.family for member in members})))
             keys = frozenset(member.key for term in terms for member in term.members)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 _SLOWEST = 4.0
+_AGAIN_SECONDS = 5.0  # Python drops an exception that is raised in a destructor
 _HAS_ALARM = hasattr(signal, "SIGALRM")
 
 
@@ -57,7 +58,7 @@ class Budget:
 
         before = signal.signal(signal.SIGALRM, interrupt)
         try:
-            signal.setitimer(signal.ITIMER_REAL, max(1e-3, self.left - reserve))
+            signal.setitimer(signal.ITIMER_REAL, max(1e-3, self.left - reserve), _AGAIN_SECONDS)
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)

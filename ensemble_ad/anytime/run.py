@@ -7,28 +7,33 @@ Every family keeps the Optuna study that `ensad tune` works on, so that both sha
 or killed, has its latest blend on disk; the same command goes on with the time that is left.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Protocol
+
+from filelock import FileLock, Timeout
 
 from ensemble_ad.anytime.blender import Blender, Made
 from ensemble_ad.anytime.budget import Budget
-from ensemble_ad.anytime.cost import allowance, epoch_rate
+from ensemble_ad.anytime.cost import allowance, rates
 from ensemble_ad.anytime.portfolio import Entry, portfolio
 from ensemble_ad.anytime.record import Done, RunRecord
 from ensemble_ad.anytime.schedule import Next, choose
-from ensemble_ad.blend.saved import SavedBlend
+from ensemble_ad.anytime.standing import RunWatcher, Standing, standings
+from ensemble_ad.blend.saved import SavedBlend, load_blend
 from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.errors import DataError, EnsadError, Interrupted, StorageError, UsageError
-from ensemble_ad.files.whole import make_folder
-from ensemble_ad.layout import blend_folder, run_file
-from ensemble_ad.members.choose import best_first, judged_alike
+from ensemble_ad.files.whole import clear_errors, make_folder
+from ensemble_ad.layout import blend_folder, run_file, run_lock
 from ensemble_ad.members.store import Member, list_members
-from ensemble_ad.search.plan import TuneSettings
+from ensemble_ad.search.allowance import Rate
+from ensemble_ad.search.plan import Plan, TuneSettings
 from ensemble_ad.search.storage import StudyStorage, storage_failures
-from ensemble_ad.search.tune import TuneResult, finished_trials
+from ensemble_ad.search.study import Count
+from ensemble_ad.search.tune import TuneResult, count_trials
 from ensemble_ad.search.watcher import Watcher
 
 _END_SECONDS = 1.5  # what stopping a trial, the last blend's files and the CSV take besides the blending
@@ -56,50 +61,6 @@ class RunSettings:
     tuning: TuneSettings
 
 
-class RunWatcher(Watcher, Protocol):
-    """Is told how a run goes on."""
-
-    def turn(self, family: str, seconds: float, left: float) -> None:
-        """A trial of that family begins, which should take so many seconds of those that are left."""
-
-    def trained(self, standing: Sequence["Standing"]) -> None:
-        """A trial has ended, and the families stand so."""
-
-    def blended(self, made: SavedBlend, standing: Sequence["Standing"], curve: Sequence[tuple[float, float]]) -> None:
-        """There is a new blend; the curve's last point is its value."""
-
-    def warn(self, text: str) -> None:
-        """A family or a member is left out, and why."""
-
-
-class SilentWatcher:
-    """A `RunWatcher` that shows nothing."""
-
-    def turn(self, *what: object) -> None:
-        """Whatever it is told, it keeps quiet."""
-
-    study = epoch = trial = trained = blended = warn = turn
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standing:
-    """How a family stands in a run.
-
-    Attributes:
-        family: its name.
-        trials: how many the run has made.
-        best: the value of its best member by its objective; None where it has none.
-        gain: what its trials have added to the blend's value.
-        seconds: what they took.
-    """
-
-    family: str
-    trials: int
-    best: float | None
-    gain: float
-    seconds: float
-
-
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
     """How a run ended.
@@ -125,22 +86,49 @@ class RunResult:
 
 Tune = Callable[[TuneSettings, Watcher], TuneResult]
 """Runs a study until it has the trials that it is told of, as `tune` and `tune_together` do."""
+Fetch = Callable[[Sequence[str]], None]
+"""Fetches the members that other machines have made in the studies of these names."""
 
 
-def begin(dataset: Dataset, settings: RunSettings, studies: Path) -> RunRecord:
-    """What the run has kept; it is checked before anything is trained that its name is free.
+@contextmanager
+def begun(dataset: Dataset, settings: RunSettings, studies: Path) -> Iterator[RunRecord]:
+    """What the run has kept; while entered no other process goes on with it.
 
     Raises:
-        UsageError: if the name is that of a blend which no run has made, or of a run on other images.
+        UsageError: if the name is that of a blend which no run has made, of a run on other images, or of a run that
+            another process goes on with.
         StorageError: if the record is damaged, or the folder cannot be written to.
     """
     make_folder(studies)
     name, path = settings.name, run_file(studies, settings.name)
-    record = RunRecord.load(studies, name, dataset.fingerprint)
-    if blend_folder(studies, name).exists() and not path.exists():
-        raise UsageError(f"the name {name!r} is taken by a blend that no run has made; choose another with --name")
-    record.save(studies, name)
-    return record
+    with _alone(run_lock(studies, name), name):
+        record = RunRecord.load(studies, name, dataset.fingerprint)
+        if blend_folder(studies, name).exists() and not path.exists():
+            raise UsageError(f"the name {name!r} is taken by a blend that no run has made; choose another with --name")
+        record.save(studies, name)
+        yield record
+
+
+@contextmanager
+def _alone(path: Path, name: str) -> Iterator[None]:
+    make_folder(path.parent)
+    lock = FileLock(path)
+    try:
+        with clear_errors(path, "lock", but=Timeout):
+            lock.acquire(blocking=False)
+    except Timeout:
+        raise UsageError(
+            f"the run {name!r} is under way in another process; wait for its end, or begin another beside it with "
+            "--name, which shares its trials"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _nothing(names: Sequence[str]) -> None:
+    """All members are in this folder."""
 
 
 @dataclass(kw_only=True)
@@ -156,6 +144,7 @@ class Run:
         record: what was kept of the commands before.
         tune: runs a study.
         watcher: told of what happens.
+        fetch: called before each blend; may fetch what other machines have made.
     """
 
     dataset: Dataset
@@ -166,8 +155,10 @@ class Run:
     record: RunRecord
     tune: Tune
     watcher: RunWatcher
+    fetch: Fetch = _nothing
     done: list[Done] = field(default_factory=list, init=False)
-    _kept: dict[str, int] = field(default_factory=dict, init=False)
+    _names: dict[str, str] = field(default_factory=dict, init=False)  # of each family's study
+    _kept: dict[str, int] = field(default_factory=dict, init=False)  # finished trials of each family's study
     _entries: list[Entry] = field(default_factory=list, init=False)
     _blender: Blender = field(init=False)
     _credited: int = field(default=0, init=False)  # how many trials know what they have gained
@@ -183,9 +174,9 @@ class Run:
                 self.dataset, self.settings.families, size=tuning.tile or tuning.size, transductive=tuning.transductive
             )
         )
-        with storage_failures(self.studies, tuning.storage):
-            for name in dict.fromkeys(entry.family for entry in self._entries):
-                self._kept[name] = finished_trials(self.dataset, replace(tuning, family=name), self.storage)
+        for name in dict.fromkeys(entry.family for entry in self._entries):
+            self._names[name] = Plan(self.dataset, replace(tuning, family=name)).study_name
+            self._kept[name] = self._count_of(name).finished
         self.record = replace(self.record, before={**self._kept, **self.record.before})
         self.done += self.record.done
         self._credited = len(self.done)
@@ -196,6 +187,7 @@ class Run:
             name=self.settings.name,
             seed=tuning.seed,
             anomaly_share=tuning.anomaly_share,
+            arrive=partial(self.fetch, list(self._names.values())),
             members=self._members,
             warn=self.watcher.warn,
         )
@@ -214,9 +206,9 @@ class Run:
                 self._blend_between()
         except (Interrupted, KeyboardInterrupt):
             interrupted = not self.budget.over
-        self._blend_last()
+        interrupted = self._blend_last() or interrupted
         return RunResult(
-            blend=self._blender.blend,
+            blend=self._blender.blend or self._kept_blend(),
             done=tuple(self.done),
             standing=tuple(self._standing()),
             curve=tuple(self._curve),
@@ -238,7 +230,7 @@ class Run:
             self.settings.tuning,
             family=name,
             trials=self._kept[name] + count,
-            allowance=allowance(self.budget, self.budget.left - reserve, following.seconds, self._rate(name)),
+            allowance=allowance(self.budget, self.budget.left - reserve, following.seconds, self._rates(name)),
         )
         try:
             with self.budget.within(reserve):
@@ -257,21 +249,37 @@ class Run:
 
     def _count(self) -> int:
         """How many trials come next: one a worker, and no more than are left to make."""
-        made = sum(self._kept[name] - self.record.before[name] for name in self._kept)
+        made = sum(max(0, self._kept[name] - self.record.before[name]) for name in self._kept)
         wanted = self.settings.trials
         return self.settings.abreast if wanted is None else min(self.settings.abreast, max(0, wanted - made))
 
     def _choose(self, left: float) -> Next | None:
-        scale = len(self.dataset.train) / _USUAL_IMAGES
-        return choose(self._entries, self._timed(), self._kept, left, scale=scale)
+        """The next trial: of a family that no other process trains now, unless they train all that fit."""
+        scale, entries = len(self.dataset.train) / _USUAL_IMAGES, self._entries
+        busy: Next | None = None
+        while entries and (found := choose(entries, self._timed(), self._kept, left, scale=scale)) is not None:
+            count, name = self._count_of(found.family), found.family
+            if count.finished > self._kept[name]:  # another process has made some meanwhile
+                self._kept[name] = count.finished
+            elif count.running:
+                busy = busy or found
+                entries = [entry for entry in entries if entry.family != name]
+            else:
+                return found
+        return busy
+
+    def _count_of(self, name: str) -> Count:
+        """How far a family's study is, whoever has made its trials."""
+        with storage_failures(self.studies, self.settings.tuning.storage):
+            return count_trials(self._names[name], self.storage, self.studies)
 
     def _timed(self) -> list[Done]:
         """The trials, without their seconds where no time is given, so that such a run repeats."""
         return self.done if self.budget.seconds is not None else [replace(trial, seconds=0.0) for trial in self.done]
 
-    def _rate(self, name: str) -> float | None:
+    def _rates(self, name: str) -> tuple[Rate | None, Rate | None]:
         rows = len(self.dataset.split().train)
-        return epoch_rate([member for member in self._members() if member.family == name], rows)
+        return rates([member for member in self._members() if member.family == name], rows)
 
     def _drop(self, name: str, why: str) -> None:
         self._entries = [entry for entry in self._entries if entry.family != name]
@@ -294,11 +302,23 @@ class Run:
         elif self._blender.seconds < _BLENDING * sum(trial.seconds for trial in self.done[self._credited :]):
             self._take(self._blender.make(), len(self.done))
 
-    def _blend_last(self) -> None:
-        self._fetch(wait=True)
-        self._take(self._blender.make(), len(self.done))
+    def _blend_last(self) -> bool:
+        """Blend all that there is; whether the user stopped that, so that the blend before it stays."""
+        interrupted = False
+        try:
+            self._fetch(wait=True)
+            self._take(self._blender.make(), len(self.done))
+        except KeyboardInterrupt:
+            interrupted = True
         self._blender.close()
+        self._fetch(wait=False)
         self._keep()
+        return interrupted
+
+    def _kept_blend(self) -> SavedBlend | None:
+        """The blend of the command before, where this one was stopped before it had made one."""
+        name = self.settings.name
+        return load_blend(self.studies, name) if blend_folder(self.studies, name).exists() else None
 
     def _fetch(self, *, wait: bool) -> None:
         ended, made = self._blender.fetch(wait=wait)
@@ -339,18 +359,4 @@ class Run:
         ]
 
     def _standing(self) -> list[Standing]:
-        members = self._members()
-        found = []
-        for name in dict.fromkeys(trial.family for trial in self.done):
-            own = [trial for trial in self.done if trial.family == name]
-            alike = judged_alike([member for member in members if member.family == name])
-            found.append(
-                Standing(
-                    family=name,
-                    trials=len(own),
-                    best=best_first(alike)[0].value if alike else None,
-                    gain=sum(trial.gain for trial in own),
-                    seconds=sum(trial.seconds for trial in own),
-                )
-            )
-        return found
+        return standings(self.done, self._members())

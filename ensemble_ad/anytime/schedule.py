@@ -55,12 +55,14 @@ def of_portfolio(
     entries: Sequence[Entry], done: Sequence[Done], kept: Mapping[str, int], left: float, *, scale: float = 1.0
 ) -> Next | None:
     """As `choose`, of the portfolio alone; None where it has no more that fits."""
-    seconds = expected_seconds(entries, done, scale)
+    own, pace = _timed(done), seconds_a_cost(entries, done, scale)
     seen: dict[str, int] = {}
     for entry in entries:
         seen[entry.family] = seen.get(entry.family, 0) + 1
-        if kept.get(entry.family, 0) < seen[entry.family] and fits(seconds[entry.family], done, left):
-            return Next(family=entry.family, seconds=seconds[entry.family])
+        # A family's second trial may be another kind of model than its first, and take longer.
+        seconds = max(float(np.median(own.get(entry.family, 0.0))), pace * entry.cost)
+        if kept.get(entry.family, 0) < seen[entry.family] and fits(seconds, done, left):
+            return Next(family=entry.family, seconds=seconds)
     return None
 
 
@@ -78,18 +80,44 @@ def expected_seconds(entries: Sequence[Entry], done: Sequence[Done], scale: floa
     Args:
         entries: the portfolio.
         done: the trials of this run, in their order.
-        scale: what one takes by its entry's cost, as long as no trial has told.
+        scale: as for `seconds_a_cost`.
     """
-    costs: dict[str, float] = {}
-    for entry in entries:
-        costs[entry.family] = max(entry.cost, costs.get(entry.family, 0.0))
+    own, pace = _timed(done), seconds_a_cost(entries, done, scale)
+    most = {name: max(costs) for name, costs in _costs(entries).items()}
+    return {name: float(np.median(own[name])) if name in own else pace * cost for name, cost in most.items()}
+
+
+def seconds_a_cost(entries: Sequence[Entry], done: Sequence[Done], scale: float = 1.0) -> float:
+    """How many seconds a trial takes here for each that its entry costs: the median over the families.
+
+    Args:
+        entries: the portfolio.
+        done: the trials of this run, in their order.
+        scale: what it is as long as no trial has told.
+    """
+    costs, ratios = _costs(entries), []
+    for name, times in _timed(done).items():
+        known = costs.get(name)
+        if known is not None:
+            ratios.append(np.median([each / known[min(nth, len(known) - 1)] for nth, each in enumerate(times)]))
+    return float(np.median(ratios)) if ratios else scale
+
+
+def _timed(done: Sequence[Done]) -> dict[str, list[float]]:
+    """The seconds of each family's trials."""
     own: dict[str, list[float]] = {}
     for trial in done:
         if trial.seconds > 0:
             own.setdefault(trial.family, []).append(trial.seconds)
-    ratios = [np.median(times) / costs[name] for name, times in own.items() if name in costs]
-    scale = float(np.median(ratios)) if ratios else scale
-    return {name: float(np.median(own[name])) if name in own else scale * cost for name, cost in costs.items()}
+    return own
+
+
+def _costs(entries: Sequence[Entry]) -> dict[str, list[float]]:
+    """The costs of each family's entries, in their order."""
+    costs: dict[str, list[float]] = {}
+    for entry in entries:
+        costs.setdefault(entry.family, []).append(entry.cost)
+    return costs
 
 
 def gain_rates(entries: Sequence[Entry], done: Sequence[Done], scale: float = 1.0) -> dict[str, float]:

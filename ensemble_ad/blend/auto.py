@@ -26,15 +26,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble_ad.blend.distinct import Distinct
-from ensemble_ad.blend.forest import grow
-from ensemble_ad.blend.guard import surely_inverted
-from ensemble_ad.blend.normalise import FrozenNormaliser, frozen_tail, normalise, renamed, reshaped
+from ensemble_ad.blend.growth import grow
+from ensemble_ad.blend.normalise import normalise, renamed, reshaped
 from ensemble_ad.blend.optimise import nonnegative_logistic
+from ensemble_ad.blend.pooled import PooledRanks
 from ensemble_ad.blend.prior import KindAucs, prior_weights
-from ensemble_ad.blend.rule import Part, Rule, total_score
+from ensemble_ad.blend.rule import Part, Rule
 from ensemble_ad.blend.weight import FIT_ROWS, Pool, thinned
 from ensemble_ad.statistics import MOST_ANOMALIES, Estimate, estimate_share, implausible, separation_many
 from ensemble_ad.statistics.arrays import Bools, Floats, Floats64
+from ensemble_ad.statistics.share import implausible_ranks
 
 FEATURES = ("gauss", "pooled-tail")
 FOREST_SHARE = 0.5  # portion of the forest where there is enough to learn from
@@ -67,7 +68,7 @@ def fit_auto(
     frozen, low, high = normalise("pooled-rank", reference, test)
     most = max(MOST_ANOMALIES, anomaly_share or 0.0)
     left_out = _too_many(low, high, most, seed)
-    ranks = _Ranks(frozen=frozen, reference=low, test=high, members=Distinct.of(low, high, left_out), seed=seed)
+    ranks = PooledRanks(frozen=frozen, reference=low, test=high, members=Distinct.of(low, high, left_out), seed=seed)
     prior = _prior(ranks, seen)
     linear = _linear(ranks, most) if min(len(low), len(high)) >= MIN_ROWS and len(ranks.members.columns) > 1 else None
     learnt, agreement = 0.0, 1.0
@@ -82,7 +83,7 @@ def fit_auto(
         parts = [replace(part, portion=portions["linear"]) for part in linear.parts]
         parts.append(replace(_forest(ranks), portion=portions["forest"]))
         weights = portions["linear"] * linear.weights + portions["forest"] * parts[-1].weights
-        scores = np.sum([_scored(part, high) for part in parts], axis=0)
+        scores = np.sum([ranks.scored(part, high) for part in parts], axis=0)
     if portions["prior"] > 0:
         parts.append(replace(prior.part, portion=portions["prior"]))
         weights = weights + portions["prior"] * prior.part.weights
@@ -110,35 +111,11 @@ def _agreement(learnt: Estimate, prior: Estimate) -> float:
     return float(np.clip((DISAGREES - excess) / (DISAGREES - AGREES), 0.0, 1.0))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Ranks:
-    """What the three parts are fitted on.
-
-    Attributes:
-        frozen: the normaliser that ranks reference and test together.
-        reference, test: (n, m) and (k, m) pooled ranks.
-        members: the members to use.
-        seed: seed of all random choices.
-    """
-
-    frozen: FrozenNormaliser
-    reference: Floats
-    test: Floats
-    members: Distinct
-    seed: int
-
-
 def _too_many(reference: Floats, test: Floats, most: float, seed: int) -> Bools:
     """(m,) True for members that speak of more anomalies than `most`; for none where that would be all."""
     pool = thinned(Pool(reference=reference, test=test, seed=seed), FIT_ROWS)
-    columns = range(reference.shape[1])
-    found = np.array([implausible(pool.reference[:, j], pool.test[:, j], most) for j in columns])
+    found = implausible_ranks(pool.reference, pool.test, most)
     return found & ~found.all()
-
-
-def _scored(part: Part, ranks: Floats) -> Floats64:
-    """A part's score of rows whose pooled ranks are known: nothing is looked up twice."""
-    return part.of_normalised(ranks, lambda column: reshaped(part.normaliser.name, column.astype(np.float64)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,13 +135,13 @@ class _Linear:
     differs: bool
 
 
-def _linear(ranks: _Ranks, most: float) -> _Linear:
+def _linear(ranks: PooledRanks, most: float) -> _Linear:
     """The learnt linear part, which is not to be believed where it sees more anomalies than `most`."""
     rows, n, some = _linear_rows(ranks)
     k = len(rows) - n
     features = np.empty((n + k, len(FEATURES) * len(some)))
     for index, name in enumerate(FEATURES):
-        features[:, index * len(some) : (index + 1) * len(some)] = reshaped(name, rows)
+        features[:, index * len(some) : (index + 1) * len(some)] = reshaped(name, rows, ranks.rows)
     del rows
     centre, spread = features.mean(axis=0), features.std(axis=0)
     features -= centre
@@ -183,7 +160,7 @@ def _linear(ranks: _Ranks, most: float) -> _Linear:
     )
 
 
-def _linear_rows(ranks: _Ranks) -> tuple[Floats64, int, NDArray[np.intp]]:
+def _linear_rows(ranks: PooledRanks) -> tuple[Floats64, int, NDArray[np.intp]]:
     """The ranks that the linear part is fitted on.
 
     Returns:
@@ -199,7 +176,9 @@ def _linear_rows(ranks: _Ranks) -> tuple[Floats64, int, NDArray[np.intp]]:
     return np.concatenate([low[:, some], high[:, some]]).astype(np.float64), len(low), some
 
 
-def _linear_parts(ranks: _Ranks, some: NDArray[np.intp], slope: Floats64, centre: Floats64, scale: float) -> list[Part]:
+def _linear_parts(
+    ranks: PooledRanks, some: NDArray[np.intp], slope: Floats64, centre: Floats64, scale: float
+) -> list[Part]:
     """A part a feature that has a slope above zero.
 
     Args:
@@ -229,13 +208,13 @@ def _linear_parts(ranks: _Ranks, some: NDArray[np.intp], slope: Floats64, centre
     return parts
 
 
-def _forest(ranks: _Ranks) -> Part:
+def _forest(ranks: PooledRanks) -> Part:
     """The forest on the pooled ranks; a member that others repeat is tried less often."""
     chance = np.zeros(ranks.reference.shape[1])
     chance[ranks.members.columns] = ranks.members.votes
-    forest = grow(ranks.reference, ranks.test, column_chance=chance, seed=ranks.seed)
+    forest = grow(ranks.reference, ranks.test, column_chance=chance, grid=2 * ranks.rows, seed=ranks.seed)
     pool = thinned(Pool(reference=ranks.reference, test=ranks.test, seed=ranks.seed), _SCALE_ROWS)
-    scored = np.concatenate([forest.score(pool.reference), forest.score(pool.test)])
+    scored = np.concatenate([forest.score(side, grid=2 * ranks.rows) for side in (pool.reference, pool.test)])
     return Part(
         name="forest",
         normaliser=ranks.frozen,
@@ -262,26 +241,23 @@ class _Prior:
     share: Estimate
 
 
-def _prior(ranks: _Ranks, seen: KindAucs | None) -> _Prior:
+def _prior(ranks: PooledRanks, seen: KindAucs | None) -> _Prior:
     """The prior, without members that are left out or surely upside down.
 
     Its ranks are among the reference and the test images, since p values among the reference alone are all the same
     beyond it. But where anomalies are many, these tell better how many.
     """
     votes = ranks.members.every_vote
-    upright = np.where(surely_inverted(separation_many(ranks.reference, ranks.test)), 0.0, votes)
+    upright = np.where(ranks.upside_down(), 0.0, votes)
     weights = prior_weights(seen, upright / upright.sum() if upright.sum() > 0 else votes)
     part = Part(
         name="prior", normaliser=renamed(ranks.frozen, "pooled-tail"), combiner="weighted-mean", weights=weights
     )
-    low, high = _scored(part, ranks.reference), _scored(part, ranks.test)
+    low, high = ranks.scored(part, ranks.reference), ranks.scored(part, ranks.test)
     both = np.concatenate([low, high])
     centre, scale = float(both.mean()), float(both.std()) or 1.0
-    used = np.flatnonzero(weights)
-    tail = replace(part, normaliser=frozen_tail(ranks.reference[:, used]), weights=weights[used])
-    low_tail, high_tail = (total_score((tail,), side[:, used]) for side in (ranks.reference, ranks.test))
     return _Prior(
         part=replace(part, centre=centre, scale=scale),
         test=(high - centre) / scale,
-        share=estimate_share(low_tail, high_tail),
+        share=estimate_share(*ranks.tails(weights)),
     )

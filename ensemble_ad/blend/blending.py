@@ -1,6 +1,7 @@
 """`blend_scores`: check the input, fit the method, judge it out of fold, and say what was done."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 
 import numpy as np
@@ -87,9 +88,11 @@ def blend_scores(
         seed=seed,
         pseudo=pseudo,
     )
-    rule = _fit(request, request.reference, request.test, request.label)
-    share = crossfit_share(request.reference, request.test, request.anomaly_share)
-    findings = _findings(request, rule)
+    with ThreadPoolExecutor(2) as beside:  # nearly all is numpy's work, which does not keep other threads waiting
+        shared = beside.submit(crossfit_share, request.reference, request.test, request.anomaly_share)
+        judged = beside.submit(_out_of_fold, request)
+        rule = _fit(request, request.reference, request.test, request.label)
+        share, findings = shared.result(), _findings(request, rule, judged.result())
     fired = guards(findings)
     return Blend(
         scores=rule.test,
@@ -122,8 +125,8 @@ def _fit(request: Request, reference: Floats, test: Floats, label: Bools | None)
     return Rule(parts=(part,), weights=weights, test=scores, share=share)
 
 
-def _findings(request: Request, rule: Rule) -> Findings:
-    judged, out_of_fold = _judged(request, rule) if len(request.test) else (None, True)
+def _findings(request: Request, rule: Rule, out_of_fold: Estimate | None) -> Findings:
+    judged, is_out_of_fold = _judged(request, rule, out_of_fold) if len(request.test) else (None, True)
     left_out = [False] * len(request.names) if rule.left_out is None else rule.left_out
     return Findings(
         reference_rows=len(request.reference),
@@ -131,7 +134,7 @@ def _findings(request: Request, rule: Rule) -> Findings:
         member=separation_many(request.reference, request.test) if len(request.test) else None,
         varies=varying(Pool(reference=request.reference, test=request.test)),
         separation=judged,
-        out_of_fold=out_of_fold,
+        out_of_fold=is_out_of_fold,
         share=rule.share,
         given_share=request.anomaly_share,
         left_out=tuple(name for name, out in zip(request.names, left_out, strict=True) if out),
@@ -141,28 +144,32 @@ def _findings(request: Request, rule: Rule) -> Findings:
     )
 
 
-def _judged(request: Request, rule: Rule) -> tuple[Estimate, bool]:
+def _judged(request: Request, rule: Rule, out_of_fold: Estimate | None) -> tuple[Estimate, bool]:
     """The blend's separation, and whether it is out of fold: by rules fitted without the images that they scored.
 
     The rule's own separation stands in where there are too few images. It counts as out of fold where nothing was
     fitted to the difference of the two sides, so that there is nothing to be optimistic about.
     """
-    method = request.method
-    unfitted = (method is not None and method.weigher in UNLEARNT and method.normaliser in (*POOLED, "rank")) or len(
-        request.names
-    ) == 1
-    out_of_fold = None if unfitted else _out_of_fold(request)
     if out_of_fold is not None:
         return out_of_fold, True
-    return separation(total_score(rule.parts, request.reference), rule.test), unfitted
+    return separation(total_score(rule.parts, request.reference), rule.test), _is_unfitted(request)
+
+
+def _is_unfitted(request: Request) -> bool:
+    """Whether a rule is the same whichever images are left out, but for noise."""
+    method = request.method
+    unlearnt = method is not None and method.weigher in UNLEARNT and method.normaliser in (*POOLED, "rank")
+    return unlearnt or len(request.names) == 1
 
 
 def _out_of_fold(request: Request) -> Estimate | None:
     """The mean separation over two folds (five where there are few images); None where there are too few.
 
-    Test is compared with reference within each fold, and the folds' values are averaged, since the scores of two rules
-    are not on one scale.
+    Also None where nothing is fitted to the difference of the two sides. Test is compared with reference within each
+    fold, and the folds' values are averaged, since the scores of two rules are not on one scale.
     """
+    if _is_unfitted(request):
+        return None
     rng = np.random.default_rng(request.seed)
     rows = [rng.permutation(len(side))[:_JUDGED_ROWS] for side in (request.reference, request.test)]
     smaller = min(map(len, rows))

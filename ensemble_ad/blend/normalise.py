@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ from ensemble_ad.statistics.arrays import Floats, Floats64
 from ensemble_ad.statistics.ranks import CHUNK_NUMBERS, sorted_midranks
 
 _EXACT_ROWS = 50_000  # of more rows, the frozen copy keeps some: 40,000 rows x 100 members already take 16 MB
+_TABLE_PAYS = 50  # times as many rows as are looked up, for the quantiles of all ranks to be made for them
 _LINEAR = 6.0  # a robust z beyond it grows with its logarithm, so that one absurd value cannot own the blend
 
 
@@ -55,20 +58,38 @@ class FrozenNormaliser:
         if self.name == "ecdf":
             ecdf: Floats64 = (middle + 0.5) / (total + 1)
             return ecdf
-        return reshaped(self.name, np.clip(middle / total, 0.5 / total, 1 - 0.5 / total))
+        return reshaped(self.name, np.clip(middle / total, 0.5 / total, 1 - 0.5 / total), int(total))
 
 
-def reshaped(name: str, rank: Floats64) -> Floats64:
-    """What the normaliser `name` makes of ranks in (0, 1)."""
+def reshaped(name: str, rank: Floats64, rows: int) -> Floats64:
+    """What the normaliser `name` makes of ranks in (0, 1) among so many rows, which are multiples of half a row."""
     if name == "gauss":
-        from scipy.special import ndtri  # a tenth of a second, for which the methods on ranks need not wait
-
-        normal: Floats64 = ndtri(rank)
-        return normal
+        place = halves(rank, rows)
+        if place.size * _TABLE_PAYS < rows:
+            lower = _lower_quantiles(np.minimum(place, 2 * rows - place) / (2 * rows))
+            return np.where(place > rows, -lower, lower)
+        return _quantiles_of_ranks(rows)[place]
     if name == "pooled-tail":
         stretched: Floats64 = -np.log1p(-rank)
         return stretched
     return rank
+
+
+def halves(rank: Floats, rows: int) -> NDArray[np.intp]:
+    """Ranks in (0, 1) among so many rows by their number of half rows, 1 to 2 * rows - 1."""
+    return np.rint(rank * np.float64(2 * rows)).astype(np.intp)
+
+
+@lru_cache(maxsize=2)
+def _quantiles_of_ranks(rows: int) -> Floats64:
+    """The normal quantile of every rank there can be, by the number of half rows."""
+    lower = _lower_quantiles(np.arange(1, rows + 1) / (2 * rows))
+    return np.concatenate([[0.0], lower, -lower[-2::-1]])
+
+
+def _lower_quantiles(chances: Floats64) -> Floats64:
+    """The normal quantiles of chances up to one half: Python's, since scipy's import takes a seventh of a second."""
+    return np.array([*map(NormalDist().inv_cdf, chances.ravel().tolist())]).reshape(chances.shape)
 
 
 def _compressed(z: Floats64) -> Floats64:
@@ -143,11 +164,6 @@ def renamed(frozen: FrozenNormaliser, name: str) -> FrozenNormaliser:
     return replace(frozen, name=name)
 
 
-def frozen_tail(reference: Floats) -> FrozenNormaliser:
-    """The normaliser `tail`, without applying it to anything."""
-    return _ranked("tail", reference)
-
-
 def normalise(name: str, reference: Floats, test: Floats) -> tuple[FrozenNormaliser, Floats, Floats]:
     """Fit `NORMALISERS[name]` and apply it to the scores that it was fitted on.
 
@@ -183,7 +199,7 @@ def _ranked_together(name: str, reference: Floats, test: Floats, out: Floats) ->
         base[:, part] = ordered[:, kept].T
         rank -= 0.5
         rank /= rows
-        out[:, part] = reshaped(name, np.clip(rank, 0.5 / rows, 1 - 0.5 / rows, out=rank)).T
+        out[:, part] = reshaped(name, np.clip(rank, 0.5 / rows, 1 - 0.5 / rows, out=rank), rows).T
     return FrozenNormaliser(name=name, base=base, count=np.append(0.0, kept + 1.0))
 
 

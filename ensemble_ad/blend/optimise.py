@@ -24,14 +24,16 @@ def nonnegative_quadratic(matrix: Floats64, target: Floats64) -> Floats64:
     diagonal = np.diag(matrix)
     for _ in range(_MOST_SWEEPS):
         moved = 0.0
-        for j in range(len(target)):
+        # What lies at zero and would stay there is left out until the others have moved.
+        for j in np.flatnonzero((weights > 0) | (slope < 0)).tolist():
             new = max(0.0, weights[j] - slope[j] / diagonal[j])
             step = new - weights[j]
             if step != 0.0:
                 slope += step * matrix[:, j]
                 weights[j] = new
                 moved = max(moved, abs(step))
-        if moved <= _SETTLED * max(weights.max(initial=0.0), 1e-300):
+        would_move = np.max(-slope / diagonal, where=weights == 0, initial=0.0)
+        if max(moved, would_move) <= _SETTLED * max(weights.max(initial=0.0), 1e-300):
             break
     return weights
 
@@ -47,6 +49,7 @@ def nonnegative_logistic(negative: Floats, positive: Floats, ridge: float) -> Fl
     """
     rows = np.concatenate([negative, positive], dtype=np.float64)
     rows -= rows.mean(axis=0)
+    short = rows.astype(np.float32)  # enough for the curvature, by which alone a step is a little off
     sign = np.concatenate([np.full(len(negative), -1.0), np.full(len(positive), 1.0)])
     mass = np.where(sign < 0, 0.5 / len(negative), 0.5 / len(positive))
     weights, intercept = np.zeros(rows.shape[1]), 0.0
@@ -63,7 +66,8 @@ def nonnegative_logistic(negative: Floats, positive: Floats, ridge: float) -> Fl
         # The intercept is free, so it is eliminated: the rows are centred by their curvature-weighted mean.
         total = curve.sum()
         centre = curve @ rows / total
-        hessian = (rows * curve[:, None]).T @ rows - total * np.outer(centre, centre)
+        scaled = short * np.sqrt(curve, dtype=np.float32)[:, None]  # a matrix times itself takes half the time
+        hessian = (scaled.T @ scaled).astype(np.float64) - total * np.outer(centre, centre)
         hessian[np.diag_indices_from(hessian)] += ridge
         gradient = rows.T @ residual - centre * residual.sum() + ridge * weights
         new = nonnegative_quadratic(hessian, hessian @ weights - gradient)

@@ -42,11 +42,7 @@ class Part:
         if self.forest is None:
             combined = COMBINERS[self.combiner](column, self.weights)
         else:
-            # The trees look members up by their column; those that no tree asks for need not be there.
-            table = np.zeros((rows, len(self.weights)))
-            for member in np.unique(self.forest.feature[self.forest.feature >= 0]):
-                table[:, member] = column(int(member))
-            combined = self.forest.score(table)
+            combined = self.forest.score_columns(column, rows, grid=2 * int(self.normaliser.count[-1]))
         result: Floats64 = self.portion * ((combined - self.centre) / self.scale)
         return result
 

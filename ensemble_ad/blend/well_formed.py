@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ensemble_ad.blend.forest import Forest
+from ensemble_ad.blend.normalise import POOLED
 from ensemble_ad.blend.result import Blend
 from ensemble_ad.blend.rule import Part
 from ensemble_ad.errors import StorageError
@@ -12,6 +13,7 @@ from ensemble_ad.statistics.arrays import Floats64
 
 # A rule of ours has at most five parts and 50 trees in each; what scoring takes grows with both.
 _MOST_PARTS, _MOST_TREES = 100, 1_000
+_MOST_ROWS = 1 << 40
 _SUM_TOLERANCE = 1e-6
 
 
@@ -40,8 +42,10 @@ def _conditions(part: Part, members: int) -> Iterator[bool]:
     base, count = part.normaliser.base, part.normaliser.count
     yield base.shape[1:] == (members,) and len(count) == len(base) + 1
     yield bool(np.isfinite(base).all() and np.isfinite(count).all())
+    yield part.normaliser.name == "robust-z" or (1 <= count[-1] <= _MOST_ROWS and count[-1] == np.rint(count[-1]))
     yield bool(np.isfinite([part.centre, part.scale, part.portion]).all()) and part.scale > 0
     if part.forest is not None:
+        yield part.normaliser.name in POOLED
         yield from _forest_conditions(part.forest, members)
 
 

@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+_YEAR = 8760 * 3600.0
 _HOME = re.compile(r"(sqlite:///|file://)/?(~.*)")
 
 
@@ -85,7 +86,10 @@ class _Duration(click.ParamType[float]):
         if found is None:
             self.fail(f"{value!r} is no time; write 90s, 30m, 2h or 1h30m", param, ctx)
         hours, minutes, seconds = (float(part or 0) for part in found.groups())
-        return 3600 * hours + 60 * minutes + seconds
+        total = 3600 * hours + 60 * minutes + seconds
+        if total > _YEAR:
+            self.fail(f"{value!r} is more than a year; write 8760h at most", param, ctx)
+        return total
 
 
 DURATION = _Duration()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from ensemble_ad.anytime.run import Standing
+    from ensemble_ad.anytime.standing import Standing
     from ensemble_ad.blend.saved import SavedBlend
     from ensemble_ad.members.objectives import Judgement
     from ensemble_ad.training.loop import Epoch
@@ -23,7 +23,7 @@ _POINTS = 6
 
 def row(standing: "Standing") -> tuple[str, ...]:
     """A family's row in a table of `COLUMNS`."""
-    best = "-" if standing.best is None else f"{standing.best:.4f}"
+    best = "-" if standing.best is None else f"{standing.best:.4f}" + " by labels" * standing.by_labels
     return standing.family, str(standing.trials), best, f"{standing.gain:+.4f}", f"{standing.seconds:.0f}"
 
 
@@ -35,7 +35,7 @@ def in_words(curve: Sequence[tuple[float, float]]) -> str:
 
 
 class _RunWatcher:
-    """Shows what a run tells of itself; an `anytime.run.RunWatcher`."""
+    """Shows what a run tells of itself; an `anytime.standing.RunWatcher`."""
 
     def __init__(self, say: Say, seconds: float | None, trials: int | None) -> None:
         self._say, self._seconds = say, seconds

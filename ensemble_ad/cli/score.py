@@ -122,7 +122,12 @@ def score(
     if strict:
         check_sources(images, scorer.shape, scorer.conversion)
     blocks = stream(
-        images, scorer.shape, conversion=scorer.conversion, skip=None if strict else skipped, remarks=remarks
+        images,
+        scorer.shape,
+        conversion=scorer.conversion,
+        skip=None if strict else skipped,
+        remarks=remarks,
+        tell=lambda count: steps.done(total + count, "images are read"),
     )
     if not strict and kind == "csv" and (output is not None or not say.as_json):
         blocks = skipped.writable(blocks)

@@ -5,6 +5,7 @@ Records are read without waiting for numpy, so what needs it imports it.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 from ensemble_ad.data.fit import FITS, Fit, fitted
@@ -53,12 +54,11 @@ class Conversion:
             return image_of(picture, None, name)
         if picture.dtype == np.uint8:
             raise DataError(f"{name} has 8 bits a channel, but the training pictures have more; save it as those")
-        low, high = self.levels
-        values = picture.astype(np.float64)
-        if not np.isfinite(values).all():
+        if picture.dtype == np.uint16:
+            return _of_16_bits(self.levels)[picture]
+        if not np.isfinite(picture).all():
             raise DataError(f"{name} must hold finite numbers, but has NaN or infinite ones; replace or remove it")
-        values = (np.clip(values, low, high) - low) * (255 / (high - low))
-        return np.rint(values).astype(np.uint8)
+        return _scaled(picture, self.levels)
 
     def in_words(self, sizes: "Sizes") -> str:
         """What was done to pictures of these sizes: "700 pictures of 103x222 to 632x403, padded to 256x256"."""
@@ -125,6 +125,22 @@ def check_size(size: Sequence[int], name: str) -> None:
         raise DataError(f"{name} must have at least {LEAST_PICTURE} pixels a side, but is {width}x{height}; remove it")
     if height * width > MOST_PIXELS:
         raise DataError(f"{name} is {width}x{height} pixels, more than {MOST_PIXELS}; shrink it")
+
+
+@lru_cache(maxsize=4)
+def _of_16_bits(levels: tuple[float, float]) -> "Images":
+    """What becomes of each of the 65,536 numbers of 16 bits: looked up, a large picture takes no memory for floats."""
+    import numpy as np
+
+    return _scaled(np.arange(1 << 16), levels)
+
+
+def _scaled(picture: "Raw", levels: tuple[float, float]) -> "Images":
+    import numpy as np
+
+    low, high = levels
+    values = (np.clip(picture.astype(np.float64), low, high) - low) * (255 / (high - low))
+    return np.rint(values).astype(np.uint8)
 
 
 def _checked_levels(value: Any) -> tuple[float, float]:

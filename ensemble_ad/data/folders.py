@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePath
 
+from ensemble_ad.data import dicom
 from ensemble_ad.data.remarks import Remarks, ending_of
 from ensemble_ad.errors import DataError
 
@@ -20,8 +21,6 @@ FORMATS = (
 """Pillow's names of the formats that are taken: those that Pillow decodes itself, and no other program runs for."""
 HEIF = (".heic", ".heif", ".hif")
 """Endings of what pillow-heif reads, and is taken for a picture whether it is installed or not."""
-DICOM = (".dcm", ".dicom")
-"""Endings of what pydicom reads, likewise."""
 # Formats that a file's first bytes tell for sure, where its name has no ending.
 _TOLD = ("PNG", "JPEG", "JPEG2000", "TIFF", "WEBP", "AVIF", "GIF", "BMP", "QOI")
 _HEAD = 16
@@ -32,8 +31,8 @@ _SYSTEM = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
 def pictures_below(folder: Path, remarks: Remarks | None = None) -> Iterator[Path]:
     """The pictures in `folder`, and in folders below it, in the order of their names.
 
-    A picture is a file whose name has the ending of one of `FORMATS`, or no ending and the first bytes of one. A
-    folder's own pictures come before those of the folders in it.
+    A picture is a file whose name has the ending of one of `FORMATS`, of HEIC or DICOM, or no ending and the first
+    bytes of one. A folder's own pictures come before those of the folders in it.
 
     Args:
         folder: the folder.
@@ -133,7 +132,7 @@ def _endings() -> frozenset[str]:
     from PIL import Image
 
     read = [ending for ending, kind in Image.registered_extensions().items() if kind in FORMATS]
-    return frozenset([*read, *HEIF, *DICOM])
+    return frozenset([*read, *HEIF, *dicom.ENDINGS])
 
 
 def _begins_like_a_picture(path: str) -> bool:
@@ -144,4 +143,4 @@ def _begins_like_a_picture(path: str) -> bool:
     with suppress(OSError), Path(path).open("rb") as file:
         head = file.read(_HEAD)
     accepts = [accept for kind in _TOLD if kind in Image.OPEN and (accept := Image.OPEN[kind][1]) is not None]
-    return len(head) == _HEAD and any(accept(head) is True for accept in accepts)
+    return (len(head) == _HEAD and any(accept(head) is True for accept in accepts)) or dicom.begins_like_dicom(path)

@@ -96,8 +96,8 @@ def _side(train: Pictures) -> int:
 def _levels(train: Pictures) -> tuple[float, float]:
     values = []
     for picture in train.some(_SAMPLED_PICTURES):
-        flat = picture.reshape(-1)
-        some = flat[:: max(1, len(flat) // _SAMPLED_VALUES)].astype(np.float64)
+        pixels = picture.reshape(math.prod(picture.shape[:2]), -1)  # whole ones, so that each colour is sampled
+        some = pixels[:: max(1, pixels.size // _SAMPLED_VALUES)].astype(np.float64)
         values.append(some[np.isfinite(some)])
     every = np.concatenate(values)
     if not len(every):

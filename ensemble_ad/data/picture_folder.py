@@ -1,12 +1,10 @@
 """Folders of pictures: looked through by their headers, then decoded on all cores and kept as one array."""
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +14,7 @@ from ensemble_ad.data.images import Images, ImageSet, Raw, Sizes
 from ensemble_ad.data.intake import Progress, check_images, no_progress
 from ensemble_ad.data.npy import keep_blocks
 from ensemble_ad.data.pictures import Header, names_of, read_frames, read_header
+from ensemble_ad.data.pool import in_order
 from ensemble_ad.data.remarks import Remarks
 from ensemble_ad.errors import DataError, StorageError
 from ensemble_ad.files.id_table import check_cells
@@ -23,11 +22,7 @@ from ensemble_ad.files.json_file import MOST_IDS, is_count, json_hash, read_json
 from ensemble_ad.files.whole import file_hash
 
 _DECODED = 256
-_AT_ONCE = 8
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-_MOST_THREADS = 16  # each holds a picture of up to 2^24 pixels
-_VERSION = 2  # raised when the same files give other pixels
+_VERSION = 3  # raised when the same files give other pixels
 
 
 class _Picture(NamedTuple):
@@ -63,8 +58,7 @@ class PictureFolder:
         self._paths = sorted(pictures_below(folder, self.remarks))
         if not self._paths:
             raise no_pictures(folder, self.remarks)
-        with _threads() as pool:
-            self._content = json_hash([_VERSION, *_mapped(pool, file_hash, self._paths)])
+        self._content = json_hash([_VERSION, *in_order(file_hash, self._paths)])
         self._headers = self._read_headers(image_cache / f"folder-{self._content}-headers.json")
         self.ids = tuple(
             name
@@ -111,8 +105,7 @@ class PictureFolder:
             known = read_json(kept, most=MOST_IDS)
             if isinstance(known, list) and len(known) == len(self._paths) and all(map(_is_header, known)):
                 return [Header(*each) for each in known]
-        with _threads() as pool:
-            headers = list(_mapped(pool, read_header, self._paths))
+        headers = list(in_order(read_header, self._paths))
         with suppress(StorageError):  # then they are read again next time
             write_json(kept, headers, most=MOST_IDS)
         return headers
@@ -138,13 +131,12 @@ class PictureFolder:
 
     def _decoded(self, conversion: Conversion | None) -> Iterator[_Picture]:
         """All pictures in their order; files of few pictures are decoded side by side, others picture by picture."""
-        with _threads() as pool:
-            for files in self._batches():
-                if len(files) == 1:
-                    yield from self._of_file(files[0], conversion)
-                    continue
-                for pictures in _mapped(pool, lambda at: list(self._of_file(at, conversion)), files):
-                    yield from pictures
+        for files in self._batches():
+            if len(files) == 1:
+                yield from self._of_file(files[0], conversion)
+                continue
+            for pictures in in_order(lambda at: list(self._of_file(at, conversion)), files):
+                yield from pictures
 
     def _batches(self) -> Iterator[list[int]]:
         """Runs of files that hold at most `_DECODED` pictures together, or of one file that holds more."""
@@ -171,18 +163,6 @@ def _with_channels(image: Images, channels: int) -> Images:
     if image.ndim == 2:
         image = image[..., None]
     return np.broadcast_to(image, (*image.shape[:2], channels))
-
-
-def _mapped(pool: ThreadPoolExecutor, work: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
-    """What `work` gives of each item, in their order; a thread takes several at a time, since most are done at once."""
-    several = (items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE))
-    for results in pool.map(lambda some: [work(each) for each in some], several):
-        yield from results
-
-
-def _threads() -> ThreadPoolExecutor:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return ThreadPoolExecutor(min(cores, _MOST_THREADS))
 
 
 def _is_header(value: Any) -> bool:

@@ -1,7 +1,8 @@
 """Single pictures: in any of Pillow's formats, HEIC and DICOM, with all their pages and frames."""
 
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
@@ -12,28 +13,31 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ensemble_ad.data import dicom
+from ensemble_ad.data import depth, dicom
 from ensemble_ad.data.complaints import complaints
-from ensemble_ad.data.folders import DICOM, FORMATS, HEIF
-from ensemble_ad.data.images import Images, Raw
+from ensemble_ad.data.folders import FORMATS, HEIF
+from ensemble_ad.data.images import Raw
 from ensemble_ad.data.remarks import Remark, ending_of
 from ensemble_ad.data.sizes import MOST_PIXELS
 from ensemble_ad.errors import DataError, in_one_line
 from ensemble_ad.extras import how_to_install
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-_GREY = ("1", "L", "LA")
+_GREY = ("1", "L", "LA", "La")
 _OF_PAGES = ("TIFF", "GIF", "WEBP")
 """Formats whose pages or frames are pictures of their own; of others the first is taken, as of phones' previews."""
 _MOST_FRAMES = 10_000
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_NO_SUCH_TIFF = (
+    "it is damaged, or of numbers that Pillow does not read of a TIFF; save it with 8 or 16 bits a channel, or as .npy"
+)
+_ORIENTATION, _UPRIGHT = 274, 1  # a tag of EXIF, and what it says of a picture that need not be turned
 _REDUCED = (254, 1)  # the tag of a TIFF page, and its bit, that say that it is a smaller version of another
-_WHITE = 255
+_OPAQUE = 255
 _MOST_TEXT = 200
 _READ_WHOLE = 1 << 24  # bytes of a file
-_DIM = 64  # the upper 8 of 16 bits are below that where at most 14 are used
 
 
 class Header(NamedTuple):
@@ -60,15 +64,17 @@ def read_header(path: Path) -> Header:
         DataError: if it is no picture, or has more than `MOST_PIXELS` pixels.
     """
     with _in_one_line(path), complaints():
-        if _is_dicom(path):
+        if dicom.is_dicom(path):
             return Header(*dicom.read_header(path))
         with _opened(path) as image:
             _check_pixels(image)
-            height, width, modes = image.height, image.width, {image.mode}
             frames = _frames_of(image)
-            if len(frames) > 1:
-                modes |= {_mode_of(image, number) for number in frames} if image.format == "TIFF" else {"RGB"}
-            return Header(height, width, all(map(_is_grey_mode, modes)), any(map(_is_deep_mode, modes)), len(frames))
+            height, width = _at(image, frames[0]).height, image.width
+            if len(frames) == 1 or image.format == "TIFF":
+                kinds = [_kind_of(_at(image, number)) for number in frames]
+            else:
+                kinds = [(False, False)]
+            return Header(height, width, all(grey for grey, _ in kinds), any(deep for _, deep in kinds), len(frames))
 
 
 def read_frames(path: Path, remark: Remark = lambda kind, more: None) -> Iterator[Raw]:
@@ -78,17 +84,22 @@ def read_frames(path: Path, remark: Remark = lambda kind, more: None) -> Iterato
         DataError: once a picture is reached that cannot be decoded.
     """
     with _in_one_line(path), ExitStack() as stack:
-        if _is_dicom(path):
+        if dicom.is_dicom(path):
             yield from dicom.read_frames(path)
             return
         with complaints() as said:
             image = stack.enter_context(_opened(path))
             frames = _frames_of(image)
+        others = list["ImageFile"]()
+
+        def again() -> "ImageFile":
+            if not others:
+                others.append(stack.enter_context(_opened(path)))
+            return _at(others[0], image.tell())
+
         for number in frames:
             with complaints() as more:
-                if number != image.tell():
-                    image.seek(number)
-                pixels = _decoded(image, remark)
+                pixels = _decoded(_at(image, number), again, remark)
             if said or more:
                 remark("damaged", " ".join([*said, *more][0].split())[:_MOST_TEXT])
                 said.clear()
@@ -121,8 +132,8 @@ def read_picture(path: Path, remark: Remark = lambda kind, more: None) -> Raw:
         remark: told of what the picture holds and the image does not; see `remarks.TAKEN`.
 
     Returns:
-        (height, width) of a grey one, (height, width, 3) of another; uint8, or of a deep grey one uint16, int32 or
-        float32.
+        (height, width) of a grey one, (height, width, 3) of another; uint8, or of a deep one uint16, and of a grey one
+        int32, uint32 or float32 as well.
 
     Raises:
         DataError: if it cannot be decoded.
@@ -147,15 +158,16 @@ def _opened(path: Path) -> "Iterator[ImageFile]":
     from PIL import Image, UnidentifiedImageError
 
     with path.open("rb") as file, ExitStack() as stack:
+        size = os.fstat(file.fileno()).st_size
         # Pillow reads in many small steps, each of which costs where files are far away.
-        content = BytesIO(file.read(_READ_WHOLE + 1))
-        whole = content if len(content.getbuffer()) <= _READ_WHOLE else file
-        whole.seek(0)
+        whole = BytesIO(file.read(size)) if size <= _READ_WHOLE else file
         formats = _taken(needs_heif=ending_of(path.name) in HEIF)
         try:
             image = stack.enter_context(Image.open(whole, formats=formats))
         except UnidentifiedImageError:
-            raise ValueError("cannot identify image file") from None
+            whole.seek(0)
+            is_tiff = whole.read(4) in _TIFF
+            raise ValueError(_NO_SUCH_TIFF if is_tiff else "cannot identify image file") from None
         yield image
 
 
@@ -166,7 +178,9 @@ def _check_pixels(image: "ImageFile") -> None:
 
 def _frames_of(image: "ImageFile") -> list[int]:
     """The numbers of the pages or frames that are pictures of their own."""
-    count = getattr(image, "n_frames", 1) if image.format in _OF_PAGES else 1
+    if image.format not in _OF_PAGES:
+        return [image.tell()]  # the main one of HEIC need not be the first
+    count = getattr(image, "n_frames", 1)
     if count > _MOST_FRAMES:
         raise ValueError(f"{count} pages or frames, more than {_MOST_FRAMES}; split it")
     if count == 1 or image.format != "TIFF":
@@ -181,65 +195,56 @@ def _is_reduced(image: "ImageFile", number: int) -> bool:
     return isinstance(value, int) and bool(value & bit)
 
 
-def _mode_of(image: "ImageFile", number: int) -> str:
-    image.seek(number)
-    return image.mode
+def _at(image: "ImageFile", number: int) -> "ImageFile":
+    """The same, at a page or frame."""
+    if number != image.tell():
+        image.seek(number)
+    return image
 
 
-def _is_grey_mode(mode: str) -> bool:
-    return mode in _GREY or _is_deep_mode(mode)
+def _kind_of(image: "ImageFile") -> tuple[bool, bool]:
+    """Whether the page or frame is grey, and whether it has values that are not of 8 bits."""
+    mode, channels = image.mode, depth.channels_of(image)
+    deep = depth.is_deep_mode(mode)
+    return (channels == "LA" if channels else mode in _GREY or deep), deep or bool(channels)
 
 
-def _is_deep_mode(mode: str) -> bool:
-    return mode in ("I", "F") or mode.startswith("I;16")
-
-
-def _decoded(image: "ImageFile", remark: Remark) -> Raw:
-    """The pixels of the page or frame that an opened file is at."""
+def _decoded(image: "ImageFile", again: Callable[[], "ImageFile"], remark: Remark) -> Raw:
+    """The pixels of the page or frame that an opened file is at; `again` opens the file once more, there."""
     from PIL import ImageOps
 
     _check_pixels(image)
-    has_more = _is_cut(image)
-    several = _has_several(image)
-    upright = ImageOps.exif_transpose(image)
-    if several:
+    if _has_several(image):
         remark("pages", "")
-    if _is_deep_mode(image.mode):
-        values: Raw = np.asarray(upright)
-        return values
-    if upright.has_transparency_data:
-        pixels = _over_mean(upright, remark)
-    else:
-        pixels = np.asarray(upright.convert("L" if image.mode in _GREY else "RGB"))
-    if has_more:
-        few = pixels.max() < _DIM
-        remark("dim" if few else "deep", f"{len(np.unique(pixels))} levels" if few else "")
-    return pixels
+    if depth.is_cut(image):
+        remark("deep", "")
+    if channels := depth.channels_of(image):
+        return _over_mean(*depth.whole_colours(image, again, channels), depth.TOP, remark)
+    image.load()  # a GIF's mode is another one after that
+    is_turned = image.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT
+    upright, grey = ImageOps.exif_transpose(image) if is_turned else image, image.mode in _GREY
+    if depth.is_deep_mode(image.mode):
+        return _over_mean(*depth.whole_grey(image, upright), depth.TOP, remark)
+    if not upright.has_transparency_data:
+        mode = "L" if grey else "RGB"
+        return np.asarray(upright if upright.mode == mode else upright.convert(mode))
+    whole = np.asarray(upright.convert("LA" if grey else "RGBA"))
+    return _over_mean(whole[..., 0] if grey else whole[..., :3], whole[..., -1], _OPAQUE, remark)
 
 
-def _over_mean(picture: "Image", remark: Remark) -> Images:
+def _over_mean(colours: Raw, alpha: Raw | None, opaque: int, remark: Remark) -> Raw:
     """A picture whose transparent parts get the mean colour of the others, as far as they are transparent."""
-    grey = picture.mode in _GREY
-    whole = np.asarray(picture.convert("LA" if grey else "RGBA"))
-    colours, alpha = whole[..., :-1].copy(), whole[..., -1]
-    seen_through = alpha < _WHITE
-    if seen_through.any():
-        remark("transparent", "")
-        weights = alpha.astype(np.float64)
-        total = weights.sum()
-        mean = np.tensordot(weights, colours, axes=2) / total if total else colours.mean(axis=(0, 1))
-        share = weights[seen_through][:, None] / _WHITE
-        colours[seen_through] = np.rint(colours[seen_through] * share + mean * (1 - share)).astype(np.uint8)
-    return colours[..., 0] if grey else colours
-
-
-def _is_cut(image: "ImageFile") -> bool:
-    """Whether an opened picture that is not loaded yet has more bits a channel than the 8 that Pillow gives of it."""
-    how = str(image.tile)
-    if image.format == "PPM":
-        arguments = image.tile[0].args
-        return isinstance(arguments, tuple) and isinstance(arguments[-1], int) and arguments[-1] > _WHITE
-    return ";16" in how or "SGI16" in how or (image.format == "SGI" and "sgi_rle" in how and how.endswith("2))]"))
+    if alpha is None or (alpha == opaque).all():
+        return colours
+    remark("transparent", "")
+    weights = alpha.astype(np.float64)
+    total, seen_through = weights.sum(), alpha < opaque
+    mean = np.tensordot(weights, colours, axes=2) / total if total else colours.mean(axis=(0, 1))
+    share = weights[seen_through] / opaque
+    share = share.reshape(-1, *[1] * (colours.ndim - 2))
+    found = colours.copy()
+    found[seen_through] = np.rint(colours[seen_through] * share + mean * (1 - share)).astype(colours.dtype)
+    return found
 
 
 def _has_several(image: "ImageFile") -> bool:
@@ -249,10 +254,6 @@ def _has_several(image: "ImageFile") -> bool:
     with suppress(Exception):  # a page that cannot be read is none
         return bool(getattr(image, "is_animated", False)) or len(image.info.get("sizes", ())) > 1
     return False
-
-
-def _is_dicom(path: Path) -> bool:
-    return ending_of(path.name) in DICOM
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any, Self
 
 from ensemble_ad.files.json_file import fits, is_count
@@ -21,9 +20,7 @@ TAKEN = {
     "pages": "pictures have several frames or sizes, of which one is used: save each as a picture of its own",
     "transparent": "pictures have transparent parts, which get the mean colour of the others: flatten them if they "
     "were meant to be seen otherwise",
-    "deep": "pictures have 16 bits a channel, of which the upper 8 are used",
-    "dim": "pictures have 16 bits a channel and fill them so little that fewer than 64 levels are left: scale them to "
-    "their full range, then save them with 8 bits",
+    "deep": "pictures have more bits a channel than the 8 that are used: save them as PNG or TIFF of 16 bits",
     "damaged": "pictures are damaged, and are used as far as they could be read",
 }
 """What is said of pictures that give an image that is not all that they hold, by kind."""
@@ -39,8 +36,8 @@ Remark = Callable[[str, str], object]
 
 def ending_of(name: str) -> str:
     """The ending of a file's name, ".png"; empty where there is none, as of "scan.2024-11-25"."""
-    suffix = PurePath(name).suffix.lower()
-    return suffix if suffix[1:2].isalpha() else ""
+    stem, _, suffix = name.rpartition("/")[2].rpartition(".")  # a Path takes longer than the header of a small file
+    return f".{suffix.lower()}" if stem and suffix[:1].isalpha() else ""
 
 
 class Remarks:

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,10 +15,13 @@ from ensemble_ad.data.folders import no_pictures, pictures_below
 from ensemble_ad.data.images import Images, ImageShape, Raw
 from ensemble_ad.data.npy import open_array
 from ensemble_ad.data.pictures import named_frames
+from ensemble_ad.data.pool import in_order
 from ensemble_ad.data.remarks import Remarks
 from ensemble_ad.errors import DataError
 
 BLOCK = 1024
+_FRAMES = 8  # of a file that a thread decodes; what follows of a longer one is decoded once its turn comes
+_STEP = 64
 
 
 class Block(NamedTuple):
@@ -35,13 +38,23 @@ class Block(NamedTuple):
     shapes: list[Shape]
 
 
-_Made = tuple[str, Images, Shape]
+class _Made(NamedTuple):
+    """An image (1, side, side, C) with its id, its picture's shape, and what was remarked of it."""
+
+    name: str
+    image: Images
+    shape: Shape
+    remarks: list[tuple[str, str]]
+
+
 Reader = tuple[str, Callable[[], Iterator[_Made]]]
-"""A file or an image by its id, and what gives its images: their ids, (1, side, side, C) each, and their pictures'."""
+"""A file or an image by its id, and what gives its images."""
 Take = Callable[..., Images]
 """Makes an image (1, side, side, C) of a picture, whose `name` it is told for messages."""
 Skip = Callable[[str, DataError], None]
 """Told of each source or image that is left out: its name or id, and why."""
+Tell = Callable[[int], None]
+"""Told how many images of the next block are read."""
 
 
 def check_sources(sources: Sequence[Path], shape: ImageShape, conversion: Conversion | None = None) -> None:
@@ -59,10 +72,14 @@ def check_sources(sources: Sequence[Path], shape: ImageShape, conversion: Conver
 def _check(source: Path, shape: ImageShape, conversion: Conversion | None) -> None:
     if source.is_dir():
         return
-    if not source.is_file():
-        raise DataError(f"the images {source} do not exist; name a .npy file, a folder or a picture")
+    _check_there(source)
     if source.suffix == ".npy":
         _taken(open_array(source)[0], shape, conversion, str(source))
+
+
+def _check_there(source: Path) -> None:
+    if not source.is_file():
+        raise DataError(f"the images {source} do not exist; name a .npy file, a folder or a picture")
 
 
 def count(sources: Sequence[Path], remarks: Remarks) -> int:
@@ -92,8 +109,9 @@ def stream(
     block: int = BLOCK,
     skip: Skip | None = None,
     remarks: Remarks | None = None,
+    tell: Tell = lambda count: None,
 ) -> Iterator[Block]:
-    """Read images, never more than `block` of them at a time.
+    """Read images, by all cores, a block at a time.
 
     The id of an image in a .npy file is its row, that of an image in a folder its path inside the folder, that of a
     single picture its file name; a page or frame of several has its number, `scan.tif#3`. Where there are several
@@ -104,9 +122,10 @@ def stream(
         sources: .npy files of (N, height, width[, C]), folders of pictures, pictures in any format that is read.
         shape: the shape of every image; see `conform`.
         conversion: what makes images of the pictures; None takes those that are images of `shape` as they are.
-        block: images in a block; the last block of a source may hold fewer.
+        block: images in a block; the last block of a file, a folder or pictures named in a row may hold fewer.
         skip: told of what cannot be read or has another shape, which is then left out; None raises instead.
         remarks: gets what pictures hold and images do not; see `remarks.TAKEN`.
+        tell: is told how far the next block is.
 
     Raises:
         DataError: without `skip`, for an image that cannot be read or has another shape, once it is reached, and for a
@@ -116,20 +135,28 @@ def stream(
         check_sources(sources, shape, conversion)
     alone, remarks = len(sources) == 1, Remarks() if remarks is None else remarks
     take = partial(_taken, shape=shape, conversion=conversion)
-    for source in sources:
-        try:
-            _check(source, shape, conversion)
-            if source.is_dir():
-                yield from _of_folder(source, take, block, "" if alone else f"{source}/", skip, remarks)
-            elif source.suffix == ".npy":
-                yield from _of_array(source, take, block, "" if alone else f"{source}:", skip)
-            else:
-                name = source.name if alone else str(source)
-                yield from _read([(name, partial(_of_file, source, name, take, remarks))], block, skip)
-        except DataError as error:
-            if skip is None:
-                raise
-            skip(str(source), error)
+    read = partial(_read, block=block, skip=skip, remarks=remarks, tell=tell)
+    for are_pictures, some in groupby(sources, _is_picture):
+        if are_pictures:
+            named = ((source, source.name if alone and source.is_file() else str(source)) for source in some)
+            yield from read((name, partial(_of_named, path, name, take)) for path, name in named)
+            continue
+        for source in some:
+            try:
+                _check(source, shape, conversion)
+                if source.is_dir():
+                    yield from read(_of_folder(source, take, "" if alone else f"{source}/"))
+                else:
+                    for readers in _of_array(source, take, block, "" if alone else f"{source}:"):
+                        yield from read(readers, by_threads=conversion is not None)
+            except DataError as error:
+                if skip is None:
+                    raise
+                skip(str(source), error)
+
+
+def _is_picture(source: Path) -> bool:
+    return not source.is_dir() and source.suffix != ".npy"
 
 
 def conform(images: Images, shape: ImageShape, name: str) -> Images:
@@ -167,23 +194,30 @@ def _taken(picture: Raw, shape: ImageShape, conversion: Conversion | None, name:
     return conform(image_of(picture, conversion, name)[None], shape, name)
 
 
-def _of_array(source: Path, take: Take, block: int, prefix: str, skip: Skip | None) -> Iterator[Block]:
+def _of_array(source: Path, take: Take, block: int, prefix: str) -> Iterator[list[Reader]]:
+    """What reads the rows of a file, by blocks."""
     total = len(open_array(source))
     for start in range(0, total, block):
         # The file is mapped anew each time: what was read of a map that stays open counts as this process's memory.
         opened = open_array(source)
-        names = [f"{prefix}{row}" for row in range(start, min(start + block, total))]
-        readers = ((name, partial(_of_row, opened, row, name, take)) for row, name in enumerate(names, start))
-        yield from _read(readers, block, skip)
+        rows = range(start, min(start + block, total))
+        yield [(f"{prefix}{row}", partial(_of_row, opened, row, f"{prefix}{row}", take)) for row in rows]
 
 
 def _of_row(opened: Raw, row: int, name: str, take: Take) -> Iterator[_Made]:
-    yield name, take(opened[row], name=f"image {name}"), _shape(opened[row])
+    yield _Made(name, take(opened[row], name=f"image {name}"), _shape(opened[row]), [])
 
 
-def _of_file(path: Path, name: str, take: Take, remarks: Remarks) -> Iterator[_Made]:
-    for each, picture in named_frames(path, name, lambda kind, more: remarks.add(kind, name, more)):
-        yield each, take(picture, name=str(path)), _shape(picture)
+def _of_file(path: Path, name: str, take: Take) -> Iterator[_Made]:
+    said = list[tuple[str, str]]()
+    for each, picture in named_frames(path, name, lambda kind, more: said.append((kind, more))):
+        yield _Made(each, take(picture, name=str(path)), _shape(picture), said.copy())
+        said.clear()
+
+
+def _of_named(path: Path, name: str, take: Take) -> Iterator[_Made]:
+    _check_there(path)
+    yield from _of_file(path, name, take)
 
 
 def _shape(picture: Raw) -> Shape:
@@ -191,35 +225,60 @@ def _shape(picture: Raw) -> Shape:
     return height, width
 
 
-def _of_folder(
-    source: Path, take: Take, block: int, prefix: str, skip: Skip | None, remarks: Remarks
-) -> Iterator[Block]:
+def _of_folder(source: Path, take: Take, prefix: str) -> Iterator[Reader]:
     passed_over = Remarks()
     paths = pictures_below(source, passed_over)
     first = next(paths, None)
     if first is None:
         raise no_pictures(source, passed_over)
-    named = ((path, prefix + path.relative_to(source).as_posix()) for path in chain([first], paths))
-    yield from _read(((name, partial(_of_file, path, name, take, remarks)) for path, name in named), block, skip)
+    for path in chain([first], paths):
+        name = prefix + path.relative_to(source).as_posix()
+        yield name, partial(_of_file, path, name, take)
 
 
-def _read(readers: Iterable[Reader], block: int, skip: Skip | None) -> Iterator[Block]:
+def _begun(reader: Reader) -> Reader:
+    """The same of which the first images are made already, or of which is known what goes wrong."""
+    name, read = reader
+    images, made, wrong = read(), list[_Made](), list[DataError]()
+    try:
+        for image in islice(images, _FRAMES):
+            made.append(image)
+    except DataError as error:
+        wrong.append(error)
+
+    def go_on() -> Iterator[_Made]:
+        yield from made
+        for error in wrong:
+            raise error
+        yield from images
+
+    return name, go_on
+
+
+def _read(
+    readers: Iterable[Reader], *, block: int, skip: Skip | None, remarks: Remarks, tell: Tell, by_threads: bool = True
+) -> Iterator[Block]:
     """Blocks of what `readers`, each with the id of its file or image, give; without `skip` the first error ends it."""
-    ids: list[str] = []
-    images: list[Images] = []
-    shapes: list[Shape] = []
-    for name, read in readers:
+    made: list[_Made] = []
+    for name, read in in_order(_begun, readers) if by_threads else readers:
         try:
-            for each, image, shape in read():
-                ids.append(each)
-                images.append(image)
-                shapes.append(shape)
-                if len(ids) == block:
-                    yield Block(ids, np.concatenate(images), shapes)
-                    ids, images, shapes = [], [], []
+            for each in read():
+                for kind, more in each.remarks:
+                    remarks.add(kind, name, more)
+                made.append(each)
+                if len(made) % _STEP == 0:
+                    tell(len(made))
+                if len(made) == block:
+                    yield _block_of(made)
+                    made = []
         except DataError as error:
             if skip is None:
                 raise
             skip(name, error)
-    if ids:
-        yield Block(ids, np.concatenate(images), shapes)
+    if made:
+        yield _block_of(made)
+
+
+def _block_of(made: Sequence[_Made]) -> Block:
+    images = np.concatenate([each.image for each in made])
+    return Block([each.name for each in made], images, [each.shape for each in made])

@@ -1,20 +1,18 @@
 """`ensemble_ad.run`: from images to a scorer within one time."""
 
-import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from ensemble_ad.anytime.budget import Budget
-from ensemble_ad.anytime.run import Run, RunSettings, RunWatcher, SilentWatcher, begin
+from ensemble_ad.anytime.run import Run, RunSettings, begun
+from ensemble_ad.anytime.standing import RunWatcher, SilentWatcher
 from ensemble_ad.data.check import worthless
 from ensemble_ad.data.conversion import DEFAULT_FIT
 from ensemble_ad.data.dataset import Dataset, load_dataset
 from ensemble_ad.data.fit import checked_fit
-from ensemble_ad.data.images import Images
+from ensemble_ad.detect.given import Given, dataset_of
 from ensemble_ad.detect.scorer import BlendScorer, load_blend
 from ensemble_ad.detect.verbose import run_bar
 from ensemble_ad.errors import DataError, Interrupted, UsageError, speaks_python
@@ -28,9 +26,9 @@ from ensemble_ad.training.believed import Yardstick
 
 @speaks_python
 def run(
-    data: str | Path | Images = "data",
+    data: str | Path | Given = "data",
     *,
-    unlabelled: Images | None = None,
+    unlabelled: Given | None = None,
     time_limit: float | None = None,
     trials: int | None = None,
     families: Sequence[str] | None = None,
@@ -51,9 +49,9 @@ def run(
     A run of the same name on the same images goes on where the one before ended.
 
     Args:
-        data: the images' folder, as for the command's `--data`, or the normal images themselves, (n, height, width)
-            or (n, height, width, C).
-        unlabelled: test images of the same form, among which anomalies may be; with normal images only.
+        data: the images' folder, as for the command's `--data`, or the normal images themselves: an array (n, height,
+            width) or (n, height, width, C), or a list of pictures of any sizes, arrays or paths.
+        unlabelled: test images, an array or a list, among which anomalies may be; with normal images only.
         time_limit: wall time in seconds. The main thread alone keeps it within a trial.
         trials: the number of trials in all, instead of a time.
         families: the families' names; None is a portfolio.
@@ -80,36 +78,32 @@ def run(
     if (time_limit is None) == (trials is None):
         raise UsageError("give one of time_limit=600 (seconds) and trials=20")
     budget, studies = Budget(seconds=time_limit), at_home(studies)
-    with ExitStack() as stack:
-        watcher: RunWatcher = stack.enter_context(run_bar(time_limit, trials)) if verbose else SilentWatcher()
-        if isinstance(data, np.ndarray):
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ensad-")))
-            _write(folder, data, unlabelled)
-        elif unlabelled is None:
-            folder = at_home(data)
-        else:
-            raise UsageError("unlabelled=... goes with an array of normal images; a folder has its own test images")
-        dataset = load_dataset(
-            folder, image_cache=preprocessed_folder(studies), test_optional=True, look=look, fit=checked_fit(fit)
-        )
-        if found := worthless(dataset, folder):
-            raise DataError(f"{'; '.join(found)}: what is trained on this would be worthless; mend the data")
-        tuning = TuneSettings(
-            family="",
-            seed=seed,
-            device=device,
-            size=size,
-            tile=tiles,
-            transductive=transductive,
-            anomaly_share=anomaly_share,
-        )
-        settings = RunSettings(
-            name=name, families=None if families is None else tuple(families), trials=trials, tuning=tuning
-        )
-        record = begin(dataset, settings, studies)
+    kept, how = preprocessed_folder(studies), checked_fit(fit)
+    if not isinstance(data, str | Path):
+        dataset = dataset_of(data, unlabelled if look else None, how, cache=kept)
+    elif unlabelled is None:
+        dataset = load_dataset(at_home(data), image_cache=kept, test_optional=True, look=look, fit=how)
+    else:
+        raise UsageError("unlabelled=... goes with an array or list of normal images; a folder has its test images")
+    if found := worthless(dataset, dataset.train.source.parent):
+        raise DataError(f"{'; '.join(found)}: what is trained on this would be worthless; mend the data")
+    tuning = TuneSettings(
+        family="",
+        seed=seed,
+        device=device,
+        size=size,
+        tile=tiles,
+        transductive=transductive,
+        anomaly_share=anomaly_share,
+    )
+    settings = RunSettings(
+        name=name, families=None if families is None else tuple(families), trials=trials, tuning=tuning
+    )
+    storage = open_storage(studies, None)
+    shown: AbstractContextManager[RunWatcher] = run_bar(time_limit, trials) if verbose else nullcontext(SilentWatcher())
+    with begun(dataset, settings, studies) as record, shown as watcher:
         if budget.seconds is not None:
             budget.seconds -= record.used
-        storage = open_storage(studies, None)
         result = Run(
             dataset=dataset,
             settings=settings,
@@ -136,9 +130,3 @@ def _tune(
     watcher: Watcher,
 ) -> TuneResult:
     return tune(dataset, settings, studies=studies, watcher=watcher, yardstick=yardstick, storage=storage)
-
-
-def _write(folder: Path, normal: Images, unlabelled: Images | None) -> None:
-    for name, images in (("trainingset.npy", normal), ("testingset.npy", unlabelled)):
-        if images is not None:
-            np.save(folder / name, images)

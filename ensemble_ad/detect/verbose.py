@@ -12,7 +12,7 @@ from ensemble_ad.training.loop import AfterEpoch, Epoch
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from ensemble_ad.anytime.run import Standing
+    from ensemble_ad.anytime.standing import Standing
     from ensemble_ad.blend.saved import SavedBlend
     from ensemble_ad.members.objectives import Judgement
 
@@ -44,7 +44,7 @@ def counted(total: int, *, shown: bool) -> Iterator[Callable[[int, str], None]]:
 
 
 class _RunBar:
-    """Shows what a run tells of itself; an `anytime.run.RunWatcher`."""
+    """Shows what a run tells of itself; an `anytime.standing.RunWatcher`."""
 
     def __init__(self, bar: "Progress", seconds: float | None, trials: int | None) -> None:
         self._bar, self._seconds = bar, seconds

@@ -66,15 +66,9 @@ class ContrastModel(CrossFittedModel):
         self.features = nn.ModuleList(layers for layers, _ in networks)
         self.heads = nn.ModuleList(nn.Linear(n, 1) for _, n in networks)
 
-    def forward(self, images: Tensor, fold: Tensor | None = None) -> Output:
-        if fold is None:
-            logit = torch.stack([self._logit(number, images) for number in range(self.folds)]).mean(0)
-        else:
-            logit = torch.empty(len(images), device=images.device)
-            for number in range(self.folds):
-                mine = fold == number
-                if mine.any():
-                    logit[mine] = self._logit(number, images[mine])
+    def forward(self, images: Tensor, fold: int | None = None) -> Output:
+        numbers = range(self.folds) if fold is None else (fold,)
+        logit = torch.stack([self._logit(number, images) for number in numbers]).mean(0)
         return Output(None, None, {"logit": logit})
 
     def training_pass(self, number: int, normal: Tensor, test: Tensor, latent_noise_scale: float) -> Tensor:

@@ -133,12 +133,13 @@ class CrossFittedModel(Model):
     folds: int
 
     @abstractmethod
-    def forward(self, images: Tensor, fold: Tensor | None = None) -> Output:
+    def forward(self, images: Tensor, fold: int | None = None) -> Output:
         """Judge images.
 
         Args:
             images: float (B, C, H, W) in [-1, 1].
-            fold: int64 (B,), the number of the network that shall judge each image; None is the mean of all networks.
+            fold: the fold that all of them are in, and so the number of the network that shall judge them; None is the
+                mean of all networks.
         """
 
     @abstractmethod

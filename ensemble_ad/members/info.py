@@ -81,6 +81,7 @@ class EpochInfo:
         value: the objective's value.
         rate: images trained a second.
         parts: how many parts each batch was computed in; more than 1 where memory did not suffice for a whole batch.
+        refused: why CUDA took each step kernel by kernel, where it refused a graph of it.
     """
 
     number: int
@@ -88,11 +89,13 @@ class EpochInfo:
     value: float
     rate: float
     parts: int = 1
+    refused: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values; `parts` only where there are several."""
+        """As JSON values; `parts` only where there are several, `refused` only where a graph was."""
         values = {"epoch": self.number, "loss": self.loss, "value": self.value, "rate": self.rate}
-        return values | ({"parts": self.parts} if self.parts > 1 else {})
+        slowed = {"parts": self.parts} if self.parts > 1 else {}
+        return values | slowed | ({"refused": self.refused} if self.refused else {})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -101,10 +104,29 @@ class EpochInfo:
         Raises:
             UnfitError: if it is none.
         """
-        if not fits(value, _EPOCH) or not is_count(value.get("parts", 1)):
+        if not fits(value, _EPOCH):
             raise UnfitError("history")
-        parts = value.get("parts", 1)
-        return cls(number=value["epoch"], loss=value["loss"], value=value["value"], rate=value["rate"], parts=parts)
+        parts, refused = value.get("parts", 1), value.get("refused", "")
+        if not is_count(parts) or not _is_short(refused):
+            raise UnfitError("history")
+        return cls(
+            number=value["epoch"],
+            loss=value["loss"],
+            value=value["value"],
+            rate=value["rate"],
+            parts=parts,
+            refused=refused,
+        )
+
+
+def slowed_by(parts: int, refused: str) -> tuple[str, ...]:
+    """Lines for the user: what makes a training slower than it should be. See `EpochInfo`."""
+    notes = []
+    if parts > 1:
+        notes.append(f"out of memory: every batch is computed in {parts} parts, whose gradients are added up")
+    if refused:
+        notes.append(f"CUDA refused a graph of the step, which is slower without: {refused}")
+    return tuple(notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +196,12 @@ class MemberInfo:
         """The member's source in a word or two: its trial's number, its preset, or `imported`."""
         origin = f"{self.origin}, inverted" if self.origin and self.recipe.inverted else self.origin
         return f"trial {self.trial.number}" if self.trial else self.preset or origin or ""
+
+    @property
+    def slowed(self) -> tuple[str, ...]:
+        """What made its training slower than it should be; mostly nothing."""
+        refused = next((epoch.refused for epoch in self.history if epoch.refused), "")
+        return slowed_by(max((epoch.parts for epoch in self.history), default=1), refused)
 
     def to_json(self) -> dict[str, Any]:
         """The contents of `member.json`."""
@@ -248,8 +276,12 @@ def _trial(value: Mapping[str, Any]) -> TrialInfo:
 
 def _is_drawn(value: Any) -> bool:
     """Whether a study can have drawn a value: a number, a short text, a bool or None."""
-    text = isinstance(value, str) and is_text(value) and len(value) < _LONGEST
-    return text or value is None or isinstance(value, bool) or is_number(value)
+    return _is_short(value) or value is None or isinstance(value, bool) or is_number(value)
+
+
+def _is_short(value: Any) -> bool:
+    """Whether it is a text that a table shows."""
+    return isinstance(value, str) and is_text(value) and len(value) < _LONGEST
 
 
 def _unfit(value: Mapping[str, Any]) -> list[str]:
@@ -301,7 +333,7 @@ def _is_plain(value: Mapping[str, Any]) -> bool:
     seed = recipe["training"].get("seed")
     counts = (recipe.get("version"), recipe.get("subset"), abs(seed) if isinstance(seed, int) else seed, *size)
     return (
-        all(text is None or (isinstance(text, str) and is_text(text) and len(text) < _LONGEST) for text in texts)
+        all(text is None or _is_short(text) for text in texts)
         and (len(crop), len(size)) == (1, 1)
         and (crop[0] is None or is_number(crop[0]))
         and is_number(objective.get("standard_error", 0.0))

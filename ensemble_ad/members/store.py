@@ -7,10 +7,11 @@ made of) and `weights.safetensors`. The data set it belongs to has a record, `st
 """
 
 import os
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from ensemble_ad.data.split import Rows
     from ensemble_ad.members.data_record import DataRecord
     from ensemble_ad.statistics.arrays import Floats32
+
+# A file's times are told in ticks: one that was written just now may be written again within the same one.
+_SETTLED_NS = 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,13 +273,26 @@ def remove_half_written(studies: Path, key: str) -> None:
 
 
 def load_member(studies: Path, key: str) -> Member:
-    """Read a member's `member.json`.
+    """Read a member's `member.json`; one that is as it was when this process read it is not read again.
 
     Raises:
         DamagedError: if it is damaged or not a member's.
         StorageError: if there is none, or it is of a format that this version does not know.
     """
     folder = member_folder(studies, key)
+    with suppress(OSError):  # said by who reads it
+        seen = (folder / MEMBER_INFO).stat()
+        if time.time_ns() - max(seen.st_mtime_ns, seen.st_ctime_ns) > _SETTLED_NS:
+            return _read_once(folder, key, (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns))
+    return _read(folder, key)
+
+
+@lru_cache(maxsize=10_000)
+def _read_once(folder: Path, key: str, state: tuple[int, ...]) -> Member:
+    return _read(folder, key)
+
+
+def _read(folder: Path, key: str) -> Member:
     path = folder / MEMBER_INFO
     damaged = partial(DamagedError, key=key, folder=folder)
     try:

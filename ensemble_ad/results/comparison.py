@@ -48,6 +48,7 @@ COLUMNS = {
     "best_epoch": "Int64",
     "parameters": "Int64",
     "seconds": "Float64",
+    "slowed": "string",
     "transductive": "boolean",
     "labels_used": "string",
     "data": "string",
@@ -90,6 +91,8 @@ def comparison(
         - `objective`, `value`: what a member was chosen by; of a blend that has seen no test image its AUC on kinds of
           pseudo-anomaly that it was not weighted by, `foreseen`.
         - `weight`, `correlation`: in the shown blend, and Spearman's rank correlation of the main column with it.
+        - `slowed`: what made a member's training slower than it should be, mostly nothing: batches in parts for want of
+          memory, a graph of its step that CUDA refused.
         - `transductive`: whether it, or a member of the blend, was trained on the unlabelled test images too.
 
     Raises:
@@ -254,6 +257,7 @@ def _member_row(member: Member) -> dict[str, Any]:
         "best_epoch": info.best_epoch,
         "parameters": info.parameters,
         "seconds": info.seconds.train + info.seconds.score,
+        "slowed": "; ".join(info.slowed) or None,
         "transductive": info.transductive,
         "labels_used": info.recipe.labels or "none",
         "data": member.data,

@@ -125,6 +125,9 @@ def _notes(rows: Sequence[Row], headers: set[str]) -> list[str]:
         lines.append(f"^ transductive: {notes.transductive}")
     if notes.flags:
         lines.append("! " + "; ".join(f"{flag}: {meaning}" for flag, meaning in notes.flags.items()))
+    for why, names in notes.slowed.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        lines.append(f"slower than it should be: {', '.join(names[:3])}{more}: {why}")
     if notes.shares:
         lines.append(f"est. AUC: estimated, no labels, from sep. with {notes.shares}")
     if "value" in headers:

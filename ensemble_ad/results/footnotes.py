@@ -16,19 +16,21 @@ _FLAGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Footnotes:
-    """The meanings of what a table marks; None or empty where no row has such a mark.
+    """The meanings of what a table marks, and what it has no room for; None or empty where no row has such.
 
     Attributes:
         tied: meaning of the star at an AUC.
         transductive: meaning of the mark of transductive members and blends.
         flags: meaning of each flag, in alphabetical order.
         shares: the shares of anomalies that the estimated AUCs follow from, in words.
+        slowed: by what made trainings slower than they should be, the names of the rows.
     """
 
     tied: str | None
     transductive: str | None
     flags: Mapping[str, str]
     shares: str | None
+    slowed: Mapping[str, Sequence[str]]
 
 
 def without_the_best(rows: Sequence[Row]) -> list[Row]:
@@ -53,6 +55,10 @@ def footnotes(rows: Sequence[Row], *, measured: bool, estimated: bool) -> Footno
         transductive=_TRANSDUCTIVE if any(row["transductive"] for row in rows) else None,
         flags={flag: _FLAGS[flag] for flag in sorted({str(row["flag"]) for row in rows if row["flag"]})},
         shares=said if estimated and said else None,
+        slowed={
+            why: [row["name"] for row in rows if row["slowed"] == why]
+            for why in sorted({row["slowed"] for row in rows if row["slowed"]})
+        },
     )
 
 

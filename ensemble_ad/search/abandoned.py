@@ -46,23 +46,44 @@ def _end_dead(study: optuna.Study, trials: Sequence[FrozenTrial], storage: Study
     Returns:
         Whether anything has changed.
     """
-    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    stale = set(storage.backend._get_stale_trial_ids(study._study_id)) if running else set()
-    changed = False
-    for trial in running:
+    stale = _stale(study, trials, storage)
+    alive = living(study, trials, storage, studies)
+    for trial in alive:
+        if trial._trial_id in stale:
+            storage.backend.record_heartbeat(trial._trial_id)
+    numbers = {trial.number for trial in alive}
+    dead = [trial for trial in trials if trial.state == TrialState.RUNNING and trial.number not in numbers]
+    for trial in dead:
+        study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        worker = TrialNotes.of(trial).worker
+        if worker is not None and lease.is_over(studies, worker):
+            lease.forget(studies, worker)
+    return bool(dead)
+
+
+def living(
+    study: optuna.Study, trials: Sequence[FrozenTrial], storage: StudyStorage, studies: Path
+) -> list[FrozenTrial]:
+    """Those of a study's trials that a worker trains which lives, as far as is known here."""
+    stale = _stale(study, trials, storage)
+    found = []
+    for trial in trials:
+        if trial.state != TrialState.RUNNING:
+            continue
         worker = TrialNotes.of(trial).worker
         # A worker notes its name in the turn in which it starts a trial; without a name it has died in that turn.
-        is_over = worker is None or lease.is_over(studies, worker)
-        if not is_over and trial._trial_id not in stale:
+        if worker is None or lease.is_over(studies, worker):
             continue
-        if not is_over and worker is not None and lease.is_alive(studies, worker):
-            storage.backend.record_heartbeat(trial._trial_id)
-            continue
-        study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-        if is_over and worker is not None:
-            lease.forget(studies, worker)
-        changed = True
-    return changed
+        if trial._trial_id not in stale or lease.is_alive(studies, worker):
+            found.append(trial)
+    return found
+
+
+def _stale(study: optuna.Study, trials: Sequence[FrozenTrial], storage: StudyStorage) -> set[int]:
+    """The ids of the running trials whose heartbeat was not heard for long."""
+    if all(trial.state != TrialState.RUNNING for trial in trials):
+        return set()
+    return set(storage.backend._get_stale_trial_ids(study._study_id))
 
 
 def _queue_again(study: optuna.Study, trials: Sequence[FrozenTrial], studies: Path) -> bool:

@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from ensemble_ad.training.recipe import Recipe
 
@@ -15,6 +16,19 @@ _SAFE = 0.9
 _TOLERATED = 1.1
 _LEAST_CUT = 0.75  # what is begun again loses epochs, which less of a cut would not bring back
 _MOST_RESTARTS = 2
+_SCORED = 2.0  # epochs: what scoring takes after the last one, as long as no trial of the family has told
+
+
+class Rate(NamedTuple):
+    """What trials of a family have taken here, in seconds for each pixel of an image.
+
+    Attributes:
+        train: an epoch over all training images, judged.
+        score: the scores of all images, after the last epoch; fewer epochs or training images do not shorten that.
+    """
+
+    train: float
+    score: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,20 +39,34 @@ class Allowance:
         seconds: what the trial shall take at most.
         left: what it can take before it is interrupted.
         usual: what a trial of the family takes, as far as is known before its parameters are drawn.
-        rate: what an epoch over all training images takes, judged and scored, for each pixel of an image; None where no
-            trial of the family has told it.
+        rate: of trials that are trained by steps; None where none of the family has told it.
+        closed: of trials in closed form, whose one epoch tells nothing of the others; None likewise.
     """
 
     seconds: float
     left: float
     usual: float
-    rate: float | None = None
+    rate: Rate | None = None
+    closed: Rate | None = None
 
     def share(self, recipe: Recipe) -> float:
         """The share of the recipe's work that fits, in [`SHORTEST`, 1]."""
-        height, width = recipe.preprocess.size
-        needed = self.usual if self.rate is None else self.rate * recipe.training.epochs * height * width
-        return 1.0 if needed <= self.seconds else max(SHORTEST, self.seconds / needed)
+        epochs, rate = recipe.training.epochs, self._rate_of(recipe)
+        if rate is None:
+            scoring = self.usual * _SCORED / (_SCORED + epochs)
+            training = self.usual - scoring
+        else:
+            pixels = math.prod(recipe.preprocess.size)
+            scoring, training = rate.score * pixels, rate.train * epochs * pixels
+        return 1.0 if training + scoring <= self.seconds else max(SHORTEST, (self.seconds - scoring) / training)
+
+    def scoring(self, recipe: Recipe) -> float | None:
+        """What the scores of all images will take; None where no trial of the family has told."""
+        rate = self._rate_of(recipe)
+        return None if rate is None else rate.score * math.prod(recipe.preprocess.size)
+
+    def _rate_of(self, recipe: Recipe) -> Rate | None:
+        return self.closed if recipe.training.epochs == 1 else self.rate
 
 
 def shortened(recipe: Recipe, share: float, images: int) -> Recipe:
@@ -72,11 +100,13 @@ class Pace:
     Attributes:
         allowance: the trial's.
         share: the share of its work that it is trained on now.
+        scoring: what scoring will take, in seconds; None where that is not known.
         restarts: how often it was begun again.
     """
 
     allowance: Allowance
     share: float
+    scoring: float | None = None
     restarts: int = 0
     _trial_began: float = field(default_factory=time.monotonic)
     _began: float = field(default_factory=time.monotonic)
@@ -102,9 +132,10 @@ class Pace:
         left = self.allowance.left - (now - self._trial_began)
         first = len(self._times) == 1
         each = now - (self._began if first else self._times[0])
-        needed = each * (epochs - number)
+        scoring = _SCORED * each if self.scoring is None else self.scoring
+        needed = each * (epochs - number) + scoring
         if first and needed <= 4 * max(left, 0.0):
             return
         if needed > _TOLERATED * left or needed > 2 * self.allowance.seconds:
-            fitting = _SAFE * min(left, self.allowance.seconds) / (each * epochs)
+            fitting = (_SAFE * min(left, self.allowance.seconds) - scoring) / (each * epochs)
             raise TooLongError(max(SHORTEST, self.share * min(_LEAST_CUT, fitting)))

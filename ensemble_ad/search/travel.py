@@ -69,7 +69,7 @@ def pull(
         artifacts: the store.
         backend: where the studies are kept.
         studies: the studies' folder.
-        study_names: the studies whose members are fetched; None is all.
+        study_names: the studies whose members are fetched, as far as they are there; None is all.
         key: the member that is fetched; None is all.
         tick: told how many members were fetched, and which came last.
 
@@ -120,7 +120,8 @@ def _fetch(artifacts: Artifacts, key: str, artifact_id: str, studies: Path) -> s
 
 
 def _complete(backend: optuna.storages.BaseStorage, study_names: Iterable[str] | None) -> Iterator[FrozenTrial]:
-    for name in optuna.get_all_study_names(backend) if study_names is None else study_names:
+    there = optuna.get_all_study_names(backend)
+    for name in there if study_names is None else [name for name in study_names if name in there]:
         study = optuna.load_study(study_name=name, storage=backend)
         if StudyNotes.of(study).format is None:  # another program's
             continue

@@ -17,11 +17,12 @@ from ensemble_ad.members.auto_objective import doubts
 from ensemble_ad.members.choose import best_first
 from ensemble_ad.members.objectives import AUTO
 from ensemble_ad.members.store import Member
+from ensemble_ad.search.abandoned import living
 from ensemble_ad.search.artifacts import Artifacts
 from ensemble_ad.search.lease import lease
 from ensemble_ad.search.plan import Plan, TuneSettings
 from ensemble_ad.search.storage import StudyStorage, storage_failures
-from ensemble_ad.search.study import FINISHED, SharedStudy
+from ensemble_ad.search.study import FINISHED, Count, SharedStudy
 from ensemble_ad.search.watcher import Watcher
 from ensemble_ad.search.worker import Worker
 from ensemble_ad.statistics.arrays import Labels
@@ -114,17 +115,16 @@ def tune(
         raise shared.interrupted("the running one")
 
 
-def finished_trials(dataset: Dataset, settings: TuneSettings, storage: StudyStorage) -> int:
-    """How many finished trials the study of these settings has; 0 where there is none yet, and none is made.
-
-    Raises:
-        EnsadError: for settings that do not fit, or a storage that fails.
-    """
-    name = Plan(dataset, settings).study_name
+def count_trials(name: str, storage: StudyStorage, studies: Path) -> Count:
+    """How far the study of that name is; 0 trials where there is none yet, and none is made."""
     if name not in optuna.get_all_study_names(storage.backend):
-        return 0
+        return Count(finished=0, running=0)
     study = optuna.load_study(study_name=name, storage=storage.backend)
-    return len(study.get_trials(deepcopy=False, states=FINISHED))
+    trials = study.get_trials(deepcopy=False)
+    return Count(
+        finished=sum(trial.state in FINISHED for trial in trials),
+        running=len(living(study, trials, storage, studies)),
+    )
 
 
 def result(plan: Plan, shared: SharedStudy) -> TuneResult:

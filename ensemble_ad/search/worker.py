@@ -5,7 +5,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +31,6 @@ from ensemble_ad.training.believed import Yardstick
 from ensemble_ad.training.judge import JudgedBy, OnJudged, Resumed
 from ensemble_ad.training.loop import Epoch
 from ensemble_ad.training.make_member import fit_member
-from ensemble_ad.training.prepared import LastPrepared
 from ensemble_ad.training.recipe import Recipe
 
 _FAILURES_IN_A_ROW = 10
@@ -60,7 +59,6 @@ class Worker:
         label: (k,) of 0 and 1 for the test images; None where the objective needs none.
         artifacts: where members travel; None where all machines share the folder.
         yardstick: what trials are measured by.
-        prepared: the images as the trial before saw them.
     """
 
     plan: Plan
@@ -70,7 +68,6 @@ class Worker:
     label: Labels | None
     artifacts: Artifacts | None
     yardstick: Yardstick
-    prepared: LastPrepared = field(default_factory=LastPrepared)
 
     def run(self) -> None:
         """Train trials until enough are finished or the time is up; meanwhile wait for those of other workers.
@@ -150,7 +147,7 @@ class Worker:
         """Make a trial's member; where its first epochs tell that it would take too long, a shorter one's."""
         allowance, shared = self.plan.settings.allowance, self.shared
         share = 1.0 if recipe == drawn else trial.user_attrs["share"]
-        pace = None if allowance is None else Pace(allowance, share)
+        pace = None if allowance is None else Pace(allowance, share, allowance.scoring(drawn))
         judged_by = JudgedBy(
             pseudo=None if self.plan.kind.transductive else self.yardstick.pseudo,
             belief=self.yardstick.belief if shared.objective == AUTO else Belief(),
@@ -168,7 +165,7 @@ class Worker:
                     after_epoch=self._reporter(trial, recipe, pace),
                     resumed=self._catch_up(trial),
                     trial=TrialInfo(study=shared.study.study_name, number=trial.number, parameters=trial.params),
-                    prepared=self.prepared,
+                    prepared=self.yardstick.prepared,
                 )
             except TooLongError as error:
                 assert pace is not None

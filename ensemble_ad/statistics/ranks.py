@@ -56,7 +56,7 @@ def rank_correlations(columns: Sequence[ArrayLike], score: ArrayLike) -> Floats6
 
 
 def _centred_ranks(values: NDArray[np.generic]) -> Floats64:
-    ranks = midranks(values.astype(np.float64)[None, :])[0]
+    ranks = midranks(np.asarray(values, dtype=values.dtype if values.dtype == np.float32 else np.float64)[None, :])[0]
     centred: Floats64 = ranks - ranks.mean()
     return centred
 

@@ -5,12 +5,13 @@ from math import log, sqrt
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ensemble_ad.statistics.arrays import as_scores
+from ensemble_ad.statistics.arrays import Bools, Floats, as_scores
 from ensemble_ad.statistics.estimate import Estimate, two_sided_quantile
 from ensemble_ad.statistics.implied import MOST_ANOMALIES
 
 SURE = 0.99
 """Confidence of the lower bound on the share by which the guards judge."""
+_BINS = 64
 
 
 def implausible(reference: ArrayLike, test: ArrayLike, most: float = MOST_ANOMALIES) -> bool:
@@ -27,6 +28,35 @@ def implausible(reference: ArrayLike, test: ArrayLike, most: float = MOST_ANOMAL
         DataError: for a NaN, an empty array, or wrong dimensions.
     """
     return estimate_share(reference, test, level=SURE).low > most
+
+
+def implausible_ranks(reference: Floats, test: Floats, most: float = MOST_ANOMALIES) -> Bools:
+    """`implausible` of each column of ranks in (0, 1), (n, m) and (k, m): bool (m,).
+
+    Counts in 64 bins bound the share, and only columns that may be implausible by these are sorted.
+    """
+    columns = reference.shape[1]
+    (n, upto), (k, before) = ((len(side), np.cumsum(_counted(side), axis=1)) for side in (reference, test))
+    before = np.concatenate([np.zeros((columns, 1)), before[:, :-1]], axis=1)
+    # Below a threshold within a bin lie no more reference images than up to its end, and no fewer test images than
+    # before it.
+    room = upto / n - _margin(n, SURE)
+    found = np.asarray((before / k + _margin(k, SURE) < (1 - most) * room).any(axis=1))
+    for column in np.flatnonzero(found):
+        found[column] = implausible(reference[:, column], test[:, column], most)
+    return found
+
+
+def _counted(ranks: Floats) -> Floats:
+    """(m, 64): how many ranks (n, m) in (0, 1) lie in each of 64 bins of one width."""
+    columns = ranks.shape[1]
+    place = (ranks * _BINS).astype(np.intp) + _BINS * np.arange(columns)
+    return np.bincount(place.ravel(order="K"), minlength=_BINS * columns).reshape(columns, _BINS).astype(np.float64)
+
+
+def _margin(size: int, level: float) -> float:
+    """By so much, with confidence `level`, two distribution functions of samples are off at most."""
+    return sqrt(log(4 / (1 - level)) / (2 * size))
 
 
 def estimate_share(reference: ArrayLike, test: ArrayLike, level: float = 0.95) -> Estimate:
@@ -67,7 +97,7 @@ def estimate_share(reference: ArrayLike, test: ArrayLike, level: float = 0.95) -
     )
     best = int(np.argmax(1 - ratio - error))
     value = float(np.clip(1 - ratio[best] - error[best], 0.0, 1.0))
-    margin_reference, margin_test = (sqrt(log(4 / (1 - level)) / (2 * size)) for size in (n, k))
+    margin_reference, margin_test = _margin(n, level), _margin(k, level)
     room = share_reference - margin_reference
     with np.errstate(divide="ignore"):
         bound = np.where(room > 0, (below_test[usable] / k + margin_test) / np.maximum(room, 1e-12), np.inf)

@@ -1,6 +1,6 @@
 """How much a data set's test batch is believed, by four detectors in closed form, before the first trial."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from ensemble_ad.statistics.belief import Belief
 from ensemble_ad.training.error_vectors import error_vectors
 from ensemble_ad.training.load import untrained
 from ensemble_ad.training.loop import train
-from ensemble_ad.training.prepared import Prepared, PseudoImages
+from ensemble_ad.training.prepared import KeptPrepared, Prepared, PseudoImages
 from ensemble_ad.training.recipe import Recipe
 from ensemble_ad.training.settings import TrainSettings
 
@@ -33,11 +33,13 @@ class Yardstick:
         dataset: the images.
         studies: the studies' folder, where resized images are kept.
         share: the share of anomalies among the test images, where the user knows it.
+        prepared: the images as trials before saw them.
     """
 
     dataset: Dataset
     studies: Path
     share: float | None = None
+    prepared: KeptPrepared = field(default_factory=KeptPrepared)
 
     @cached_property
     def pseudo(self) -> PseudoImages:

@@ -81,13 +81,9 @@ def error_vectors(
     table = torch.empty(0)
     size = batch_size(images)
     with float32_products("fp32", images.device):
-        for start in range(0, len(images), size):
-            place = slice(start, start + size)
-            views = [
-                _columns(model, clean, references, asked, None if fold is None else fold[place])
-                for clean in _views(images[place], flips)
-            ]
-            if start == 0:
+        for place, number in _batches(len(images), size, fold):
+            views = [_columns(model, clean, references, asked, number) for clean in _views(images[place], flips)]
+            if not found:
                 found = list(views[0])
                 table = torch.empty((len(found), len(images)), device=images.device)
             for row, kind in enumerate(found):
@@ -95,8 +91,20 @@ def error_vectors(
     return of_images(dict(zip(found, table.cpu().numpy(), strict=True)), tiles, kinds)
 
 
+def _batches(count: int, size: int, fold: Tensor | None) -> Iterator[tuple[slice | Tensor, int | None]]:
+    """Which of the images to score at a time, and the fold that these are in; a GPU is asked for the folds but once."""
+    if fold is None:
+        for start in range(0, count, size):
+            yield slice(start, start + size), None
+        return
+    order, counts = fold.argsort(stable=True), torch.bincount(fold).tolist()
+    for number, rows in enumerate(torch.split(order, counts)):
+        for part in torch.split(rows, size) if len(rows) else ():
+            yield part, number
+
+
 def _columns(
-    model: Model, clean: Tensor, references: References, kinds: Collection[str] | None, fold: Tensor | None
+    model: Model, clean: Tensor, references: References, kinds: Collection[str] | None, fold: int | None
 ) -> dict[str, Tensor]:
     def wanted(kind: str) -> bool:
         return kinds is None or kind in kinds

@@ -125,6 +125,7 @@ class Judge:
                 value=judgement.value,
                 rate=epoch.images_per_second,
                 parts=epoch.parts,
+                refused=epoch.refused,
             )
         )
         if self.best_epoch == 0 or self.goal.better(judgement.value, self.best_value):

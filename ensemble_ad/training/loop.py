@@ -15,6 +15,7 @@ from torch import Tensor
 from ensemble_ad.errors import DivergedError
 from ensemble_ad.families import Model
 from ensemble_ad.families.model import ClosedFormModel, GradientModel
+from ensemble_ad.members.info import slowed_by
 from ensemble_ad.training.allocator import keep_freed_memory
 from ensemble_ad.training.device import float32_products
 from ensemble_ad.training.error_vectors import reference_rows
@@ -48,12 +49,7 @@ class Epoch(NamedTuple):
     @property
     def notes(self) -> tuple[str, ...]:
         """Lines for the user: what goes on more slowly than it should."""
-        notes = []
-        if self.parts > 1:
-            notes.append(f"out of memory: every batch is computed in {self.parts} parts, whose gradients are added up")
-        if self.refused:
-            notes.append(f"CUDA refused a graph of the step, which is slower without: {self.refused}")
-        return tuple(notes)
+        return slowed_by(self.parts, self.refused)
 
 
 AfterEpoch = Callable[[Epoch, Model], bool]

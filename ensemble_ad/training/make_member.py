@@ -26,7 +26,7 @@ from ensemble_ad.training.cross_fitted import train as train_cross_fitted
 from ensemble_ad.training.judge import Judge, JudgedBy, OnJudged, Resumed, Scored
 from ensemble_ad.training.load import untrained, weights_of
 from ensemble_ad.training.loop import train
-from ensemble_ad.training.prepared import LastPrepared
+from ensemble_ad.training.prepared import KeptPrepared
 from ensemble_ad.training.progress import Progress
 from ensemble_ad.training.recipe import Recipe, check_objective
 from ensemble_ad.version import __version__
@@ -74,7 +74,7 @@ def fit_member(
     resumed: Resumed | None = None,
     trial: TrialInfo | None = None,
     preset: str | None = None,
-    prepared: LastPrepared | None = None,
+    prepared: KeptPrepared | None = None,
 ) -> Member:
     """Train what the recipe says and cache it; a cached member is returned as it is.
 
@@ -91,7 +91,7 @@ def fit_member(
         resumed: told of the epochs before, where the training goes on from a checkpoint.
         trial: the trial that asks for the member.
         preset: name of the published system that the member is.
-        prepared: the images as the trial before saw them.
+        prepared: the images as trials before saw them.
 
     Raises:
         StorageError: if the member cannot be written.
@@ -108,7 +108,7 @@ def fit_member(
         kind.check_shape(recipe.preprocess.shape)
         check_objective(recipe.objective, kind, len(dataset.test))
         remove_half_written(studies, recipe.key)
-        images = (prepared or LastPrepared()).of(dataset, recipe, studies, device, judged_by.pseudo)
+        images = (prepared or KeptPrepared()).of(dataset, recipe, studies, device, judged_by.pseudo)
         save_data_record(studies, DataRecord.of(dataset))  # before the training, since it may be refused
         judge = Judge(objective(recipe.objective), recipe, images, judged_by, after_epoch, resumed)
         trained = _trained(recipe, judge, _Keeper(checkpoint=checkpoint, judge=judge), device)

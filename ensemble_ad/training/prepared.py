@@ -1,6 +1,7 @@
 """A data set as one recipe sees it: cropped, resized, on the device, with its pseudo-anomalies."""
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from ensemble_ad.training.recipe import Recipe
 
 # An evaluation after every epoch looks at this many test images; the finished member is scored on all.
 _TEST_IMAGES_AN_EPOCH = 2000
+_MOST_KEPT = {"cpu": 1 << 26, "cuda": 1 << 30}
 MOST_TILES = 1 << 15
 """The most tiles that are trained on in an epoch."""
 
@@ -75,6 +77,12 @@ class Prepared:
     tiles: int = 1
     maps: tuple[Images, ...] = ()
 
+    @property
+    def nbytes(self) -> int:
+        """What it takes of the device's memory; on a CPU the images lie in memory maps, which do not count."""
+        mapped = () if self.train.device.type == "cpu" else (self.train, self.test)
+        return sum(each.nbytes for each in (*mapped, self.reference, self.rows, self.glance, *self.pseudo.values()))
+
     def give_back(self) -> None:
         """Let the images that were read last go from memory: training and scoring need not hold both sets."""
         for images in self.maps:
@@ -110,33 +118,33 @@ class Prepared:
         return prepared
 
 
-class LastPrepared:
-    """The data set as the last trial saw it, kept for the next: where both see it alike it is not prepared anew.
+class KeptPrepared:
+    """The data set as trials have seen it, kept for those that see it alike: it is not prepared, nor uploaded, anew.
 
-    A study's trials soon keep to few crops and sizes, and on a GPU it is uploaded but once for those that follow each
-    other.
+    A study's trials soon keep to few crops and sizes, and a run goes from family to family by turns. What was used last
+    is kept, up to a bound of bytes beside what is in use.
     """
 
     def __init__(self) -> None:
-        self._seen: tuple[object, ...] = ()
-        self._of: tuple[Dataset | None, PseudoImages | None] = None, None
-        self._last: Prepared | None = None
+        # With what it was made of, so that no other object takes the id of one.
+        self._kept: OrderedDict[tuple[object, ...], tuple[Prepared, Dataset, PseudoImages | None]] = OrderedDict()
 
     def of(
         self, dataset: Dataset, recipe: Recipe, studies: Path, device: torch.device, pseudo: PseudoImages | None
     ) -> Prepared:
-        """As `Prepared.of`; what was kept and is not fitting goes first, so that two are never in memory."""
+        """As `Prepared.of`; what goes beyond the bound goes first, so that it is never in memory beside it."""
         architecture = recipe.architecture
         folds = (
             (architecture.folds, recipe.training.seed) if isinstance(architecture, CrossFittedArchitecture) else None
         )
-        seen = (recipe.preprocess, recipe.subset, folds, studies, device)
-        is_same = self._of[0] is dataset and self._of[1] is pseudo
-        if self._last is None or not is_same or seen != self._seen:
-            self._last = None
-            self._last = Prepared.of(dataset, recipe, studies, device, pseudo)
-            self._seen, self._of = seen, (dataset, pseudo)
-        return self._last
+        seen = (id(dataset), id(pseudo), recipe.preprocess, recipe.subset, folds, studies, device)
+        found = self._kept.pop(seen, None)
+        if found is None:
+            while sum(each.nbytes for each, *_ in self._kept.values()) > _MOST_KEPT[device.type]:
+                self._kept.popitem(last=False)
+            found = Prepared.of(dataset, recipe, studies, device, pseudo), dataset, pseudo
+        self._kept[seen] = found
+        return found[0]
 
 
 def _some(rows: npt.NDArray[np.int64], tiles: int) -> npt.NDArray[np.int64]:

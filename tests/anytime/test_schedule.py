@@ -5,7 +5,7 @@ import pytest
 
 from ensemble_ad.anytime.portfolio import PORTFOLIO, Entry, portfolio
 from ensemble_ad.anytime.record import Done
-from ensemble_ad.anytime.schedule import choose, expected_seconds, gain_rates
+from ensemble_ad.anytime.schedule import Next, choose, expected_seconds, gain_rates
 from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families import FAMILIES
@@ -84,6 +84,12 @@ def test_a_trial_that_does_not_fit_is_not_started():
 def test_what_the_first_trial_takes_is_told_by_the_number_of_images():
     assert expected_seconds(ENTRIES, [], 11.0) == {"pca": 22, "fcn": 110}
     assert expected_seconds(ENTRIES, [Done(family="pca", gain=0, seconds=4)], 11.0)["fcn"] == 20
+
+
+def test_a_later_kind_of_model_takes_what_its_own_entry_costs():
+    entries, done = (*ENTRIES, Entry("pca", 40)), [Done(family="pca", gain=0, seconds=4)]
+    chosen = choose(entries, [*done, Done(family="fcn", gain=0, seconds=20)], {"pca": 2, "fcn": 1}, 1e9)
+    assert chosen == Next(family="pca", seconds=80)
 
 
 def test_a_harmful_trial_does_not_count_as_a_loss_for_its_family():

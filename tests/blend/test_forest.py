@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesClassifier
 
-from ensemble_ad.blend.forest import grow
+from ensemble_ad.blend.growth import grow
+from ensemble_ad.blend.normalise import normalise
 from ensemble_ad.statistics import auc
 
 
@@ -31,10 +32,23 @@ def test_the_forest_keeps_its_leaves_full_and_counts_columns(sides):
 def test_a_forest_of_a_table_too_large_to_copy_is_the_same(sides, monkeypatch):
     benign, malignant, _, _ = (side.astype(np.float32) for side in sides)
     copied = grow(benign, malignant, trees=10)
-    monkeypatch.setattr("ensemble_ad.blend.forest._TABLE_NUMBERS", 0)
-    looked_up = grow(benign, malignant, trees=10)
-    for name, value in vars(copied).items():
-        np.testing.assert_array_equal(value, getattr(looked_up, name), err_msg=name)
+    monkeypatch.setattr("ensemble_ad.blend.growth._TABLE_BYTES", 0)
+    are_alike(copied, grow(benign, malignant, trees=10), rtol=0)
+
+
+def test_ranks_by_whole_numbers_give_the_forest_of_their_floats(sides):
+    frozen, low, high = normalise("pooled-rank", *sides[:2])
+    grid = 2 * int(frozen.count[-1])
+    whole, floats = grow(low, high, trees=10, grid=grid), grow(low, high, trees=10)
+    are_alike(whole, floats, rtol=1e-12)
+    np.testing.assert_array_equal(whole.score(high, grid), floats.score(high))
+    others = np.stack([frozen.transform_column(column, j) for j, column in enumerate(sides[2].T)], axis=1)
+    np.testing.assert_array_equal(whole.score(others, grid), floats.score(others))
+
+
+def are_alike(one, other, rtol):
+    for name, value in vars(one).items():
+        np.testing.assert_allclose(value, getattr(other, name), rtol=rtol, err_msg=name)
 
 
 def test_a_forest_does_not_try_columns_without_a_chance(sides):

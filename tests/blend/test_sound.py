@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ensemble_ad as ea
-from ensemble_ad.blend.forest import grow
+from ensemble_ad.blend.growth import grow
 from ensemble_ad.blend.well_formed import check_rule
 from ensemble_ad.errors import StorageError
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ensemble_ad.anytime.run import Standing
+from ensemble_ad.anytime.standing import Standing
 from ensemble_ad.cli import main
 from ensemble_ad.cli._output import Say
 from ensemble_ad.cli._run_watcher import COLUMNS, _RunWatcher
@@ -66,7 +66,12 @@ def test_trials_are_shared_with_tune_both_ways(data, studies, run_ensad):
     [
         ((), "give one of --time 30m and --trials 20"),
         (("--time", "1m", "--trials", "2"), "give one of --time 30m and --trials 20"),
-        (("--time", "soon"), "'soon' is no time; write 90s, 30m, 2h or 1h30m"),
+        *(
+            (("--time", text), f"{text!r} is no time; write 90s, 30m, 2h or 1h30m")
+            for text in ("soon", "-5", "1.5h", "30 m", "2d", "1m2h", "inf")
+        ),
+        (("--time", "0s"), "--time must be more than 0 seconds"),
+        (("--time", "9" * 400 + "h"), "is more than a year; write 8760h at most"),
         (("--time", "1m", "--families", "nosuch"), "unknown family 'nosuch'"),
         (("--trials", "1", "--name", "../x"), "a blend's name must be"),
     ],
@@ -76,12 +81,6 @@ def test_what_cannot_be_run_is_one_line(data, run_ensad, args, message):
     assert result.exit_code == 2
     assert message in result.stderr
     assert not list((data.parent / "studies").glob("members/*"))
-
-
-def test_a_run_that_has_made_nothing_advises_more_time(data, run_ensad):
-    result = run_ensad("run", "--time", "0s", "--families", "pca", "--name", "short", "--device", "cpu")
-    assert (result.exit_code, result.stdout) == (0, ""), result.output
-    assert result.stderr.endswith("next: ensad run --time 60s --families pca --name short --device cpu\n")
 
 
 def test_a_blend_that_no_run_has_made_is_not_replaced(data, studies, run_ensad):

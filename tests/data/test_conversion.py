@@ -232,6 +232,36 @@ def test_transparent_parts_get_the_mean_of_the_others(tmp_path, photograph, mode
     assert said == ["transparent"]
 
 
+def test_a_palette_may_be_partly_transparent(tmp_path, photograph):
+    indexed = Image.fromarray(photograph[:40, :40]).quantize(8)
+    indexed.save(tmp_path / "a.png", transparency=bytes([0, 51, 255, 255, 255, 255, 255, 128]))
+    alpha = np.array([0, 51, 255, 255, 255, 255, 255, 128])[np.asarray(indexed)] / 255
+    before = np.asarray(indexed.convert("RGB")).astype(float)
+    mean = np.average(before, axis=(0, 1), weights=np.broadcast_to(alpha[..., None], before.shape))
+    expected = before * alpha[..., None] + mean * (1 - alpha[..., None])
+    assert abs(pictures.read_picture(tmp_path / "a.png") - expected).max() <= 0.51
+
+
+def test_pages_of_any_modes_are_pictures(tmp_path, photograph):
+    modes = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")
+    pages = [Image.fromarray(photograph[:40, :40]).convert(mode) for mode in modes]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    assert pictures.read_header(tmp_path / "a.tif") == (40, 40, False, False, len(modes))
+    for found, page in zip(pictures.read_frames(tmp_path / "a.tif"), pages, strict=True):
+        expected = np.asarray(page.convert("L" if page.mode in ("1", "L", "LA") else "RGB")).astype(int)
+        assert found.shape == expected.shape
+        assert abs(found - expected).mean() < 2, page.mode
+    pages[0].save(tmp_path / "b.tif", save_all=True, append_images=pages[1:3])
+    assert pictures.read_header(tmp_path / "b.tif").grey
+
+
+def test_a_jpeg_of_four_inks_has_its_colours(tmp_path, photograph):
+    Image.fromarray(photograph).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+    found = pictures.read_picture(tmp_path / "a.jpg")
+    assert abs(found.astype(int) - photograph).mean() < 4
+    assert pictures.read_header(tmp_path / "a.jpg") == (427, 640, False, False, 1)
+
+
 # Readers, threads, records
 
 

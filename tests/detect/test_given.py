@@ -6,7 +6,9 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from ensemble_ad import AutoencoderDetector, BlendedDetector
+from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.data.fit import FITS, fitted
+from ensemble_ad.detect.given import dataset_of
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +44,28 @@ def test_an_array_that_is_not_square_is_fitted(parts):
 def test_an_unknown_fit_is_refused(parts):
     with pytest.raises(ValueError, match="a fit must be one of pad, squash, crop, not 'stretch'"):
         AutoencoderDetector("pca-10", image_fit="stretch").fit(parts)
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_a_list_of_pictures_is_the_data_set_of_a_folder_of_them(parts, tmp_path, fit):
+    for name, some in (("train", parts[:50]), ("test", parts[50:])):
+        (tmp_path / name).mkdir()
+        for row, part in enumerate(some):
+            Image.fromarray(part).save(tmp_path / name / f"{row:02}.png")
+    paths = sorted((tmp_path / "train").iterdir())
+    listed = dataset_of([*parts[:20], *paths[20:]], parts[50:], fit)
+    folder = load_dataset(tmp_path, image_cache=tmp_path / "cache", fit=fit)
+    assert listed.fingerprint == folder.fingerprint
+    assert listed.conversion == folder.conversion
+    np.testing.assert_array_equal(listed.test.shapes, folder.test.shapes)
+    alone = dataset_of(parts[:50], None, fit)
+    assert alone.fingerprint == load_dataset(tmp_path, image_cache=tmp_path / "cache", fit=fit, look=False).fingerprint
+
+
+def test_an_array_is_the_data_set_of_its_file(photos, tmp_path):
+    array = photos(12, 24, 3)
+    np.save(tmp_path / "trainingset.npy", array[:9])
+    np.save(tmp_path / "testingset.npy", array[9:])
+    found = dataset_of(array[:9], list(array[9:]), "pad")
+    assert found.fingerprint == load_dataset(tmp_path, image_cache=tmp_path / "cache").fingerprint
+    assert found.train.images.base is array  # no copy

@@ -27,12 +27,27 @@ def test_a_run_on_arrays_is_that_on_the_folder(data, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("normal", "message"),
+    [
+        ([], "images in memory must have"),
+        (np.zeros((100, 3, 16, 16), np.uint8), "its channels come second"),
+        ([np.zeros((20, 20, 4), np.uint8)] * 3, r"image 0 must be numbers of the axes"),
+        (["nowhere.png"], "nowhere.png cannot be read"),
+        ([np.zeros((20, 4), np.uint8)] * 100, "image 0 must have at least 8 pixels a side"),
+    ],
+)
+def test_a_list_that_holds_no_pictures_is_refused(tmp_path, normal, message):
+    with pytest.raises(ea.DataError, match=message):
+        small_run(normal, trials=1, studies=tmp_path / "studies")
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({}, "give one of time_limit=600"),
         ({"time_limit": 9, "trials": 2}, "give one of time_limit=600"),
         ({"trials": 1, "families": ["nosuch"]}, "unknown family 'nosuch'"),
-        ({"trials": 1, "unlabelled": np.zeros((3, 8, 8), np.uint8)}, "goes with an array of normal images"),
+        ({"trials": 1, "unlabelled": np.zeros((3, 8, 8), np.uint8)}, "goes with an array or list of normal images"),
     ],
 )
 def test_what_cannot_be_run_is_refused(data, tmp_path, settings, message):

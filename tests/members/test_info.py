@@ -144,6 +144,8 @@ FINGERPRINT, SHOWN = "the fingerprint of its data", "texts and numbers to show"
         (("history",), ["one"], "history"),
         (("history",), [{"epoch": 1}], "history"),
         (("history", 0, "parts"), "2", "history"),
+        (("history", 0, "refused"), "a\x1b", "history"),
+        (("history", 0, "refused"), 2, "history"),
         (("history", 0, "loss"), "low", "history"),
         (("objectives", "separation"), 0.5, "objectives"),
         (("objectives", "share"), {"value": 0.1}, "objectives"),
@@ -184,3 +186,15 @@ def test_an_epoch_notes_its_parts_only_where_there_are_several():
     assert "parts" not in epoch.to_json()
     several = EpochInfo(number=1, loss=0.5, value=0.6, rate=100.0, parts=4)
     assert EpochInfo.from_json(several.to_json()) == several
+
+
+def test_an_epoch_notes_that_a_graph_was_refused_and_the_member_tells(record):
+    refused = "CUDA error: operation not permitted when stream is capturing"
+    epoch = EpochInfo(number=2, loss=0.5, value=0.6, rate=100.0, refused=refused)
+    assert EpochInfo.from_json(epoch.to_json()) == epoch
+    assert "refused" not in record["history"][0]
+    assert MemberInfo.from_json(record).slowed == ()
+    record["history"].append(epoch.to_json())
+    assert MemberInfo.from_json(record).slowed == (
+        f"CUDA refused a graph of the step, which is slower without: {refused}",
+    )

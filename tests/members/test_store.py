@@ -251,6 +251,16 @@ def test_members_are_listed_oldest_first_without_unfinished_ones(tmp_path, vecto
     assert problems == []
 
 
+def test_a_member_that_has_not_changed_is_read_once(member, monkeypatch):
+    monkeypatch.setattr("ensemble_ad.members.store._SETTLED_NS", -(10**12))
+    studies, path = member.folder.parents[1], member.folder / "member.json"
+    first = load_member(studies, member.key)
+    assert load_member(studies, member.key) is first
+    path.write_text(path.read_text().replace('"created"', '"made"'))
+    with pytest.raises(DamagedError, match="lacks created"):
+        load_member(studies, member.key)
+
+
 def test_no_members_where_there_is_no_folder(tmp_path):
     assert list_members(tmp_path / "none") == ([], [])
 

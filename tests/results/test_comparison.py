@@ -21,6 +21,7 @@ from ensemble_ad.members.data_record import load_data_record, save_data_record
 from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.store import Member, list_members, save_member
 from ensemble_ad.results.comparison import COLUMNS, tabulate
+from ensemble_ad.results.comparison_text import render_text
 from ensemble_ad.statistics import separation
 
 
@@ -176,6 +177,20 @@ def test_the_words_say_which_share_or_why_none(studies, share, said):
 
 
 @pytest.mark.slow
+def test_what_made_a_training_slow_is_a_column_and_a_line(studies, some):
+    assert ea.comparison(studies)["slowed"].isna().all()
+    assert "slower" not in render_text(ea.comparison(studies))
+    member = some[0][0]
+    epochs = [{**epoch.to_json(), "parts": 4, "refused": "CUDA error: capturing"} for epoch in member.info.history]
+    _changed(studies, "members/" + member.key, "", history=epochs)
+    table = ea.comparison(studies)
+    slowed = table.loc[member.key, "slowed"]
+    assert slowed.startswith("out of memory: every batch is computed in 4 parts")
+    assert slowed.endswith("CUDA refused a graph of the step, which is slower without: CUDA error: capturing")
+    assert table["slowed"].notna().sum() == 1
+    assert f"slower than it should be: {member.key}: {slowed}" in render_text(table)
+
+
 def test_a_thousand_members_are_compared_in_a_moment(tmp_path, studies, some):
     members, _ = some
     record = load_data_record(studies, members[0].data)

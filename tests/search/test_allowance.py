@@ -8,7 +8,7 @@ from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.errors import Interrupted
 from ensemble_ad.families.fcn import FcnArchitecture
 from ensemble_ad.members.store import list_members
-from ensemble_ad.search.allowance import SHORTEST, Allowance, Pace, TooLongError, shortened
+from ensemble_ad.search.allowance import SHORTEST, Allowance, Pace, Rate, TooLongError, shortened
 from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.search.tune import tune
 from ensemble_ad.training import checkpoint
@@ -32,7 +32,8 @@ SETTINGS = TuneSettings(family="fcn", trials=1, size=16, max_width=128, device="
 
 
 @pytest.mark.parametrize(
-    ("usual", "rate", "share"), [(10, None, 1), (40, None, 0.5), (1e6, None, SHORTEST), (1, 0.005, 0.5)]
+    ("usual", "rate", "share"),
+    [(10, None, 1), (22, None, 0.9), (1e6, None, SHORTEST), (1, Rate(0.005, 0), 0.5), (1, Rate(0.005, 0.025), 0.25)],
 )
 def test_what_does_not_fit_is_a_share_of_what_was_drawn(usual, rate, share):
     assert Allowance(seconds=20, left=20, usual=usual, rate=rate).share(RECIPE) == pytest.approx(share)

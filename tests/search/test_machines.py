@@ -169,6 +169,11 @@ def test_a_dask_cluster_of_two_works_on_a_study(dask, postgres, run_ensad, data,
     assert len({t.user_attrs["worker"] for t in trials}) == 2
     assert len(list_members(tmp_path / "studies")[0]) == 6
     assert result.stderr.count(" complete: value ") == 6
+    small = ("--trials", 2, "--families", "pca", "--device", "cpu", "--studies", "of-the-run")
+    run = run_ensad("run", *small, *arguments[2:], "--artifacts", f"file://{tmp_path / 'store'}")
+    assert run.exit_code == 0, run.output
+    assert len(list_members(tmp_path / "of-the-run")[0]) == 2
+    assert "\npca\t2\t" in run.stdout
     logs = result.output + "".join(path.read_text() for path in tmp_path.glob("*.log"))
     assert SECRET not in logs
 

@@ -2,8 +2,21 @@
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 
 from ensemble_ad import statistics
+from ensemble_ad.statistics.share import implausible_ranks
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ranks_are_implausible_as_their_columns_are(seed):
+    rng = np.random.default_rng(seed)
+    shifts = np.array([0.0, 0.3, 1.0, 1.4, 1.6, 1.8, 2.0, 2.5, 4.0, -3.0])
+    sides = rng.normal(size=(400, 10)), (rng.normal(size=(300, 10)) + shifts).round(1)
+    ranks = (rankdata(np.concatenate(sides), axis=0) - 0.5) / 700
+    found = implausible_ranks(ranks[:400], ranks[400:])
+    assert found.tolist() == [statistics.implausible(ranks[:400, j], ranks[400:, j]) for j in range(10)]
+    assert 2 <= found.sum() <= 7
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.4])

@@ -5,6 +5,7 @@
 """
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -101,13 +102,17 @@ def test_every_encoder_trains_on_one_device(name):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_transductive_training_is_on_one_device(monkeypatch, small, precision):
+def test_a_transductive_training_is_on_one_device(monkeypatch, one_device, small, precision):
     # Which test images a network may see is asked of the folds once, before the first step.
     monkeypatch.setattr(torch, "nonzero", lambda mask: torch.zeros((24, 1), dtype=torch.int64, device="cuda"))
     images, fold = pictures(30, 32, 3), torch.zeros(30, dtype=torch.int64, device="cuda")
     rows = torch.arange(24, device="cuda")
     settings = replace(SETTINGS, passes=2, precision=precision)
-    train_cross_fitted(lambda: small["contrast"].build((3, 32, 32)), images, rows, images, Folds(fold, fold), settings)
+    build, folds = partial(small["contrast"].build, (3, 32, 32)), Folds(fold, fold)
+    model = train_cross_fitted(build, images, rows, images, folds, settings).eval()
+    with torch.inference_mode(), one_device():
+        for number in (None, 1):
+            assert model(to_input(images), number).columns["logit"].shape == (30,)
 
 
 def test_rows_on_the_host_are_found(small):
