@@ -123,12 +123,14 @@ class Reference:
 
         The covariance is shrunk by Ledoit and Wolf's rule (2004, J. Multivariate Analysis 88(2)). Of more than 256
         directions those of the largest variances are told apart; the others count as alike, with their mean variance,
-        as in probabilistic principal component analysis (Tipping and Bishop 1999).
+        as in probabilistic principal component analysis (Tipping and Bishop 1999). Of points of more than 1,000 numbers
+        1,000 make the reference: others would lie farther from the axes than those that these were fitted to.
         """
+        if points.shape[1] > _SPECTRUM_ROWS:
+            points = points[torch.linspace(0, len(points) - 1, min(len(points), _SPECTRUM_ROWS)).long()]
         mean = points.mean(0)
         centred = points - mean
-        some = centred[torch.linspace(0, len(points) - 1, min(len(points), _SPECTRUM_ROWS)).long()]
-        variances, axes = _shrunk_spectrum((some if points.shape[1] > _SPECTRUM_ROWS else centred).double())
+        variances, axes = _shrunk_spectrum(centred.double())
         least = max(float(variances.max()) * _LEAST_VARIANCE, _TINY)
         scale = variances.clamp_min(least).rsqrt().float()
         axes = axes.float()
