@@ -37,8 +37,9 @@ def explain(
 
     IMAGES are those of `ensad score`. A map spreads how surprising an image is, -ln of its p value, over its pixels by
     the members' errors, so that its mean is about 1 in normal images and maps compare between images. The picture stays
-    grey up to 5, a line surrounds what is above 10, and from 20 on it is pale yellow. --raw writes float32 arrays of
-    the picture's height and width. The folder is printed on stdout.
+    grey up to 5, a line surrounds what is above 7, and from 14 on it is pale yellow; a map of a mean above 4 is drawn
+    as if it had that one. --raw writes float32 arrays of the picture's height and width. The folder is printed on
+    stdout.
 
     \b
     Example:

@@ -11,12 +11,13 @@ from ensemble_ad.data.images import Images
 from ensemble_ad.files.whole import whole_file
 from ensemble_ad.statistics.arrays import Floats32
 
-FAINTEST, OUTLINED, BRIGHTEST = 5.0, 10.0, 20.0
+FAINTEST, OUTLINED, BRIGHTEST = 5.0, 7.0, 14.0
 """Where a picture begins to be coloured, where a line is drawn, and from where on it is palest yellow.
 
-About one in a hundred pixels of held-out normal images is above the first, one in a thousand above the second
-(benchmarks/maps.md).
+Few pixels of normal images are above the first, about one in a thousand is above the second (benchmarks/maps.md).
 """
+LOUDEST = 4.0
+"""A map of a larger mean is drawn as if it had this one, else all of a very surprising image would be coloured."""
 _PALEST, _DENSEST = 0.3, 0.75
 _FIRST_COLOUR = 0.4  # of the ramp, whose darkest colours are lost on a dark picture
 _LINE = np.array([0, 255, 255], dtype=np.uint8)
@@ -35,6 +36,7 @@ def overlay(picture: Images, errors: Floats32) -> Images:
     """
     from scipy.ndimage import binary_dilation
 
+    errors = errors * min(1.0, LOUDEST / max(float(errors.mean()), LOUDEST))
     share = np.clip((errors - FAINTEST) / (BRIGHTEST - FAINTEST), 0, 1)
     dense = np.where(errors > FAINTEST, _PALEST + (_DENSEST - _PALEST) * share, 0)[..., None]
     deep = picture.reshape(*picture.shape[:2], -1)

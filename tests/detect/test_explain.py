@@ -9,7 +9,7 @@ from PIL import Image
 import ensemble_ad as ea
 from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.detect.explain import _excess, _maps
-from ensemble_ad.detect.overlays import BRIGHTEST, FAINTEST, OUTLINED, MapFolder, overlay
+from ensemble_ad.detect.overlays import BRIGHTEST, FAINTEST, LOUDEST, OUTLINED, MapFolder, overlay
 from ensemble_ad.errors import UsageError
 
 
@@ -105,17 +105,27 @@ def test_score_writes_maps_of_alarms_alone(run_ensad, studies, digits_folder, tm
 
 
 def test_a_picture_is_grey_where_it_is_usual_and_coloured_where_not(images):
-    errors = np.full((32, 32), FAINTEST, dtype=np.float32)
-    errors[:, 16:] = BRIGHTEST + 1
+    errors = np.zeros((32, 32), dtype=np.float32)
+    errors[:, 24:] = BRIGHTEST + 1
     laid_over = overlay(images[0], errors)
-    assert (laid_over[:, :15] == images[0][:, :15]).all()
-    assert (laid_over[:, 15] == (0, 255, 255)).all()  # the line lies around the place, and covers none of it
-    assert laid_over[0, 16:].min(axis=0).tolist() > [180, 180, 100]
-    rising = np.linspace(FAINTEST, OUTLINED, 1024, endpoint=False, dtype=np.float32).reshape(32, 32)
-    brightness = overlay(np.zeros((32, 32, 3), np.uint8), rising).reshape(-1, 3) @ [0.299, 0.587, 0.114]
+    assert (laid_over[:, :23] == images[0][:, :23]).all()
+    assert (laid_over[:, 23] == (0, 255, 255)).all()  # the line lies around the place, and covers none of it
+    assert laid_over[0, 24:].min(axis=0).tolist() > [180, 180, 100]
+    rising = np.zeros((64, 64), dtype=np.float32)
+    rising[:16] = np.linspace(FAINTEST, OUTLINED, 1024, endpoint=False).reshape(16, 64)
+    brightness = overlay(np.zeros((64, 64, 3), np.uint8), rising)[:16].reshape(-1, 3) @ [0.299, 0.587, 0.114]
     assert (np.diff(brightness) > -1).all()
     assert brightness[0] == 0
     assert brightness[1] > 15
+
+
+def test_a_very_surprising_picture_is_coloured_where_it_stands_out_alone(images):
+    errors = np.full((32, 32), 2 * LOUDEST, dtype=np.float32)
+    errors[4:8, 4:8] *= 3
+    laid_over = overlay(images[0], errors)
+    assert (laid_over[16:] == images[0][16:]).all()
+    assert (laid_over[4:8, 4:8] != images[0][4:8, 4:8]).any(axis=2).all()
+    np.testing.assert_array_equal(overlay(images[0], 2 * errors), laid_over)
 
 
 def test_no_name_leads_out_of_the_folder_nor_to_another_ones_map(tmp_path, images):

@@ -72,7 +72,7 @@ def test_beside_each_image_is_the_blends_own_map(contents, scorer):
         np.testing.assert_array_equal(shot.where, overlay(shot.image, scorer.explain(shot.image[None])[0]))
     text = render(contents)
     assert text.count("where the blend sees anomalies in") == len(shots)
-    assert "the image stays grey up to 5, a line surrounds what is above 10, and from 20 on it is pale yellow" in text
+    assert "the image stays grey up to 5, a line surrounds what is above 7, and from 14 on it is pale yellow" in text
 
 
 def _preprocess(member):
