@@ -48,7 +48,6 @@ def test_a_run_that_is_stopped_while_it_blends_keeps_a_blend(data, run_ensad, mo
     assert len(list((data.parent / "submissions").glob("*-run.csv"))) == 1
     weights = json.loads(result.stdout)["result"]["weights"]
     assert len(weights) >= 1
-    made.clear()
     with monkeypatch.context() as patch:
         patch.setattr(Blender, "make", _stopped)
         again = run_ensad(*LINE, "--json")
