@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -23,7 +24,9 @@ from ensemble_ad.errors import speaks_python
 from ensemble_ad.statistics import Estimate, estimate_share, separation, separation_many
 from ensemble_ad.statistics.arrays import Bools, Floats
 from ensemble_ad.statistics.estimate import probability_estimate
+from ensemble_ad.statistics.implied import Share
 
+_MOST_AT_ONCE = 1 << 23  # scores
 _JUDGED_ROWS = 5_000  # rows a side that the out-of-fold judgement uses at most
 
 
@@ -88,11 +91,8 @@ def blend_scores(
         seed=seed,
         pseudo=pseudo,
     )
-    with ThreadPoolExecutor(2) as beside:  # nearly all is numpy's work, which does not keep other threads waiting
-        shared = beside.submit(crossfit_share, request.reference, request.test, request.anomaly_share)
-        judged = beside.submit(_out_of_fold, request)
-        rule = _fit(request, request.reference, request.test, request.label)
-        share, findings = shared.result(), _findings(request, rule, judged.result())
+    rule, share, out_of_fold = _fitted(request)
+    findings = _findings(request, rule, out_of_fold)
     fired = guards(findings)
     return Blend(
         scores=rule.test,
@@ -106,6 +106,18 @@ def blend_scores(
         share=share,
         parts=rule.parts,
     )
+
+
+def _fitted(request: Request) -> tuple[Rule, Share | None, Estimate | None]:
+    """The rule, the share of anomalies, and the separation out of fold: at once, unless that would take much memory."""
+    fit = partial(_fit, request, request.reference, request.test, request.label)
+    share = partial(crossfit_share, request.reference, request.test, request.anomaly_share)
+    judge = partial(_out_of_fold, request)
+    if request.reference.size + request.test.size > _MOST_AT_ONCE:
+        return fit(), share(), judge()
+    with ThreadPoolExecutor(2) as beside:  # nearly all is numpy's work, which does not keep other threads waiting
+        shared, judged = beside.submit(share), beside.submit(judge)
+        return fit(), shared.result(), judged.result()
 
 
 def _fit(request: Request, reference: Floats, test: Floats, label: Bools | None) -> Rule:

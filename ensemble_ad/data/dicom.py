@@ -56,7 +56,7 @@ def read_frames(path: Path) -> Iterator[Raw]:
         Exception: whatever pydicom raises for a file that it cannot read.
     """
     opened = _opened(path, pixels=True)
-    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+    from pydicom.pixels import apply_color_lut, apply_modality_lut
 
     _, _, grey, deep, _ = _header_of(opened)
     for stored in _decoded(path, opened):
@@ -72,7 +72,7 @@ def read_frames(path: Path) -> Iterator[Raw]:
 
 def _decoded(path: Path, opened: "FileDataset") -> Iterator[Raw]:
     """The frames as they are stored, but RGB of YBR."""
-    from pydicom.pixels.utils import iter_pixels
+    from pydicom.pixels import iter_pixels
 
     try:
         yield from iter_pixels(opened)
@@ -95,8 +95,8 @@ def _header_of(opened: "FileDataset") -> tuple[int, int, bool, bool, int]:
         return height, width, False, int(opened.RedPaletteColorLookupTableDescriptor[2]) != 8, frames
     grey = int(opened.get("SamplesPerPixel", 1)) == 1
     rescaled = "ModalityLUTSequence" in opened or "RescaleSlope" in opened
-    signed = bool(opened.get("PixelRepresentation", 0))
-    deep = int(opened.BitsAllocated) > 8 or (grey and (rescaled or signed))
+    signed = opened.get("PixelRepresentation") == 1
+    deep = int(opened.BitsAllocated) > 8 or signed or (grey and rescaled)
     return height, width, grey, deep, frames
 
 
@@ -124,7 +124,7 @@ def _opened(path: Path, *, pixels: bool) -> "FileDataset":
     try:
         if read_file_meta_info(path).get("TransferSyntaxUID") == _DEFLATED:
             raise ValueError("deflated as a whole; save it in another transfer syntax")
-        opened = dcmread(path, stop_before_pixels=not pixels)
+        opened: FileDataset = dcmread(path, stop_before_pixels=not pixels)
     except InvalidDicomError:
         raise ValueError("it is no DICOM file") from None
     return opened

@@ -77,6 +77,10 @@ def run(
     """
     if (time_limit is None) == (trials is None):
         raise UsageError("give one of time_limit=600 (seconds) and trials=20")
+    if trials is not None and trials < 1:
+        raise UsageError(f"trials must be 1 or more, not {trials}")
+    if time_limit is not None and not time_limit > 0:
+        raise UsageError(f"time_limit must be more than 0 seconds, not {time_limit}")
     budget, studies = Budget(seconds=time_limit), at_home(studies)
     kept, how = preprocessed_folder(studies), checked_fit(fit)
     if not isinstance(data, str | Path):
@@ -117,7 +121,8 @@ def run(
     if result.interrupted:
         raise Interrupted("interrupted: what is finished is kept; call run again to go on")
     if result.blend is None:
-        raise UsageError("no model was finished in that time; give a larger time_limit")
+        advice = "`ensad compare --failed` lists what failed" if time_limit is None else "give a larger time_limit"
+        raise UsageError(f"no model was finished; {advice}")
     return load_blend(name, studies, device=device)
 
 

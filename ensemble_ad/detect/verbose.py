@@ -48,7 +48,7 @@ class _RunBar:
 
     def __init__(self, bar: "Progress", seconds: float | None, trials: int | None) -> None:
         self._bar, self._seconds = bar, seconds
-        self._task = bar.add_task("", total=trials if seconds is None else seconds, now="reading the images")
+        self._task = bar.add_task("", total=trials if seconds is None else seconds, now="the run begins")
         self._began, self._trials = monotonic(), 0
         self._family = self._blend = ""
 

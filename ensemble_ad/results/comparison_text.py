@@ -66,7 +66,7 @@ def render_text(table: "Sequence[Row] | pd.DataFrame", *, markdown: bool = False
         _Shown(header="est. 95%", cells=[_interval(r["estimated_auc_low"], r["estimated_auc_high"]) for r in rows]),
     ]
     # Where nothing has seen a test image, what else is known of a row.
-    blind = all(row["separation"] is None for row in rows)
+    blind = bool(rows) and all(row["separation"] is None for row in rows)
     judged = [_number(row["value" if blind else "separation"]) for row in rows]
     rest = [
         _Shown(header="value" if blind else "sep.", cells=[v + m for v, (_, m) in zip(judged, marks, strict=True)]),

@@ -40,6 +40,7 @@ def test_the_table_of_nothing_has_the_same_columns_and_dtypes(run_ensad, compare
     result = run_ensad("compare", "--studies", "nothing")
     assert result.exit_code == 0
     assert "run `ensad tune --family fcn --trials 50 --studies nothing`\n" in result.stderr
+    assert result.stdout.count("\n") == 1, "there is a header, and nothing to explain below it"
 
 
 def test_before_an_evaluation_the_table_is_ordered_by_separation(run_ensad, studies):

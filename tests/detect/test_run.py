@@ -46,6 +46,9 @@ def test_a_list_that_holds_no_pictures_is_refused(tmp_path, normal, message):
     [
         ({}, "give one of time_limit=600"),
         ({"time_limit": 9, "trials": 2}, "give one of time_limit=600"),
+        ({"trials": 0}, "trials must be 1 or more, not 0"),
+        ({"time_limit": -1}, "time_limit must be more than 0 seconds, not -1"),
+        ({"time_limit": 1e-6, "families": ["pca"]}, "no model was finished; give a larger time_limit"),
         ({"trials": 1, "families": ["nosuch"]}, "unknown family 'nosuch'"),
         ({"trials": 1, "unlabelled": np.zeros((3, 8, 8), np.uint8)}, "goes with an array or list of normal images"),
     ],
