@@ -190,9 +190,10 @@ def main() -> None:
     side = read_data.train.shape[1]
     data = given.out / f"data-{side}"
     data.mkdir(parents=True, exist_ok=True)
-    for name, images in (("trainingset", read_data.train), ("testingset", read_data.test)):
+    for name, some in (("trainingset", read_data.train), ("testingset", read_data.test)):
         if not (data / f"{name}.npy").exists():
-            np.save(data / f"{name}.npy", images)
+            np.save(data / f"{name}.npy", some)
+    images = np.load(data / "testingset.npy")
     found: dict[str, list[dict[str, float]]] = {}
     for seed in given.seeds:
         where = ("--studies", given.out / f"studies-{side}-{seed}")
@@ -203,7 +204,7 @@ def main() -> None:
         ensad("blend", "--members", ",".join(keys), "--name", "maps", *where)
         scorer = load_blend("maps", where[1], device="cpu")
         for name, explain in rows(scorer, keys):
-            maps = explain(read_data.test)
+            maps = explain(images)
             found.setdefault(name, []).append(judge(maps, read_data.shown))
             if name == "blend":
                 print(seed, exceeded(maps, read_data.shown), file=sys.stderr)

@@ -14,7 +14,8 @@ from ensemble_ad.statistics.arrays import Floats32
 FAINTEST, OUTLINED, BRIGHTEST = 5.0, 7.0, 14.0
 """Where a picture begins to be coloured, where a line is drawn, and from where on it is palest yellow.
 
-Few pixels of normal images are above the first, about one in a thousand is above the second (benchmarks/maps.md).
+One in a hundred pixels of normal images is above the first, a few in a thousand are above the second
+(benchmarks/maps.md).
 """
 LOUDEST = 4.0
 """A map of a larger mean is drawn as if it had this one, else all of a very surprising image would be coloured."""
