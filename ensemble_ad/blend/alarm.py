@@ -121,6 +121,20 @@ def false_alarm_rate(n: int, alarm_rate: float, level: float = 0.95) -> Estimate
     return Estimate(value=value, low=low, high=high, standard_error=variance**0.5, level=level, method="Beta")
 
 
+def most_alarms(n: int, alarm_rate: float, new: int) -> int:
+    """How many of so many new normal images exceed `threshold` at most, but for about one time in a hundred.
+
+    Their number is beta-binomial; this is its mean and three of its standard deviations. See `false_alarm_rate`.
+
+    >>> most_alarms(100, 0.05, new=252)
+    31
+    """
+    above = n + 1 - position_of_threshold(n, alarm_rate)
+    rate = above / (n + 1)
+    variance = new * rate * (1 - rate) * (n + 1 + new) / (n + 2)
+    return floor(new * rate + 3 * variance**0.5)
+
+
 def _beta_quantile(chance: float, a: int, b: int) -> float:
     """Below which Beta(a, b) lies with that chance: the a-th smallest of a + b - 1 uniform numbers, by bisection.
 

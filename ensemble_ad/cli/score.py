@@ -91,7 +91,7 @@ def score(
     import sys
     import time
 
-    from ensemble_ad.blend.alarm import check_rate
+    from ensemble_ad.blend.alarm import check_rate, most_alarms
     from ensemble_ad.cli import _folders
     from ensemble_ad.cli._progress import busy, counted
     from ensemble_ad.data.remarks import Remarks
@@ -154,6 +154,9 @@ def score(
     _tell(total, skipped, strange, say)
     _folders.tell(remarks.lines(), say)
     say(f"{total} images, {alarms} alarms, {total / (time.perf_counter() - started):,.0f} images/s")
+    usual = most_alarms(len(scorer.reference), rate, total)
+    if alarms > usual:
+        say(f"normal ones like those held out give {usual} alarms at most; parts new to the models more (see --groups)")
     if skipped.count:
         raise skipped.error(total)
     name = scorer.blend.name

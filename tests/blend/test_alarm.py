@@ -5,7 +5,15 @@ import pytest
 from scipy.stats import beta, norm
 
 import ensemble_ad as ea
-from ensemble_ad.blend.alarm import crossfit_reference, discoveries, false_alarm_rate, lowest_rate, p_values, threshold
+from ensemble_ad.blend.alarm import (
+    crossfit_reference,
+    discoveries,
+    false_alarm_rate,
+    lowest_rate,
+    most_alarms,
+    p_values,
+    threshold,
+)
 from ensemble_ad.errors import UsageError
 
 
@@ -76,6 +84,14 @@ def test_the_interval_holds_the_rate_as_often_as_it_says():
     rng, found = np.random.default_rng(0), false_alarm_rate(100, 0.05)
     rates = norm.sf([threshold(rng.normal(size=100), 0.05) for _ in range(4000)])
     assert np.mean((rates >= found.low) & (rates <= found.high)) == pytest.approx(0.95, abs=0.01)
+
+
+@pytest.mark.parametrize("new", [20, 252])
+def test_normal_images_seldom_alarm_more_often_than_is_said(new):
+    rng, most = np.random.default_rng(0), most_alarms(150, 0.05, new)
+    alarms = np.array([(rng.normal(size=new) > threshold(rng.normal(size=150), 0.05)).sum() for _ in range(4000)])
+    assert 0.002 < np.mean(alarms > most) < 0.02
+    assert most < 0.5 * new, "what the page on alarms has of new tiles is more"
 
 
 def test_an_alarm_is_a_low_p_value():

@@ -34,6 +34,15 @@ def test_the_command_writes_csv(run_ensad, studies, data, scorer, images):
     assert f"120 images, {above.sum()} alarms" in result.stderr
 
 
+def test_more_alarms_than_normal_images_give_are_said(run_ensad, studies, data, tmp_path):
+    usual = np.load(data / "trainingset.npy")[:40]
+    for images, said in ((usual, False), (np.random.default_rng(0).permuted(usual, axis=1), True)):
+        np.save(tmp_path / "new.npy", images)
+        result = run_ensad("score", "new.npy", "--alarm-rate", 0.1)
+        assert result.exit_code == 0, result.output
+        assert ("alarms at most" in result.stderr) == said, result.stderr
+
+
 def test_the_command_writes_json_into_a_file(run_ensad, studies, data, scorer, images, tmp_path):
     result = run_ensad("score", data / "testingset.npy", "--format", "json", "--alarm-rate", 0.1, "-o", "out.json")
     assert (result.exit_code, result.stdout) == (0, "")
