@@ -14,6 +14,12 @@ import pytest
 TUNE = "tune --family fcn --epochs 20 --max-width 128 --device cpu --size 16 --objective separation --no-prune --seed 3"
 
 
+def _heeding():
+    """Whoever runs these tests in the background of a shell, or by nohup, has some signals ignored."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Command:
     """`ensad tune` as a user starts it, and all processes that come of it."""
 
@@ -23,6 +29,7 @@ class Command:
             self.process = subprocess.Popen(
                 [*before, sys.executable, "-m", "ensemble_ad", *TUNE.split(), *map(str, arguments)],
                 cwd=folder, stdout=out, stderr=out, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+                preexec_fn=_heeding,
             )  # fmt: skip
 
     def wait_for(self, word, seconds=240):
@@ -77,8 +84,15 @@ def states_in(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("workers", [(1,), (2,), (2, "--backend", "multiprocessing")])
+@pytest.mark.parametrize(
+    ("number", "workers"),
+    [
+        (signal.SIGHUP, (1,)),
+        (signal.SIGTERM, (1,)),
+        (signal.SIGTERM, (2,)),
+        (signal.SIGTERM, (2, "--backend", "multiprocessing")),
+    ],
+)
 def test_a_signal_to_end_is_ctrl_c(start, tmp_path, number, workers):
     command = start("--trials", 40, "--workers", *workers)
     command.wait_for(r"trial \d+ complete")
