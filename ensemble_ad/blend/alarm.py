@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from math import ceil, floor, log, log1p, log10
+from math import ceil, floor, log, log1p, log10, sqrt
 from types import MappingProxyType
 
 import numpy as np
@@ -132,7 +132,7 @@ def most_alarms(n: int, alarm_rate: float, new: int) -> int:
     above = n + 1 - position_of_threshold(n, alarm_rate)
     rate = above / (n + 1)
     variance = new * rate * (1 - rate) * (n + 1 + new) / (n + 2)
-    return floor(new * rate + 3 * variance**0.5)
+    return floor(new * rate + 3 * sqrt(variance))
 
 
 def _beta_quantile(chance: float, a: int, b: int) -> float:
