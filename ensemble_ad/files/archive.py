@@ -3,10 +3,9 @@
 import itertools
 import shutil
 import stat
-import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -49,12 +48,24 @@ class Archive:
             DataError: if the file has another size or checksum, or cannot be read.
             StorageError: if `target` cannot be written.
         """
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with clear_errors(target, "write"), target.open("wb") as out:
-            for block in self._blocks(name, size + 1):
-                out.write(block)
+        self._unpack(name, target, size + 1)
         if target.stat().st_size != size or file_hash(target) != checksum:
             raise DataError(f"{self.path} is damaged: {name} is not what its checksum says; export it again")
+
+    def unpack(self, name: str, target: Path) -> None:
+        """Write a file to `target`, without a checksum to verify it by: the caller looks at what has come.
+
+        Raises:
+            DataError: if the file cannot be read.
+            StorageError: if `target` cannot be written.
+        """
+        self._unpack(name, target, self.sizes[name])
+
+    def _unpack(self, name: str, target: Path, most: int) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with clear_errors(target, "write"), target.open("wb") as out:
+            for block in self._blocks(name, most):
+                out.write(block)
 
     def _blocks(self, name: str, most: int) -> Iterator[bytes]:
         """The first `most` bytes of a file, block by block."""
@@ -103,27 +114,24 @@ def open_archive(path: Path) -> Iterator[Archive]:
         return
     if not path.is_file():
         raise DataError(f"the archive {path} does not exist; name a zip or folder that `ensad export` wrote")
-    try:
-        with zipfile.ZipFile(path) as opened:
-            check_zip(path, opened.infolist())
-            yield Archive(path, {i.filename: i.file_size for i in opened.infolist()}, lambda name: opened.open(name))
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, zipfile.LargeZipFile, ValueError, struct.error) as error:
-        raise _no_archive(path, error) from error
+    with ExitStack() as stack:
+        with _reading(path):
+            opened = stack.enter_context(zipfile.ZipFile(path))
+        check_zip(path, opened.infolist())
+        yield Archive(path, {i.filename: i.file_size for i in opened.infolist()}, lambda name: opened.open(name))
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn whatever reading a foreign zip can raise into one line."""
+    """Turn whatever opening or reading a foreign zip can raise into one line."""
     try:
         yield
     except EnsadError:
         raise
-    except Exception as error:  # zlib's, and the system's where the zip leads before its own beginning
-        raise _no_archive(path, error) from error
-
-
-def _no_archive(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path} must be a zip or folder that `ensad export` wrote: {in_one_line(error, 200)}")
+    except Exception as error:  # zlib's, struct's, and the system's where the zip leads before its own beginning
+        raise DataError(
+            f"{path} must be a zip or folder that `ensad export` wrote: {in_one_line(error, 200)}"
+        ) from error
 
 
 def check_zip(path: Path, entries: list[zipfile.ZipInfo]) -> None:

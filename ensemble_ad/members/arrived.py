@@ -5,13 +5,12 @@ Nothing outside of that folder is touched before everything in it is verified.
 
 import secrets
 import shutil
-import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from ensemble_ad.errors import StorageError
-from ensemble_ad.files.archive import check_zip
+from ensemble_ad.files.archive import open_archive
 from ensemble_ad.files.whole import whole_folder
 from ensemble_ad.layout import data_record_file
 from ensemble_ad.members.data_record import DataRecord, load_data_record, save_data_record
@@ -24,12 +23,11 @@ def check_bombs(stage: Path) -> None:
     """Refuse an .npz in `stage` that would unpack to much more than it is.
 
     Raises:
-        DataError: naming it.
-        zipfile.BadZipFile: if it is no zip.
+        DataError: naming it, or one that is no zip.
     """
     for path in stage.rglob("*.npz"):
-        with zipfile.ZipFile(path) as file:
-            check_zip(path, file.infolist())
+        with open_archive(path):
+            pass
 
 
 def place_record(stage: Path, fingerprint: str) -> None:

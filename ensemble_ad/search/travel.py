@@ -4,8 +4,6 @@ A member travels as `<key>.zip`, uncompressed: its three files and the record of
 storage says which artifact is its member. What arrives is checked before it appears among the members.
 """
 
-import shutil
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +13,8 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial, TrialState
 
-from ensemble_ad.errors import EnsadError, StorageError, in_one_line
-from ensemble_ad.files.archive import check_zip, pack
+from ensemble_ad.errors import StorageError, in_one_line
+from ensemble_ad.files.archive import Archive, open_archive, pack
 from ensemble_ad.files.whole import clear_errors, hidden_folder
 from ensemble_ad.layout import MEMBER_FILES, data_record_file, is_key, member_folder
 from ensemble_ad.members.arrived import PACKED_RECORD, Arrival, check_bombs, place_record
@@ -157,25 +155,20 @@ def _unpack(packed: Path, key: str, stage: Path) -> Member:
         _NotAMember: if it is none; files of other names than a member's are refused.
     """
     try:
-        with zipfile.ZipFile(packed) as file:
-            _extract(packed, file, member_folder(stage, key), stage)
+        with open_archive(packed) as archive:
+            _extract(archive, member_folder(stage, key), stage)
         check_bombs(stage)
         member = load_member(stage, key)
         place_record(stage, member.data)
         member.verify(load_data_record(stage, member.data))
-    except (EnsadError, zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError) as error:
+    except Exception as error:  # whatever numpy meets in a stranger's arrays, too
         raise _NotAMember(in_one_line(error).replace(str(stage), "")) from error
     return member
 
 
-def _extract(packed: Path, file: zipfile.ZipFile, folder: Path, stage: Path) -> None:
+def _extract(archive: Archive, folder: Path, stage: Path) -> None:
     """A member's files into `folder`, the record of its data set into `stage`."""
-    names = [entry.filename for entry in file.infolist()]
-    if sorted(names) != sorted((*MEMBER_FILES, PACKED_RECORD)):
-        raise _NotAMember(f"it holds {', '.join(map(repr, names[:5]))}")
-    check_zip(packed, file.infolist())
-    folder.mkdir(parents=True)
-    for name in names:
-        target = stage if name == PACKED_RECORD else folder
-        with file.open(name) as source, (target / name).open("wb") as out:
-            shutil.copyfileobj(source, out)
+    if sorted(archive.sizes) != sorted((*MEMBER_FILES, PACKED_RECORD)):
+        raise _NotAMember(f"it holds {', '.join(map(repr, [*archive.sizes][:5]))}")
+    for name in archive.sizes:
+        archive.unpack(name, (stage if name == PACKED_RECORD else folder) / name)

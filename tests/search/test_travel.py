@@ -53,8 +53,9 @@ def test_members_travel_through_s3_and_are_not_made_again(s3, postgres, dataset,
         lambda path: _add(path, "../evil.txt"),
         lambda path: _add(path, "/tmp/evil.txt"),
         lambda path: path.write_bytes(bytes(b ^ 1 if i == 20_000 else b for i, b in enumerate(path.read_bytes()))),
+        lambda path: _deflate_wrongly(path),
     ],
-    ids=["foreign", "cut off", "traversal", "absolute", "a flipped bit"],
+    ids=["foreign", "cut off", "traversal", "absolute", "a flipped bit", "damaged where it is compressed"],
 )
 def test_an_artifact_that_is_no_member_is_named_and_leaves_nothing(dataset, tmp_path, spoil, log):
     store = tmp_path / "store"
@@ -76,6 +77,19 @@ def test_an_artifact_that_is_no_member_is_named_and_leaves_nothing(dataset, tmp_
 def _add(path, name):
     with zipfile.ZipFile(path, "a") as file:
         file.writestr(name, "x")
+
+
+def _deflate_wrongly(path):
+    """The same files compressed, of which one has a block of a type that there is not."""
+    with zipfile.ZipFile(path) as file:
+        content = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, value in content.items():
+            file.writestr(name, value)
+        place = file.infolist()[0].header_offset + 30 + len(file.namelist()[0])
+    whole = bytearray(path.read_bytes())
+    whole[place] = 0xFF
+    path.write_bytes(whole)
 
 
 def _rewrite(path, **changes):
