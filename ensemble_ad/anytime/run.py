@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
-from filelock import FileLock, Timeout
-
 from ensemble_ad.anytime.blender import Blender, Made
 from ensemble_ad.anytime.budget import Budget
 from ensemble_ad.anytime.cost import allowance, rates
@@ -26,7 +24,7 @@ from ensemble_ad.anytime.standing import RunWatcher, Standing, standings
 from ensemble_ad.blend.saved import SavedBlend, load_blend
 from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.errors import DataError, EnsadError, Interrupted, StorageError, UsageError
-from ensemble_ad.files.whole import clear_errors, make_folder
+from ensemble_ad.files.lock import held
 from ensemble_ad.layout import blend_folder, run_file, run_lock
 from ensemble_ad.members.store import Member, list_members
 from ensemble_ad.search.allowance import Rate
@@ -99,9 +97,8 @@ def begun(dataset: Dataset, settings: RunSettings, studies: Path) -> Iterator[Ru
             another process goes on with.
         StorageError: if the record is damaged, or the folder cannot be written to.
     """
-    make_folder(studies)
     name, path = settings.name, run_file(studies, settings.name)
-    with _alone(run_lock(studies, name), name):
+    with held(run_lock(studies, name), _under_way(name)):
         record = RunRecord.load(studies, name, dataset.fingerprint)
         if blend_folder(studies, name).exists() and not path.exists():
             raise UsageError(f"the name {name!r} is taken by a blend that no run has made; choose another with --name")
@@ -109,22 +106,11 @@ def begun(dataset: Dataset, settings: RunSettings, studies: Path) -> Iterator[Ru
         yield record
 
 
-@contextmanager
-def _alone(path: Path, name: str) -> Iterator[None]:
-    make_folder(path.parent)
-    lock = FileLock(path)
-    try:
-        with clear_errors(path, "lock", but=Timeout):
-            lock.acquire(blocking=False)
-    except Timeout:
-        raise UsageError(
-            f"the run {name!r} is under way in another process; wait for its end, or begin another beside it with "
-            "--name, which shares its trials"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+def _under_way(name: str) -> UsageError:
+    return UsageError(
+        f"the run {name!r} is under way in another process; wait for its end, or begin another beside it with --name, "
+        "which shares its trials"
+    )
 
 
 def _nothing(names: Sequence[str]) -> None:

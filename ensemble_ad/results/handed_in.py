@@ -4,14 +4,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.files.json_file import fits, is_number, read_json, write_json
+from ensemble_ad.files.lock import held
 from ensemble_ad.files.text import is_text
-from ensemble_ad.files.whole import clear_errors
 
 FORMAT = 1
+_PATIENCE = 60.0  # seconds
 _RECORD = "handed_in.json"
 
 
@@ -71,7 +70,8 @@ def note_submission(path: Path, **what: Any) -> HandedIn:
     if not path.is_file():
         there = ", ".join(handed_in(path.parent)) or "none"
         raise UsageError(f"there is no submission {path.name} in {path.parent}; there are {there}")
-    with clear_errors(path.parent, "lock"), FileLock(path.parent / f".{_RECORD}.lock"):  # two submissions at once
+    lock = path.parent / f".{_RECORD}.lock"  # two submissions at once
+    with held(lock, StorageError(f"another process keeps {lock}; end it, and try again"), seconds=_PATIENCE):
         known = _read(path.parent)
         news = {name: each for name, each in what.items() if each is not None}
         noted = known[path.name] = replace(known.get(path.name, HandedIn()), **news)

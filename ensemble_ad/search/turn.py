@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import sqlalchemy
-from filelock import FileLock, Timeout
 
 from ensemble_ad.errors import StorageError
-from ensemble_ad.files.whole import clear_errors, make_folder
+from ensemble_ad.files.lock import held
 from ensemble_ad.search.database import Database
 
 # The number of our lock at a server, where other programs may have locks of other numbers.
@@ -28,27 +26,13 @@ def turn(database: Database, engine: sqlalchemy.Engine | None) -> Iterator[None]
         StorageError: if another process keeps its turn for ten minutes, or the server is not reached.
     """
     if database.file is not None:
-        with _file_turn(database.file.with_name(f".{database.file.name}.lock"), database.where):
+        path = database.file.with_name(f".{database.file.name}.lock")
+        with held(path, _took_too_long(database.where), seconds=_PATIENCE):
             yield
         return
     assert engine is not None
     with _server_turn(engine, database):
         yield
-
-
-@contextmanager
-def _file_turn(path: Path, where: str) -> Iterator[None]:
-    make_folder(path.parent)
-    lock = FileLock(path)
-    try:
-        with clear_errors(path, "lock", but=Timeout):
-            lock.acquire(timeout=_PATIENCE)
-    except Timeout:
-        raise _took_too_long(where) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager
