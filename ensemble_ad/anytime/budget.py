@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
+from ensemble_ad.search.signals import arrived, interrupt
+
 _SLOWEST = 4.0
-_AGAIN_SECONDS = 5.0  # Python drops an exception that is raised in a destructor
 _HAS_ALARM = hasattr(signal, "SIGALRM")
 
 
@@ -52,14 +53,16 @@ class Budget:
             yield
             return
 
-        def interrupt(number: int, frame: FrameType | None) -> None:
+        def end(number: int, frame: FrameType | None) -> None:
             self.over = True
-            raise KeyboardInterrupt
+            interrupt(number, frame)
 
-        before = signal.signal(signal.SIGALRM, interrupt)
+        before = signal.signal(signal.SIGALRM, end)
         try:
-            signal.setitimer(signal.ITIMER_REAL, max(1e-3, self.left - reserve), _AGAIN_SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, max(1e-3, self.left - reserve))
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+            if self.over:
+                arrived()

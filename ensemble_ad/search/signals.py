@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_LIKE_CTRL_C = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-TO_END = frozenset((signal.SIGINT, *_LIKE_CTRL_C))
+_TO_END = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+TO_END = frozenset(_TO_END)
 """Signals by which a process is told to end."""
+_pending = False  # a KeyboardInterrupt was raised of which nobody has said that it has arrived
 
 
 @contextmanager
@@ -20,17 +21,42 @@ def like_ctrl_c() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in _LIKE_CTRL_C}
+    before = {number: signal.getsignal(number) for number in _TO_END}
     for number, handler in before.items():
         if handler not in (signal.SIG_IGN, None):
-            signal.signal(number, _interrupt)
+            signal.signal(number, interrupt)
+    arrived()
     try:
         yield
     finally:
+        arrived()
         for number, handler in before.items():
             if handler is not None:
                 signal.signal(number, handler)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def interrupt(number: int = signal.SIGINT, frame: FrameType | None = None) -> None:
+    """What a signal's handler does to end the work.
+
+    Raises:
+        KeyboardInterrupt: now, and in `heed` once more where Python drops it, as it does in a destructor.
+    """
+    global _pending
+    _pending = True
     raise KeyboardInterrupt
+
+
+def heed() -> None:
+    """Called now and then by long work, as after each epoch.
+
+    Raises:
+        KeyboardInterrupt: if `interrupt` has raised one that has not `arrived`.
+    """
+    if _pending:
+        raise KeyboardInterrupt
+
+
+def arrived() -> None:
+    """Say that a KeyboardInterrupt was caught, so that what is done next is not interrupted by it again."""
+    global _pending
+    _pending = False

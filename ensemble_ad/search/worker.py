@@ -21,6 +21,7 @@ from ensemble_ad.search.allowance import Pace, TooLongError, shortened
 from ensemble_ad.search.artifacts import Artifacts
 from ensemble_ad.search.notes import TrialNotes
 from ensemble_ad.search.plan import Plan
+from ensemble_ad.search.signals import heed
 from ensemble_ad.search.storage import FAILURES
 from ensemble_ad.search.study import SharedStudy
 from ensemble_ad.search.travel import pull, push
@@ -230,6 +231,7 @@ class Worker:
 
         def after_epoch(epoch: Epoch, judgement: Judgement) -> None:
             self.watcher.epoch(trial.number, epoch, recipe.training.epochs, judgement)
+            heed()
             if not begun_again:  # Optuna keeps the first value of each epoch
                 trial.report(judgement.value, epoch.number)
             if pace is not None:

@@ -1,6 +1,5 @@
 """`ensad tune` as a process that is told to end, or is killed: what is kept is said, and no process is left behind."""
 
-import contextlib
 import os
 import re
 import signal
@@ -39,14 +38,6 @@ class Command:
             assert time.monotonic() < until, self.log.read_text()
             assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.05)
-
-    def tell(self, number):
-        """Send a signal, and once more where Python has dropped the first, as in a destructor."""
-        for _ in range(2):
-            os.kill(self.process.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(15)
-                return
 
     def left(self):
         """Its processes that are still there; a session of its own tells them."""
@@ -105,9 +96,9 @@ def states_in(folder):
 def test_a_signal_to_end_is_ctrl_c(start, tmp_path, number, workers):
     command = start("--trials", 40, "--workers", *workers)
     command.wait_for(r"trial \d+ complete")
-    command.tell(number)
+    os.kill(command.process.pid, number)
     command.all_end()
-    assert command.process.returncode == 130
+    assert command.process.returncode == 130, command.log.read_text()
     said = command.log.read_text().splitlines()[-1]
     assert re.search(r"Error: interrupted: \d+ finished trials of fcn-separation-\w+ are kept", said)
     assert "run the same command to go on" in said

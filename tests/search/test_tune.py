@@ -1,7 +1,9 @@
 """Studies: resumed, pruned, cached, interrupted, failing."""
 
 import os
+import signal
 import sqlite3
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +15,7 @@ from ensemble_ad.errors import DivergedError, EnsadError, Interrupted, StorageEr
 from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.search import lease, study, worker
 from ensemble_ad.search.plan import TuneSettings
+from ensemble_ad.search.signals import like_ctrl_c
 from ensemble_ad.search.storage import open_storage
 from ensemble_ad.search.tune import tune
 from ensemble_ad.training import checkpoint, make_member
@@ -52,6 +55,20 @@ def test_every_finished_trial_is_a_member_and_the_best_is_the_studys(dataset, tm
     assert len(members) == result.finished == 3
     assert result.best.value == max(m.value for m in members)
     assert {m.info.trial.study for m in members} == {log.name}
+
+
+def test_an_interrupt_that_python_drops_ends_the_study_all_the_same(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", lambda dropped: None)
+
+    class Deaf:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    log = Log(on_epoch=lambda number: Deaf() and None)
+    with like_ctrl_c(), pytest.raises(Interrupted):
+        run(dataset, tmp_path, log, trials=1, epochs=3)
+    assert log.epochs == 1
+    run(dataset, tmp_path, trials=1, epochs=3)  # and nothing is left of it
 
 
 def test_a_rerun_tops_up_and_a_finished_study_runs_nothing(dataset, tmp_path):
