@@ -156,7 +156,7 @@ def score(
     say(f"{total} images, {alarms} alarms, {total / (time.perf_counter() - started):,.0f} images/s")
     usual = most_alarms(len(scorer.reference), rate, total)
     if alarms > usual:
-        say(f"normal ones like those held out give {usual} alarms at most; parts new to the models more (see --groups)")
+        say(f"{usual} alarms at most are usual for normal images; parts that no training image shows alarm more often")
     if skipped.count:
         raise skipped.error(total)
     name = scorer.blend.name

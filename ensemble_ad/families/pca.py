@@ -193,11 +193,11 @@ def _thinned(batches: Iterable[Tensor], most: int) -> tuple[Tensor, int, int]:
 
     m is the smallest power of two for which they fit.
     """
-    seen, total = 0, torch.zeros((), dtype=torch.float64)
+    seen, total = 0, torch.tensor(0.0)
     for batch in batches:
-        seen += len(batch)
         summed = batch.flatten(1).sum(0, dtype=torch.float64)
-        total = total.add_(summed) if total.ndim else summed
+        total = summed if seen == 0 else total.add_(summed)
+        seen += len(batch)
     every = 1
     while -(-seen // every) > most:
         every *= 2
