@@ -4,12 +4,16 @@ Blocks of one size lie on a grid over the image and overlap. In one pass a mask 
 not touch, or every second one like the squares of a checkerboard. Over all masks every block is hidden once.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
+
+from ensemble_ad.errors import UsageError
 
 Masks = Literal["one", "checkerboard", "several"]
 MASKS: tuple[Masks, ...] = ("one", "checkerboard", "several")
@@ -17,18 +21,19 @@ _WORST = 3
 # Of SSIM's constants (Wang et al. 2004), smaller: it only decides about blocks that are flat.
 _FLAT = 1e-4
 _TINY = 1e-14
+_MOST_BYTES = 1 << 29
 
 
 @dataclass(frozen=True)
 class HiddenBlocks:
-    """A grid of blocks over images (H, W), and the masks that hide them.
+    """A grid of blocks over images (H, W), and the masks that hide them; numpy's, so that no device is asked for it.
 
     Attributes:
         pixels: int64 (n, p), the pixels of each of n blocks, counted row by row.
         masks: the blocks that each mask hides, every block in one mask.
     """
 
-    pixels: Tensor
+    pixels: NDArray[np.int64]
     masks: tuple[tuple[int, ...], ...]
 
     @classmethod
@@ -41,29 +46,37 @@ class HiddenBlocks:
             block: sides of a block as shares of the image's, in (0, 0.5].
             stride: distance of neighbours as a share of a block's side, in (0, 1].
             kind: what one mask hides.
+
+        Raises:
+            UsageError: for a grid whose tables take more than 512 MB.
         """
         sides = [max(1, round(block * side)) for side in (height, width)]
         starts = [_starts(side, size, stride) for side, size in zip((height, width), sides, strict=True)]
-        grid = torch.arange(height * width).reshape(height, width)
-        pixels = [
-            grid[top : top + sides[0], left : left + sides[1]].flatten() for top in starts[0] for left in starts[1]
-        ]
         apart = [_steps_apart(each, size) for each, size in zip(starts, sides, strict=True)]
+        places = list(itertools.product(*starts))
         masks: dict[object, list[int]] = {}
-        for number in range(len(pixels)):
+        for number in range(len(places)):
             masks.setdefault(_mask_of(kind, divmod(number, len(starts[1])), apart), []).append(number)
-        return cls(torch.stack(pixels), tuple(map(tuple, masks.values())))
+        size = max(8 * len(places) * math.prod(sides), 4 * len(masks) * height * width)
+        if size > _MOST_BYTES:
+            raise UsageError(
+                f"a grid of {len(places)} blocks makes {size} bytes of one image, and {_MOST_BYTES} are allowed; "
+                "take a larger stride"
+            )
+        grid = np.arange(height * width).reshape(height, width)
+        pixels = [grid[top : top + sides[0], left : left + sides[1]].ravel() for top, left in places]
+        return cls(np.stack(pixels), tuple(map(tuple, masks.values())))
 
     @property
     def count(self) -> int:
         """How many blocks there are."""
         return len(self.pixels)
 
-    def hidden(self, height: int, width: int) -> Tensor:
+    def hidden(self, height: int, width: int) -> NDArray[np.float32]:
         """float32 (m, 1, H, W), 1 where a mask hides a pixel."""
-        flat = torch.zeros(len(self.masks), height * width)
+        flat = np.zeros((len(self.masks), height * width), dtype=np.float32)
         for row, blocks in zip(flat, self.masks, strict=True):
-            row[self.pixels[list(blocks)].flatten()] = 1
+            row[self.pixels[list(blocks)].ravel()] = 1
         return flat.reshape(-1, 1, height, width)
 
 

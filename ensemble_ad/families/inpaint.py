@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -108,14 +109,14 @@ class _Inpainter(Model):
         _, height, width = shape
         blocks = HiddenBlocks.of(height, width, architecture.block, architecture.stride, architecture.masks)
         self._masks = blocks.masks
-        masked = torch.tensor([number for mask in blocks.masks for number in mask])
-        self.register_buffer("_pixels", blocks.pixels, persistent=False)
+        masked = np.array([number for mask in blocks.masks for number in mask])
+        self.register_buffer("_pixels", torch.tensor(blocks.pixels), persistent=False)
         # The blocks in the masks' order, and where each block is in it: an index that is a list would be copied to the
         # device at each use.
-        self.register_buffer("_masked", blocks.pixels[masked], persistent=False)
-        self.register_buffer("_order", masked.argsort(), persistent=False)
+        self.register_buffer("_masked", torch.tensor(blocks.pixels[masked]), persistent=False)
+        self.register_buffer("_order", torch.tensor(masked.argsort()), persistent=False)
         self._firsts = [0, *itertools.accumulate(map(len, blocks.masks))]
-        self.register_buffer("_hidden", blocks.hidden(height, width), persistent=False)
+        self.register_buffer("_hidden", torch.tensor(blocks.hidden(height, width)), persistent=False)
         # Sums of each block's errors, and how many were summed: their quotient is the block's usual error.
         self.register_buffer("square_sum", torch.ones(blocks.count))
         self.register_buffer("structure_sum", torch.ones(blocks.count))
@@ -171,7 +172,7 @@ class GaussInpainter(_Inpainter, ClosedFormModel):
         self.outer = shape
         numbers = math.prod(inner)
         self.mean = nn.Parameter(torch.zeros(numbers))
-        hidden = [self._places(mask).numel() for mask in range(len(self._masks))]
+        hidden = [channels * self._pixels_of(mask).numel() for mask in range(len(self._masks))]
         self.missed = nn.ParameterList(nn.Parameter(torch.zeros(numbers, count)) for count in hidden)
 
     def _places(self, mask: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 The network is built on torch's device `meta` first, which takes no memory for its numbers. A million layers still take
 some, and a network of few weights may make enormous activations, so both are bounded too. Activations are watched in a
-real pass over one image: a pass on `meta` imports torch's compiler, which takes as long as torch itself.
+real pass over one image: what computes on `meta` imports torch's compiler, which takes as long as torch itself.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,13 +15,14 @@ from torch.nn import functional
 from torch.nn.modules.module import register_module_module_registration_hook
 from torch.overrides import TorchFunctionMode
 
-from ensemble_ad.errors import StorageError
+from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.families import Model
 
 # The largest layers of the published systems make 34 MB of an image.
 _MOST_ACTIVATION = 1 << 29
 _MOST_LAYERS = 20_000
 _FLOAT = 4  # bytes of float32
+_DRAWS = (Tensor.normal_, Tensor.uniform_)
 
 
 def check_bounds(build: Callable[[], Model], there: int) -> None:
@@ -34,12 +35,22 @@ def check_bounds(build: Callable[[], Model], there: int) -> None:
     Raises:
         StorageError: if it has more weights than that, too many layers, or too large tables of its own.
     """
-    with torch.device("meta"), torch.inference_mode(), _few_layers():
-        model = build()
+    try:
+        with torch.device("meta"), _Undrawn(), torch.inference_mode(), _few_layers():
+            model = build()
+    except UsageError as error:  # what a user would be told of such a recipe
+        raise StorageError(str(error)) from error
     wanted = sum(value.nbytes for value in model.state_dict().values())
     if wanted > there:
         raise StorageError(f"it asks for a network of {wanted} bytes and has weights of {there}")
     _check(max((value.nbytes for value in model.buffers()), default=0))
+
+
+class _Undrawn(TorchFunctionMode):
+    """While entered, weights are left as they are made: there are no numbers on `meta` to draw."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func in _DRAWS else func(*args, **(kwargs or {}))
 
 
 @contextmanager

@@ -1,10 +1,14 @@
 """A stranger's recipe may ask for no more than its weights account for."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.nn import functional
 
 from ensemble_ad.errors import StorageError
+from ensemble_ad.families import FAMILIES
 from ensemble_ad.families.cnn import CnnArchitecture
 from ensemble_ad.families.encoders import ENCODERS
 from ensemble_ad.families.fcn import FcnArchitecture
@@ -54,3 +58,24 @@ def test_a_network_of_its_weights_passes(encoder):
 def test_what_one_image_becomes_is_bounded(step):
     with SmallActivations(), pytest.raises(StorageError, match=r"makes \d+ bytes of one image, and 536870912 are"):
         step()
+
+
+_BUILT = """
+import sys
+from functools import partial
+from ensemble_ad.families import preset
+from ensemble_ad.training.bounds import check_bounds
+
+for name in sys.argv[1:]:
+    check_bounds(partial(preset(name)[1].architecture.build, (1, 32, 32)), 10**12)
+    if "torch._dynamo" in sys.modules:
+        sys.exit(f"{name} imports torch's compiler")
+"""
+
+
+def test_to_build_a_network_on_meta_imports_no_compiler():
+    # torchvision, whose layers these have, imports it anyway.
+    of_torchvision = {"resnet", "resnet_aux", "cutpaste"}
+    names = [name for family in FAMILIES.values() if family.name not in of_torchvision for name in family.presets]
+    done = subprocess.run([sys.executable, "-c", _BUILT, *names], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
