@@ -109,7 +109,7 @@ import sys
 from ensemble_ad.cli import main
 
 main(["score", sys.argv[1], "--blend", "fcn", "--studies", sys.argv[2], "-o", "scores.csv"], standalone_mode=False)
-print(*{"torchvision", "torch._dynamo", "sympy", "sklearn", "pandas", "optuna", "joblib", "scipy"} & set(sys.modules))
+print(*{"torchvision", "torch._dynamo", "sympy", "sklearn", "pandas", "optuna", "joblib"} & set(sys.modules))
 """
 
 
