@@ -50,7 +50,7 @@ METHODS: dict[str, Method] = {
         normaliser="tail",
         weigher="prior",
         combiner="weighted-mean",
-        summary="mean of -log p over the five members that see pseudo-anomalies best, each without its best kind",
+        summary="mean of -log p over the five members that see pseudo-anomalies best, by the odds of that",
     ),
     "given": Method(
         normaliser="pooled-rank", weigher="given", combiner="weighted-mean", summary="ranks with the user's weights"

@@ -35,10 +35,11 @@ class KindAucs(dict[str, Floats64]):
 def prior_weights(seen: KindAucs | None, votes: Floats64) -> Floats64:
     """Weights (m,) of the members, sum 1, without any test image.
 
-    The five members count alike that see the kinds of pseudo-anomaly best (`defect_aucs.pooled`), each judged without
-    the kind that it sees best: so a member that only sees turns does not win by turns. Members without scores of
-    pseudo-anomalies are taken for middling ones: they get as much together as their votes say. Without pseudo-anomalies
-    the votes are all that is known.
+    The five members count that see the kinds of pseudo-anomaly best (`defect_aucs.pooled`), each judged without the
+    kind that it sees best: so a member that only sees turns does not win by turns. Each counts by the odds of that AUC,
+    AUC / (1 - AUC): where two are good and all others poor, they are not drowned (benchmarks/prior.md). Members
+    without scores of pseudo-anomalies are taken for middling ones: they get as much together as their votes say.
+    Without pseudo-anomalies the votes are all that is known.
 
     Args:
         seen: what the members see; None, or without kinds, where that is not known.
@@ -52,13 +53,15 @@ def prior_weights(seen: KindAucs | None, votes: Floats64) -> Floats64:
     columns = np.flatnonzero(known)
     aucs = np.stack([values[columns] for values in seen.values()], axis=1)
     weights = votes.copy()
-    best = columns[np.argsort(-_worth(aucs), kind="stable")[:BEST]]
+    worth = member_worth(aucs)
+    best = np.argsort(-worth, kind="stable")[:BEST]
+    odds = worth[best] / (1 - worth[best])
     weights[known] = 0.0
-    weights[best] = votes[known].sum() / len(best)
+    weights[columns[best]] = votes[known].sum() * odds / odds.sum()
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
-def _worth(aucs: Floats64) -> Floats64:
+def member_worth(aucs: Floats64) -> Floats64:
     """(m,) what each member's AUCs (m, K) come to, without its largest where there are several."""
     ascending = np.sort(aucs, axis=1)
     return np.array([pooled(row[:-1] if len(row) > 1 else row) for row in ascending.tolist()])

@@ -48,7 +48,17 @@ def test_a_member_that_sees_one_kind_alone_does_not_win():
     seen = KindAucs({kind: np.array([0.5, 0.5, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6]) for kind in "abcde"})
     seen["shift"] = np.array([1.0, 0.4, 0.4, 0.3, 0.3, 0.3, 0.3, 0.3])
     assert np.mean(list(seen.values()), axis=0).argmax() == 0
-    assert prior_weights(seen, np.full(8, 1 / 8)).tolist() == [0, 0, 0, 0.2, 0.2, 0.2, 0.2, 0.2]
+    assert prior_weights(seen, np.full(8, 1 / 8)).tolist() == pytest.approx([0, 0, 0, 0.2, 0.2, 0.2, 0.2, 0.2])
+
+
+def test_members_that_see_little_are_not_as_loud_as_those_that_see_much():
+    seen = KindAucs({kind: np.array([0.9, 0.6, 0.9, 0.5, 0.4, 0.3]) for kind in "abc"})
+    weights = prior_weights(seen, np.full(6, 1 / 6))
+    odds = np.array([9, 1.5, 9, 1, 2 / 3, 0])
+    np.testing.assert_allclose(weights, odds / odds.sum())
+    certain = prior_weights(KindAucs({kind: np.array([1.0, 1.0, 0.5]) for kind in "abc"}), np.full(3, 1 / 3))
+    assert certain[0] == certain[1]
+    assert 0 < certain[2] < 0.01
 
 
 def test_without_pseudo_anomalies_members_count_by_their_votes(no_test):
