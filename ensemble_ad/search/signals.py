@@ -2,9 +2,10 @@
 
 import signal
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, TracebackType
 
 _TO_END = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 TO_END = frozenset(_TO_END)
@@ -44,6 +45,25 @@ def interrupt(number: int = signal.SIGINT, frame: FrameType | None = None) -> No
     global _pending
     _pending = True
     raise KeyboardInterrupt
+
+
+class UntilInterrupted:
+    """Ends quietly by a KeyboardInterrupt, and frees what its frames hold.
+
+    A result that was being read in one of them keeps SQLite's database locked, for this process too, until the frame is
+    gone; and frames of exceptions are in cycles, which stay until the garbage is collected.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, KeyboardInterrupt):
+            return False
+        traceback.clear_frames(frames)
+        return True
 
 
 def heed() -> None:

@@ -3,7 +3,6 @@
 Any number of workers, processes that run `tune` here or on other machines, may share one study (`study`).
 """
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from ensemble_ad.search.abandoned import living
 from ensemble_ad.search.artifacts import Artifacts
 from ensemble_ad.search.lease import lease
 from ensemble_ad.search.plan import Plan, TuneSettings
+from ensemble_ad.search.signals import UntilInterrupted
 from ensemble_ad.search.storage import StudyStorage, storage_failures
 from ensemble_ad.search.study import FINISHED, Count, SharedStudy
 from ensemble_ad.search.watcher import Watcher
@@ -106,11 +106,10 @@ def tune(
             plan=plan, shared=shared, studies=studies, watcher=watcher, label=label, artifacts=artifacts,
             yardstick=yardstick or Yardstick(dataset, studies, settings.anomaly_share),
         )  # fmt: skip
-        with suppress(KeyboardInterrupt):
+        with UntilInterrupted():
             watcher.study(shared.study.study_name, shared.count().finished, settings.trials)
             worker.run()
             return result(plan, shared)
-        # The interrupted frames are gone by now, and with them a transaction that they were in the middle of.
         shared.leave()
         raise shared.interrupted("the running one")
 

@@ -30,6 +30,7 @@ from ensemble_ad.search.notes import StudyNotes
 from ensemble_ad.search.onlooker import looking_on
 from ensemble_ad.search.orphan import Parent, ended_with
 from ensemble_ad.search.plan import Plan, TuneSettings
+from ensemble_ad.search.signals import UntilInterrupted
 from ensemble_ad.search.storage import StudyStorage, open_storage, storage_failures
 from ensemble_ad.search.study import SharedStudy
 from ensemble_ad.search.tune import TuneResult, result, tune
@@ -223,11 +224,12 @@ def tune_together(
                 fit=dataset.fit,
             )
             tasks = [replace(task, number=number) for number in range(count)]
-            try:
+            errors = None
+            with UntilInterrupted():
                 errors = _run(tasks, shared)
-            except KeyboardInterrupt:
+            if errors is None:
                 shared.say_stop(name)
-                raise shared.interrupted("the running ones") from None
+                raise shared.interrupted("the running ones")
         for error in errors:
             if error is not None and shared.count().finished < settings.trials:
                 raise error

@@ -1,5 +1,6 @@
 """Studies: resumed, pruned, cached, interrupted, failing."""
 
+import gc
 import os
 import signal
 import sqlite3
@@ -9,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy
 
 from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.errors import DivergedError, EnsadError, Interrupted, StorageError, UsageError
@@ -69,6 +71,24 @@ def test_an_interrupt_that_python_drops_ends_the_study_all_the_same(dataset, tmp
         run(dataset, tmp_path, log, trials=1, epochs=3)
     assert log.epochs == 1
     run(dataset, tmp_path, trials=1, epochs=3)  # and nothing is left of it
+
+
+def test_an_interrupt_amid_a_read_leaves_the_database_to_what_is_written_next(dataset, tmp_path, monkeypatch):
+    opened = sqlalchemy.engine.CursorResult._init_metadata
+
+    def interrupted(*result):
+        monkeypatch.setattr(sqlalchemy.engine.CursorResult, "_init_metadata", opened)
+        raise KeyboardInterrupt
+
+    def read(number):
+        monkeypatch.setattr(sqlalchemy.engine.CursorResult, "_init_metadata", interrupted)
+
+    gc.disable()  # or else the cursor may go in time by luck
+    try:
+        with pytest.raises(Interrupted):
+            run(dataset, tmp_path, Log(on_epoch=read), trials=1, epochs=2)
+    finally:
+        gc.enable()
 
 
 def test_a_rerun_tops_up_and_a_finished_study_runs_nothing(dataset, tmp_path):
