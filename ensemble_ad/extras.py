@@ -9,6 +9,7 @@ EXTRAS = {
     "dashboard": "optuna-dashboard>=0.18",
     "heic": "pillow-heif>=1.0",
     "dicom": "pydicom>=3.0",
+    "tiff": "tifffile[codecs]>=2024.8.30",
     "plots": "matplotlib>=3.8",
 }
 """The extras of pyproject.toml that users need, each with its one requirement."""

@@ -22,6 +22,9 @@ from ensemble_ad.data.images import Images
 from ensemble_ad.detect.scorer import BlendScorer, load_blend
 
 N_TRAIN, N_TEST = 200, 120
+# How long an example takes says how busy the machine is.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 # For `tests/test_parsers.py`, which has the command.
 settings.register_profile("fuzz", max_examples=8_000, deadline=None, print_blob=True)
 

@@ -13,7 +13,7 @@ from ensemble_ad.statistics import auc, separation
 # Small whole numbers, so that there are ties everywhere; every method that gives each image a rank and learns nothing.
 # The last chooses by folds, which go by position.
 RANKED = ("mean", "median", "max", "top", "best-separation")
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=40)
 
 
 def tables(rows: tuple[int, int], columns: tuple[int, int]) -> st.SearchStrategy:
@@ -66,7 +66,7 @@ def test_images_that_no_member_tells_apart_get_one_score(sides, method):
     assert np.isfinite(scores).all()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     seed=st.integers(0, 2**31),
     members=st.integers(2, 6),

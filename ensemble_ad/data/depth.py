@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ensemble_ad.data.images import Raw
+from ensemble_ad.data.tiff import BeyondPillowError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,7 +39,7 @@ def channels_of(image: "ImageFile") -> str:
     A small "a" says that the colours are multiplied by it, "X" a channel without meaning.
 
     Raises:
-        ValueError: for a TIFF whose numbers Pillow would take for others.
+        BeyondPillowError: for a TIFF whose numbers Pillow would take for others.
     """
     if image.format == "TIFF":
         _check_tiff(image)
@@ -153,9 +154,11 @@ def _check_tiff(image: "ImageFile") -> None:
     tags = image.tag_v2  # type: ignore[attr-defined]
     bits = max(tags.get(_BITS, (1,)))
     if bits > 8 and tags.get(_PLANES) == 2 and tags.get(_SAMPLES, 1) > 1:
-        raise ValueError(f"planes of {bits} bits, one after the other; save it with a pixel's channels side by side")
+        raise BeyondPillowError(
+            f"planes of {bits} bits, one after the other; save it with a pixel's channels side by side"
+        )
     if bits == 8 and max(tags.get(_SAMPLE_FORMAT, (1,))) == 2:
-        raise ValueError("signed numbers of 8 bits; save it with 16 bits")
+        raise BeyondPillowError("signed numbers of 8 bits; save it with 16 bits")
 
 
 def _head_of(image: "ImageFile") -> bytes:

@@ -1,4 +1,4 @@
-"""Single pictures: in any of Pillow's formats, HEIC and DICOM, with all their pages and frames."""
+"""Single pictures: in any of Pillow's formats, other TIFFs, HEIC and DICOM, with all their pages and frames."""
 
 import math
 import os
@@ -7,13 +7,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from io import BytesIO
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ensemble_ad.data import depth, dicom
+from ensemble_ad.data import depth, dicom, tiff
 from ensemble_ad.data.complaints import complaints
 from ensemble_ad.data.folders import FORMATS, HEIF
 from ensemble_ad.data.images import Raw
@@ -66,15 +66,22 @@ def read_header(path: Path) -> Header:
     with _in_one_line(path), complaints():
         if dicom.is_dicom(path):
             return Header(*dicom.read_header(path))
-        with _opened(path) as image:
-            _check_pixels(image)
-            frames = _frames_of(image)
-            height, width = _at(image, frames[0]).height, image.width
-            if len(frames) == 1 or image.format == "TIFF":
-                kinds = [_kind_of(_at(image, number)) for number in frames]
-            else:
-                kinds = [(False, False)]
-            return Header(height, width, all(grey for grey, _ in kinds), any(deep for _, deep in kinds), len(frames))
+        try:
+            return _header_by_pillow(path)
+        except tiff.BeyondPillowError as error:
+            return Header(*tiff.read_header(path, error))
+
+
+def _header_by_pillow(path: Path) -> Header:
+    with _opened(path) as image:
+        _check_pixels(image)
+        frames = _frames_of(image)
+        height, width = _at(image, frames[0]).height, image.width
+        if len(frames) == 1 or image.format == "TIFF":
+            kinds = [_kind_of(_at(image, number)) for number in frames]
+        else:
+            kinds = [(False, False)]
+        return Header(height, width, all(grey for grey, _ in kinds), any(deep for _, deep in kinds), len(frames))
 
 
 def read_frames(path: Path, remark: Remark = lambda kind, more: None) -> Iterator[Raw]:
@@ -83,10 +90,21 @@ def read_frames(path: Path, remark: Remark = lambda kind, more: None) -> Iterato
     Raises:
         DataError: once a picture is reached that cannot be decoded.
     """
-    with _in_one_line(path), ExitStack() as stack:
+    with _in_one_line(path):
         if dicom.is_dicom(path):
             yield from dicom.read_frames(path)
             return
+        done = 0
+        try:
+            for picture in _frames_by_pillow(path, remark):
+                yield picture
+                done += 1
+        except tiff.BeyondPillowError as error:
+            yield from islice(tiff.read_frames(path, error, remark), done, None)
+
+
+def _frames_by_pillow(path: Path, remark: Remark) -> Iterator[Raw]:
+    with ExitStack() as stack:
         with complaints() as said:
             image = stack.enter_context(_opened(path))
             frames = _frames_of(image)
@@ -132,8 +150,8 @@ def read_picture(path: Path, remark: Remark = lambda kind, more: None) -> Raw:
         remark: told of what the picture holds and the image does not; see `remarks.TAKEN`.
 
     Returns:
-        (height, width) of a grey one, (height, width, 3) of another; uint8, or of a deep one uint16, and of a grey one
-        int32, uint32 or float32 as well.
+        (height, width) of a grey one, (height, width, 3) of another; uint8, or of a deep one uint16, int32, uint32 or
+        float32.
 
     Raises:
         DataError: if it cannot be decoded.
@@ -167,7 +185,9 @@ def _opened(path: Path) -> "Iterator[ImageFile]":
         except UnidentifiedImageError:
             whole.seek(0)
             is_tiff = whole.read(4) in _TIFF
-            raise ValueError(_NO_SUCH_TIFF if is_tiff else "cannot identify image file") from None
+            if is_tiff:
+                raise tiff.BeyondPillowError(_NO_SUCH_TIFF) from None
+            raise ValueError("cannot identify image file") from None
         yield image
 
 

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 from typing import Literal
@@ -236,16 +237,24 @@ def test_what_is_read_with_8_bits_alone_is_said(tmp_path, deep, kind):
     assert not read_header(path).deep
 
 
-NO_SUCH = "of numbers that Pillow does not read of a TIFF; save it with 8 or 16 bits a channel, or as .npy"
+BEYOND_PILLOW = {
+    "colours of floats": (lambda x: tiff(x[..., :3] / np.float32(3)), lambda x: x[..., :3] / np.float32(3)),
+    "the same, deflated": (lambda x: tiff(x[..., :3] / np.float32(3), ">", True), lambda x: x[..., :3] / np.float32(3)),
+    "half floats": (lambda x: tiff((x[..., 0] / 99).astype(np.float16)), lambda x: (x[..., 0] / 99).astype(np.float16)),
+    "colours of 32 bits": (lambda x: tiff(x[..., :3].astype(np.uint32)), lambda x: x[..., :3]),
+    "floats of 64 bits": (lambda x: tiff(x[..., 0] / 3.0), lambda x: np.float32(x[..., 0] / 3.0)),
+    "lowest is white": (lambda x: tiff(x[..., :1] / 3.0, photometric=0), lambda x: -np.float32(x[..., 0] / 3.0)),
+    "planes": (lambda x: tiff(_planes(x), planes=2), lambda x: x[..., :3]),
+    "deflated planes": (lambda x: _deflated_planes(x), lambda x: x[..., :3]),
+    "signed bytes": (lambda x: tiff((x[..., 0] >> 8).astype(np.int8)), lambda x: (x[..., 0] >> 8).astype(np.int8)),
+}  # fmt: skip
 REFUSED = {
-    "planes": (lambda x: tiff(_planes(x), planes=2), "planes of 16 bits"),
-    "deflated planes": (lambda x: tiff(_planes(x), planes=2, deflate=True), "planes of 16 bits"),
-    "grey with opacity": (lambda x: tiff(x[..., :2], extra=2, photometric=1), NO_SUCH),
-    "colours of floats": (lambda x: tiff(x[..., :3] / np.float32(3)), NO_SUCH),
-    "colours of 32 bits": (lambda x: tiff(x[..., :3].astype(np.uint32)), NO_SUCH),
-    "floats of 64 bits": (lambda x: tiff(x[..., 0] / 3.0), NO_SUCH),
-    "signed bytes": (lambda x: tiff((x[..., 0] >> 8).astype(np.int8)), "signed numbers of 8 bits"),
+    "grey with opacity": (lambda x: tiff(x[..., :2], extra=2, photometric=1), "2 channels, and not grey or RGB alone"),
+    "numbers of 64 bits": (lambda x: tiff(x[..., 0].astype(np.uint64)), "numbers of 64 bits"),
+    "floats of an unknown meaning": (lambda x: tiff(x[..., :3] / 3.0, photometric=77), "neither grey nor RGB"),
+    "floats, cut off": (lambda x: tiff(x[..., :3] / 3.0)[:-700], "cannot"),
     "cut off": (lambda x: tiff(x[..., :3])[:-700], "truncated"),
+    "deflated floats beyond their strip": (lambda x: _longer(tiff(x[..., :3] / 3.0, deflate=True)), "cannot"),
 }
 
 
@@ -254,8 +263,65 @@ def _planes(pixels: np.ndarray) -> np.ndarray:
     return pixels[..., :3].transpose(2, 0, 1).reshape(24, 24, 3)
 
 
+def _deflated_planes(pixels: np.ndarray) -> bytes:
+    import tifffile
+
+    file = io.BytesIO()
+    tifffile.imwrite(file, pixels[..., :3].transpose(2, 0, 1), photometric="rgb", compression="zlib")
+    return file.getvalue()
+
+
+def _longer(written: bytes) -> bytes:
+    """The same TIFF, half as high by its header."""
+    return written.replace(struct.pack("<HHIHH", 257, 3, 1, 24, 0), struct.pack("<HHIHH", 257, 3, 1, 12, 0))
+
+
+@pytest.mark.parametrize("kind", BEYOND_PILLOW)
+def test_what_pillow_does_not_read_of_a_tiff_arrives_whole(tmp_path, deep, kind):
+    pytest.importorskip("tifffile")
+    written, expected = BEYOND_PILLOW[kind]
+    (tmp_path / "a.tif").write_bytes(written(deep))
+    found = read_picture(tmp_path / "a.tif")
+    np.testing.assert_array_equal(found, expected(deep))
+    assert found.dtype in (np.uint16, np.uint32, np.int32, np.float32)
+    assert read_header(tmp_path / "a.tif") == (24, 24, found.ndim == 2, True, 1)
+
+
+def test_pages_of_colours_of_floats_are_pictures_and_become_images_of_8_bits(tmp_path, deep):
+    tifffile = pytest.importorskip("tifffile")
+    (tmp_path / "data/train").mkdir(parents=True)
+    pictures = np.stack([deep[..., :3] * np.float32(scale) for scale in (0.25, 0.5, 1)])
+    for number in range(4):
+        tifffile.imwrite(tmp_path / f"data/train/{number}.tif", pictures + number, photometric="rgb", compression="lzw")
+    np.testing.assert_array_equal(list(read_frames(tmp_path / "data/train/1.tif")), pictures + 1)
+    dataset = load_dataset(tmp_path / "data", image_cache=tmp_path / "cache", test_optional=True)
+    assert dataset.train.images.shape == (12, 32, 32, 3)
+    assert dataset.train.images.dtype == np.uint8
+    assert "values" in dataset.conversion.in_words(np.full((12, 2), 24))
+
+
+def test_what_tifffile_complains_of_is_a_remark(tmp_path, deep, capfd):
+    pytest.importorskip("tifffile")
+    (tmp_path / "a.tif").write_bytes(tiff(_planes(deep), planes=2))  # in one strip instead of three
+    said = list[tuple[str, str]]()
+    read_picture(tmp_path / "a.tif", lambda kind, more: said.append((kind, more)))
+    assert [kind for kind, _ in said] == ["damaged"]
+    assert "incorrect StripByteCounts" in said[0][1]
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kind", ["colours of floats", "planes", "signed bytes"])
+def test_without_tifffile_an_error_says_what_to_install(tmp_path, deep, kind, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    (tmp_path / "a.tif").write_bytes(BEYOND_PILLOW[kind][0](deep))
+    for read in (read_header, read_picture):
+        with pytest.raises(DataError, match=r"a\.tif cannot be read as an image .*pip install 'tifffile\[codecs\]>="):
+            read(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_deep_picture_that_cannot_be_read_whole_is_refused(tmp_path, deep, kind):
+    pytest.importorskip("tifffile")
     written, message = REFUSED[kind]
     (tmp_path / "a.tif").write_bytes(written(deep))
     with pytest.raises(DataError, match=r"a\.tif cannot be read as an image") as raised:
