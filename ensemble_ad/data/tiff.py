@@ -48,7 +48,6 @@ class _Heard(logging.Handler):
 
 
 _LOGGER = logging.getLogger("tifffile")
-_LOGGER.propagate = False
 
 
 def read_header(path: Path, why: BeyondPillowError) -> tuple[int, int, bool, bool, int]:
