@@ -73,7 +73,8 @@ class _RunWatcher:
         judged = made.info.separation
         what = f"value {curve[-1][1]:.4f} on damaged images" if judged is None else f"separation {judged.value:.4f}"
         gain = f" ({curve[-1][1] - curve[-2][1]:+.4f})" if len(curve) > 1 else ""
-        self._blend = f"blend of {len(made.info.members)} members, {what}"
+        count = len(made.info.members)
+        self._blend = f"blend of {count} {'member' if count == 1 else 'members'}, {what}"
         self._line(f"{curve[-1][0]:.0f} s: {self._blend}{gain}")
 
     def warn(self, text: str) -> None:
