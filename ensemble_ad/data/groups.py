@@ -3,6 +3,7 @@
 A group is held out as a whole or trained on as a whole, else a model has seen what it is judged by.
 """
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +27,7 @@ Groups = tuple[int, ...]
 _SIDE = 16  # of a thumbnail
 _NUMBERS = 12  # principal components by which neighbours are looked up
 _NEIGHBOURS = 9
-_PAIRS = 10_000
+_AT_ONCE = 10_000
 _WORTH_KEEPING = 1 << 26  # bytes of images; of fewer, near-duplicates are found in less than a second
 _KEPT = "groups"
 _RULES = 1  # raised when the same images give other groups
@@ -38,7 +39,7 @@ def near_duplicates(images: Images) -> Groups | None:
 
     Two images are near-duplicates where their grey 16 x 16 thumbnails differ by at most `ALIKE`, and so are two that a
     chain of such pairs connects. Only an image's nearest eight are compared with it, found by a k-d tree of 12
-    principal components: 100,000 images of 64x64x3 take 10 s and 300 MB. Where more than half of the images hang
+    principal components: 100,000 images of 64x64x3 take 10 s and 200 MB. Where more than half of the images hang
     together, they are all alike, so that only those whose thumbnails are equal count.
 
     Args:
@@ -50,10 +51,11 @@ def near_duplicates(images: Images) -> Groups | None:
     if len(images) < 2:
         return None
     thumbnails = _thumbnails(images)
-    whole = thumbnails.view(f"V{thumbnails.itemsize * thumbnails.shape[1]}")
-    _, first, number = np.unique(whole, return_index=True, return_inverse=True)
+    # By their digests, as sorting the thumbnails themselves would copy them.
+    digests = np.array([hashlib.blake2b(each.data, digest_size=16).digest() for each in thumbnails], dtype="V16")
+    _, first, number = np.unique(digests, return_index=True, return_inverse=True)
     equal = number.reshape(-1)
-    alike = _components(len(first), _near_pairs(thumbnails[first]))[equal]
+    alike = _components(len(first), _near_pairs(thumbnails, first))[equal]
     return _numbered(alike if np.bincount(alike).max() <= len(images) / 2 else equal)
 
 
@@ -97,15 +99,20 @@ def _thumbnails(images: Images) -> Floats32:
     return found
 
 
-def _near_pairs(thumbnails: Floats32) -> npt.NDArray[np.intp]:
-    """int (p, 2): pairs of near-duplicates, each with one of its nearest."""
+def _near_pairs(thumbnails: Floats32, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """int (p, 2): pairs of near-duplicates among those rows, each with one of its nearest, as places in `rows`."""
     from scipy.spatial import cKDTree
 
-    if len(thumbnails) < 2:
+    if len(rows) < 2:
         return np.empty((0, 2), dtype=np.intp)
-    centred = thumbnails - thumbnails.mean(axis=0)
-    _, axes = np.linalg.eigh(centred.T @ centred)
-    numbers = centred @ axes[:, -_NUMBERS:]
+    # In parts, here and below: a copy of all thumbnails would take as much as small images do.
+    mean = thumbnails.mean(axis=0, dtype=np.float64)
+    spread = np.zeros((len(mean), len(mean)))
+    for part in _parts(rows):
+        centred = thumbnails[part] - mean
+        spread += centred.T @ centred
+    axes = np.linalg.eigh(spread)[1][:, -_NUMBERS:]
+    numbers = np.concatenate([thumbnails[part] @ axes for part in _parts(rows)])
     # No projection makes a distance larger, so that none within reach is lost.
     reach = ALIKE * np.sqrt(thumbnails.shape[1])
     found = cKDTree(numbers).query(numbers, k=min(_NEIGHBOURS, len(numbers)), distance_upper_bound=reach * (1 + 1e-6))
@@ -113,13 +120,14 @@ def _near_pairs(thumbnails: Floats32) -> npt.NDArray[np.intp]:
     one, at = np.nonzero(np.isfinite(distance))
     pairs = np.stack([one, neighbour[one, at]], axis=1)
     pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-    # A block at a time: where all images have neighbours, the thumbnails of all pairs would take eight times theirs.
-    parts = [pairs[start : start + _PAIRS] for start in range(0, len(pairs), _PAIRS)]
-    apart = np.concatenate(
-        [np.empty(0), *(np.linalg.norm(thumbnails[part[:, 0]] - thumbnails[part[:, 1]], axis=1) for part in parts)]
-    )
-    near: npt.NDArray[np.intp] = pairs[apart <= reach]
+    apart = [np.linalg.norm(np.subtract(*thumbnails[rows[part.T]]), axis=1) for part in _parts(pairs)]
+    near: npt.NDArray[np.intp] = pairs[np.concatenate([np.empty(0), *apart]) <= reach]
     return near
+
+
+def _parts(rows: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
+    """Some rows at a time."""
+    return [rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE)]
 
 
 def _components(count: int, pairs: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:

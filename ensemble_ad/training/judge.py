@@ -179,10 +179,9 @@ class Judge:
         if self.images.folds is not None:
             return {}  # the networks of a transductive model share no space
         self.images.give_back()  # the test images, which need not be held beside the training images
-        rows = reference_rows(self.images.rows, most)
-        fitted = fit_references(model, self.images.train[rows], flips=self.recipe.flips)
-        self.images.give_back()
-        return fitted
+        some = self.images.train[reference_rows(self.images.rows, most)]
+        self.images.give_back()  # the rows lie all over the training images, which the system has mapped around them
+        return fit_references(model, some, flips=self.recipe.flips)
 
     def score(self, model: Model, references: References, glance: _Glance | None = None) -> Scored:
         """Score the reference, the test images and the pseudo-anomalies: all, or those of `glance`."""
