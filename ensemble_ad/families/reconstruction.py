@@ -74,9 +74,8 @@ def _window_sums(maps: Tensor) -> Tensor:
 
 
 def _pooled_sums(maps: Tensor) -> Tensor:
-    """The same; a GPU reads and writes the maps once for each direction, and has the neighbours in its cache."""
-    across = functional.avg_pool2d(maps, (1, _WINDOW), 1)
-    return functional.avg_pool2d(across, (_WINDOW, 1), 1) * _WINDOW**2
+    """The same; a GPU has the neighbours in its cache, and pools maps faster that lie one after the other."""
+    return functional.avg_pool2d(maps.contiguous(), _WINDOW, 1) * _WINDOW**2
 
 
 def _sums_of_seven(values: Tensor, dim: int) -> Tensor:

@@ -34,7 +34,7 @@ KERNELS = {
     "inpaint-mlp": 116, "inpaint-conv": 169, "contrast-small": 341,
 }  # fmt: skip
 """Kernels of a step in float32, the optimizer's counted as one; autocast adds a conversion for each weight."""
-_MOVED, _HELD = 219, 22
+_MOVED, _HELD = 200, 22
 """Bytes that scoring moves, and holds at once, in batches of images as float32."""
 
 
