@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -16,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from ensemble_ad.data.preprocess import Preprocess, apply
 from ensemble_ad.families import Model, preset
 from ensemble_ad.families.model import GradientModel
+from ensemble_ad.training import loop
 from ensemble_ad.training.device import choose_precision
-from ensemble_ad.training.loop import Epoch, train
 from ensemble_ad.training.settings import TrainSettings
 from ensemble_ad.training.step import to_input
 
@@ -149,9 +150,15 @@ def by_loader(case: Case, *, tuned: bool = False, cached: bool = False) -> Timin
 
 
 def by_ensad(
-    case: Case, precision: str = "auto", *, compiled: bool = False, rate: float = 1e-3, longer: float = 1.0
+    case: Case,
+    precision: str = "auto",
+    *,
+    compiled: bool = False,
+    eager: bool = False,
+    rate: float = 1e-3,
+    longer: float = 1.0,
 ) -> Timing:
-    """`train.train`, preprocessing included."""
+    """`loop.train`, preprocessing included."""
     chosen = choose_precision(precision, case.device)
     settings = TrainSettings(
         epochs=round(case.epochs * longer), batch_size=case.batch_size, precision=chosen, learning_rate=rate
@@ -163,7 +170,7 @@ def by_ensad(
     epochs, losses = [], []
     begun = time.perf_counter()
 
-    def after_epoch(epoch: Epoch, model: Model) -> bool:
+    def after_epoch(epoch: loop.Epoch, model: Model) -> bool:
         nonlocal begun
         epochs.append(time.perf_counter() - begun)
         losses.append(held_out_loss(model, case))
@@ -176,7 +183,8 @@ def by_ensad(
             model.training_pass = torch.compile(model.training_pass, fullgraph=True)  # type: ignore[method-assign]
         return model
 
-    train(made, images, rows, settings, after_epoch=after_epoch)
+    with patch.object(loop, "suited", lambda step, device: step) if eager else nullcontext():
+        loop.train(made, images, rows, settings, after_epoch=after_epoch)
     if compiled and (graphs := torch._dynamo.utils.counters["stats"]["unique_graphs"]) > 1:
         raise SystemExit(f"{case.name} was compiled {graphs} times")
     torch._dynamo.reset()
@@ -192,5 +200,6 @@ METHODS: dict[str, Callable[[Case], Timing]] = {
     "ensad-fp32": partial(by_ensad, precision="fp32"),
     "ensad-mean": partial(by_ensad, rate=2e-3),
     "ensad-longer": partial(by_ensad, rate=2e-3, longer=1.5),
+    "ensad-eager": partial(by_ensad, eager=True),
     "compiled": partial(by_ensad, compiled=True),
 }

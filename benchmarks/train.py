@@ -16,6 +16,7 @@ The methods train the same model on the same images with the same batch size, ep
     ensad-mean  `ensad` with a highest learning rate of 2e-3: its warm-up and cosine halve it on the mean, to the
                 notebook's constant 1e-3; not run unless named
     ensad-longer  the same with half as many epochs again; not run unless named
+    ensad-eager  `ensad` on a GPU without a graph, kernel by kernel; not measured unless named
     compiled    `ensad` with the model's training pass through torch.compile, whose time is in the first epoch; not
                 measured unless named, and a failure where more graphs are compiled than one
 
@@ -129,6 +130,7 @@ def main() -> None:
     arguments.add_argument("--models", help="presets, comma-separated; default all of the device's table")
     arguments.add_argument("--methods", default="notebook,tuned,cached,ensad,ensad-fp32")
     arguments.add_argument("--batch-size", type=int)
+    arguments.add_argument("--images", type=int, help="train on that many")
     arguments.add_argument(
         "--epochs", type=int, help="20 or so for the time to a loss: `ensad`'s rate ends with the epochs"
     )
@@ -141,7 +143,7 @@ def main() -> None:
     for name, batch_size, n, epochs, crops in GPU_CASES if given.device == "cuda" else CPU_CASES:
         if given.models and name not in given.models.split(","):
             continue
-        images, held_out = drawn(given.data, n)
+        images, held_out = drawn(given.data, given.images or n)
         for crop in crops:
             case = Case(name, crop, given.batch_size or batch_size, given.epochs or epochs, images, held_out, device)
             rows += measure(case, methods, given.repeats, peak)
