@@ -26,6 +26,7 @@ _TIMED: tuple[tuple[object, str, str], ...] = (
     (make_member, "train_cross_fitted", "training"),
     (Judge, "epoch", "judging"),
     (make_member, "_trained", "scoring"),
+    (make_member, "_scored", "scoring"),
     (make_member, "save_member", "writing"),
     (make_member, "save_data_record", "writing"),
     (Checkpoint, "write_if_due", "writing"),
@@ -74,6 +75,8 @@ def parts_of_a_study() -> Iterator[Parts]:
     parts = Parts()
     with ExitStack() as stack:
         for place, function, name in _TIMED:
+            if function not in place.__dict__:
+                continue  # an older state of the package
             timed = parts._timed(getattr(place, function), name)
             is_of_class = isinstance(place.__dict__[function], classmethod)
             stack.enter_context(patch.object(place, function, staticmethod(timed) if is_of_class else timed))

@@ -37,8 +37,12 @@ class Piece(NamedTuple):
 _TRAIN = "benchmarks/train.py --device cuda --out {out} {data}"
 PIECES = {
     "tests": Piece("-m pytest -q -m gpu tests/training", "the tests that need a GPU: graphs, their precisions, parity"),
-    "steps-cnn": Piece(f"{_TRAIN} --models cnn-sample --methods ensad,ensad-eager,ensad-fp32 --repeats 1", "images a second"),
-    "steps-fcn": Piece(f"{_TRAIN} --models fcn-boss --methods ensad,ensad-eager,ensad-fp32 --repeats 1", "images a second"),
+    "steps-cnn": Piece(
+        f"{_TRAIN} --models cnn-sample --methods ensad,ensad-eager,ensad-fp32 --repeats 1", "images a second"
+    ),
+    "steps-fcn": Piece(
+        f"{_TRAIN} --models fcn-boss --methods ensad,ensad-eager,ensad-fp32 --repeats 1", "images a second"
+    ),
     "steps-vae": Piece(f"{_TRAIN} --models vae-sample --methods ensad --repeats 1", "images a second"),
     "steps-resnet": Piece(f"{_TRAIN} --models resnet-boss --methods ensad --repeats 1", "images a second"),
     "study": Piece(

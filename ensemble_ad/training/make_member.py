@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from ensemble_ad.data.dataset import Dataset
 from ensemble_ad.errors import StorageError
@@ -20,7 +20,14 @@ from ensemble_ad.members.data_record import DataRecord, save_data_record
 from ensemble_ad.members.info import ChosenBy, MemberInfo, Seconds, TrialInfo
 from ensemble_ad.members.objectives import objective
 from ensemble_ad.members.recipe_info import RecipeInfo
-from ensemble_ad.members.store import Member, has_member, load_member, remove_half_written, save_member
+from ensemble_ad.members.store import (
+    Member,
+    has_member,
+    load_member,
+    remove_half_written,
+    save_member,
+    weights_beside,
+)
 from ensemble_ad.training.checkpoint import Checkpoint, State
 from ensemble_ad.training.cross_fitted import train as train_cross_fitted
 from ensemble_ad.training.judge import Judge, JudgedBy, OnJudged, Resumed, Scored
@@ -29,6 +36,7 @@ from ensemble_ad.training.loop import train
 from ensemble_ad.training.prepared import KeptPrepared
 from ensemble_ad.training.progress import Progress
 from ensemble_ad.training.recipe import Recipe, check_objective
+from ensemble_ad.training.references import References
 from ensemble_ad.version import __version__
 
 _OWN_SCORES_ALONE = JudgedBy()
@@ -112,17 +120,18 @@ def fit_member(
         save_data_record(studies, DataRecord.of(dataset))  # before the training, since it may be refused
         judge = Judge(objective(recipe.objective), recipe, images, judged_by, after_epoch, resumed)
         trained = _trained(recipe, judge, _Keeper(checkpoint=checkpoint, judge=judge), device)
-        info = replace(trained.info, trial=trial, preset=preset)
-        dataset.check_unchanged()  # scores may have been read off the file
-        member = save_member(
-            studies,
-            info,
-            reference=trained.scored.reference,
-            test=trained.scored.test or {column: np.empty(0, np.float32) for column in trained.scored.reference},
-            weights={name: value.cpu().numpy() for name, value in trained.weights.items()},
-            pseudo=trained.scored.pseudo,
-            damaged=None if judged_by.pseudo is None else judged_by.pseudo.damaged,
-        )
+        with weights_beside(studies, recipe.key, trained.weights) as weights:
+            info, scored = _scored(recipe, judge, trained, device)
+            dataset.check_unchanged()  # scores may have been read off the file
+            member = save_member(
+                studies,
+                replace(info, trial=trial, preset=preset),
+                reference=scored.reference,
+                test=scored.test or {column: np.empty(0, np.float32) for column in scored.reference},
+                weights=weights,
+                pseudo=scored.pseudo,
+                damaged=None if judged_by.pseudo is None else judged_by.pseudo.damaged,
+            )
     except StorageError:
         raise
     except Exception:
@@ -133,21 +142,37 @@ def fit_member(
 
 
 class _Trained(NamedTuple):
-    """A trained model: what is known of it, its error vectors, and by name the weights that a member keeps."""
+    """A trained model with the best epoch's weights.
 
-    info: MemberInfo
-    scored: Scored
-    weights: dict[str, Tensor]
+    Attributes:
+        model: in evaluation mode.
+        references: where its bottlenecks and residuals of training images lie.
+        weights: what a member keeps of both, by name.
+        seconds: what the training took.
+        scoring_since: when it ended (`time.perf_counter`).
+    """
+
+    model: Model
+    references: References
+    weights: dict[str, npt.NDArray[Any]]
+    seconds: float
+    scoring_since: float
 
 
 def _trained(recipe: Recipe, judge: Judge, keeper: _Keeper, device: torch.device) -> _Trained:
-    """Train, take the best epoch's weights, and score all images."""
+    """Train, and take the best epoch's weights."""
     model = _train(recipe, judge, keeper, device)
-    train_seconds, ended = keeper.seconds(), time.perf_counter()
+    seconds, ended = keeper.seconds(), time.perf_counter()
     model.load_state_dict(judge.best_weights)
     model.eval()
     references = judge.references(model)
-    scored = judge.score(model, references)
+    weights = {name: value.cpu().numpy() for name, value in weights_of(model, references).items()}
+    return _Trained(model, references, weights, seconds, ended)
+
+
+def _scored(recipe: Recipe, judge: Judge, trained: _Trained, device: torch.device) -> tuple[MemberInfo, Scored]:
+    """Score all images, and say what is known of the member."""
+    scored = judge.score(trained.model, trained.references)
     judge.images.give_back()  # else they stay in memory while the next trial begins
     judgement, objectives = judge.finished(scored)
     info = MemberInfo(
@@ -159,12 +184,12 @@ def _trained(recipe: Recipe, judge: Judge, keeper: _Keeper, device: torch.device
         separation=objectives.separation,
         best_epoch=judge.best_epoch,
         history=tuple(judge.history),
-        parameters=count_parameters(model),
-        seconds=Seconds(train=round(train_seconds, 3), score=round(time.perf_counter() - ended, 3)),
+        parameters=count_parameters(trained.model),
+        seconds=Seconds(train=round(trained.seconds, 3), score=round(time.perf_counter() - trained.scoring_since, 3)),
         environment=_environment(device),
         created=datetime.now(UTC).isoformat(timespec="microseconds"),
     )
-    return _Trained(info, scored, weights_of(model, references))
+    return info, scored
 
 
 def _train(recipe: Recipe, judge: Judge, keeper: _Keeper, device: torch.device) -> Model:

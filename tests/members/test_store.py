@@ -1,9 +1,11 @@
 """Members on disk: what is written comes back, and what is damaged, foreign or newer is refused by name."""
 
+import errno
 import json
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,15 @@ from ensemble_ad.files.whole import file_hash
 from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.info import ChosenBy, MemberInfo, Seconds
 from ensemble_ad.members.recipe_info import RecipeInfo
-from ensemble_ad.members.store import DamagedError, has_member, list_members, load_member, save_member
+from ensemble_ad.members.store import (
+    DamagedError,
+    has_member,
+    list_members,
+    load_member,
+    remove_half_written,
+    save_member,
+    weights_beside,
+)
 
 KEY = "fcn-0123456789ab"
 INFO = MemberInfo(
@@ -67,6 +77,46 @@ def test_a_member_comes_back_as_it_was_saved(member, tmp_path, vectors):
     np.testing.assert_array_equal(weights["layer.weight"], [[0, 3], [1, 4], [2, 5]])
     assert has_member(tmp_path, KEY)
     assert not has_member(tmp_path, "fcn-ffffffffffff")
+
+
+def test_weights_that_are_written_beside_are_those_of_a_member(tmp_path, vectors):
+    weights, members = {"w": np.arange(6, dtype=np.float32)}, tmp_path / "members"
+    reference, test = vectors
+    plain = save_member(tmp_path / "plain", INFO, reference=reference, test=test, weights=weights)
+    with weights_beside(tmp_path, KEY, weights) as written:
+        assert list_members(tmp_path) == ([], [])
+        member = save_member(tmp_path, INFO, reference=reference, test=test, weights=written)
+    assert member.info == plain.info
+    assert member.weights_path().read_bytes() == plain.weights_path().read_bytes()
+    assert [path.name for path in members.iterdir()] == [KEY]
+
+
+def test_weights_whose_member_is_given_up_are_not_left(tmp_path):
+    with pytest.raises(KeyboardInterrupt), weights_beside(tmp_path, KEY, {"w": np.ones(9)}):
+        raise KeyboardInterrupt
+    assert list((tmp_path / "members").iterdir()) == []
+
+
+def test_weights_that_a_kill_has_left_go_with_the_next_attempt(tmp_path):
+    with weights_beside(tmp_path, KEY, {"w": np.ones(9)}) as written:
+        left = written.result().path.parent
+        shutil.copytree(left, left.with_name(left.name.replace(".-", ".-killed-")))
+    assert len(list((tmp_path / "members").iterdir())) == 1
+    remove_half_written(tmp_path, KEY)
+    assert list((tmp_path / "members").iterdir()) == []
+
+
+def test_weights_that_cannot_be_written_are_told_as_the_member_is_saved(tmp_path, vectors, monkeypatch):
+    def full(path, packed):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with (
+        pytest.raises(StorageError, match="no space is left; free some space"),
+        weights_beside(tmp_path, KEY, {"w": np.ones(9)}) as written,
+    ):
+        save_member(tmp_path, INFO, reference=vectors[0], test=vectors[1], weights=written)
+    assert list((tmp_path / "members").iterdir()) == []
 
 
 def test_nothing_in_a_member_is_a_pickle(member):
