@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from ensemble_ad.data.preprocess import Preprocess
 from ensemble_ad.errors import Interrupted
@@ -11,7 +12,7 @@ from ensemble_ad.members.store import list_members
 from ensemble_ad.search.allowance import SHORTEST, Allowance, Pace, Rate, TooLongError, shortened
 from ensemble_ad.search.plan import TuneSettings
 from ensemble_ad.search.tune import tune
-from ensemble_ad.training import checkpoint
+from ensemble_ad.training import checkpoint, threads
 from ensemble_ad.training.recipe import Recipe
 from ensemble_ad.training.settings import TrainSettings
 
@@ -91,3 +92,41 @@ def test_a_shortened_trial_that_is_interrupted_is_gone_on_with(dataset, tmp_path
     (member,) = list_members(tmp_path)[0]
     assert member.info.recipe.epochs == round(member.info.trial.parameters["epochs"] / 4)
     assert next(what[1].number for what in log.lines if len(what) == 4) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "used", "then"),
+    [
+        ({"allowance": PLENTY}, (1, 2), "by 1 of 2 threads"),
+        ({"timeout": 60.0}, (1, 2), "by 1 of 2 threads"),
+        ({}, (2, 2), "OMP_NUM_THREADS=1 may be many times as fast"),
+    ],
+    ids=["in a run", "with a timeout", "repeats"],
+)
+def test_a_trial_that_has_a_time_trains_by_as_many_threads_as_fit(
+    dataset, tmp_path, log, monkeypatch, changes, used, then
+):
+    before, seen = torch.get_num_threads(), []
+
+    class Others:
+        def leave(self, most):
+            return most if seen else 1
+
+        def cores(self):
+            return 1.3
+
+    def epoch(*what):
+        seen.append(torch.get_num_threads())
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "OTHERS", Others())
+    monkeypatch.setattr(log, "epoch", epoch)
+    torch.set_num_threads(2)
+    try:
+        tune(dataset, replace(SETTINGS, epochs=3, **changes), studies=tmp_path, watcher=log)
+        assert (seen[0], set(seen[1:])) == (used[0], {used[1]})
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    notes = [line[-1] for line in log.lines if line[1:2] == ("complete",)]
+    assert notes == [f"others keep 1.3 cores busy, which torch's threads wait for; {then}"]
