@@ -76,7 +76,6 @@ class Worker:
     artifacts: Artifacts | None
     yardstick: Yardstick
     _fit_threads: Callable[[], str] = field(default_factory=lambda: _as_they_are, init=False)
-    _said_crowded: bool = field(default=False, init=False)
 
     def run(self) -> None:
         """Train trials until enough are finished or the time is up; meanwhile wait for those of other workers.
@@ -114,9 +113,7 @@ class Worker:
             outcome = self._train(trial)
         except Exception as error:
             outcome = self._ended_by(error, trial)
-        best, note = self.shared.best(), outcome.note
-        if crowded and not note and not self._said_crowded:
-            note, self._said_crowded = crowded, True
+        best, note = self.shared.best(), outcome.note or crowded
         self.watcher.trial(trial.number, outcome.state, outcome.value, None if best is None else best.value, note)
         if outcome.state == "failed":
             self._stop_where_all_fail()

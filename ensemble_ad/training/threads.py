@@ -28,9 +28,14 @@ class _Use(NamedTuple):
 
 
 class Others:
-    """What other processes use of the cores that this one may use."""
+    """What other processes use of the cores that this one may use.
+
+    Attributes:
+        told: whether the user has been told of them.
+    """
 
     def __init__(self) -> None:
+        self.told = False
         self._since, self._used = _use(), 0.0
 
     def cores(self) -> float:
@@ -69,8 +74,8 @@ OTHERS = Others()
 def fitting_threads(*, repeats: bool) -> Iterator[Callable[[], str]]:
     """While entered, torch has as many threads as others leave cores, by each call of what is given; then all again.
 
-    What is given returns a note for the user, empty where all threads have a core of their own. Where the user has set
-    OMP_NUM_THREADS, torch has those throughout.
+    What is given returns a note for the user, once in a process, where not all threads have a core of their own. Where
+    the user has set OMP_NUM_THREADS, torch has those throughout.
 
     Args:
         repeats: torch keeps its threads, and the note says what that costs: by fewer, sums would be rounded otherwise.
@@ -81,8 +86,9 @@ def fitting_threads(*, repeats: bool) -> Iterator[Callable[[], str]]:
         threads = most if "OMP_NUM_THREADS" in os.environ else OTHERS.leave(most)
         if not repeats:
             torch.set_num_threads(threads)
-        if threads == most:
+        if threads == most or OTHERS.told:
             return ""
+        OTHERS.told = True
         then = f"OMP_NUM_THREADS={threads} may be many times as fast" if repeats else f"by {threads} of {most} threads"
         return f"others keep {OTHERS.cores():.1f} cores busy, which torch's threads wait for; {then}"
 
