@@ -69,6 +69,7 @@ bench: install ## measure this machine
 	$(BIN)/python benchmarks/train.py $(WITH_FACES)
 	$(BIN)/python benchmarks/convolution.py
 	$(BIN)/python benchmarks/several.py
+	$(BIN)/python benchmarks/crowded.py
 	$(BIN)/python benchmarks/pipeline.py
 ifneq ($(FACES),)
 	$(BIN)/python benchmarks/study.py $(WITH_FACES) --labels $(FACES)/labels.csv
