@@ -488,7 +488,7 @@ def test_a_member_without_space_leaves_the_others_and_is_made_later(run_ensad, d
         patch.setattr(os, "mkdir", no_space)  # what a member's folder is begun with
         result = run_ensad("train", "--preset", "fcn-sample", "--epochs", 1)
     assert result.exit_code == STORAGE
-    assert result.stderr.splitlines()[-1].startswith("Error: cannot write studies/members/fcn-")
+    assert result.stderr.splitlines()[-1].startswith("Error: cannot write to studies/members: ")
     assert "no space is left" in result.stderr.splitlines()[-1]
     assert _files(studies / "members") == before
     key = run_ensad("train", "--preset", "fcn-sample", "--epochs", 1, "-q").stdout.strip()
