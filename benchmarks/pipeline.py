@@ -156,7 +156,8 @@ def _blended(folder: Path, ensad: Callable[..., str], blend: Sequence[str]) -> N
 
 def _hundred(folder: Path) -> None:
     """Members that differ by their seeds, each with a column of made scores."""
-    from ensemble_ad.members.store import list_members, save_member
+    from ensemble_ad.members.save import save_member
+    from ensemble_ad.members.store import list_members
     from ensemble_ad.training.recipe import Recipe
 
     reference, test, _ = made_scores(BLENDED_ROWS, BLENDED)

@@ -21,7 +21,8 @@ from ensemble_ad.members.info import ChosenBy, MemberInfo
 from ensemble_ad.members.measured import Measured
 from ensemble_ad.members.narrowed import Narrowed, narrowed
 from ensemble_ad.members.recipe_info import RecipeInfo
-from ensemble_ad.members.store import Member, discard_damaged, save_member
+from ensemble_ad.members.save import save_member
+from ensemble_ad.members.store import Member, discard_damaged
 from ensemble_ad.statistics import separation
 from ensemble_ad.statistics.arrays import Floats64
 

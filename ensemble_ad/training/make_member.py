@@ -20,14 +20,8 @@ from ensemble_ad.members.data_record import DataRecord, save_data_record
 from ensemble_ad.members.info import ChosenBy, MemberInfo, Seconds, TrialInfo
 from ensemble_ad.members.objectives import objective
 from ensemble_ad.members.recipe_info import RecipeInfo
-from ensemble_ad.members.store import (
-    Member,
-    has_member,
-    load_member,
-    remove_half_written,
-    save_member,
-    weights_beside,
-)
+from ensemble_ad.members.save import remove_half_written, save_member, weights_beside
+from ensemble_ad.members.store import Member, has_member, load_member
 from ensemble_ad.training.checkpoint import Checkpoint, State
 from ensemble_ad.training.cross_fitted import train as train_cross_fitted
 from ensemble_ad.training.judge import Judge, JudgedBy, OnJudged, Resumed, Scored

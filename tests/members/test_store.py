@@ -16,15 +16,8 @@ from ensemble_ad.files.whole import file_hash
 from ensemble_ad.members.data_record import DataRecord
 from ensemble_ad.members.info import ChosenBy, MemberInfo, Seconds
 from ensemble_ad.members.recipe_info import RecipeInfo
-from ensemble_ad.members.store import (
-    DamagedError,
-    has_member,
-    list_members,
-    load_member,
-    remove_half_written,
-    save_member,
-    weights_beside,
-)
+from ensemble_ad.members.save import remove_half_written, save_member, weights_beside
+from ensemble_ad.members.store import DamagedError, has_member, list_members, load_member
 
 KEY = "fcn-0123456789ab"
 INFO = MemberInfo(

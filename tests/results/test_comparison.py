@@ -19,7 +19,8 @@ from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.members.choose import select
 from ensemble_ad.members.data_record import load_data_record, save_data_record
 from ensemble_ad.members.measured import Measured
-from ensemble_ad.members.store import Member, list_members, save_member
+from ensemble_ad.members.save import save_member
+from ensemble_ad.members.store import Member, list_members
 from ensemble_ad.results.comparison import COLUMNS, tabulate
 from ensemble_ad.results.comparison_text import render_text
 from ensemble_ad.statistics import separation
