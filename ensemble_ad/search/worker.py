@@ -4,7 +4,7 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -33,7 +33,7 @@ from ensemble_ad.training.judge import JudgedBy, OnJudged, Resumed
 from ensemble_ad.training.loop import Epoch
 from ensemble_ad.training.make_member import fit_member
 from ensemble_ad.training.recipe import Recipe
-from ensemble_ad.training.threads import fitting_threads
+from ensemble_ad.training.threads import Threads, fitting_threads
 
 _FAILURES_IN_A_ROW = 10
 # Seconds between two looks at the other workers' trials, where there is none to start.
@@ -47,11 +47,6 @@ class _Outcome(NamedTuple):
     state: str
     value: float | None = None
     note: str = ""
-
-
-def _as_they_are() -> str:
-    """Leave torch its threads."""
-    return ""
 
 
 @dataclass(kw_only=True)
@@ -75,7 +70,7 @@ class Worker:
     label: Labels | None
     artifacts: Artifacts | None
     yardstick: Yardstick
-    _fit_threads: Callable[[], str] = field(default_factory=lambda: _as_they_are, init=False)
+    _threads: Threads = field(init=False, repr=False)
 
     def run(self) -> None:
         """Train trials until enough are finished or the time is up; meanwhile wait for those of other workers.
@@ -85,7 +80,7 @@ class Worker:
             EnsadError: if the storage fails, a trial meets what the next one would meet too, or ten in a row fail.
         """
         settings = self.plan.settings
-        with fitting_threads(repeats=settings.timeout is None and settings.allowance is None) as self._fit_threads:
+        with fitting_threads(repeats=settings.timeout is None and settings.allowance is None) as self._threads:
             self._train_all()
 
     def _train_all(self) -> None:
@@ -108,12 +103,12 @@ class Worker:
 
     def _work_on(self, trial: optuna.Trial) -> None:
         """Train a trial and tell Optuna and the watcher how it has ended."""
-        crowded = self._fit_threads()
+        self._threads.fit()
         try:
             outcome = self._train(trial)
         except Exception as error:
             outcome = self._ended_by(error, trial)
-        best, note = self.shared.best(), outcome.note or crowded
+        best, note = self.shared.best(), outcome.note or self._threads.note()
         self.watcher.trial(trial.number, outcome.state, outcome.value, None if best is None else best.value, note)
         if outcome.state == "failed":
             self._stop_where_all_fail()
@@ -243,7 +238,7 @@ class Worker:
         def after_epoch(epoch: Epoch, judgement: Judgement) -> None:
             self.watcher.epoch(trial.number, epoch, recipe.training.epochs, judgement)
             heed()
-            self._fit_threads()
+            self._threads.fit()
             if not begun_again:  # Optuna keeps the first value of each epoch
                 trial.report(judgement.value, epoch.number)
             if pace is not None:

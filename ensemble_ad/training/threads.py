@@ -6,7 +6,7 @@ times as long as one, which was not slowed at all (benchmarks/train.md).
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, process_time
@@ -28,14 +28,9 @@ class _Use(NamedTuple):
 
 
 class Others:
-    """What other processes use of the cores that this one may use.
-
-    Attributes:
-        told: whether the user has been told of them.
-    """
+    """What other processes use of the cores that this one may use."""
 
     def __init__(self) -> None:
-        self.told = False
         self._since, self._used = _use(), 0.0
 
     def cores(self) -> float:
@@ -68,31 +63,47 @@ def _use() -> _Use | None:
 
 
 OTHERS = Others()
+_told = False  # whether the user knows of them; a run has a worker for each trial
+
+
+class Threads:
+    """Torch's threads while trials are trained; see `fitting_threads`."""
+
+    def __init__(self, *, repeats: bool) -> None:
+        self.most = torch.get_num_threads()
+        self._repeats, self._note = repeats, ""
+
+    def fit(self) -> None:
+        """Give torch as many threads as others leave cores now."""
+        threads = self.most if "OMP_NUM_THREADS" in os.environ else OTHERS.leave(self.most)
+        if not self._repeats:
+            torch.set_num_threads(threads)
+        if threads < self.most:
+            then = f"by {threads} of {self.most} threads"
+            if self._repeats:
+                then = f"OMP_NUM_THREADS={threads} may be many times as fast"
+            self._note = f"others keep {OTHERS.cores():.1f} cores busy, which torch's threads wait for; {then}"
+
+    def note(self) -> str:
+        """What the user should know of others that were in the way, once in a process; else nothing."""
+        global _told
+        if _told or not self._note:
+            return ""
+        _told = True
+        return self._note
 
 
 @contextmanager
-def fitting_threads(*, repeats: bool) -> Iterator[Callable[[], str]]:
-    """While entered, torch has as many threads as others leave cores, by each call of what is given; then all again.
+def fitting_threads(*, repeats: bool) -> Iterator[Threads]:
+    """While entered, torch has as many threads as others leave cores, by each `Threads.fit`; then all again.
 
-    What is given returns a note for the user, once in a process, where not all threads have a core of their own. Where
-    the user has set OMP_NUM_THREADS, torch has those throughout.
+    Where the user has set OMP_NUM_THREADS, torch has those throughout.
 
     Args:
         repeats: torch keeps its threads, and the note says what that costs: by fewer, sums would be rounded otherwise.
     """
-    most = torch.get_num_threads()
-
-    def fit() -> str:
-        threads = most if "OMP_NUM_THREADS" in os.environ else OTHERS.leave(most)
-        if not repeats:
-            torch.set_num_threads(threads)
-        if threads == most or OTHERS.told:
-            return ""
-        OTHERS.told = True
-        then = f"OMP_NUM_THREADS={threads} may be many times as fast" if repeats else f"by {threads} of {most} threads"
-        return f"others keep {OTHERS.cores():.1f} cores busy, which torch's threads wait for; {then}"
-
+    threads = Threads(repeats=repeats)
     try:
-        yield fit
+        yield threads
     finally:
-        torch.set_num_threads(most)
+        torch.set_num_threads(threads.most)

@@ -109,8 +109,6 @@ def test_a_trial_that_has_a_time_trains_by_as_many_threads_as_fit(
     before, seen = torch.get_num_threads(), []
 
     class Others:
-        told = False
-
         def leave(self, most):
             return most if seen else 1
 
@@ -122,6 +120,7 @@ def test_a_trial_that_has_a_time_trains_by_as_many_threads_as_fit(
 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(threads, "OTHERS", Others())
+    monkeypatch.setattr(threads, "_told", False)
     monkeypatch.setattr(log, "epoch", epoch)
     torch.set_num_threads(2)
     try:

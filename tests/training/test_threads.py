@@ -43,6 +43,7 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(threads, "monotonic", lambda: found.at)
     monkeypatch.setattr(threads, "process_time", lambda: found.own)
     monkeypatch.setattr(threads, "OTHERS", Others())
+    monkeypatch.setattr(threads, "_told", False)
     return found
 
 
@@ -82,38 +83,46 @@ def test_where_nothing_tells_all_threads_stay(machine, text):
 
 def test_threads_go_and_come_back_with_the_others(machine, four_threads):
     machine.goes_on(1.0, others=2.0)
-    with fitting_threads(repeats=False) as fit:
+    with fitting_threads(repeats=False) as fitted:
         assert torch.get_num_threads() == 4
-        assert fit() == ("others keep 2.0 cores busy, which torch's threads wait for; by 2 of 4 threads")
-        assert torch.get_num_threads() == 2
-        machine.goes_on(1.0, others=4.0)
-        fit()
-        assert torch.get_num_threads() == 1
-        machine.goes_on(1.0, others=0.0)
-        assert fit() == ""
-        assert torch.get_num_threads() == 4
-        machine.goes_on(1.0, others=4.0)
-        fit()
+        for others, left in ((None, 2), (4.0, 1), (0.0, 4), (4.0, 1)):
+            if others is not None:
+                machine.goes_on(1.0, others=others)
+            fitted.fit()
+            assert torch.get_num_threads() == left
     assert torch.get_num_threads() == 4
+
+
+def test_others_that_come_amid_a_trial_are_told_at_its_end_and_once(machine, four_threads):
+    for said in ("others keep 2.0 cores busy, which torch's threads wait for; by 2 of 4 threads", ""):
+        with fitting_threads(repeats=False) as fitted:
+            fitted.fit()
+            assert fitted.note() == ""
+            machine.goes_on(1.0, others=2.0)
+            fitted.fit()
+            machine.goes_on(1.0, others=0.0)
+            fitted.fit()
+            assert fitted.note() == said
+            assert fitted.note() == ""
 
 
 def test_what_repeats_keeps_its_threads_and_says_what_that_costs(machine, four_threads):
     machine.goes_on(1.0, others=1.5)
-    with fitting_threads(repeats=True) as fit:
-        assert fit() == (
+    with fitting_threads(repeats=True) as fitted:
+        fitted.fit()
+        assert fitted.note() == (
             "others keep 1.5 cores busy, which torch's threads wait for; OMP_NUM_THREADS=2 may be many times as fast"
         )
         assert torch.get_num_threads() == 4
-        machine.goes_on(1.0, others=1.5)
-        assert fit() == "", "it is said once"
 
 
 def test_what_the_user_has_set_stays(machine, four_threads, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     machine.goes_on(1.0, others=4.0)
-    with fitting_threads(repeats=False) as fit:
-        assert fit() == ""
+    with fitting_threads(repeats=False) as fitted:
+        fitted.fit()
         assert torch.get_num_threads() == 4
+        assert fitted.note() == ""
 
 
 def test_another_process_is_seen_on_this_machine():
