@@ -6,10 +6,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from ensemble_ad.data.dataset import Dataset
@@ -114,7 +113,8 @@ def fit_member(
         save_data_record(studies, DataRecord.of(dataset))  # before the training, since it may be refused
         judge = Judge(objective(recipe.objective), recipe, images, judged_by, after_epoch, resumed)
         trained = _trained(recipe, judge, _Keeper(checkpoint=checkpoint, judge=judge), device)
-        with weights_beside(studies, recipe.key, trained.weights) as weights:
+        kept = {name: value.cpu().numpy() for name, value in weights_of(trained.model, trained.references).items()}
+        with weights_beside(studies, recipe.key, kept) as weights:
             info, scored = _scored(recipe, judge, trained, device)
             dataset.check_unchanged()  # scores may have been read off the file
             member = save_member(
@@ -141,14 +141,12 @@ class _Trained(NamedTuple):
     Attributes:
         model: in evaluation mode.
         references: where its bottlenecks and residuals of training images lie.
-        weights: what a member keeps of both, by name.
         seconds: what the training took.
         scoring_since: when it ended (`time.perf_counter`).
     """
 
     model: Model
     references: References
-    weights: dict[str, npt.NDArray[Any]]
     seconds: float
     scoring_since: float
 
@@ -159,9 +157,7 @@ def _trained(recipe: Recipe, judge: Judge, keeper: _Keeper, device: torch.device
     seconds, ended = keeper.seconds(), time.perf_counter()
     model.load_state_dict(judge.best_weights)
     model.eval()
-    references = judge.references(model)
-    weights = {name: value.cpu().numpy() for name, value in weights_of(model, references).items()}
-    return _Trained(model, references, weights, seconds, ended)
+    return _Trained(model, judge.references(model), seconds, ended)
 
 
 def _scored(recipe: Recipe, judge: Judge, trained: _Trained, device: torch.device) -> tuple[MemberInfo, Scored]:
