@@ -37,8 +37,9 @@ from ensemble_ad.training.references import Reference, References
 
 _REFERENCES = 2000
 # An epoch is judged by some of the images, so that judging costs a tenth of training: by a seventh as many as the epoch
-# trains on, and of each sort by these many at least. The finished model is judged by all.
-_SHARE, _LEAST, _LEAST_PSEUDO = 1 / 7, 360, 36
+# trains on, and of each sort by these many at least, and at most: 2,000 tell an AUC to 0.01. The finished model is
+# judged by all.
+_SHARE, _LEAST, _LEAST_PSEUDO, _MOST = 1 / 7, 360, 36, 2000
 _BEST = "best."
 
 OnJudged = Callable[[Epoch, Judgement], None]
@@ -163,7 +164,7 @@ class Judge:
         trained = len(seen.rows) * self.recipe.training.passes // seen.tiles
         kinds = len(seen.pseudo) if "pseudo" in self.goal.needs else 0
         test = seen.glance if "test" in self.goal.needs | self.goal.takes else seen.glance[:0]
-        most = max(_LEAST, int(trained * _SHARE / 3))
+        most = min(max(_LEAST, int(trained * _SHARE / 3)), _MOST)
         return _Glance(
             reference=self._spread(seen.reference, most),
             test=reference_rows(test, most) if len(test) else test,

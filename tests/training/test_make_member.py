@@ -214,10 +214,11 @@ def test_the_best_epoch_can_be_kept_by_pseudo_anomalies(dataset, recipe, tmp_pat
     assert member.value == pytest.approx(max(seen), abs=0.02)  # of all images, the epochs' of some
 
 
-def test_an_epoch_is_judged_by_some_images_and_a_member_by_all(dataset, recipe, tmp_path, pseudo, monkeypatch):
+@pytest.mark.parametrize("bound", [{"_LEAST": 10}, {"_SHARE": 100, "_MOST": 10}], ids=["least", "most"])
+def test_an_epoch_is_judged_by_some_images_and_a_member_by_all(dataset, recipe, tmp_path, pseudo, monkeypatch, bound):
     recipe = replace(recipe, objective="auto", training=TrainSettings(epochs=3, batch_size=16))
-    for name, least in (("_LEAST", 10), ("_LEAST_PSEUDO", 2)):
-        monkeypatch.setattr(judge, name, least)
+    for name, images in {**bound, "_LEAST_PSEUDO": 2}.items():
+        monkeypatch.setattr(judge, name, images)
     seen, after = [], []
 
     def counted(model, images, *rest, **more):
