@@ -19,7 +19,7 @@ class TrainSettings:
         batch_size: images a step; a last incomplete batch is left to the next epoch's permutation.
         learning_rate: the highest rate, at the end of the warm-up.
         weight_decay: AdamW's weight decay, decoupled (Loshchilov and Hutter 2019, arXiv:1711.05101).
-        warmup_ratio: share of all steps in which the learning rate rises linearly; then it falls as a cosine to 0.
+        warmup_ratio: share of all steps in which the learning rate rises linearly; in the last fifth it falls to 0.
         noise_scale: standard deviation of the Gaussian noise on the input, whose range is [-1, 1].
         latent_noise_scale: standard deviation of the Gaussian noise on the bottleneck.
         mirror: whether each image is mirrored, left to right, by a coin toss whenever it is trained on.

@@ -6,7 +6,6 @@ host, and a CUDA graph of the step can be replayed (`graphed`). The CPU runs the
 """
 
 import gc
-import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -22,6 +21,7 @@ from ensemble_ad.training.settings import TrainSettings
 
 # Batch normalisation needs two images.
 _SMALLEST_PART = 2
+_FALL = 0.2  # the last share of all steps, in which the learning rate falls
 
 
 def to_input(batch: Tensor) -> Tensor:
@@ -36,11 +36,17 @@ def mirrored(images: Tensor) -> Tensor:
 
 
 def schedule(step: int, total: int, warmup_ratio: float) -> float:
-    """The learning rate's factor at a step: a linear warm-up, then half a cosine to 0 (Loshchilov and Hutter 2017)."""
+    """The learning rate's factor at a step: a linear warm-up, then 1, then a linear fall towards 0 in the last fifth.
+
+    So most steps are taken at the full rate; half a cosine from the warm-up on gets less far in as many epochs
+    (benchmarks/train.md). Hägele et al. 2024, arXiv:2405.18392, "Scaling laws and compute-optimal training beyond fixed
+    training durations".
+    """
     warmup = int(warmup_ratio * total)
     if step < warmup:
         return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+    fall = max(1, min(round(_FALL * total), total - warmup))
+    return min(1.0, (total - step) / fall)
 
 
 class Schedule:

