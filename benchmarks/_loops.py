@@ -198,7 +198,7 @@ METHODS: dict[str, Callable[[Case], Timing]] = {
     "cached": partial(by_loader, cached=True),
     "ensad": by_ensad,
     "ensad-fp32": partial(by_ensad, precision="fp32"),
-    "ensad-mean": partial(by_ensad, rate=2e-3),
+    "ensad-double": partial(by_ensad, rate=2e-3),
     "ensad-longer": partial(by_ensad, rate=2e-3, longer=1.5),
     "ensad-eager": partial(by_ensad, eager=True),
     "compiled": partial(by_ensad, compiled=True),

@@ -160,8 +160,8 @@ class Bank:
         name = " ".join(keys)
         if name not in self._known:
             terms = [Term(text=key, members=(load_member(self.studies, key),)) for key in keys]
-            blend = blend_members(self.studies, terms, method="auto", name="portfolio", overwrite=True)
-            self._known[name] = auc(self.label, blend.scores()).value
+            blend = blend_members(self.studies, terms, method="auto", name="portfolio")
+            self._known[name] = auc(self.label, blend.arrays["test"]).value
             self._cache.write_text(json.dumps(self._known, indent=0), encoding="utf-8")
         return self._known[name]
 

@@ -2,7 +2,7 @@ r"""The training loop against the notebook that people start from, and against w
 
     python benchmarks/train.py                       all models of this device, interleaved repeats
     python benchmarks/train.py --models cnn-sample,fcn-medium --epochs 20 --repeats 1 \
-        --methods notebook,ensad,ensad-mean,ensad-longer
+        --methods notebook,ensad,ensad-double,ensad-longer
     python benchmarks/train.py --device cuda         on a GPU, 100,000 images
 
 The methods train the same model on the same images with the same batch size, epochs and seed:
@@ -13,8 +13,7 @@ The methods train the same model on the same images with the same batch size, ep
     cached      images cropped once, uint8 behind a DataLoader, normalised a batch at a time, float32
     ensad       `ensemble_ad.training.loop.train` on images cropped once, in the precision that `auto` chooses here
     ensad-fp32  the same in float32
-    ensad-mean  `ensad` with a highest learning rate of 2e-3: its warm-up and cosine halve it on the mean, to the
-                notebook's constant 1e-3; not run unless named
+    ensad-double  `ensad` with a highest learning rate of 2e-3, twice the notebook's; not run unless named
     ensad-longer  the same with half as many epochs again; not run unless named
     ensad-eager  `ensad` on a GPU without a graph, kernel by kernel; not measured unless named
     compiled    `ensad` with the model's training pass through torch.compile, whose time is in the first epoch; not

@@ -312,16 +312,24 @@ class Run:
             self._take(made, self._blending)
 
     def _take(self, made: Made | None, trials: int) -> None:
-        """Share the gain of a blend, made after so many trials, among those since the one before."""
+        """Share the gain of a blend, made after so many trials, among those since the one before.
+
+        Where it is not taken, the trials have lost, and the value stays.
+        """
         gain = 0.0 if made is None else made.value - self._value
         for place in range(self._credited, trials):
             self.done[place] = replace(self.done[place], gain=gain / (trials - self._credited))
         self._credited = trials
-        if made is not None:
-            self._value = made.value
-            self._curve.append((round(self._used, 2), made.value))
-            self._keep()
-            self.watcher.blended(made.blend, self._standing(), self._curve)
+        if made is None:
+            return
+        point = (round(self._used, 2), made.value)
+        if not made.taken:
+            self.watcher.passed_over(point, self._value)
+            return
+        self._value = made.value
+        self._curve.append(point)
+        self._keep()
+        self.watcher.blended(made.blend, self._standing(), self._curve)
 
     @property
     def _used(self) -> float:

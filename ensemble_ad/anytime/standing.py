@@ -69,6 +69,9 @@ class RunWatcher(Watcher, Protocol):
     def blended(self, made: SavedBlend, standing: Sequence[Standing], curve: Sequence[tuple[float, float]]) -> None:
         """There is a new blend; the curve's last point is its value."""
 
+    def passed_over(self, point: tuple[float, float], value: float) -> None:
+        """A blend, at so many seconds and of that value, is not taken: the one before stays, whose value is `value`."""
+
     def warn(self, text: str) -> None:
         """A family or a member is left out, and why."""
 
@@ -79,4 +82,4 @@ class SilentWatcher:
     def turn(self, *what: object) -> None:
         """Whatever it is told, it keeps quiet."""
 
-    study = epoch = trial = trained = blended = warn = turn
+    study = epoch = trial = trained = blended = passed_over = warn = turn

@@ -1,11 +1,13 @@
-"""From cached members to a saved blend: choose columns, stack them, weight them, keep the result."""
+"""From cached members to a blend: choose columns, stack them, weight them; the result can be saved."""
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.columns import Batch, Columns, main_columns, side_by_side
@@ -34,6 +36,17 @@ _SHARED_KINDS = (
     "rss", "mae", "top", "gradient", "ssim", "latent_mahalanobis", "latent_knn", "latent_lof", "residual_mahalanobis",
     "residual_knn", "residual_lof",
 )  # fmt: skip
+
+
+class Unsaved(NamedTuple):
+    """A blend that is not saved yet: what is known of it, and the arrays that it keeps, by name."""
+
+    info: BlendInfo
+    arrays: Mapping[str, npt.NDArray[Any]]
+
+    def save(self, studies: Path, *, overwrite: bool = False) -> SavedBlend:
+        """Save it among `studies`; see `saved.save_blend`."""
+        return save_blend(studies, self.info, self.arrays, overwrite=overwrite)
 
 
 def columns_of(member: Member, choice: str) -> list[str]:
@@ -67,12 +80,11 @@ def blend_members(
     anomaly_share: float | None = None,
     name: str | None = None,
     seed: int = 0,
-    overwrite: bool = False,
     batch: Batch | None = None,
-) -> SavedBlend:
-    """Blend the members of `terms` and save the result.
+) -> Unsaved:
+    """Blend the members of `terms`.
 
-    Saved with it, for the comparison table: the share of anomalies (the user's, else `crossfit_share`'s), the rank
+    Kept with it, for the comparison table: the share of anomalies (the user's, else `crossfit_share`'s), the rank
     correlation of each member's main column with the blend, and whether a member is transductive.
 
     A main column that is surely inverted, test below reference by three standard errors, enters negated where its
@@ -87,12 +99,11 @@ def blend_members(
         anomaly_share: the share of anomalies in the test set, where the user knows it.
         name: the blend's name; None makes one of the terms and a hash.
         seed: the seed of methods that draw.
-        overwrite: replace another blend of that name.
         batch: test images that came after the members, which were made without any.
 
     Raises:
-        StorageError: if a member is damaged or the blend cannot be written.
-        UsageError: for a name that is taken, or an unknown method.
+        StorageError: if a member is damaged.
+        UsageError: for an unknown method.
     """
     started = time.perf_counter()
     members = [member for term in terms for member in term.members]
@@ -138,7 +149,7 @@ def blend_members(
     if name is None:
         info = replace(info, name=_name_of(info, terms))
     state = {key: np.asarray(value) for key, value in made.state().items()}
-    return save_blend(studies, info, {"test": state.pop("scores"), **later, **state}, overwrite=overwrite)
+    return Unsaved(info, {"test": state.pop("scores"), **later, **state})
 
 
 def _inverting(names: Sequence[str], members: Sequence[Member], found: Columns) -> list[str]:

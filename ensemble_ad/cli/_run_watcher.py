@@ -77,6 +77,12 @@ class _RunWatcher:
         self._blend = f"blend of {count} {'member' if count == 1 else 'members'}, {what}"
         self._line(f"{curve[-1][0]:.0f} s: {self._blend}{gain}")
 
+    def passed_over(self, point: tuple[float, float], value: float) -> None:
+        self._line(
+            f"{point[0]:.0f} s: with what came since, a blend separates less, {point[1]:.4f} "
+            f"({point[1] - value:+.4f}); the one before stays"
+        )
+
     def warn(self, text: str) -> None:
         self._say.warn(text)
 

@@ -132,7 +132,7 @@ def blend(
                 name=name,
                 seed=seed,
                 batch=batch,
-            )
+            ).save(studies)
 
     if members is not None and weights is None:
         members = _there(usable, members, say)

@@ -75,6 +75,9 @@ class _RunBar:
         self._blend = f", blend of {len(made.info.members)} {curve[-1][1]:.4f}"
         self._show("blended")
 
+    def passed_over(self, point: tuple[float, float], value: float) -> None:
+        self._show("the blend before stays")
+
     def warn(self, text: str) -> None:
         self._bar.console.print(text, highlight=False, markup=False)
 

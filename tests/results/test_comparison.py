@@ -200,7 +200,8 @@ def test_a_thousand_members_are_compared_in_a_moment(tmp_path, studies, some):
     reference, test = rng.normal(size=(1000, record.n_reference)), rng.normal(size=(1000, len(record.ids)))
     for i in range(1000):
         _as_another(tmp_path / "many", members[0], i, reference[i], test[i])
-    blend_members(tmp_path / "many", select(list_members(tmp_path / "many")[0], "fcn:20"), method="mean")
+    many = tmp_path / "many"
+    blend_members(many, select(list_members(many)[0], "fcn:20"), method="mean").save(many)
     command = [sys.executable, "-c", "from ensemble_ad.cli import main; main()", "compare", "--studies", "many"]
     seconds = []
     for _ in range(3):
