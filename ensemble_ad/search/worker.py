@@ -162,6 +162,7 @@ class Worker:
             label=self.label,
         )
         while True:
+            heed()
             try:
                 return fit_member(
                     self.plan.dataset,

@@ -16,7 +16,7 @@ from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.errors import DivergedError, EnsadError, Interrupted, StorageError, UsageError
 from ensemble_ad.members.store import list_members, load_member
 from ensemble_ad.search import lease, study, worker
-from ensemble_ad.search.plan import TuneSettings
+from ensemble_ad.search.plan import Plan, TuneSettings
 from ensemble_ad.search.signals import like_ctrl_c
 from ensemble_ad.search.storage import open_storage
 from ensemble_ad.search.tune import tune
@@ -59,18 +59,30 @@ def test_every_finished_trial_is_a_member_and_the_best_is_the_studys(dataset, tm
     assert {m.info.trial.study for m in members} == {log.name}
 
 
+class Deaf:
+    """Interrupts where Python drops it."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
 def test_an_interrupt_that_python_drops_ends_the_study_all_the_same(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "unraisablehook", lambda dropped: None)
-
-    class Deaf:
-        def __del__(self):
-            signal.raise_signal(signal.SIGTERM)
-
     log = Log(on_epoch=lambda number: Deaf() and None)
     with like_ctrl_c(), pytest.raises(Interrupted):
         run(dataset, tmp_path, log, trials=1, epochs=3)
     assert log.epochs == 1
     run(dataset, tmp_path, trials=1, epochs=3)  # and nothing is left of it
+
+
+def test_an_interrupt_that_python_drops_before_a_training_ends_the_study_before_it(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", lambda dropped: None)
+    recipe = Plan.recipe
+    monkeypatch.setattr(Plan, "recipe", lambda *given: (Deaf() and None) or recipe(*given))
+    log = Log()
+    with like_ctrl_c(), pytest.raises(Interrupted):
+        run(dataset, tmp_path, log, trials=1, epochs=3)
+    assert log.epochs == 0
 
 
 def test_an_interrupt_amid_a_read_leaves_the_database_to_what_is_written_next(dataset, tmp_path, monkeypatch):
