@@ -4,7 +4,7 @@ Within a time, a trial that would not end in what is left is shortened (`search.
 number of trials looks at no clock, so that it repeats.
 
 Every family keeps the Optuna study that `ensad tune` works on, so that both share their trials. A run that is stopped,
-or killed, has its latest blend on disk; the same command goes on with the time that is left.
+or killed, has its blend on disk; the same command goes on with the time that is left.
 """
 
 from collections.abc import Callable, Iterator, Sequence
