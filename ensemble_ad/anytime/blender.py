@@ -1,7 +1,7 @@
 """The blend of a run, made anew as members come: at once, or in the background of the next trial.
 
 A blend that is surely worse than the one that there is (`surely_worse`) is not taken: the one before stays, and the
-members that came in since are left out from then on.
+members that came in since are left out of this command's later ones.
 """
 
 import math
@@ -98,14 +98,13 @@ class Blender:
                 self.warn(error.set_aside())
                 continue
             value, before = _value(made.info, members), self._before(members)
-            worse = before is not None and surely_worse(made, before)
-            if before is not None and worse:
+            if before is not None and surely_worse(made, before):
                 self._left_out |= keys - {*before.info.members}
-                blend = before
+                found = Made(before, value, taken=False)
             else:
-                blend = made.save(self.studies, overwrite=True)
-            self.blend, self._keys, self.seconds = blend, keys, monotonic() - started
-            return Made(blend, value, taken=not worse)
+                found = Made(made.save(self.studies, overwrite=True), value, taken=True)
+            self.blend, self._keys, self.seconds = found.blend, keys, monotonic() - started
+            return found
         return None
 
     def _before(self, members: Sequence[Member]) -> SavedBlend | None:
