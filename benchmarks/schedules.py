@@ -26,6 +26,7 @@ from _members import auc_of
 from _record import head, line, parser, result_file, write
 from _sets import SETS
 
+from ensemble_ad.anytime.standing import SilentWatcher
 from ensemble_ad.data.dataset import load_dataset
 from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.members.store import list_members
@@ -49,11 +50,6 @@ def cosine(step: int, total: int, warmup_ratio: float) -> float:
 SCHEDULES: dict[str, Callable[[int, int, float], float]] = {"cosine": cosine, "today": step.schedule}
 
 
-class _Silent:
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_: None
-
-
 def measured(given: Any, seed: int, schedule: str) -> list[Row]:
     """A study's members, a row a trial."""
     with tempfile.TemporaryDirectory() as name, patch.object(step, "schedule", SCHEDULES[schedule]):
@@ -63,7 +59,7 @@ def measured(given: Any, seed: int, schedule: str) -> list[Row]:
             family=given.family, trials=TRIALS, epochs=EPOCHS, device="cpu", seed=seed, size=SIZE, max_width=MAX_WIDTH,
             prune=False,
         )  # fmt: skip
-        tune(dataset, settings, studies=Path(name) / "studies", watcher=_Silent())
+        tune(dataset, settings, studies=Path(name) / "studies", watcher=SilentWatcher())
         rows = []
         for member in list_members(Path(name) / "studies")[0]:
             separation, trial = member.info.objectives.separation, member.info.trial
