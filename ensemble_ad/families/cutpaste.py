@@ -27,7 +27,7 @@ from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families.architecture import Architecture
 from ensemble_ad.families.base import Family, Preset
-from ensemble_ad.families.convolution import pooled
+from ensemble_ad.families.convolution import fast_on_small_maps, pooled
 from ensemble_ad.families.linear import linear_stack
 from ensemble_ad.families.model import GradientModel, Output
 from ensemble_ad.families.noise import add_noise
@@ -83,7 +83,7 @@ def _resnet18(channels_in: int) -> tuple[nn.Module, int]:
     if channels_in != 3:
         network.conv1 = nn.Conv2d(channels_in, 64, 7, 2, 3, bias=False)
     network.fc = nn.Identity()
-    return network, 512
+    return fast_on_small_maps(network), 512
 
 
 class CutpasteClassifier(GradientModel):

@@ -13,6 +13,7 @@ from torch import nn
 
 from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
+from ensemble_ad.families.convolution import fast_on_small_maps
 
 Encoder = Literal["resnet18", "resnet34", "resnet50", "regnet_y_400mf", "convnext_tiny"]
 ENCODERS: dict[Encoder, int] = {
@@ -84,7 +85,7 @@ def encoder(name: Encoder, shape: ChannelsFirst) -> nn.Sequential:
         network.set_submodule(place, made)
     children = dict(network.named_children())
     end = list(children).index("avgpool")
-    layers = nn.Sequential(*list(children.values())[:end])
+    layers = fast_on_small_maps(nn.Sequential(*list(children.values())[:end]))
     if min(sides) < STRIDE:
         layers.insert(0, nn.Upsample(scale_factor=2.0))
     if min(sides) < STRIDE or any(side % STRIDE for side in sides):

@@ -30,6 +30,7 @@ from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families.architecture import Architecture
 from ensemble_ad.families.base import Family, Preset
+from ensemble_ad.families.convolution import fast_on_small_maps
 from ensemble_ad.families.latent import flat_latent
 from ensemble_ad.families.linear import linear_stack
 from ensemble_ad.families.model import GradientModel, Output
@@ -110,6 +111,7 @@ class PatchSvdd(GradientModel):
         )
         self.joined = nn.Conv2d(features, units, 2)
         self.last = nn.Sequential(nn.LeakyReLU(_SLOPE), nn.Conv2d(units, features, 1))
+        fast_on_small_maps(self)  # in training the maps are of single patches
         stack = (features, *_CLASSIFIER, len(_DIRECTIONS))
         self.classifiers = nn.ModuleList(linear_stack(stack, activation="leaky_relu") for _ in range(2))
         places = [_places(height, side, self.stride) * _places(width, side, self.stride) for side in self.sides]

@@ -20,7 +20,7 @@ from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families.architecture import ADDED_LATER, Architecture
 from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
-from ensemble_ad.families.convolution import Doubling
+from ensemble_ad.families.convolution import Convolution, Doubling, fast_on_small_maps
 from ensemble_ad.families.encoders import BLOCKS, ENCODERS, STRIDE, Encoder, check_encoder, choices, encoder, places
 from ensemble_ad.families.model import GradientModel, Output
 from ensemble_ad.families.noise import add_noise
@@ -70,7 +70,7 @@ def _block(channels_in: int, channels: int, stride: int = 1) -> nn.Module:
     if stride != 1 or channels_in != channels:
         shortcut = nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
     block: nn.Module = BasicBlock(channels_in, channels, stride, shortcut)
-    return block
+    return fast_on_small_maps(block)
 
 
 def _upsample(channels_in: int, channels: int) -> list[nn.Module]:
@@ -102,7 +102,7 @@ def _encoder(shape: ChannelsFirst, architecture: ResnetArchitecture) -> nn.Seque
 def _classifier(channels: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, after in ((channels, 32), (32, 64), (64, 128)):
-        layers += [nn.Conv2d(before, after, 3, 2, 1), nn.BatchNorm2d(after), nn.ReLU()]
+        layers += [Convolution(before, after, 3, 2, 1), nn.BatchNorm2d(after), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 2))
 
 

@@ -24,7 +24,7 @@ from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.errors import UsageError
 from ensemble_ad.families.architecture import ADDED_LATER, Architecture
 from ensemble_ad.families.base import NOISELESS_MSE, USUAL_START, Family, Preset
-from ensemble_ad.families.convolution import doubling
+from ensemble_ad.families.convolution import Convolution, doubling
 from ensemble_ad.families.encoders import BLOCKS, ENCODERS, Encoder, check_encoder, choices, encoder, places
 from ensemble_ad.families.model import GradientModel, Output
 from ensemble_ad.families.noise import add_noise
@@ -80,10 +80,10 @@ class _Block(nn.Module):
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()
         self.residual = nn.Sequential(
-            nn.Conv2d(channels_in, channels, 3, stride, 1),
+            Convolution(channels_in, channels, 3, stride, 1),
             nn.BatchNorm2d(channels),
             nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, 1, 1),
+            Convolution(channels, channels, 3, 1, 1),
             nn.BatchNorm2d(channels),
         )
         self.shortcut: nn.Module = nn.Identity()

@@ -13,7 +13,7 @@ from ensemble_ad.members.objectives import objective
 from ensemble_ad.training.settings import TrainSettings
 
 # Raised when a change of the code changes what a recipe gives, so that older members are never taken for newer ones.
-RECIPE_VERSION = 7
+RECIPE_VERSION = 8
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,14 @@
-"""The transposed convolution that is computed as a convolution of blocks, on CPUs with bfloat16."""
+"""Convolutions that are computed in other ways on a CPU: blocks of pixels, and matrices for small maps."""
+
+from itertools import product
 
 import pytest
 import torch
 from torch import nn
 
-from ensemble_ad.families.convolution import Doubling
+from ensemble_ad.families import preset
+from ensemble_ad.families.convolution import Convolution, Doubling, fast_on_small_maps
+from ensemble_ad.families.encoders import encoder
 
 SIZES = [(12, 3, 5, 7), (4, 8, 1, 1), (24, 12, 8, 8), (3, 1, 2, 6)]
 
@@ -55,3 +59,101 @@ def test_it_folds_in_bfloat16_where_channels_are_few(channels_out, folds, monkey
     assert bool(called) == folds
     # A bfloat16 has 8 bits: half a unit in the last place of the inputs, and of the sum.
     torch.testing.assert_close(found.float(), plain(maps), rtol=2**-7, atol=0.02)
+
+
+def test_blocks_lie_without_gaps():
+    _, folded = both(8, 4)
+    maps = maps_of(8, 6, 6, torch.float32)
+    assert folded._folded(maps).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_map_of_one_place_takes_the_middle_of_the_kernel(monkeypatch):
+    plain, doubling = (layer.double() for layer in both(6, 5))
+    maps = maps_of(6, 1, 1)
+    expected = plain(maps)
+    monkeypatch.setattr(nn.ConvTranspose2d, "forward", None)
+    found = doubling(maps)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(found, expected)
+    for mine, their in zip(gradients(doubling, maps, found), gradients(plain, maps, expected), strict=True):
+        torch.testing.assert_close(mine, their)
+
+
+def convolutions():
+    """Kernel, stride, padding, height and width of convolutions whose padded maps are no smaller than the kernel."""
+    for kernel, stride, padding, high, wide in product((1, 2, 3, 4, 7), (1, 2, 3), (0, 1, 3), (1, 2, 4), (1, 2, 3)):
+        if padding < kernel <= min(high, wide) + 2 * padding:
+            yield kernel, stride, padding, high, wide
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_small_maps_give_the_sums_and_gradients_of_a_convolution(bias, monkeypatch):
+    laid_out, inner = [], Convolution._laid_out
+    monkeypatch.setattr(Convolution, "_laid_out", lambda self, maps: (laid_out.append(1), inner(self, maps))[1])
+    sizes = list(convolutions())
+    for kernel, stride, padding, high, wide in sizes:
+        torch.manual_seed(5)
+        plain = nn.Conv2d(64, 64, kernel, stride, padding, bias=bias).double()
+        layer = Convolution(64, 64, kernel, stride, padding, bias=bias).double()
+        layer.load_state_dict(plain.state_dict())
+        maps = maps_of(64, high, wide)
+        found, expected = layer(maps), plain(maps)
+        torch.testing.assert_close(found, expected)
+        for mine, their in zip(gradients(layer, maps, found), gradients(plain, maps, expected), strict=True):
+            torch.testing.assert_close(mine, their)
+    assert 0 < len(laid_out) < len(sizes)
+
+
+@pytest.mark.parametrize(
+    ("channels", "side", "kernel", "stride", "laid_out"),
+    [
+        (4, 1, 3, 1, True),
+        (4, 2, 3, 2, True),
+        (4, 2, 3, 1, False),  # four places do not pay where channels are few
+        (64, 2, 3, 1, True),
+        (64, 3, 3, 1, False),
+        (64, 4, 4, 2, False),
+        (64, 1, 1, 1, True),
+        (64, 2, 1, 1, False),
+    ],
+)
+def test_which_maps_are_small(channels, side, kernel, stride, laid_out):
+    layer = Convolution(channels, channels, kernel, stride, kernel // 2)
+    assert layer._small(torch.zeros(1, channels, side, side)) == laid_out
+
+
+def test_in_bfloat16_the_products_are_of_bfloat16():
+    torch.manual_seed(5)
+    layer = Convolution(64, 64, 3, 1, 1).to(memory_format=torch.channels_last)
+    maps = maps_of(64, 2, 2, torch.float32)
+    expected = nn.Conv2d.forward(layer, maps)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = layer(maps.bfloat16())
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=2**-7, atol=0.02)
+    found.float().sum().backward()
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.dtype == torch.float32
+
+
+def test_a_network_keeps_its_names_and_what_cannot_be_laid_out():
+    network = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3, dilation=2))
+    names = list(network.state_dict())
+    assert fast_on_small_maps(network) is network
+    assert [type(layer) for layer in network] == [Convolution, nn.Conv2d, nn.Conv2d]
+    assert list(network.state_dict()) == names
+
+
+def test_a_resnet_of_small_images_reconstructs_as_torchs_layers_do(monkeypatch):
+    torch.manual_seed(5)
+    model = preset("resnet-boss")[1].architecture.build((3, 32, 32)).eval()
+    images = torch.rand(4, 3, 32, 32) * 2 - 1
+    found = model(images).reconstruction
+    monkeypatch.setattr(Convolution, "_small", lambda self, maps: False)
+    monkeypatch.setattr(Doubling, "_middle", nn.ConvTranspose2d.forward)
+    torch.testing.assert_close(model(images).reconstruction, found, rtol=1e-4, atol=1e-5)
+
+
+def test_torchvisions_networks_have_fast_convolutions():
+    kinds = {type(layer) for layer in encoder("resnet18", (1, 64, 64)).modules() if isinstance(layer, nn.Conv2d)}
+    assert kinds == {Convolution}

@@ -64,7 +64,7 @@ def test_every_encoder_is_torchvisions_but_for_its_head(name):
     theirs.avgpool.register_forward_hook(lambda module, given, found: pooled.append(given[0]))
     with torch.inference_mode():
         theirs(images)
-        torch.testing.assert_close(ours(images), pooled[0])
+        torch.testing.assert_close(ours(images), pooled[0], rtol=1e-3, atol=1e-4)  # sums in another order
 
 
 @EVERY_ENCODER
