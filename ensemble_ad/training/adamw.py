@@ -33,9 +33,10 @@ class AdamW:
         self.param_groups = [{"params": self.parameters}]
         self.rate = rate
         self._weight_decay = weight_decay
-        # The fused kernel walks through memory, so moments lie there in the same order as their parameters.
         self._first, self._second = ([torch.zeros_like(p) for p in self.parameters] for _ in range(2))
         self._steps = [torch.zeros((), device=p.device) for p in self.parameters]
+        moved = (self.parameters, self._first, self._second)
+        self._moved = [[_as_they_lie(tensor.detach()) for tensor in some] for some in moved]
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -45,10 +46,8 @@ class AdamW:
     @torch.no_grad()
     def step(self) -> None:
         """Move every parameter that has a gradient."""
-        gradients = {i: p.grad for i, p in enumerate(self.parameters) if p.grad is not None}
-        parameters, first, second, steps = (
-            [each[i] for i in gradients] for each in (self.parameters, self._first, self._second, self._steps)
-        )
+        gradients = {i: _as_they_lie(_laid(p.grad, p)) for i, p in enumerate(self.parameters) if p.grad is not None}
+        parameters, first, second, steps = ([each[i] for i in gradients] for each in (*self._moved, self._steps))
         adamw(
             parameters,
             list(gradients.values()),
@@ -90,3 +89,14 @@ class AdamW:
         for index in range(len(self.parameters)):
             for part, values in parts:
                 yield f"{index}.{part}", values[index]
+
+
+def _as_they_lie(tensor: Tensor) -> Tensor:
+    """The numbers of a tensor without gaps, (n,), in memory's order: the fused kernel copies gradients in another."""
+    return tensor.as_strided((tensor.numel(),), (1,))
+
+
+def _laid(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """The gradient in its parameter's layout, which autograd gives it wherever it makes it."""
+    same = gradient.stride() == parameter.stride()
+    return gradient if same else torch.empty_like(parameter).copy_(gradient)

@@ -52,6 +52,32 @@ def test_a_parameter_without_a_gradient_stays_and_the_others_move():
     assert moved.grad is None
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_a_gradient_in_another_layout_moves_the_same_numbers(layout):
+    torch.manual_seed(3)
+    start, gradient = torch.randn(8, 6, 3, 3), torch.randn(8, 6, 3, 3)
+    moved = []
+    for of_gradient in (torch.channels_last, torch.contiguous_format):
+        parameter = torch.nn.Parameter(start.clone(memory_format=layout))
+        optimizer = AdamW([parameter], rate=torch.tensor(0.1), weight_decay=0.5)
+        parameter.grad = gradient.clone(memory_format=of_gradient)
+        optimizer.step()
+        moved.append(parameter.detach())
+    torch.testing.assert_close(moved[0], moved[1], rtol=0, atol=0)
+    assert not torch.equal(moved[0], start)
+
+
+def test_a_step_copies_no_gradient():
+    layers = model()
+    optimizer = AdamW(layers.parameters(), rate=torch.tensor(0.1), weight_decay=0.5)
+    layers(torch.randn(4, 3, 8, 8)).square().mean().backward()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        optimizer.step()
+    found = {each.key for each in profile.key_averages()}
+    assert "aten::_fused_adamw_" in found
+    assert "aten::clone" not in found
+
+
 def test_it_goes_on_from_its_state_as_if_it_had_not_stopped():
     whole = model()
     descend(AdamW(whole.parameters(), rate=torch.tensor(0.01), weight_decay=0.1), whole, 3)
