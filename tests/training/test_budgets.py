@@ -6,6 +6,7 @@ needs more raises it where everyone sees it.
 
 import weakref
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from ensemble_ad.data.images import ChannelsFirst
 from ensemble_ad.families import FAMILIES, preset
 from ensemble_ad.families.contrast import ContrastArchitecture
 from ensemble_ad.families.model import GradientModel
+from ensemble_ad.training import judge
 from ensemble_ad.training.adamw import AdamW
 from ensemble_ad.training.cross_fitted import CrossFittedStep, _Side
 from ensemble_ad.training.error_vectors import error_vectors, fit_references
@@ -36,6 +38,11 @@ KERNELS = {
 """Kernels of a step in float32, the optimizer's counted as one; autocast adds a conversion for each weight."""
 _MOVED, _HELD = 200, 22
 """Bytes that scoring moves, and holds at once, in batches of images as float32."""
+_MANY = 100_000
+_JUDGED = 1 / 5
+"""What judging an epoch of that many images may move, of what its steps move."""
+_OPTIMIZED = 28
+"""Bytes a parameter that AdamW reads and writes: weight, gradient and two moments, and three of them anew."""
 
 
 class Kernels(TorchDispatchMode):
@@ -70,14 +77,15 @@ def kernels_of(step):
     return kernels.count + 1
 
 
-def step_of(architecture):
+def step_of(architecture, settings=SETTINGS):
+    n = 2 * settings.batch_size
     with META:
         model = architecture.build(SHAPE).train()
-        images = torch.zeros((64, *SHAPE[1:], SHAPE[0]), dtype=torch.uint8)
-        plan = Schedule(SETTINGS, 2, META)
-        optimizer = make_optimizer(model, SETTINGS, plan)
-        step = GradientStep(model, optimizer, plan, images, SETTINGS, steps=2, batch_size=SETTINGS.batch_size)
-        step.begin_epoch(1, torch.arange(64))
+        images = torch.zeros((n, *SHAPE[1:], SHAPE[0]), dtype=torch.uint8)
+        plan = Schedule(settings, 2, META)
+        optimizer = make_optimizer(model, settings, plan)
+        step = GradientStep(model, optimizer, plan, images, settings, steps=2, batch_size=settings.batch_size)
+        step.begin_epoch(1, torch.arange(n))
     return step
 
 
@@ -146,6 +154,28 @@ def test_a_scored_image_moves_and_holds_no_more_bytes_than_it_did(photos, small)
         error_vectors(model, images, references)
     assert counted.moved / batch <= _ROOM * _MOVED
     assert counted.peak / batch <= _ROOM * _HELD
+
+
+@pytest.mark.usefixtures("on_meta")
+@pytest.mark.parametrize("name", ["cnn-sample", "vae-sample", "fcn-medium"])
+def test_judging_an_epoch_of_many_images_moves_a_fifth_of_what_training_it_does(name, photos):
+    architecture, settings = preset(name)[1].architecture, replace(SETTINGS, batch_size=1024)
+    step = step_of(architecture, settings)
+    with Bytes() as trained:
+        step.run()
+    weights = sum(parameter.numel() for parameter in step.optimizer.parameters)
+    of_epoch = (trained.moved + _OPTIMIZED * weights) / settings.batch_size * _MANY
+
+    images = torch.from_numpy(photos(32, 64, 3))
+    model = architecture.build(SHAPE).to(memory_format=torch.channels_last).eval()
+    with Bytes() as referred:
+        references = fit_references(model, images)
+    with Bytes() as scored:
+        error_vectors(model, images, references)
+    # On a GPU the weights are read once a batch of thousands, not once for these few images.
+    referred_to, judged = ((each.moved - 4 * weights) / len(images) for each in (referred, scored))
+    sorts = 3  # normal images, test images, pseudo-anomalies: `auto` looks at all
+    assert sorts * judge._MOST * judged + judge._REFERENCES * referred_to <= _JUDGED * of_epoch
 
 
 def test_every_preset_has_a_budget():
