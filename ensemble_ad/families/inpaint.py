@@ -233,6 +233,7 @@ class NetworkInpainter(_Inpainter, GradientModel):
     def __init__(self, shape: ChannelsFirst, architecture: InpaintArchitecture) -> None:
         super().__init__(shape, architecture)
         self.structure = architecture.structure
+        self.wide = architecture.predictor != "mlp"
         most = max(map(len, self._masks))
         numbers = torch.tensor([[*each, *(each[:1] * (most - len(each)))] for each in self._masks])
         counts = torch.tensor([[1.0] * len(each) + [0.0] * (most - len(each)) for each in self._masks])

@@ -31,9 +31,11 @@ class Model(nn.Module, ABC):
 
     Attributes:
         map_column: the kind of error that is about the mean of `anomaly_map` over an image; None where there is no map.
+        wide: whether it has maps of many channels that are as large as the images; a CPU then scores fewer at a time.
     """
 
     map_column: ClassVar[str | None] = "mae"
+    wide: bool = False
 
     @abstractmethod
     def forward(self, images: Tensor) -> Output:

@@ -15,9 +15,11 @@ from ensemble_ad.training.references import DISTANCES, Reference, References, co
 from ensemble_ad.training.step import to_input
 from ensemble_ad.training.tiles import of_images, of_one_tile
 
-# On the CPU a batch and its error maps should stay in the processor's cache; of large images, both are bounded by
-# numbers: 4 MB and 256 MB of float32, of which scoring has a dozen at most.
-_CPU_BATCH, _GPU_BATCH = 64, 1024
+# On the CPU a batch and its maps should stay in the processor's cache, so there are the more images in it the smaller
+# they are: numbers, and how many images at least and at most, by whether the model's maps are wide. Of large images,
+# batches are bounded by numbers: 4 MB and 256 MB of float32, of which scoring has a dozen at most.
+_CPU_CACHED = {False: (1 << 18, 64, 128), True: (1 << 16, 8, 64)}
+_GPU_BATCH = 1024
 _CPU_NUMBERS, _GPU_NUMBERS = 1 << 20, 1 << 26
 
 
@@ -39,7 +41,7 @@ def fit_references(model: Model, images: Tensor, *, flips: bool = False) -> dict
     Raises:
         DivergedError: if they are not finite.
     """
-    batches = torch.split(images, batch_size(images))
+    batches = torch.split(images, batch_size(images, wide=model.wide))
     with float32_products("fp32", images.device):
         parts = [_points(view, model(view)) for batch in batches for view in _views(batch, flips)]
         points = {name: torch.cat([part[name] for part in parts]) for name in (parts[0] if parts else {})}
@@ -79,7 +81,7 @@ def error_vectors(
     # All scores get their memory at once: small results between the large blocks of each batch would split the heap.
     found: list[str] = []
     table = torch.empty(0)
-    size = batch_size(images)
+    size = batch_size(images, wide=model.wide)
     with float32_products("fp32", images.device):
         for place, number in _batches(len(images), size, fold):
             views = [_columns(model, clean, references, asked, number) for clean in _views(images[place], flips)]
@@ -123,10 +125,14 @@ def _columns(
     return columns
 
 
-def batch_size(images: Tensor, most: int | None = None) -> int:
-    """How many of these images (N, H, W, C) to score at a time, `most` at most."""
-    usual, numbers = (_CPU_BATCH, _CPU_NUMBERS) if images.device.type == "cpu" else (_GPU_BATCH, _GPU_NUMBERS)
-    return max(1, min(usual if most is None else most, numbers // images.shape[1:].numel()))
+def batch_size(images: Tensor, most: int | None = None, *, wide: bool = False) -> int:
+    """How many of these images (N, H, W, C) to score at a time, `most` at most; `wide` is the model's."""
+    each = images.shape[1:].numel()
+    usual, numbers = _GPU_BATCH, _GPU_NUMBERS
+    if images.device.type == "cpu":
+        cached, fewest, largest = _CPU_CACHED[wide]
+        usual, numbers = min(max(fewest, cached // each), largest), _CPU_NUMBERS
+    return max(1, min(usual if most is None else most, numbers // each))
 
 
 def _views(batch: Tensor, flips: bool) -> Iterator[Tensor]:

@@ -175,7 +175,7 @@ def test_judging_an_epoch_of_many_images_moves_a_fifth_of_what_training_it_does(
     # On a GPU the weights are read once a batch of thousands, not once for these few images.
     referred_to, judged = ((each.moved - 4 * weights) / len(images) for each in (referred, scored))
     sorts = 3  # normal images, test images, pseudo-anomalies: `auto` looks at all
-    assert sorts * judge._MOST * judged + judge._REFERENCES * referred_to <= _JUDGED * of_epoch
+    assert judge._MOST * (sorts * judged + referred_to) <= _JUDGED * of_epoch
 
 
 def test_every_preset_has_a_budget():

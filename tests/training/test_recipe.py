@@ -43,8 +43,8 @@ def test_a_recipe_survives_json(recipe):
 @pytest.mark.parametrize(
     ("family", "architecture", "key"),
     [
-        ("fcn", FcnArchitecture(widths=(64, 8)), "fcn-40695cdbe065"),
-        ("resnet", ResnetArchitecture(), "resnet-52808d1b0602"),
+        ("fcn", FcnArchitecture(widths=(64, 8)), "fcn-e22716d1c2b4"),
+        ("resnet", ResnetArchitecture(), "resnet-694057959a9e"),
     ],
 )
 def test_what_was_added_later_changes_no_older_members_key(recipe, family, architecture, key):
