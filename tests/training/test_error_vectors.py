@@ -27,8 +27,19 @@ def test_latent_distances_are_finite_for_a_dead_bottleneck(dataset):
 
 @pytest.mark.parametrize(
     ("side", "channels", "wide", "size"),
-    [(8, 1, False, 128), (32, 1, False, 128), (64, 1, False, 64), (64, 3, False, 64), (256, 3, False, 5)]
-    + [(8, 1, True, 64), (32, 1, True, 64), (64, 1, True, 16), (64, 3, True, 8), (256, 3, True, 5), (2000, 3, True, 1)],
+    [
+        (8, 1, False, 128),
+        (32, 1, False, 128),
+        (64, 1, False, 64),
+        (64, 3, False, 64),
+        (256, 3, False, 5),
+        (8, 1, True, 64),
+        (32, 1, True, 64),
+        (64, 1, True, 16),
+        (64, 3, True, 8),
+        (256, 3, True, 5),
+        (2000, 3, True, 1),
+    ],
 )
 def test_a_cpu_scores_the_more_images_at_a_time_the_smaller_they_are(side, channels, wide, size):
     images = torch.zeros(1, 1, 1, 1, dtype=torch.uint8).expand(1, side, side, channels)
