@@ -25,6 +25,7 @@ class Convolution(nn.Conv2d):
     """
 
     def forward(self, maps: Tensor) -> Tensor:
+        """Maps (B, in_channels, H, W) to (B, out_channels, h, w), as torch's layer does."""
         if maps.device.type == "cpu" and self._small(maps):
             return self._laid_out(maps)
         return super().forward(maps)
@@ -41,7 +42,7 @@ class Convolution(nn.Conv2d):
             maps.shape[2:], self.kernel_size, self.stride, self._padding, strict=True
         ):
             result = (side + 2 * padding - kernel) // stride + 1
-            if side + padding > kernel or stride * (result - 1) > padding:
+            if result < 1 or side + padding > kernel or stride * (result - 1) > padding:
                 return False
             places *= result
         return places == 1 or self.in_channels * self.out_channels >= _LEAST_LAID_OUT

@@ -122,6 +122,12 @@ def test_which_maps_are_small(channels, side, kernel, stride, laid_out):
     assert layer._small(torch.zeros(1, channels, side, side)) == laid_out
 
 
+def test_a_map_smaller_than_the_kernel_is_refused_as_torch_does():
+    layer = Convolution(64, 64, 4, 2, 1)
+    with pytest.raises(RuntimeError, match="Kernel size can't be greater than actual input size"):
+        layer(torch.zeros(2, 64, 1, 1))
+
+
 def test_in_bfloat16_the_products_are_of_bfloat16():
     torch.manual_seed(5)
     layer = Convolution(64, 64, 3, 1, 1).to(memory_format=torch.channels_last)
