@@ -129,7 +129,12 @@ def decoding(say: Say) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def training(say: Say, epochs: int, objective: str) -> "Iterator[Callable[[Epoch, Judgement], None]]":
-    """What `fit_member` is to tell of each epoch: it moves a bar, or says a line where none can be drawn."""
+    """What `fit_member` is to tell of each epoch: it moves a bar, or says a line where none can be drawn.
+
+    It raises a KeyboardInterrupt that Python has dropped.
+    """
+    from ensemble_ad.search.signals import heed
+
     noted, best = set[str](), 0.0
     with counted(say, epochs) as steps:
 
@@ -147,6 +152,7 @@ def training(say: Say, epochs: int, objective: str) -> "Iterator[Callable[[Epoch
             steps.done(epoch.number, text)
             if not say.live:
                 say(f"epoch {epoch.number}/{epochs} {text}")
+            heed()
 
         yield after_epoch
 

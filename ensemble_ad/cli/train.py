@@ -72,6 +72,7 @@ def train(
     from ensemble_ad.files.whole import make_folder
     from ensemble_ad.members.data_record import rename_images
     from ensemble_ad.members.store import discard_damaged
+    from ensemble_ad.search.signals import like_ctrl_c
     from ensemble_ad.training.device import choose_device, choose_precision
     from ensemble_ad.training.judge import JudgedBy
     from ensemble_ad.training.make_member import fit_member
@@ -79,6 +80,7 @@ def train(
     from ensemble_ad.training.published import published_recipe
     from ensemble_ad.training.recipe import check_transductive
 
+    click.get_current_context().with_resource(like_ctrl_c())
     family, _ = look_up(preset)
     check_transductive(family, allowed=transductive)
     make_folder(studies)

@@ -5,10 +5,12 @@ import io
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
 import termios
+from contextlib import suppress
 
 import pytest
 from rich.console import Console
@@ -16,8 +18,9 @@ from rich.progress import SpinnerColumn
 
 from ensemble_ad.bar import progress_bar
 from ensemble_ad.cli._output import Say, in_lines
-from ensemble_ad.cli._progress import _Watcher
+from ensemble_ad.cli._progress import Counter, _Watcher
 from ensemble_ad.members.objectives import Judgement
+from ensemble_ad.training import checkpoint
 from ensemble_ad.training.loop import Epoch
 
 _RUN = """
@@ -116,3 +119,29 @@ def test_a_bar_moves_while_a_step_takes_long():
     bar = progress_bar()
     assert any(isinstance(column, SpinnerColumn) for column in bar.columns)
     assert not bar.disable
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.usefixtures("ctrl_c_is_heard")
+def test_a_signal_that_python_drops_ends_a_training_after_its_epoch(data, run_ensad, tmp_path, monkeypatch, number):
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(checkpoint, "_SHARE", 1e9)
+    done = Counter.done
+
+    def dropping(self, steps, text):
+        done(self, steps, text)
+        if steps == 2:
+            with suppress(KeyboardInterrupt):
+                signal.raise_signal(number)
+
+    command = ("train", "--preset", "cnn-sample", "--epochs", 4, "--batch-size", 64, "--data", data)
+    with monkeypatch.context() as patch:
+        patch.setattr(Counter, "done", dropping)
+        result = run_ensad(*command)
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (130, "Error: interrupted")
+    assert "epoch 2/4" in result.stderr
+    assert "epoch 3/4" not in result.stderr
+    again = run_ensad(*command)
+    assert again.exit_code == 0
+    assert "epoch 1/4" not in again.stderr
+    assert "epoch 4/4" in again.stderr
