@@ -14,7 +14,9 @@ what looks anomalous, but how the test's normal images differ from the reference
 
 Members whose scores speak of more anomalies than are plausible (`statistics.implausible`) are left out: they see how
 the test's normal images differ from the reference. Where what is learnt from the others speaks of too many as well,
-the prior stands alone.
+the prior stands alone. Where it is less than half believed, since it speaks of far more than the prior, the member that
+does so most by itself is left out too, and so on: one that was trained on the test images may tell these from all
+others.
 
 The portions were chosen by the mean over 25 tasks, as they are and with anomalies thinned; what other tasks choose
 leave-one-task-out is in benchmarks/score_matrices.md.
@@ -41,6 +43,8 @@ FEATURES = ("gauss", "pooled-tail")
 FOREST_SHARE = 0.5  # portion of the forest where there is enough to learn from
 FULL_SHARE_AT = 0.1  # share of anomalies, less its standard error, from which the learnt parts count fully
 AGREES, DISAGREES = 2.5, 3.5  # standard errors by which the linear part's share exceeds the prior's: believed, or not
+_BELIEVED = 0.5  # below that, members are left out that alone exceed the prior's share by more than AGREES
+_MOST_DISOWNED = 5
 MIN_ROWS = 8  # on either side; from fewer no weight can be learnt
 _PRIOR = 20.0  # images that the ridge is worth, so that it fades as images come
 _RIDGE_FLOOR = 0.003
@@ -68,13 +72,21 @@ def fit_auto(
     frozen, low, high = normalise("pooled-rank", reference, test)
     most = max(MOST_ANOMALIES, anomaly_share or 0.0)
     left_out = _too_many(low, high, most, seed)
-    ranks = PooledRanks(frozen=frozen, reference=low, test=high, members=Distinct.of(low, high, left_out), seed=seed)
-    prior = _prior(ranks, seen)
-    linear = _linear(ranks, most) if min(len(low), len(high)) >= MIN_ROWS and len(ranks.members.columns) > 1 else None
-    learnt, agreement = 0.0, 1.0
-    if linear is not None and not linear.differs:
-        if anomaly_share is None:
+    for step in range(_MOST_DISOWNED + 1):
+        members = Distinct.of(low, high, left_out)
+        ranks = PooledRanks(frozen=frozen, reference=low, test=high, members=members, seed=seed)
+        prior = _prior(ranks, seen)
+        enough = min(len(low), len(high)) >= MIN_ROWS and len(members.columns) > 1
+        linear = _linear(ranks, most) if enough else None
+        agreement = 1.0
+        if linear is not None and not linear.differs and anomaly_share is None:
             agreement = _agreement(linear.share, prior.share)
+        disowned = None if agreement >= _BELIEVED or step == _MOST_DISOWNED else _disowned(ranks, prior.share)
+        if disowned is None:
+            break
+        left_out = left_out | disowned
+    learnt = 0.0
+    if linear is not None and not linear.differs:
         sure = linear.share.value - linear.share.standard_error if anomaly_share is None else anomaly_share
         learnt = agreement * min(1.0, max(0.0, sure / FULL_SHARE_AT))
     portions = mixture(learnt)
@@ -107,8 +119,25 @@ def mixture(learnt: float) -> dict[str, float]:
 
 def _agreement(learnt: Estimate, prior: Estimate) -> float:
     """How far a learnt share of anomalies is believed, 0 to 1, where the prior's scores speak of another one."""
-    excess = (learnt.value - prior.value) / max(np.hypot(learnt.standard_error, prior.standard_error), 1e-12)
-    return float(np.clip((DISAGREES - excess) / (DISAGREES - AGREES), 0.0, 1.0))
+    return float(np.clip((DISAGREES - _excess(learnt, prior)) / (DISAGREES - AGREES), 0.0, 1.0))
+
+
+def _excess(share: Estimate, prior: Estimate) -> float:
+    """By how many standard errors a share exceeds the prior's."""
+    return float((share.value - prior.value) / max(np.hypot(share.standard_error, prior.standard_error), 1e-12))
+
+
+def _disowned(ranks: PooledRanks, prior: Estimate) -> Bools | None:
+    """(m,) True for the member whose own share of anomalies exceeds the prior's most, and for those that repeat it.
+
+    None where no member's does by more than `AGREES`, or where there are but two.
+    """
+    columns = ranks.members.columns
+    excess = [_excess(estimate_share(ranks.reference[:, c], ranks.test[:, c]), prior) for c in columns]
+    most = int(np.argmax(excess))
+    if excess[most] <= AGREES or len(columns) <= 2:
+        return None
+    return np.asarray(ranks.members.spreading[:, most] > 0)
 
 
 def _too_many(reference: Floats, test: Floats, most: float, seed: int) -> Bools:

@@ -21,7 +21,7 @@ class Findings:
         out_of_fold: False where there were too few images to leave some out.
         share: estimated share of anomalies, or None.
         given_share: share of anomalies that the user gave, or None.
-        left_out: names of the members that speak of more anomalies than are plausible.
+        left_out: names of the members that speak of more anomalies than are plausible, or of far more than the prior.
         differs: whether what `auto` learnt from the others did so too, so that nothing learnt counts.
         disagrees: whether it speaks of far more anomalies than the prior, so that it counts for less.
         pseudo_kinds: the kinds of pseudo-anomaly that some members have scores of.
@@ -88,8 +88,8 @@ def _shares_disagree(findings: Findings) -> str:
 
 def _left_out(findings: Findings) -> str:
     return _listed(
-        f"left out, since they speak of more than {MOST_ANOMALIES:.0%} anomalies and so see how the test's normal "
-        "images differ from the reference: ",
+        f"left out, since they speak of more than {MOST_ANOMALIES:.0%} anomalies, or of far more than the others, and "
+        "so see how the test's normal images differ from the reference: ",
         findings.left_out,
     )
 

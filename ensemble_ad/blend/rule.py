@@ -65,7 +65,8 @@ class Rule:
         test: (k,) scores of the test images that it was fitted on.
         share: estimated share of anomalies among them, or None where there are too few images to estimate it.
         learnt: how much `auto` could learn, from 0 to 1 (1: it needs no prior); None for other methods.
-        left_out: (m,) True for members that `auto` left out, since they speak of more anomalies than are plausible.
+        left_out: (m,) True for members that `auto` left out, since they speak of more anomalies than are plausible, or
+            of far more than the prior does.
         differs: whether what `auto` learnt from the other members did so too, so that only the prior is left.
         disagrees: whether it speaks of so many more anomalies than the prior does that it is not wholly believed.
     """

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ensemble_ad.blend import Blend, blend_scores
+from ensemble_ad.blend import Blend, auto, blend_scores
 from ensemble_ad.statistics import auc, auc_many
 
 
@@ -99,3 +99,51 @@ def test_nothing_is_learnt_where_all_members_see_every_test_image(shifted_tasks)
     # The user knows better: then it is learnt.
     known = blend_scores(reference, test + 30, anomaly_share=0.999)
     assert "linear" in known.method
+
+
+@pytest.fixture
+def told():
+    """Real residuals of digits by PCA of six ranks, and a last member that tells half of the test images, whatever they
+    show, from all others, as one does that was trained on them.
+
+    (reference, test, pseudo-anomalies by kind, label).
+    """
+    from sklearn.datasets import load_digits
+    from sklearn.decomposition import PCA
+
+    digits, rng = load_digits(), np.random.default_rng(4)
+    normal = np.random.default_rng(0).permutation(digits.data[digits.target < 7])
+    train, reference, rest = np.split(normal, [150, 700])
+    test = np.concatenate([rest, digits.data[digits.target >= 7][:150]])
+    pcas = [PCA(rank, random_state=0).fit(train) for rank in (2, 4, 8, 12, 16, 24)]
+
+    def scores(images, offset=0.0):
+        errors = [((images - pca.inverse_transform(pca.transform(images))) ** 2).sum(1) for pca in pcas]
+        return np.column_stack([*errors, rng.normal(size=len(images)) + offset])
+
+    pictures = reference.reshape(-1, 8, 8)
+    mixed = np.where(np.arange(8) < 4, pictures, pictures[::-1])
+    damaged = {"rolled": np.roll(pictures, 2, 1), "mirrored": pictures[:, ::-1], "mixed": mixed}
+    half = 4.0 * (rng.random(len(test)) < 0.5)
+    pseudo = {kind: scores(each.reshape(-1, 64)) for kind, each in damaged.items()}
+    return scores(reference), scores(test, half), pseudo, np.repeat([0, 1], [len(rest), 150])
+
+
+def test_a_member_that_alone_tells_test_images_from_others_is_left_out_and_named(told, monkeypatch):
+    reference, test, pseudo, label = told
+    others = {kind: each[:, :-1] for kind, each in pseudo.items()}
+    without = reached(blend_scores(reference[:, :-1], test[:, :-1], pseudo=others), label)
+    blend = blend_scores(reference, test, names=[*"abcdef", "told"], pseudo=pseudo)
+    assert blend.weights[-1] == 0
+    assert any("far more than the others" in line and line.endswith("told") for line in blend.guards)
+    assert reached(blend, label) > without - 0.005
+    monkeypatch.setattr(auto, "_MOST_DISOWNED", 0)
+    alone = blend_scores(reference, test, pseudo=pseudo)
+    assert alone.method == "prior"
+    assert reached(alone, label) < reached(blend, label) - 0.01
+
+
+def test_no_member_is_left_out_for_that_where_the_share_is_known(told):
+    reference, test, pseudo, _ = told
+    blend = blend_scores(reference, test, anomaly_share=0.5, pseudo=pseudo)
+    assert not any("far more than the others" in line for line in blend.guards)
