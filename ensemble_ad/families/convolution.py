@@ -30,31 +30,35 @@ class Convolution(nn.Conv2d):
             return self._laid_out(maps)
         return super().forward(maps)
 
+    def _small(self, maps: Tensor) -> bool:
+        """Whether each tap meets a place of the map from each place of the result, and that pays."""
+        if self.groups > 1 or self.dilation != (1, 1) or self.padding_mode != "zeros" or isinstance(self.padding, str):
+            return False
+        result = self._sides(maps)
+        for side, places, kernel, stride, padding in zip(
+            maps.shape[2:], result, self.kernel_size, self.stride, self.padding, strict=True
+        ):
+            if places < 1 or side + padding > kernel or stride * (places - 1) > padding:
+                return False
+        return result == (1, 1) or self.in_channels * self.out_channels >= _LEAST_LAID_OUT
+
     @property
     def _padding(self) -> tuple[int, ...]:
         assert not isinstance(self.padding, str)
         return self.padding
 
-    def _small(self, maps: Tensor) -> bool:
-        """Whether each tap meets a place of the map from each place of the result."""
-        places = 1
-        for side, kernel, stride, padding in zip(
-            maps.shape[2:], self.kernel_size, self.stride, self._padding, strict=True
-        ):
-            result = (side + 2 * padding - kernel) // stride + 1
-            if result < 1 or side + padding > kernel or stride * (result - 1) > padding:
-                return False
-            places *= result
-        return places == 1 or self.in_channels * self.out_channels >= _LEAST_LAID_OUT
+    def _sides(self, maps: Tensor) -> tuple[int, int]:
+        """Height and width of the result."""
+        sizes = zip(maps.shape[2:], self.kernel_size, self.stride, self._padding, strict=True)
+        high, wide = ((side + 2 * padding - kernel) // stride + 1 for side, kernel, stride, padding in sizes)
+        return high, wide
 
     def _laid_out(self, maps: Tensor) -> Tensor:
-        (high, wide), (top, left) = maps.shape[2:], self._padding
-        rows = (high + 2 * top - self.kernel_size[0]) // self.stride[0] + 1
-        columns = (wide + 2 * left - self.kernel_size[1]) // self.stride[1] + 1
+        (high, wide), (rows, columns) = maps.shape[2:], self._sides(maps)
         taps = self.weight.to(maps.dtype).permute(0, 2, 3, 1)
         met = []
         for row, column in product(range(rows), range(columns)):
-            y, x = top - self.stride[0] * row, left - self.stride[1] * column
+            y, x = self._padding[0] - self.stride[0] * row, self._padding[1] - self.stride[1] * column
             met.append(taps[:, y : y + high, x : x + wide])
         weight = torch.stack(met).reshape(rows * columns * self.out_channels, -1)
         bias = None if self.bias is None else self.bias.repeat(rows * columns)
@@ -63,9 +67,9 @@ class Convolution(nn.Conv2d):
 
 
 def fast_on_small_maps(network: _Network) -> _Network:
-    """The same network, its convolutions made `Convolution`s, but not those of several groups or a dilation."""
+    """The same network, its convolutions made `Convolution`s."""
     for layer in network.modules():
-        if type(layer) is nn.Conv2d and layer.groups == 1 and layer.dilation == (1, 1):
+        if type(layer) is nn.Conv2d:
             layer.__class__ = Convolution  # which has no state of its own
     return network
 

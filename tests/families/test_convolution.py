@@ -142,12 +142,23 @@ def test_in_bfloat16_the_products_are_of_bfloat16():
     assert layer.weight.grad.dtype == torch.float32
 
 
-def test_a_network_keeps_its_names_and_what_cannot_be_laid_out():
-    network = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3, dilation=2))
+def test_a_network_keeps_its_names():
+    network = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1), nn.Linear(2, 2))
     names = list(network.state_dict())
     assert fast_on_small_maps(network) is network
-    assert [type(layer) for layer in network] == [Convolution, nn.Conv2d, nn.Conv2d]
+    assert [type(layer) for layer in network] == [Convolution, nn.Linear]
     assert list(network.state_dict()) == names
+
+
+@pytest.mark.parametrize(
+    "how", [{"groups": 8}, {"dilation": 2, "padding": 2}, {"padding": "same"}, {"padding_mode": "circular"}], ids=str
+)
+def test_what_cannot_be_laid_out_is_left_to_torch(how):
+    torch.manual_seed(5)
+    plain = nn.Conv2d(64, 64, 3, **{"padding": 1, **how}).double()
+    maps = maps_of(64, 2, 2)
+    expected = plain(maps)
+    torch.testing.assert_close(fast_on_small_maps(plain)(maps), expected, rtol=0, atol=0)
 
 
 def test_a_resnet_of_small_images_reconstructs_as_torchs_layers_do(monkeypatch):
