@@ -22,7 +22,9 @@ The portions were chosen by the mean over 25 tasks, as they are and with anomali
 leave-one-task-out is in benchmarks/score_matrices.md.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +74,7 @@ def fit_auto(
     frozen, low, high = normalise("pooled-rank", reference, test)
     most = max(MOST_ANOMALIES, anomaly_share or 0.0)
     left_out = _too_many(low, high, most, seed)
+    own_share = cache(lambda column: estimate_share(low[:, column], high[:, column]))
     for step in range(_MOST_DISOWNED + 1):
         members = Distinct.of(low, high, left_out)
         ranks = PooledRanks(frozen=frozen, reference=low, test=high, members=members, seed=seed)
@@ -81,7 +84,9 @@ def fit_auto(
         agreement = 1.0
         if linear is not None and not linear.differs and anomaly_share is None:
             agreement = _agreement(linear.share, prior.share)
-        disowned = None if agreement >= _BELIEVED or step == _MOST_DISOWNED else _disowned(ranks, prior.share)
+        disowned = (
+            None if agreement >= _BELIEVED or step == _MOST_DISOWNED else _disowned(members, own_share, prior.share)
+        )
         if disowned is None:
             break
         left_out = left_out | disowned
@@ -127,17 +132,16 @@ def _excess(share: Estimate, prior: Estimate) -> float:
     return float((share.value - prior.value) / max(np.hypot(share.standard_error, prior.standard_error), 1e-12))
 
 
-def _disowned(ranks: PooledRanks, prior: Estimate) -> Bools | None:
+def _disowned(members: Distinct, own_share: Callable[[int], Estimate], prior: Estimate) -> Bools | None:
     """(m,) True for the member whose own share of anomalies exceeds the prior's most, and for those that repeat it.
 
     None where no member's does by more than `AGREES`, or where there are but two.
     """
-    columns = ranks.members.columns
-    excess = [_excess(estimate_share(ranks.reference[:, c], ranks.test[:, c]), prior) for c in columns]
-    most = int(np.argmax(excess))
-    if excess[most] <= AGREES or len(columns) <= 2:
+    if len(members.columns) <= 2:
         return None
-    return np.asarray(ranks.members.spreading[:, most] > 0)
+    excess = [_excess(own_share(column), prior) for column in members.columns]
+    most = int(np.argmax(excess))
+    return np.asarray(members.spreading[:, most] > 0) if excess[most] > AGREES else None
 
 
 def _too_many(reference: Floats, test: Floats, most: float, seed: int) -> Bools:
