@@ -8,9 +8,12 @@
    together (one is high while another is not), and may use a member upside down. That pays where anomalies are common
    and is noise elsewhere.
 
-How much the learnt parts count is the share of anomalies that the linear one speaks of, less its standard error,
-against a tenth. They do not count where the prior's scores speak of far fewer anomalies: then what was learnt is not
-what looks anomalous, but how the test's normal images differ from the reference. The prior counts for the rest.
+How much the learnt parts count is the share of anomalies that is surely there by the linear one, against a tenth: the
+larger of two lower bounds (`_at_least`), each less a standard error, or less two where pseudo-anomalies are scored,
+since more is known then that would be given up. Both are read off scores of images that the regression was fitted
+without, since the noise of a few dozen members tells a few hundred images of one kind from another. The learnt parts do
+not count where the prior's scores speak of far fewer anomalies: then what was learnt is not what looks anomalous, but
+how the test's normal images differ from the reference. The prior counts for the rest.
 
 Members whose scores speak of more anomalies than are plausible (`statistics.implausible`) are left out: they see how
 the test's normal images differ from the reference. Where what is learnt from the others speaks of too many as well,
@@ -37,17 +40,19 @@ from ensemble_ad.blend.pooled import PooledRanks
 from ensemble_ad.blend.prior import KindAucs, prior_weights
 from ensemble_ad.blend.rule import Part, Rule
 from ensemble_ad.blend.weight import FIT_ROWS, Pool, thinned
-from ensemble_ad.statistics import MOST_ANOMALIES, Estimate, estimate_share, implausible, separation_many
+from ensemble_ad.statistics import MOST_ANOMALIES, Estimate, estimate_share, implausible, separation, separation_many
 from ensemble_ad.statistics.arrays import Bools, Floats, Floats64
 from ensemble_ad.statistics.share import implausible_ranks
 
 FEATURES = ("gauss", "pooled-tail")
 FOREST_SHARE = 0.5  # portion of the forest where there is enough to learn from
-FULL_SHARE_AT = 0.1  # share of anomalies, less its standard error, from which the learnt parts count fully
+FULL_SHARE_AT = 0.1  # share of anomalies that is surely there, from which the learnt parts count fully
+_CHARGED, _CHARGED_WHERE_SEEN = 1.0, 2.0  # standard errors that a bound is less; the latter with pseudo-anomalies
 AGREES, DISAGREES = 2.5, 3.5  # standard errors by which the linear part's share exceeds the prior's: believed, or not
 _BELIEVED = 0.5  # below that, members are left out that alone exceed the prior's share by more than AGREES
 _MOST_DISOWNED = 5
 MIN_ROWS = 8  # on either side; from fewer no weight can be learnt
+_FOLDS = 5  # that the share of anomalies is cross-fitted by
 _PRIOR = 20.0  # images that the ridge is worth, so that it fades as images come
 _RIDGE_FLOOR = 0.003
 _SCALE_ROWS = 2_000  # rows a side that the forest's centre and scale are computed on
@@ -92,8 +97,8 @@ def fit_auto(
         left_out = left_out | disowned
     learnt = 0.0
     if linear is not None and not linear.differs:
-        sure = linear.share.value - linear.share.standard_error if anomaly_share is None else anomaly_share
-        learnt = agreement * min(1.0, max(0.0, sure / FULL_SHARE_AT))
+        sure = _at_least(linear, _CHARGED_WHERE_SEEN if seen else _CHARGED) if anomaly_share is None else anomaly_share
+        learnt = agreement * min(1.0, sure / FULL_SHARE_AT)
     portions = mixture(learnt)
     parts, weights, scores = [], np.zeros(low.shape[1]), np.zeros(len(test))
     if linear is not None and learnt > 0:
@@ -158,39 +163,75 @@ class _Linear:
     Attributes:
         parts: a part a feature that it uses.
         weights: (m,) what each member counts in all of them, sum 1.
-        share: the share of anomalies that it sees.
+        share: the share of anomalies that it sees among images that it was not fitted on.
+        separation: of test from reference, by the scores of the same images.
         differs: whether that share is larger than is plausible.
     """
 
     parts: list[Part]
     weights: Floats64
     share: Estimate
+    separation: Estimate
     differs: bool
 
 
 def _linear(ranks: PooledRanks, most: float) -> _Linear:
     """The learnt linear part, which is not to be believed where it sees more anomalies than `most`."""
     rows, n, some = _linear_rows(ranks)
-    k = len(rows) - n
-    features = np.empty((n + k, len(FEATURES) * len(some)))
+    features = np.empty((len(rows), len(FEATURES) * len(some)))
     for index, name in enumerate(FEATURES):
         features[:, index * len(some) : (index + 1) * len(some)] = reshaped(name, rows, ranks.rows)
     del rows
     centre, spread = features.mean(axis=0), features.std(axis=0)
     features -= centre
     features /= spread
-    found = nonnegative_logistic(features[:n], features[n:], _PRIOR * (n + k) / (4 * n * k) + _RIDGE_FLOOR)
-    if not found.sum() > 0:
-        found = np.ones(len(found))
-    combined = features @ found
+    found = _slopes(features[:n], features[n:])
     whole = np.zeros(len(ranks.members.columns))
     whole[some] = found.reshape(len(FEATURES), -1).sum(axis=0)
+    apart = _out_of_fold(features, n, ranks.seed)
     return _Linear(
-        parts=_linear_parts(ranks, some, found / spread, centre, float(combined.std()) or 1.0),
+        parts=_linear_parts(ranks, some, found / spread, centre, float((features @ found).std()) or 1.0),
         weights=ranks.members.spread(whole),
-        share=estimate_share(combined[:n], combined[n:]),
-        differs=implausible(combined[:n], combined[n:], most),
+        share=estimate_share(apart[:n], apart[n:]),
+        separation=separation(apart[:n], apart[n:]),
+        differs=implausible(apart[:n], apart[n:], most),
     )
+
+
+def _at_least(linear: _Linear, charge: float) -> float:
+    """The share of anomalies that is surely there, 0 or more; each bound is less `charge` standard errors.
+
+    One is the share that the lowest scores speak of. The other is twice what separation exceeds chance by, since it
+    exceeds it by the share times what the anomalies' AUC does, which is a half at most.
+    """
+    share, separation = linear.share, linear.separation
+    by_separation = 2 * (separation.value - charge * separation.standard_error) - 1
+    return max(0.0, share.value - charge * share.standard_error, by_separation)
+
+
+def _slopes(reference: Floats64, test: Floats64) -> Floats64:
+    """What each feature counts, (d,): as learnt from (n, d) and (k, d), or the same where nothing is learnt."""
+    n, k = len(reference), len(test)
+    found = nonnegative_logistic(reference, test, _PRIOR * (n + k) / (4 * n * k) + _RIDGE_FLOOR)
+    return found if found.sum() > 0 else np.ones(len(found))
+
+
+def _out_of_fold(features: Floats64, n: int, seed: int) -> Floats64:
+    """Scores (n + k,) of each row by the slopes that were fitted without it and the rest of its fold.
+
+    Args:
+        features: (n + k, d), first n of the reference, then k of the test.
+        n: how many are of the reference.
+        seed: what draws the folds.
+    """
+    rng = np.random.default_rng(seed)
+    fold_of = np.concatenate([rng.permutation(rows) % _FOLDS for rows in (n, len(features) - n)])
+    scores = np.empty(len(features))
+    for fold in range(_FOLDS):
+        outside = fold_of != fold
+        combined = features @ _slopes(features[:n][outside[:n]], features[n:][outside[n:]])
+        scores[~outside] = (combined[~outside] - combined.mean()) / (combined.std() or 1.0)
+    return scores
 
 
 def _linear_rows(ranks: PooledRanks) -> tuple[Floats64, int, NDArray[np.intp]]:

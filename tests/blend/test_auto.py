@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ensemble_ad.blend import Blend, auto, blend_scores
+from ensemble_ad.blend.prior import KindAucs
 from ensemble_ad.statistics import auc, auc_many
 
 
@@ -147,3 +148,57 @@ def test_no_member_is_left_out_for_that_where_the_share_is_known(told):
     reference, test, pseudo, _ = told
     blend = blend_scores(reference, test, anomaly_share=0.5, pseudo=pseudo)
     assert not any("far more than the others" in line for line in blend.guards)
+
+
+@pytest.fixture(scope="module")
+def blocks():
+    """What PCA leaves over of real digits, a member a block of four pixels and a member the whole: 34 of them.
+
+    Scores of 400 normal images, of 200 anomalies, and of pseudo-anomalies by kind.
+    """
+    from sklearn.datasets import load_digits
+    from sklearn.decomposition import PCA
+
+    digits = load_digits()
+    normal = np.random.default_rng(0).permutation(digits.data[digits.target < 5])
+    train, rest = normal[:450], normal[450:850]
+    pcas = [PCA(rank, random_state=0).fit(train) for rank in (5, 15)]
+
+    def scores(images):
+        left = [(images - pca.inverse_transform(pca.transform(images))) ** 2 for pca in pcas]
+        parts = [each.reshape(-1, 4, 2, 4, 2).sum((2, 4)).reshape(-1, 16) for each in left]
+        return np.column_stack([*parts, *(each.sum(1) for each in left)])
+
+    pictures = rest.reshape(-1, 8, 8)
+    damaged = {"rolled": np.roll(pictures, 2, 1), "mirrored": pictures[:, ::-1], "shifted": np.roll(pictures, 2, 2)}
+    pseudo = {kind: scores(each.reshape(-1, 64)) for kind, each in damaged.items()}
+    return scores(rest), scores(digits.data[digits.target >= 5][:200]), pseudo
+
+
+def test_nothing_is_learnt_where_test_and_reference_are_images_of_one_kind(blocks):
+    normal, _, pseudo = blocks
+    learnt = {None: [], "seen": []}
+    for seed in range(10):
+        rows = np.random.default_rng(seed).permutation(len(normal))
+        reference, test = normal[rows[:150]], normal[rows[150:]]
+        for known, seen in ((None, None), ("seen", KindAucs.of(reference, pseudo))):
+            learnt[known].append(auto.fit_auto(reference, test, seen=seen).learnt)
+    # Thirty-odd members tell some of these images apart, by chance: what the regression sees in its own images is that.
+    assert np.mean(learnt[None]) < 0.2
+    assert np.mean(learnt["seen"]) < 0.1
+
+
+@pytest.mark.parametrize("n_anomalies", [3, 13, 100])
+def test_few_anomalies_do_not_take_auto_below_what_pseudo_anomalies_tell(blocks, n_anomalies):
+    normal, odd, pseudo = blocks
+    found = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        rows, some = rng.permutation(len(normal)), rng.permutation(len(odd))[:n_anomalies]
+        reference, test = normal[rows[:150]], np.concatenate([normal[rows[150:]], odd[some]])
+        label = np.repeat([0, 1], [len(test) - n_anomalies, n_anomalies])
+        seen = KindAucs.of(reference, pseudo)
+        alone = auto.fit_auto(reference, test, seen=seen, anomaly_share=1e-9).test
+        found.append([auc(label, each).value for each in (auto.fit_auto(reference, test, seen=seen).test, alone)])
+    blend, prior = np.mean(found, axis=0)
+    assert blend > prior - 0.01
