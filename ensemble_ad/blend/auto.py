@@ -11,9 +11,10 @@
 How much the learnt parts count is the share of anomalies that is surely there by the linear one, against a tenth: the
 larger of two lower bounds (`_at_least`), each less a standard error, or less two where pseudo-anomalies are scored,
 since more is known then that would be given up. Both are read off scores of images that the regression was fitted
-without, since the noise of a few dozen members tells a few hundred images of one kind from another. The learnt parts do
-not count where the prior's scores speak of far fewer anomalies: then what was learnt is not what looks anomalous, but
-how the test's normal images differ from the reference. The prior counts for the rest.
+without, since the noise of a few dozen members tells a few hundred images of one kind from another; and the members
+that pseudo-anomalies judge have to say so without the others (`_sure`). The learnt parts do not count where the prior's
+scores speak of far fewer anomalies: then what was learnt is not what looks anomalous, but how the test's normal images
+differ from the reference. The prior counts for the rest.
 
 Members whose scores speak of more anomalies than are plausible (`statistics.implausible`) are left out: they see how
 the test's normal images differ from the reference. Where what is learnt from the others speaks of too many as well,
@@ -97,7 +98,7 @@ def fit_auto(
         left_out = left_out | disowned
     learnt = 0.0
     if linear is not None and not linear.differs:
-        sure = _at_least(linear, _CHARGED_WHERE_SEEN if seen else _CHARGED) if anomaly_share is None else anomaly_share
+        sure = _sure(linear, ranks, left_out, seen, most) if anomaly_share is None else anomaly_share
         learnt = agreement * min(1.0, sure / FULL_SHARE_AT)
     portions = mixture(learnt)
     parts, weights, scores = [], np.zeros(low.shape[1]), np.zeros(len(test))
@@ -196,6 +197,21 @@ def _linear(ranks: PooledRanks, most: float) -> _Linear:
         separation=separation(apart[:n], apart[n:]),
         differs=implausible(apart[:n], apart[n:], most),
     )
+
+
+def _sure(linear: _Linear, ranks: PooledRanks, left_out: Bools, seen: KindAucs | None, most: float) -> float:
+    """The share of anomalies that is surely there by the linear part, 0 or more.
+
+    Where pseudo-anomalies judge members, it has to be there by these alone too: of the others nothing is known
+    beforehand, and one that was trained on the test images may tell some of these apart, whatever they show.
+    """
+    if not seen:
+        return _at_least(linear, _CHARGED)
+    sure, unjudged = _at_least(linear, _CHARGED_WHERE_SEEN), ~seen.known
+    if sure > 0 and (unjudged & ~left_out).any() and not (unjudged | left_out).all():
+        judged = Distinct.of(ranks.reference, ranks.test, left_out | unjudged)
+        sure = min(sure, _at_least(_linear(replace(ranks, members=judged), most), _CHARGED_WHERE_SEEN))
+    return sure
 
 
 def _at_least(linear: _Linear, charge: float) -> float:

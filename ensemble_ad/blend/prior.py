@@ -7,7 +7,7 @@ import numpy as np
 
 from ensemble_ad.members.defect_aucs import pooled
 from ensemble_ad.statistics import separation_many
-from ensemble_ad.statistics.arrays import Floats, Floats64
+from ensemble_ad.statistics.arrays import Bools, Floats, Floats64
 
 BEST = 5  # members that count
 
@@ -31,6 +31,11 @@ class KindAucs(dict[str, Floats64]):
             found[kind] = values
         return found
 
+    @property
+    def known(self) -> Bools:
+        """(m,) True for members whose scores of pseudo-anomalies are known; there has to be a kind."""
+        return np.asarray(np.isfinite(np.stack(list(self.values()))).all(axis=0))
+
 
 def prior_weights(seen: KindAucs | None, votes: Floats64) -> Floats64:
     """Weights (m,) of the members, sum 1, without any test image.
@@ -47,7 +52,7 @@ def prior_weights(seen: KindAucs | None, votes: Floats64) -> Floats64:
     """
     if not seen:
         return votes
-    known = np.isfinite(np.stack(list(seen.values()))).all(axis=0) & (votes > 0)
+    known = seen.known & (votes > 0)
     if not known.any():
         return votes
     columns = np.flatnonzero(known)

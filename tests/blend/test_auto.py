@@ -202,3 +202,20 @@ def test_few_anomalies_do_not_take_auto_below_what_pseudo_anomalies_tell(blocks,
         found.append([auc(label, each).value for each in (auto.fit_auto(reference, test, seen=seen).test, alone)])
     blend, prior = np.mean(found, axis=0)
     assert blend > prior - 0.01
+
+
+@pytest.mark.parametrize(("n_anomalies", "learns"), [(13, False), (150, True)])
+def test_a_member_that_nothing_judged_beforehand_does_not_vouch_for_anomalies_alone(blocks, n_anomalies, learns):
+    normal, odd, pseudo = blocks
+    reference, test = normal[:150], np.concatenate([normal[150:], odd[:n_anomalies]])
+    rng = np.random.default_rng(0)
+    # As one that was trained on these very test images: it tells a third of them, whatever they show, from the others.
+    of_test = rng.normal(size=len(test)) + 3.0 * (rng.random(len(test)) < 0.33)
+    seen = KindAucs.of(reference, pseudo)
+    unjudged = KindAucs({kind: np.append(aucs, np.nan) for kind, aucs in seen.items()})
+    both = np.column_stack([reference, rng.normal(size=150)]), np.column_stack([test, of_test])
+    alone, with_it = auto.fit_auto(reference, test, seen=seen), auto.fit_auto(*both, seen=unjudged)
+    assert with_it.left_out is not None
+    assert not with_it.left_out.any()  # it is plausible by itself
+    assert with_it.learnt == pytest.approx(alone.learnt)
+    assert (alone.learnt == 1) == learns
