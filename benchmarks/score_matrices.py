@@ -81,13 +81,17 @@ def thinned(task: Task, share: float, seed: int) -> Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What `auto` adds up on a task: its parts' scores of the test rows, and the shares of anomalies that they see."""
+    """What `auto` adds up on a task: its parts' scores of the test rows, and the shares of anomalies that they see.
+
+    `surely` is the share that is surely there.
+    """
 
     linear: np.ndarray
     forest: np.ndarray
     prior: np.ndarray
     learnt_share: Estimate
     prior_share: Estimate
+    surely: float
 
     @classmethod
     def of(cls, task: Task) -> "Parts":
@@ -106,6 +110,7 @@ class Parts:
             prior=prior.test,
             learnt_share=linear.share,
             prior_share=prior.share,
+            surely=auto_module._at_least(linear, auto_module._CHARGED),
         )
 
     def mixed(self, knobs: dict[str, float]) -> np.ndarray:
@@ -114,7 +119,7 @@ class Parts:
         excess = (learnt.value - prior.value) / max(np.hypot(learnt.standard_error, prior.standard_error), 1e-12)
         last = knobs["DISAGREES"]
         agreement = 1.0 if np.isinf(last) else np.clip(last - excess, 0.0, 1.0)
-        sure = np.clip((learnt.value - learnt.standard_error) / knobs["FULL_SHARE_AT"], 0.0, 1.0)
+        sure = min(1.0, self.surely / knobs["FULL_SHARE_AT"])
         counts = agreement * sure
         mixed: np.ndarray = counts * (self.linear + knobs["FOREST_SHARE"] * self.forest) + (1 - counts) * self.prior
         return mixed

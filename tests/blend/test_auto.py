@@ -144,6 +144,23 @@ def test_a_member_that_alone_tells_test_images_from_others_is_left_out_and_named
     assert reached(alone, label) < reached(blend, label) - 0.01
 
 
+def test_members_that_together_tell_too_many_test_images_from_others_are_left_out(told):
+    reference, test, pseudo, label = told
+    rng = np.random.default_rng(1)
+    # Each by itself is plausible: it tells 45% of the test images from others. But each tells another 45%.
+    offsets = 4.0 * (rng.random((len(test), 3)) < 0.45)
+
+    def with_three(images, moved=0.0):
+        return np.column_stack([images[:, :-1], rng.normal(size=(len(images), 3)) + moved])
+
+    others = {kind: each[:, :-1] for kind, each in pseudo.items()}
+    without = reached(blend_scores(reference[:, :-1], test[:, :-1], pseudo=others), label)
+    damaged = {kind: with_three(each) for kind, each in pseudo.items()}
+    blend = blend_scores(with_three(reference), with_three(test, offsets), pseudo=damaged)
+    assert blend.method != "prior"
+    assert reached(blend, label) > without - 0.005
+
+
 def test_no_member_is_left_out_for_that_where_the_share_is_known(told):
     reference, test, pseudo, _ = told
     blend = blend_scores(reference, test, anomaly_share=0.5, pseudo=pseudo)
