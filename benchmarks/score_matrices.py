@@ -115,8 +115,7 @@ class Parts:
 
     def mixed(self, knobs: dict[str, float]) -> np.ndarray:
         """The scores of `auto` with other constants."""
-        learnt, prior = self.learnt_share, self.prior_share
-        excess = (learnt.value - prior.value) / max(np.hypot(learnt.standard_error, prior.standard_error), 1e-12)
+        excess = auto_module._excess(self.learnt_share, self.prior_share)
         last = knobs["DISAGREES"]
         agreement = 1.0 if np.isinf(last) else np.clip(last - excess, 0.0, 1.0)
         sure = min(1.0, self.surely / knobs["FULL_SHARE_AT"])

@@ -224,9 +224,8 @@ def _at_least(linear: _Linear, charge: float) -> float:
     One is the share that the lowest scores speak of. The other is twice what separation exceeds chance by, since it
     exceeds it by the share times what the anomalies' AUC does, which is a half at most.
     """
-    share, separation = linear.share, linear.separation
-    by_separation = 2 * (separation.value - charge * separation.standard_error) - 1
-    return max(0.0, share.value - charge * share.standard_error, by_separation)
+    by_share, by_separation = (each.value - charge * each.standard_error for each in (linear.share, linear.separation))
+    return max(0.0, by_share, 2 * by_separation - 1)
 
 
 def _slopes(reference: Floats64, test: Floats64) -> Floats64:
