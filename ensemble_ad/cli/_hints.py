@@ -92,8 +92,9 @@ def _option(param: click.Option, value: object) -> str:
 
 
 def _has_password(url: str) -> bool:
+    """Whether it has one, or is no URL that would tell: what follows `://` may then be anything."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return True
-    return bool(parts.password) or "password" in parts.query.lower()
+    return ("://" in url and not parts.scheme) or bool(parts.password) or "password" in parts.query.lower()

@@ -94,12 +94,16 @@ def test_a_database_server_holds_a_study_that_two_folders_share(postgres, run_en
         f"://{SECRET}",
     ],
 )
-def test_no_error_repeats_a_storage_url(run_ensad, data, url):
-    for command in (("tune", *SMALL, "-vv"), ("pull", "--artifacts", "file:///tmp/none")):
+@pytest.mark.parametrize("has_store", [True, False])
+def test_no_error_repeats_a_storage_url(run_ensad, data, tmp_path, url, has_store):
+    store = tmp_path / "store"
+    if has_store:
+        store.mkdir()
+    for command in (("tune", *SMALL, "-vv"), ("pull", "--artifacts", store.as_uri())):
         result = run_ensad(*command, "--storage", url)
         assert result.exit_code == 4
         assert SECRET not in result.output
-        assert "--storage" in result.stderr
+        assert "--storage" in result.stderr or not has_store
 
 
 def test_a_server_lost_in_the_middle_is_one_line_without_its_password(postgres, run_ensad, data, tmp_path, monkeypatch):

@@ -293,7 +293,8 @@ def test_16_bits_learn_what_float32_learns_and_leave_float32_weights(images, arc
     rounded, model = losses_of(build, images, replace(settings, precision=precision))
     assert [e.loss for e in rounded] != [e.loss for e in exact]
     assert rounded[-1].loss < 0.8 * rounded[0].loss
-    assert rounded[-1].loss == pytest.approx(exact[-1].loss, rel=0.05)
+    # Not worse by more than a twentieth. By luck better: `memory` by 7% where the processor multiplies 16 bits (AMX).
+    assert 0.9 < rounded[-1].loss / exact[-1].loss < 1.05
     assert {p.dtype for p in (*model.parameters(), *model.buffers())} <= {torch.float32, torch.int64}
 
 
