@@ -141,9 +141,11 @@ def _stamp(blend: Path) -> tuple[int, int]:
 def _resident(group: int) -> int:
     """Bytes that the processes of that group have resident, each with what it shares; 0 where that is not told."""
     total = 0
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            fields = status.read_text().rpartition(")")[2].split()
+    for process in Path("/proc").iterdir() if Path("/proc").exists() else ():
+        if not process.name.isdigit():
+            continue
+        with suppress(OSError):  # it may have ended meanwhile
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
             if int(fields[2]) == group:
                 total += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
     return total
