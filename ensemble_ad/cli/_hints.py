@@ -6,7 +6,6 @@ members, whether there is a blend. Here the running command's own options are ad
 
 import re
 import shlex
-from urllib.parse import urlsplit
 
 import click
 
@@ -83,18 +82,21 @@ class Hints:
 
 
 def _option(param: click.Option, value: object) -> str:
-    """An option as it is typed; a URL that holds a password is left to the reader."""
+    """An option as it is typed; a URL that may hold a password is left to the reader."""
     flag = max(param.opts, key=len)
     if param.is_flag:
         return flag if value else max(param.secondary_opts, key=len, default="")
     text = str(value)
-    return f"{flag} {'URL' if param.name in SECRET and _has_password(text) else shlex.quote(text)}"
+    return f"{flag} {'URL' if param.name in SECRET and _may_hold_password(text) else shlex.quote(text)}"
 
 
-def _has_password(url: str) -> bool:
-    """Whether it has one, or is no URL that would tell: what follows `://` may then be anything."""
+def _may_hold_password(url: str) -> bool:
+    """Whether a URL holds a password, or is none, so that nobody can tell."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
-        parts = urlsplit(url)
-    except ValueError:
+        parts = make_url(url)
+    except (ArgumentError, ValueError):  # the latter of a port that is no number
         return True
-    return ("://" in url and not parts.scheme) or bool(parts.password) or "password" in parts.query.lower()
+    return parts.password is not None or any("passw" in name.lower() for name in parts.query)

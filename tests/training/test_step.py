@@ -273,28 +273,30 @@ def test_another_error_is_not_taken_for_want_of_memory(images, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "architecture",
+    ("architecture", "seeds"),
     [
-        FcnArchitecture(widths=(64, 8), batch_norm=True, activation="prelu"),
-        CnnArchitecture(channels=(8, 16, 32), batch_norm=True, bottleneck=16),
-        VaeArchitecture(channels=(8, 16, 4), batch_norm=True),
-        MemoryArchitecture(encoder="fcn", width=64, bottleneck=16, slots=64, temperature=0.05),
+        (FcnArchitecture(widths=(64, 8), batch_norm=True, activation="prelu"), 1),
+        (CnnArchitecture(channels=(8, 16, 32), batch_norm=True, bottleneck=16), 1),
+        (VaeArchitecture(channels=(8, 16, 4), batch_norm=True), 1),
+        # Its sharp attention makes much of rounding: a seed's loss differs by up to 9%, either way.
+        (MemoryArchitecture(encoder="fcn", width=64, bottleneck=16, slots=64, temperature=0.05), 6),
     ],
     ids=["fcn", "cnn", "vae", "memory"],
 )
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_16_bits_learn_what_float32_learns_and_leave_float32_weights(images, architecture, precision):
-    settings = replace(SETTINGS, epochs=6)
-
+def test_16_bits_learn_what_float32_learns_and_leave_float32_weights(images, architecture, seeds, precision):
     def build():
         return architecture.build(SHAPE).to(memory_format=torch.channels_last)
 
-    exact, _ = losses_of(build, images, settings)
-    rounded, model = losses_of(build, images, replace(settings, precision=precision))
-    assert [e.loss for e in rounded] != [e.loss for e in exact]
-    assert rounded[-1].loss < 0.8 * rounded[0].loss
-    # Not worse by more than a twentieth. By luck better: `memory` by 7% where the processor multiplies 16 bits (AMX).
-    assert 0.9 < rounded[-1].loss / exact[-1].loss < 1.05
+    ratios = []
+    for seed in range(seeds):
+        settings = replace(SETTINGS, epochs=6, seed=seed)
+        exact, _ = losses_of(build, images, settings)
+        rounded, model = losses_of(build, images, replace(settings, precision=precision))
+        assert [e.loss for e in rounded] != [e.loss for e in exact]
+        assert rounded[-1].loss < 0.8 * rounded[0].loss
+        ratios.append(rounded[-1].loss / exact[-1].loss)
+    assert np.mean(ratios) == pytest.approx(1, abs=0.05)
     assert {p.dtype for p in (*model.parameters(), *model.buffers())} <= {torch.float32, torch.int64}
 
 
