@@ -95,11 +95,11 @@ def fit_auto(
         if disowned is None:
             break
         left_out = left_out | disowned
+    differs = linear is not None and linear.differs
     learnt = 0.0
-    if linear is not None and not linear.differs:
+    if linear is not None and not differs:
         sure = _sure(linear, ranks, left_out, seen, most) if anomaly_share is None else anomaly_share
         learnt = belief * min(1.0, sure / FULL_SHARE_AT)
-    differs = linear is not None and linear.differs
     portions = mixture(learnt)
     parts, weights, scores = [], np.zeros(low.shape[1]), np.zeros(len(test))
     if linear is not None and learnt > 0:
@@ -209,12 +209,13 @@ def _sure(linear: _Linear, ranks: PooledRanks, left_out: Bools, seen: KindAucs |
     Where pseudo-anomalies judge members, it has to be there by these alone too: of the others nothing is known
     beforehand, and one that was trained on the test images may tell some of these apart, whatever they show.
     """
-    if not seen:
+    judged = seen.known if seen else np.zeros_like(left_out)
+    if not judged.any():
         return _at_least(linear, _CHARGED)
-    sure, unjudged = _at_least(linear, _CHARGED_WHERE_SEEN), ~seen.known
-    if sure > 0 and (unjudged & ~left_out).any() and not (unjudged | left_out).all():
-        judged = Distinct.of(ranks.reference, ranks.test, left_out | unjudged)
-        sure = min(sure, _at_least(_linear(replace(ranks, members=judged), most), _CHARGED_WHERE_SEEN))
+    sure = _at_least(linear, _CHARGED_WHERE_SEEN)
+    if sure > 0 and (judged & ~left_out).any() and not (judged | left_out).all():
+        alone = Distinct.of(ranks.reference, ranks.test, left_out | ~judged)
+        sure = min(sure, _at_least(_linear(replace(ranks, members=alone), most), _CHARGED_WHERE_SEEN))
     return sure
 
 
