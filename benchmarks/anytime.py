@@ -141,9 +141,7 @@ def _stamp(blend: Path) -> tuple[int, int]:
 def _resident(group: int) -> int:
     """Bytes that the processes of that group have resident, each with what it shares; 0 where that is not told."""
     total = 0
-    for process in Path("/proc").iterdir() if Path("/proc").exists() else ():
-        if not process.name.isdigit():
-            continue
+    for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it may have ended meanwhile
             fields = (process / "stat").read_text().rpartition(")")[2].split()
             if int(fields[2]) == group:

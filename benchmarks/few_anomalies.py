@@ -2,7 +2,7 @@
 
     python benchmarks/_sets.py SOURCE SETS
     for set in faces64 magnetic_tile tile_patches digits digits_odd; do
-      (mkdir -p RUNS/$set && cd RUNS/$set && ensad run --time 2m --data SETS/$set/data --name run)
+      ensad run --time 2m --data SETS/$set/data --studies RUNS/$set/studies --name run
     done
     python benchmarks/few_anomalies.py --sets SETS --runs RUNS
 
