@@ -1,7 +1,8 @@
 """Image sets in Kaggle's layout, each with its labels apart: python benchmarks/_sets.py SOURCE OUT [NAME...].
 
 SOURCE holds `faces64/faces64.npz` (train, test, label) and `magnetic_tile/` as it is published. A set becomes
-`OUT/NAME/data` and `OUT/NAME/labels.csv`.
+`OUT/NAME/data` and `OUT/NAME/labels.csv`. With --share 0.05 all normal test images stay, and of the anomalies so
+many that they are 5%; --draw says which.
 """
 
 import argparse
@@ -102,17 +103,26 @@ SETS: dict[str, Callable[[Path], Set]] = {
 """The sets, those that train fast first."""
 
 
-def write(name: str, source: Path, out: Path) -> None:
+def thinned(label: np.ndarray, share: float | None, draw: int) -> np.ndarray:
+    """The places of all normal images and of anomalies that are that share, two at least; all of them for None."""
+    normal, odd = np.flatnonzero(label == 0), np.random.default_rng(draw).permutation(np.flatnonzero(label == 1))
+    wanted = len(odd) if share is None else max(2, round(share / (1 - share) * len(normal)))
+    return np.concatenate([normal, odd[:wanted]])
+
+
+def write(name: str, source: Path, out: Path, share: float | None = None, draw: int = 0) -> None:
     """Write a set; one that is there stays."""
     folder = out / name
     if (folder / "labels.csv").exists():
         return
     made = SETS[name](source)
+    rows = np.sort(thinned(made.label, share, draw))
+    made = made._replace(test=made.test[rows], label=made.label[rows])
     (folder / "data").mkdir(parents=True, exist_ok=True)
     np.save(folder / "data/trainingset.npy", made.train)
     np.save(folder / "data/testingset.npy", made.test)
-    rows = "".join(f"{row},{value}\n" for row, value in enumerate(made.label))
-    (folder / "labels.csv").write_text(f"ID,label\n{rows}", encoding="utf-8")
+    lines = "".join(f"{row},{value}\n" for row, value in enumerate(made.label))
+    (folder / "labels.csv").write_text(f"ID,label\n{lines}", encoding="utf-8")
     print(f"{name}: {len(made.train)} training images, {len(made.test)} test images, {made.label.mean():.0%} anomalies")
 
 
@@ -122,9 +132,11 @@ def main() -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("names", nargs="*", choices=[[], *SETS], default=[])
+    parser.add_argument("--share", type=float, help="of anomalies among the test images; else as they are")
+    parser.add_argument("--draw", type=int, default=0)
     given = parser.parse_args()
     for name in given.names or SETS:
-        write(name, given.source, given.out)
+        write(name, given.source, given.out, given.share, given.draw)
 
 
 if __name__ == "__main__":

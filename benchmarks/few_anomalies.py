@@ -18,7 +18,7 @@ from unittest import mock
 
 import numpy as np
 from _record import head, line, parser
-from _sets import SETS
+from _sets import SETS, thinned
 
 from ensemble_ad.blend import auto
 from ensemble_ad.blend.columns import Columns, stacked
@@ -52,13 +52,6 @@ def opened(sets: Path, runs: Path, name: str) -> tuple[Columns, Labels]:
     studies = runs / name / "studies"
     columns = stacked(load_blend(studies, "run").rule().names, list_members(studies)[0])
     return columns, read_labels(sets / name / "labels.csv", [str(i) for i in range(len(columns.test))])
-
-
-def thinned(label: Labels, share: float | None, draw: int) -> np.ndarray:
-    """The places of all normal images and of anomalies that are that share, two at least; all of them for None."""
-    normal, odd = np.flatnonzero(label == 0), np.random.default_rng(draw).permutation(np.flatnonzero(label == 1))
-    wanted = len(odd) if share is None else max(2, round(share / (1 - share) * len(normal)))
-    return np.concatenate([normal, odd[:wanted]])
 
 
 def of_anomalies(columns: Columns, label: Labels, share: float | None) -> Floats64:
