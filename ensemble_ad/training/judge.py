@@ -188,23 +188,41 @@ class Judge:
         """Score the reference, the test images and the pseudo-anomalies: all, or those of `glance`."""
         images, folds = self.images, self.images.folds
 
-        def scored(values: Tensor, seen: Tensor | None, fold: Tensor | None = None) -> dict[str, Floats32]:
+        def scored(values: Tensor, seen: Tensor | None = None, fold: Tensor | None = None) -> dict[str, Floats32]:
             if seen is not None:
-                rows = (seen[:, None] * images.tiles + torch.arange(images.tiles, device=seen.device)).flatten()
-                values, fold = values[rows], None if fold is None else fold[rows]
+                values, fold = self._those(values, seen), None if fold is None else self._those(fold, seen)
+            if not len(values):
+                return {}
             return error_vectors(model, values, references, fold=fold, flips=self.recipe.flips, tiles=images.tiles)
 
         of_reference, of_test = (None, None) if glance is None else (glance.reference, glance.test)
-        any_test = len(images.test) if of_test is None else len(of_test)
         return Scored(
             scored(images.reference, of_reference, None if folds is None else folds.reference),
-            scored(images.test, of_test, None if folds is None else folds.test) if any_test else {},
-            {
-                kind: scored(damaged, None if glance is None else self._spread(damaged, glance.pseudo))
-                for kind, damaged in images.pseudo.items()
-                if glance is None or glance.pseudo
-            },
+            scored(images.test, of_test, None if folds is None else folds.test),
+            {kind: scored(damaged) for kind, damaged in images.pseudo.items()}
+            if glance is None
+            else self._few_of_each_kind(scored, glance.pseudo),
         )
+
+    def _few_of_each_kind(
+        self, scored: Callable[[Tensor], dict[str, Floats32]], most: int
+    ) -> dict[str, dict[str, Floats32]]:
+        """`most` pseudo-anomalies of each kind, all scored at once: those of one kind would not fill a batch."""
+        kinds = self.images.pseudo if most else {}
+        seen = {kind: self._spread(damaged, most) for kind, damaged in kinds.items()}
+        if not seen:
+            return {}
+        sizes = np.array([len(rows) for rows in seen.values()])
+        of_kinds = self.images.reference.new_empty((sizes.sum() * self.images.tiles, *self.images.reference.shape[1:]))
+        for part, kind in zip(torch.split(of_kinds, (sizes * self.images.tiles).tolist()), seen, strict=True):
+            part.copy_(self._those(kinds[kind], seen[kind]))
+        parts = {error: np.split(values, sizes.cumsum()[:-1]) for error, values in scored(of_kinds).items()}
+        return {kind: {error: each[n] for error, each in parts.items()} for n, kind in enumerate(seen)}
+
+    def _those(self, values: Tensor, seen: Tensor) -> Tensor:
+        """Of images, or what their tiles have, those that are seen."""
+        tiles = self.images.tiles
+        return values[(seen[:, None] * tiles + torch.arange(tiles, device=seen.device)).flatten()]
 
     def finished(self, scored: Scored) -> tuple[Judgement, Objectives]:
         """Judge the finished model by all test images and the same kinds of error as after each epoch.
