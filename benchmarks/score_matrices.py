@@ -101,7 +101,7 @@ class Parts:
         members = Distinct.of(low, high, left_out)
         ranks = PooledRanks(frozen=frozen, reference=low, test=high, members=members, seed=0)
         prior, linear = (
-            auto_module._prior(ranks, None),
+            auto_module._prior(ranks, None, np.zeros_like(left_out)),
             auto_module._linear(ranks, MOST_ANOMALIES),
         )
         return cls(

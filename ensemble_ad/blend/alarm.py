@@ -27,6 +27,7 @@ def crossfit_reference(
     weights: Floats64 | None = None,
     anomaly_share: float | None = None,
     pseudo: Mapping[str, Floats] = MappingProxyType({}),
+    transductive: Bools | None = None,
 ) -> Floats64:
     """Scores of the reference images by rules that were fitted without them: what new normal images will score.
 
@@ -43,12 +44,20 @@ def crossfit_reference(
         weights: (m,) the weights, where the method is `given`.
         anomaly_share: share of anomalies among the test images, where it is known.
         pseudo: (d, m) of pseudo-anomalies by kind, as for `blend_scores`.
+        transductive: (m,), as for `blend_scores`.
 
     Returns:
         float64 (n,), or the scores of 5,000 images drawn with a fixed seed where there are more. Fewer than 10 images
         are too few for folds; they get the whole blend's scores.
     """
-    whole = partial(blend_scores, method=method, weights=weights, anomaly_share=anomaly_share, pseudo=pseudo)
+    whole = partial(
+        blend_scores,
+        method=method,
+        weights=weights,
+        anomaly_share=anomaly_share,
+        pseudo=pseudo,
+        transductive=transductive,
+    )
     if len(reference) < 2 * _FOLDS:
         return total_score(whole(reference, test).parts, reference)
     rng = np.random.default_rng(0)
@@ -60,7 +69,7 @@ def crossfit_reference(
     for number in range(_FOLDS):
         inside, outside = low[fold != number], low[fold == number]
         if method == "auto" and len(high):
-            parts = fit_auto(inside, high, anomaly_share=anomaly_share, seen=seen).parts
+            parts = fit_auto(inside, high, anomaly_share=anomaly_share, seen=seen, transductive=transductive).parts
         else:
             parts = whole(inside, high).parts
         scores[fold == number] = total_score(parts, outside)

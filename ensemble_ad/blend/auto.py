@@ -38,7 +38,7 @@ from ensemble_ad.blend.growth import grow
 from ensemble_ad.blend.normalise import normalise, renamed, reshaped
 from ensemble_ad.blend.optimise import nonnegative_logistic
 from ensemble_ad.blend.pooled import PooledRanks
-from ensemble_ad.blend.prior import KindAucs, prior_weights
+from ensemble_ad.blend.prior import KindAucs, prior_weights, without
 from ensemble_ad.blend.rule import Part, Rule
 from ensemble_ad.blend.weight import FIT_ROWS, Pool, thinned
 from ensemble_ad.statistics import MOST_ANOMALIES, Estimate, estimate_share, implausible, separation, separation_many
@@ -68,6 +68,7 @@ def fit_auto(
     anomaly_share: float | None = None,
     seed: int = 0,
     seen: KindAucs | None = None,
+    transductive: Bools | None = None,
 ) -> Rule:
     """Fit the three parts.
 
@@ -77,15 +78,17 @@ def fit_auto(
         anomaly_share: share of anomalies among these, where it is known.
         seed: seed of all random choices.
         seen: how well members see pseudo-anomalies, where that is known.
+        transductive: (m,) True for members that were trained on the test images too; None is for none.
     """
     frozen, low, high = normalise("pooled-rank", reference, test)
     most = max(MOST_ANOMALIES, anomaly_share or 0.0)
     left_out = _too_many(low, high, most, seed)
+    of_test = np.zeros_like(left_out) if transductive is None else transductive
     own_share = cache(lambda column: estimate_share(low[:, column], high[:, column]))
     for step in range(_MOST_DISOWNED + 1):
         members = Distinct.of(low, high, left_out)
         ranks = PooledRanks(frozen=frozen, reference=low, test=high, members=members, seed=seed)
-        prior = _prior(ranks, seen)
+        prior = _prior(ranks, seen, of_test)
         enough = min(len(low), len(high)) >= MIN_ROWS and len(members.columns) > 1
         linear = _linear(ranks, most) if enough else None
         belief = 1.0
@@ -98,7 +101,7 @@ def fit_auto(
     differs = linear is not None and linear.differs
     learnt = 0.0
     if linear is not None and not differs:
-        sure = _sure(linear, ranks, left_out, seen, most) if anomaly_share is None else anomaly_share
+        sure = _sure(linear, ranks, left_out, seen, of_test, most) if anomaly_share is None else anomaly_share
         learnt = belief * min(1.0, sure / FULL_SHARE_AT)
     portions = mixture(learnt)
     parts, weights, scores = [], np.zeros(low.shape[1]), np.zeros(len(test))
@@ -203,19 +206,21 @@ def _linear(ranks: PooledRanks, most: float) -> _Linear:
     )
 
 
-def _sure(linear: _Linear, ranks: PooledRanks, left_out: Bools, seen: KindAucs | None, most: float) -> float:
+def _sure(
+    linear: _Linear, ranks: PooledRanks, left_out: Bools, seen: KindAucs | None, of_test: Bools, most: float
+) -> float:
     """The share of anomalies that is surely there by the linear part, 0 or more.
 
-    Where pseudo-anomalies judge members, it has to be there by these alone too: of the others nothing is known
-    beforehand, and one that was trained on the test images may tell some of these apart, whatever they show.
+    It has to be there without members that were trained on the test images, which may tell some of these apart,
+    whatever they show; and where pseudo-anomalies judge members, by these alone: of others nothing is known beforehand.
     """
     judged = seen.known if seen else np.zeros_like(left_out)
-    if not judged.any():
-        return _at_least(linear, _CHARGED)
-    sure = _at_least(linear, _CHARGED_WHERE_SEEN)
-    if sure > 0 and (judged & ~left_out).any() and not (judged | left_out).all():
-        alone = Distinct.of(ranks.reference, ranks.test, left_out | ~judged)
-        sure = min(sure, _at_least(_linear(replace(ranks, members=alone), most), _CHARGED_WHERE_SEEN))
+    charge = _CHARGED_WHERE_SEEN if judged.any() else _CHARGED
+    vouching = (judged if judged.any() else ~left_out) & ~of_test
+    sure = _at_least(linear, charge)
+    if sure > 0 and (vouching & ~left_out).any() and not (vouching | left_out).all():
+        alone = Distinct.of(ranks.reference, ranks.test, left_out | ~vouching)
+        sure = min(sure, _at_least(_linear(replace(ranks, members=alone), most), charge))
     return sure
 
 
@@ -335,15 +340,15 @@ class _Prior:
     share: Estimate
 
 
-def _prior(ranks: PooledRanks, seen: KindAucs | None) -> _Prior:
+def _prior(ranks: PooledRanks, seen: KindAucs | None, of_test: Bools) -> _Prior:
     """The prior, without members that are left out or surely upside down.
 
     Its ranks are among the reference and the test images, since p values among the reference alone are all the same
-    beyond it. But where anomalies are many, these tell better how many.
+    beyond it. But where anomalies are many, these tell better how many; and what was trained on the test images has its
+    say in that, since the share is what that of the learnt parts is held against, in which it has one too.
     """
-    votes = ranks.members.every_vote
-    upright = np.where(ranks.upside_down(), 0.0, votes)
-    weights = prior_weights(seen, upright / upright.sum() if upright.sum() > 0 else votes)
+    votes = without(ranks.upside_down(), ranks.members.every_vote)
+    weights = prior_weights(seen, votes, of_test)
     part = Part(
         name="prior", normaliser=renamed(ranks.frozen, "pooled-tail"), combiner="weighted-mean", weights=weights
     )
@@ -353,5 +358,5 @@ def _prior(ranks: PooledRanks, seen: KindAucs | None) -> _Prior:
     return _Prior(
         part=replace(part, centre=centre, scale=scale),
         test=(high - centre) / scale,
-        share=estimate_share(*ranks.tails(weights)),
+        share=estimate_share(*ranks.tails(prior_weights(seen, votes))),
     )

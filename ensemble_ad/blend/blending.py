@@ -43,6 +43,7 @@ def blend_scores(
     label: ArrayLike | None = None,
     seed: int = 0,
     pseudo: Mapping[str, ArrayLike] = MappingProxyType({}),
+    transductive: ArrayLike | None = None,
 ) -> Blend:
     """Blend m members' anomaly scores into one score a test image, without labels.
 
@@ -61,6 +62,8 @@ def blend_scores(
         seed: seed of all random choices; the same seed gives the same blend.
         pseudo: by kind of pseudo-anomaly, (d, m) scores of normal images that were damaged on purpose; a column of NaN
             where a member has none. `prior` and `auto` judge members by them before they look at the test images.
+        transductive: (m,) of 0 and 1, 1 = trained on the test images too; `prior` has no use for such a member, and
+            with `auto` it counts by what is learnt from the test images alone, unless all are such.
 
     Returns:
         A Blend: scores, weights, the method, an explanation, the out-of-fold separation, a frozen state.
@@ -90,6 +93,7 @@ def blend_scores(
         label=label,
         seed=seed,
         pseudo=pseudo,
+        transductive=transductive,
     )
     rule, share, out_of_fold = _fitted(request)
     findings = _findings(request, rule, out_of_fold)
@@ -124,11 +128,19 @@ def _fit(request: Request, reference: Floats, test: Floats, label: Bools | None)
     """Fit the method that was asked for, on all images of the request or on some."""
     method = request.method
     if method is None:
-        return fit_auto(reference, test, anomaly_share=request.anomaly_share, seed=request.seed, seen=request.seen)
+        return fit_auto(
+            reference,
+            test,
+            anomaly_share=request.anomaly_share,
+            seed=request.seed,
+            seen=request.seen,
+            transductive=request.transductive,
+        )
     frozen, low, high = normalise(method.normaliser, reference, test)
     known = None
     if method.weigher == PRIOR:
-        known = prior_weights(request.seen, Distinct.of(low, high[:0], np.zeros(low.shape[1], dtype=bool)).every_vote)
+        votes = Distinct.of(low, high[:0], np.zeros(low.shape[1], dtype=bool)).every_vote
+        known = prior_weights(request.seen, votes, request.transductive)
     pool = Pool(reference=low, test=high, given=request.weights, label=label, seed=request.seed, prior=known)
     weights = WEIGHERS[method.weigher](pool)
     part = Part(name=request.asked, normaliser=frozen, combiner=method.combiner, weights=weights)

@@ -10,7 +10,7 @@ from ensemble_ad.blend.info import BlendInfo
 from ensemble_ad.members.column import Column
 from ensemble_ad.members.pseudo_vectors import PseudoVectors
 from ensemble_ad.members.store import Member
-from ensemble_ad.statistics.arrays import Floats32, Floats64
+from ensemble_ad.statistics.arrays import Bools, Floats32, Floats64
 
 
 class Columns(NamedTuple):
@@ -19,11 +19,13 @@ class Columns(NamedTuple):
     Attributes:
         reference, test: float32 (n, m) of the held-out normal images and (k, m) of the test images.
         pseudo: float32 (d, m) of pseudo-anomalies, by kind; NaN where a member has none.
+        transductive: (m,) True where a member was trained on the test images too.
     """
 
     reference: Floats32
     test: Floats32
     pseudo: Mapping[str, Floats32]
+    transductive: Bools
 
     def negate(self, columns: Sequence[int]) -> None:
         """Negate some columns, in place."""
@@ -67,6 +69,7 @@ def stacked(names: Sequence[str], members: Iterable[Member], later: Floats32 | N
         reference=np.stack([reference[:, column] for (reference, _, _), column in places], axis=1),
         test=seen if later is None else later.copy(),
         pseudo=side_by_side([(pseudo, [column]) for (_, _, pseudo), column in places]),
+        transductive=np.array([known[part.key].info.transductive for part in parts]),
     )
     found.negate([place for place, part in enumerate(parts) if part.inverted])
     return found
@@ -115,6 +118,7 @@ def reference_scores(info: BlendInfo, columns: Columns) -> Floats64:
         columns.reference,
         columns.test,
         pseudo=columns.pseudo,
+        transductive=columns.transductive,
         method=info.asked_method,
         weights=np.array(list(info.weights.values())) if info.asked_method == "given" else None,
         anomaly_share=info.anomaly_share,

@@ -110,7 +110,7 @@ def blend_members(
     found = _stacked(members, columns, _rows(studies, members[0]), batch)
     later = {} if batch is None else {"later": found.test.copy()}
     names = _inverting([name for term in terms for name in _column_names(term, columns)], members, found)
-    reference, test, pseudo = found
+    reference, test, pseudo, transductive = found
     asked_method = method if term_weights is None else "given"
     made = blend_scores(
         reference,
@@ -121,6 +121,7 @@ def blend_members(
         anomaly_share=anomaly_share,
         seed=seed,
         pseudo=pseudo,
+        transductive=transductive,
     )
     share = made.share
     info = BlendInfo(
@@ -142,7 +143,7 @@ def blend_members(
         shift=None if share is None else Measured(value=share.shift, standard_error=share.shift_error),
         withheld="" if share is None else share.withheld,
         correlation=_correlations(members, dict(zip(names, test.T, strict=True)), made.scores) if len(test) else {},
-        transductive=any(member.info.transductive for member in members),
+        transductive=bool(transductive.any()),
         labels_used=_labels_of(members),
         seconds=round(time.perf_counter() - started, 3),
     )
@@ -220,7 +221,8 @@ def _stacked(members: Sequence[Member], choice: str, rows: tuple[int, int], batc
             side[:, done : done + len(kinds)] = values[:, kinds]
         damaged.append((pseudo, kinds))
         done += len(kinds)
-    return Columns(sides[0], sides[1], side_by_side(damaged))
+    transductive = np.repeat([member.info.transductive for member in members], [len(kinds) for kinds in chosen])
+    return Columns(sides[0], sides[1], side_by_side(damaged), transductive)
 
 
 def _rows(studies: Path, member: Member) -> tuple[int, int]:

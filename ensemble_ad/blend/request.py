@@ -37,6 +37,7 @@ class Request:
         seed: seed of all random choices.
         pseudo: (d, m) scores of pseudo-anomalies by their kind; a column of NaN where a member has none.
         seen: how well members see them.
+        transductive: (m,) True for members that were trained on the test images too.
     """
 
     reference: Floats
@@ -50,6 +51,7 @@ class Request:
     seed: int
     pseudo: Mapping[str, Floats]
     seen: KindAucs
+    transductive: Bools
 
 
 def check_request(
@@ -64,6 +66,7 @@ def check_request(
     label: ArrayLike | None,
     seed: int,
     pseudo: Mapping[str, ArrayLike],
+    transductive: ArrayLike | None,
 ) -> Request:
     """The request that the arguments of `blend_scores` make.
 
@@ -118,6 +121,7 @@ def check_request(
         seed=seed,
         pseudo=damaged,
         seen=KindAucs.of(low, damaged),
+        transductive=_flags(transductive, columns),
     )
 
 
@@ -135,6 +139,15 @@ def _pseudo(values: ArrayLike, kind: str, columns: int) -> Floats:
     if array.shape[1] != columns:
         raise DataError(f"pseudo[{kind!r}] has to hold {columns} members in columns, got {array.shape[1]}: align them")
     return array
+
+
+def _flags(values: ArrayLike | None, columns: int) -> Bools:
+    if values is None:
+        return np.zeros(columns, dtype=bool)
+    array = np.asarray(values)
+    if array.shape != (columns,) or not np.isin(array, (0, 1)).all():
+        raise DataError(f"transductive has to hold a 0 or a 1 for each of {columns} members, got shape {array.shape}")
+    return array.astype(bool)
 
 
 def _names(names: Sequence[str] | None, columns: int) -> tuple[str, ...]:

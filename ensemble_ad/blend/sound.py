@@ -75,7 +75,7 @@ def _check_columns(rule: Blend, info: BlendInfo, members: Sequence[Member]) -> N
 
 def _check_scores(rule: Blend, scores: Floats64, members: Sequence[Member], later: Floats32 | None) -> None:
     """Whether the rule gives finite numbers, and of the test images the scores that are stored."""
-    reference, test, _ = stacked(rule.names, members, later)
+    reference, test, *_ = stacked(rule.names, members, later)
     rows = np.unique(np.linspace(0, len(test) - 1, min(len(test), _ROWS_TRIED)).astype(int))
     with np.errstate(all="ignore"):
         found = rule.score(test[rows])

@@ -71,7 +71,7 @@ def audit_blends(label: Labels, members: Mapping[str, Member], blends: Sequence[
     for blend in blends:
         if not set(weight_by_member(blend.weights)) <= set(members):
             continue
-        reference, test, _ = stacked(list(blend.weights), members.values())
+        reference, test, *_ = stacked(list(blend.weights), members.values())
         single = auc_many(label, test).value
         own = auc(label, blend.scores()).value
         labelled = auc(label, blend_scores(reference, test, method="labels", label=label).scores).value

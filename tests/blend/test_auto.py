@@ -236,3 +236,42 @@ def test_a_member_that_nothing_judged_beforehand_does_not_vouch_for_anomalies_al
     assert not with_it.left_out.any()  # it is plausible by itself
     assert with_it.learnt == pytest.approx(alone.learnt)
     assert (alone.learnt == 1) == learns
+
+
+@pytest.mark.parametrize("by_pseudo", [True, False])
+def test_what_is_trained_on_test_images_with_few_anomalies_does_not_drown_the_others(blocks, by_pseudo):
+    normal, odd = (scores[:, -2:] for scores in blocks[:2])
+    pseudo = {kind: scores[:, -2:] for kind, scores in blocks[2].items()}
+    found = {"alone": [], "told": [], "untold": []}
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        rows, some = rng.permutation(len(normal)), rng.permutation(len(odd))[:13]
+        reference, test = normal[rows[:150]], np.concatenate([normal[rows[150:]], odd[some]])
+        label = np.repeat([0, 1], [len(test) - 13, 13])
+        # Five that were trained on these images: each its own noise, the test images a little above the others.
+        low, high = rng.normal(size=(150, 5)), rng.normal(0.1, 1, size=(len(test), 5))
+        lacking = {
+            kind: np.column_stack([scores, np.full((len(scores), 5), np.nan)]) for kind, scores in pseudo.items()
+        }
+        both = np.column_stack([reference, low]), np.column_stack([test, high])
+        of_test = np.arange(7) >= 2
+        known, more = (pseudo, lacking) if by_pseudo else ({}, {})
+        alone, untold = blend_scores(reference, test, pseudo=known), blend_scores(*both, pseudo=more)
+        told = blend_scores(*both, pseudo=more, transductive=of_test)
+        for name, made in (("alone", alone), ("told", told), ("untold", untold)):
+            found[name].append(auc(label, made.scores).value)
+    means = {name: np.mean(values) for name, values in found.items()}
+    assert means["told"] > means["alone"] - 0.02
+    assert means["told"] > means["untold"] + 0.05
+
+
+def test_what_is_learnt_of_what_was_trained_on_the_test_images_counts(blocks):
+    normal, odd, _ = blocks
+    reference, test = normal[:150], np.concatenate([normal[150:], odd[:150]])
+    label = np.repeat([0, 1], [len(test) - 150, 150])
+    rng = np.random.default_rng(0)
+    strong = np.append(rng.normal(size=150), rng.normal(size=len(test)) + 2.5 * label)
+    both = np.column_stack([reference, strong[:150]]), np.column_stack([test, strong[150:]])
+    made = blend_scores(*both, transductive=np.arange(both[0].shape[1]) == reference.shape[1])
+    assert made.weights[-1] > 0.1
+    assert auc(label, made.scores).value > auc(label, blend_scores(reference, test).scores).value

@@ -12,7 +12,7 @@ REFERENCE = RNG.normal(size=(300, 3)).astype(np.float32)
 
 def _columns(**lifts):
     pseudo = {kind: (RNG.normal(size=(100, 3)) + lift).astype(np.float32) for kind, lift in lifts.items()}
-    return Columns(REFERENCE, REFERENCE[:0], pseudo)
+    return Columns(REFERENCE, REFERENCE[:0], pseudo, np.zeros(3, dtype=bool))
 
 
 def test_a_blend_that_sees_kinds_it_was_not_weighted_by_is_worth_more():
@@ -30,6 +30,7 @@ def test_columns_without_pseudo_anomalies_play_no_part():
         np.column_stack([REFERENCE, REFERENCE[:, 0]]),
         np.zeros((0, 4), np.float32),
         dict(zip(columns.pseudo, lacking, strict=True)),
+        np.zeros(4, dtype=bool),
     )
     assert foreseen_auc(more) == foreseen_auc(columns)
 

@@ -78,6 +78,18 @@ def test_members_without_pseudo_anomalies_are_taken_for_middling(no_test, pseudo
     np.testing.assert_array_equal(whole.weights, votes)
 
 
+def test_what_was_trained_on_the_test_images_is_no_prior_unless_nothing_else_is_there(no_test, pseudo):
+    reference, none = no_test
+    lacking = {kind: np.where(np.arange(8) == 6, np.nan, scores) for kind, scores in pseudo.items()}
+    for known in ({}, lacking):
+        for method in ("auto", "prior"):
+            made = blend_scores(reference, none, method, pseudo=known, transductive=np.arange(8) == 6)
+            assert made.weights[6] == 0
+            assert made.weights.sum() == pytest.approx(1)
+        every = blend_scores(reference, none, pseudo=known, transductive=np.ones(8)).weights
+        np.testing.assert_allclose(every, blend_scores(reference, none, pseudo=known).weights)
+
+
 def test_constant_members_get_nothing(no_test, pseudo):
     reference, none = no_test
     low = np.column_stack([reference[:, :2], np.ones(len(reference))])

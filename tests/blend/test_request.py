@@ -28,6 +28,8 @@ from ensemble_ad.statistics import auc, compare_auc
         ({"reference": np.ones((0, 8))}, DataError, "empty"),
         ({"test": np.ones((0, 8)), "method": "greedy"}, DataError, "needs test images"),
         ({"test": np.full((5, 8), "x")}, DataError, "numbers"),
+        ({"transductive": np.zeros(3, dtype=bool)}, DataError, "each of 8 members"),
+        ({"transductive": np.full(8, 0.5)}, DataError, "a 0 or a 1"),
     ],
 )
 def test_bad_calls_are_refused_in_one_line(members, change, error, words):

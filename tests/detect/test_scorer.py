@@ -13,6 +13,7 @@ import torch
 from scipy.stats import betabinom
 
 import ensemble_ad as ea
+from ensemble_ad.blend.columns import stacked
 from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.data.digits import read_digits
 from ensemble_ad.data.stream import stream
@@ -21,7 +22,7 @@ from ensemble_ad.errors import DataError, UsageError
 from ensemble_ad.families.reconstruction import ERROR_KINDS
 from ensemble_ad.files.json_file import read_json, write_json
 from ensemble_ad.layout import data_record_file
-from ensemble_ad.members.store import load_member
+from ensemble_ad.members.store import list_members, load_member
 
 SHAPE = (32, 32, 1)
 
@@ -124,6 +125,8 @@ def test_scoring_imports_nothing_that_it_does_not_need(steady, images, tmp_path)
 def test_a_transductive_member_scores_new_images_by_all_its_networks(many_kinds, images, run_ensad, tmp_path):
     scorer = ea.load_blend("transductive", many_kinds, device="cpu")
     assert scorer.blend.info.transductive
+    columns = stacked(scorer.rule.names, list_members(many_kinds)[0])
+    assert [name.startswith("contrast") for name in scorer.rule.names] == columns.transductive.tolist()
     assert np.isfinite(scorer.score(images)).all()
     np.save(tmp_path / "new.npy", images)
     result = run_ensad("score", "new.npy", "--blend", "transductive", "--studies", many_kinds)
@@ -241,6 +244,7 @@ _MEASURE = """
 import resource, sys
 from pathlib import Path
 import ensemble_ad as ea
+from ensemble_ad.blend.columns import stacked
 from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.data.stream import stream
 
