@@ -1,7 +1,8 @@
 """What `auto` does: a prior, moved by what the test images say as far as that can be believed; without labels.
 
 1. `prior`: the mean of the members' stretched ranks, -log(1 - rank), weighted by what is known of them before any test
-   image is seen (`prior.prior_weights`): how well they see pseudo-anomalies, or else how much they differ.
+   image is seen (`prior.prior_weights`): how well they see pseudo-anomalies, or else how much they differ. What was
+   trained on the test images has no part in it.
 2. `linear`: non-negative logistic regression of test against reference, on two features a member: the Gaussianised
    pooled rank and its stretched tail. It finds which members matter, and cannot use a member upside down.
 3. `forest`: extremely randomised trees of test against reference on the pooled ranks. It sees what members say
@@ -12,9 +13,9 @@ How much the learnt parts count is the share of anomalies that is surely there b
 larger of two lower bounds (`_at_least`), each less a standard error, or less two where pseudo-anomalies are scored,
 since more is known then that would be given up. Both are read off scores of images that the regression was fitted
 without, since the noise of a few dozen members tells a few hundred images of one kind from another; and the members
-that pseudo-anomalies judge have to say so without the others (`_sure`). The learnt parts do not count where the prior's
-scores speak of far fewer anomalies: then what was learnt is not what looks anomalous, but how the test's normal images
-differ from the reference. The prior counts for the rest.
+that were not trained on the test images, of these those that pseudo-anomalies judge, have to say so alone (`_sure`).
+The learnt parts do not count where the prior's scores speak of far fewer anomalies: then what was learnt is not what
+looks anomalous, but how the test's normal images differ from the reference. The prior counts for the rest.
 
 Members whose scores speak of more anomalies than are plausible (`statistics.implausible`) are left out: they see how
 the test's normal images differ from the reference. Where what is learnt from the others speaks of too many as well, or

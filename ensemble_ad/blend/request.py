@@ -146,7 +146,9 @@ def _flags(values: ArrayLike | None, columns: int) -> Bools:
         return np.zeros(columns, dtype=bool)
     array = np.asarray(values)
     if array.shape != (columns,) or not np.isin(array, (0, 1)).all():
-        raise DataError(f"transductive has to hold a 0 or a 1 for each of {columns} members, got shape {array.shape}")
+        raise DataError(
+            f"transductive has to hold a 0 or a 1 for each of {columns} members, got {array.tolist()!r:.50}"
+        )
     return array.astype(bool)
 
 
