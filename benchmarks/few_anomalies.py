@@ -40,7 +40,7 @@ def before() -> Iterator[None]:
     def fitted(features: Floats64, n: int, seed: int) -> Floats64:
         return features @ auto._slopes(features[:n], features[n:])
 
-    def at_least(linear: auto._Linear, charge: float) -> float:
+    def at_least(linear: auto._Linear, *, is_judged: bool) -> float:
         return max(0.0, linear.share.value - linear.share.standard_error)
 
     with mock.patch.object(auto, "_out_of_fold", fitted), mock.patch.object(auto, "_at_least", at_least):

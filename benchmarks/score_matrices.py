@@ -110,7 +110,7 @@ class Parts:
             prior=prior.test,
             learnt_share=linear.share,
             prior_share=prior.share,
-            surely=auto_module._at_least(linear, auto_module._CHARGED),
+            surely=auto_module._at_least(linear, is_judged=False),
         )
 
     def mixed(self, knobs: dict[str, float]) -> np.ndarray:

@@ -44,6 +44,7 @@ from ensemble_ad.blend.rule import Part, Rule
 from ensemble_ad.blend.weight import FIT_ROWS, Pool, thinned
 from ensemble_ad.statistics import MOST_ANOMALIES, Estimate, estimate_share, implausible, separation, separation_many
 from ensemble_ad.statistics.arrays import Bools, Floats, Floats64
+from ensemble_ad.statistics.implied import LEAST_AUC
 from ensemble_ad.statistics.share import implausible_ranks
 
 FEATURES = ("gauss", "pooled-tail")
@@ -216,23 +217,28 @@ def _sure(
     whatever they show; and where pseudo-anomalies judge members, by these alone: of others nothing is known beforehand.
     """
     judged = seen.known if seen else np.zeros_like(left_out)
-    charge = _CHARGED_WHERE_SEEN if judged.any() else _CHARGED
     vouching = (judged if judged.any() else ~left_out) & ~of_test
-    sure = _at_least(linear, charge)
+    sure = _at_least(linear, is_judged=bool(judged.any()))
     if sure > 0 and (vouching & ~left_out).any() and not (vouching | left_out).all():
         alone = Distinct.of(ranks.reference, ranks.test, left_out | ~vouching)
-        sure = min(sure, _at_least(_linear(replace(ranks, members=alone), most), charge))
+        sure = min(sure, _at_least(_linear(replace(ranks, members=alone), most), is_judged=bool(judged.any())))
     return sure
 
 
-def _at_least(linear: _Linear, charge: float) -> float:
-    """The share of anomalies that is surely there, 0 or more; each bound is less `charge` standard errors.
+def _at_least(linear: _Linear, *, is_judged: bool) -> float:
+    """The share of anomalies that is surely there, 0 or more, by the larger of two bounds.
 
     One is the share that the lowest scores speak of. The other is twice what separation exceeds chance by, since it
-    exceeds it by the share times what the anomalies' AUC does, which is a half at most.
+    exceeds it by the share times what the anomalies' AUC does, which is a half at most. Both are less a standard error.
+    Where pseudo-anomalies judge members more is known that would be given up, so both are less two, and the share is no
+    larger than separation surely leaves room for where the anomalies' AUC is `LEAST_AUC` or more.
     """
-    by_share, by_separation = (each.value - charge * each.standard_error for each in (linear.share, linear.separation))
-    return max(0.0, by_share, 2 * by_separation - 1)
+    charge = _CHARGED_WHERE_SEEN if is_judged else _CHARGED
+    by_share, above = (each.value - charge * each.standard_error for each in (linear.share, linear.separation))
+    above -= 0.5
+    if is_judged:
+        by_share = min(by_share, above / (LEAST_AUC - 0.5))
+    return max(0.0, by_share, 2 * above)
 
 
 def _slopes(reference: Floats64, test: Floats64) -> Floats64:

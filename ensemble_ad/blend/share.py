@@ -12,14 +12,13 @@ from ensemble_ad.blend.guard import ENOUGH_REFERENCE
 from ensemble_ad.blend.rule import total_score
 from ensemble_ad.statistics import separation, separation_many
 from ensemble_ad.statistics.arrays import Floats, Floats64
-from ensemble_ad.statistics.implied import Share
+from ensemble_ad.statistics.implied import LEAST_AUC, Share
 from ensemble_ad.statistics.mixture import Mixture, fit_mixture
 
 # So many rows and columns make the estimate sharp, and still take less than a second.
 _ROWS = 5_000
 _COLUMNS = 50
 _LEAST_ROWS = 40
-_LEAST_AUC = 0.7  # below it a shift of normal images is taken for many anomalies that look normal
 _MOST_SHIFT = 0.4  # on the reference's normal scale; more is another kind of images
 _MOST_MISFIT = 50.0  # chi-squared of 15 degrees of freedom is above 38 in one of a thousand data sets
 _Sides = tuple[Floats, Floats]
@@ -73,7 +72,7 @@ def share_of(scored: Sequence[tuple[Floats64, Floats64]], given: float | None = 
     a = NormalDist().cdf(share.shift / sqrt(2)) - 0.5
     above = float(np.mean([separation(*pair).value for pair in scored])) - 0.5
     auc = 0.5 + (above - (1 - share.value) * a) / share.value
-    if auc >= _LEAST_AUC:
+    if auc >= LEAST_AUC:
         return share
     return replace(share, withheld="the scores tell anomalies from normal images too badly to count them")
 

@@ -14,6 +14,8 @@ WIDEST = 0.4
 """No interval is given that is wider: it would say little, and covers the truth less often."""
 MOST_ANOMALIES = 0.6
 """A larger share of anomalies is less likely than normal test images that differ from the reference."""
+LEAST_AUC = 0.7
+"""Below it, a shift of normal images is taken for many anomalies that look normal."""
 PRIOR_SHIFT = 0.15
 """A priori standard deviation of how far the test's normal images are shifted, on the reference's normal scale."""
 _MOST_ERROR = 0.8  # of an estimated share, in parts of itself
