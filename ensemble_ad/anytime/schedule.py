@@ -17,6 +17,7 @@ from ensemble_ad.statistics.arrays import Floats
 _ROUNDS = 2.0  # in the time of so many trials of each family a gain fades to 1/e
 _CURIOSITY = 0.5  # usual trials that every family is credited with
 _OPTIMISM = 2.0  # what they are taken to gain, in usual gains
+_LEAST = 0.5  # of the usual trial's time, that any trial counts as
 _TINY = 1e-9
 
 
@@ -126,11 +127,12 @@ def gain_rates(entries: Sequence[Entry], done: Sequence[Done], scale: float = 1.
     It is what the family has gained over what it has taken, both fading with time, so that a family which has no more
     to give is left for another, and comes again in the end. Each is credited with some time at more than the usual
     gain, so that all are tried again. A gain counts by what it is above a blend's wobble, else families whose trials
-    take no time would live on luck. Where nothing gains any more, all get the same time.
+    take no time would live on luck. Where nothing gains any more, all get the same time, in which no trial counts as
+    less than half a usual one: of dozens that take no time, those that pseudo-anomalies like best they like by luck.
     """
     expected = expected_seconds(entries, done, scale)
     usual_trial = max(float(np.mean(list(expected.values()))), _TINY)
-    seconds = np.array([expected.get(trial.family, trial.seconds) for trial in done])
+    seconds = np.array([max(expected.get(trial.family, trial.seconds), _LEAST * usual_trial) for trial in done])
     since = np.cumsum(seconds[::-1])[::-1] - seconds
     fading = np.exp(-since / (_ROUNDS * len(expected) * usual_trial))
     gained, taken = fading * _above_wobble(done), fading * seconds
