@@ -17,6 +17,7 @@ from ensemble_ad.statistics.arrays import Floats
 _ROUNDS = 2.0  # in the time of so many trials of each family a gain fades to 1/e
 _CURIOSITY = 0.5  # usual trials that every family is credited with
 _OPTIMISM = 2.0  # what they are taken to gain, in usual gains
+_WORTH = 0.5  # of the best family's rate, that a trial is started for
 _LEAST = 0.5  # of the usual trial's time, that any trial counts as
 _TINY = 1e-9
 
@@ -34,6 +35,9 @@ def choose(
 ) -> Next | None:
     """The next trial's family; None where no trial fits into what is left, on a quarter of its epochs either.
 
+    Where the one that promises most does not fit, another is trained that promises half as much at least: what is left
+    is not filled with dozens of trials that take no time.
+
     Args:
         entries: the portfolio.
         done: the trials of this run, in their order.
@@ -45,10 +49,11 @@ def choose(
     if following is not None:
         return following
     seconds = expected_seconds(entries, done, scale)
-    rates = {name: rate for name, rate in gain_rates(entries, done, scale).items() if fits(seconds[name], done, left)}
-    if not rates:
+    rates = gain_rates(entries, done, scale)
+    fitting = [name for name in rates if fits(seconds[name], done, left)]
+    best = max(fitting, key=lambda name: rates[name], default=None)
+    if best is None or rates[best] < _WORTH * max(rates.values()):
         return None
-    best = max(rates, key=lambda name: rates[name])
     return Next(family=best, seconds=seconds[best])
 
 

@@ -85,6 +85,16 @@ def test_a_trial_that_does_not_fit_is_not_started():
     assert _choices([], {}, left=0.1) == "pca", "what nobody has timed is tried"
 
 
+def test_what_is_left_is_not_filled_with_trials_that_take_no_time():
+    done, left = [FIRST, _trial("fcn", 0.0, 20), _trial("pca", 0.0, 0.2)], 4.0
+    while (name := _choices(done, {"pca": 9, "fcn": 9}, left)) is not None:
+        assert name == "pca"
+        done.append(_trial(name, 0.0, 0.2))
+        left -= 0.2
+    assert 3 < len(done) < 12
+    assert left > 1
+
+
 def test_what_the_first_trial_takes_is_told_by_the_number_of_images():
     assert expected_seconds(ENTRIES, [], 11.0) == {"pca": 22, "fcn": 110}
     assert expected_seconds(ENTRIES, [Done(family="pca", gain=0, seconds=4)], 11.0)["fcn"] == 20
