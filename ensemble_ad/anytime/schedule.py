@@ -17,7 +17,7 @@ from ensemble_ad.statistics.arrays import Floats
 _ROUNDS = 2.0  # in the time of so many trials of each family a gain fades to 1/e
 _CURIOSITY = 0.5  # usual trials that every family is credited with
 _OPTIMISM = 2.0  # what they are taken to gain, in usual gains
-_WORTH = 0.5  # of the best family's rate, that a trial is started for
+_WORTH = 0.5  # of the families' median rate, that a trial is started for
 _LEAST = 0.5  # of the usual trial's time, that any trial counts as
 _TINY = 1e-9
 
@@ -35,8 +35,8 @@ def choose(
 ) -> Next | None:
     """The next trial's family; None where no trial fits into what is left, on a quarter of its epochs either.
 
-    Where the one that promises most does not fit, another is trained that promises half as much at least: what is left
-    is not filled with dozens of trials that take no time.
+    None as well where all that fits promises less than half of what families do in the median: what is left is not
+    filled with dozens of trials that take no time.
 
     Args:
         entries: the portfolio.
@@ -52,7 +52,7 @@ def choose(
     rates = gain_rates(entries, done, scale)
     fitting = [name for name in rates if fits(seconds[name], done, left)]
     best = max(fitting, key=lambda name: rates[name], default=None)
-    if best is None or rates[best] < _WORTH * max(rates.values()):
+    if best is None or rates[best] < _WORTH * np.median(list(rates.values())):
         return None
     return Next(family=best, seconds=seconds[best])
 

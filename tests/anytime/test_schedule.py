@@ -95,6 +95,13 @@ def test_what_is_left_is_not_filled_with_trials_that_take_no_time():
     assert left > 1
 
 
+def test_what_gained_much_and_does_not_fit_leaves_its_time_to_others():
+    done = [FIRST, _trial("pca", 0.001, 4), _trial("fcn", 0.05, 40), _trial("vae", 0.001, 4)]
+    entries = (*ENTRIES, Entry("vae", 4))
+    assert choose(entries, done, {"pca": 9, "fcn": 9, "vae": 9}, 50).family == "fcn"
+    assert choose(entries, done, {"pca": 9, "fcn": 9, "vae": 9}, 8).family in ("pca", "vae")
+
+
 def test_what_the_first_trial_takes_is_told_by_the_number_of_images():
     assert expected_seconds(ENTRIES, [], 11.0) == {"pca": 22, "fcn": 110}
     assert expected_seconds(ENTRIES, [Done(family="pca", gain=0, seconds=4)], 11.0)["fcn"] == 20
