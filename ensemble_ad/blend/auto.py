@@ -217,11 +217,12 @@ def _sure(
     whatever they show; and where pseudo-anomalies judge members, by these alone: of others nothing is known beforehand.
     """
     judged = seen.known if seen else np.zeros_like(left_out)
-    vouching = (judged if judged.any() else ~left_out) & ~of_test
-    sure = _at_least(linear, is_judged=bool(judged.any()))
+    is_judged = bool(judged.any())
+    vouching = (judged if is_judged else ~left_out) & ~of_test
+    sure = _at_least(linear, is_judged=is_judged)
     if sure > 0 and (vouching & ~left_out).any() and not (vouching | left_out).all():
         alone = Distinct.of(ranks.reference, ranks.test, left_out | ~vouching)
-        sure = min(sure, _at_least(_linear(replace(ranks, members=alone), most), is_judged=bool(judged.any())))
+        sure = min(sure, _at_least(_linear(replace(ranks, members=alone), most), is_judged=is_judged))
     return sure
 
 
@@ -350,12 +351,14 @@ class _Prior:
 def _prior(ranks: PooledRanks, seen: KindAucs | None, of_test: Bools) -> _Prior:
     """The prior, without members that are left out or surely upside down.
 
+    What was trained on the test images has no part in it unless all was: what that knows is learnt, and is noise where
+    anomalies are few. It has its say in the share: that is held against the learnt parts' share, where it has one too.
+
     Its ranks are among the reference and the test images, since p values among the reference alone are all the same
-    beyond it. But where anomalies are many, these tell better how many; and what was trained on the test images has its
-    say in that, since the share is what that of the learnt parts is held against, in which it has one too.
+    beyond it. But where anomalies are many, these tell better how many.
     """
-    votes = without(ranks.upside_down(), ranks.members.every_vote)
-    weights = prior_weights(seen, votes, of_test)
+    known = prior_weights(seen, without(ranks.upside_down(), ranks.members.every_vote))
+    weights = without(of_test, known)
     part = Part(
         name="prior", normaliser=renamed(ranks.frozen, "pooled-tail"), combiner="weighted-mean", weights=weights
     )
@@ -365,5 +368,5 @@ def _prior(ranks: PooledRanks, seen: KindAucs | None, of_test: Bools) -> _Prior:
     return _Prior(
         part=replace(part, centre=centre, scale=scale),
         test=(high - centre) / scale,
-        share=estimate_share(*ranks.tails(prior_weights(seen, votes))),
+        share=estimate_share(*ranks.tails(known)),
     )

@@ -14,7 +14,7 @@ from ensemble_ad.blend.explain import explain
 from ensemble_ad.blend.guard import Findings, guards
 from ensemble_ad.blend.methods import AUTO, PRIOR
 from ensemble_ad.blend.normalise import POOLED, normalise
-from ensemble_ad.blend.prior import prior_weights
+from ensemble_ad.blend.prior import prior_weights, without
 from ensemble_ad.blend.request import Request, check_request
 from ensemble_ad.blend.result import Blend
 from ensemble_ad.blend.rule import Part, Rule, total_score
@@ -140,7 +140,7 @@ def _fit(request: Request, reference: Floats, test: Floats, label: Bools | None)
     known = None
     if method.weigher == PRIOR:
         votes = Distinct.of(low, high[:0], np.zeros(low.shape[1], dtype=bool)).every_vote
-        known = prior_weights(request.seen, votes, request.transductive)
+        known = without(request.transductive, prior_weights(request.seen, votes))
     pool = Pool(reference=low, test=high, given=request.weights, label=label, seed=request.seed, prior=known)
     weights = WEIGHERS[method.weigher](pool)
     part = Part(name=request.asked, normaliser=frozen, combiner=method.combiner, weights=weights)

@@ -37,22 +37,19 @@ class KindAucs(dict[str, Floats64]):
         return np.asarray(np.isfinite(np.stack(list(self.values()))).all(axis=0))
 
 
-def prior_weights(seen: KindAucs | None, votes: Floats64, transductive: Bools | None = None) -> Floats64:
+def prior_weights(seen: KindAucs | None, votes: Floats64) -> Floats64:
     """Weights (m,) of the members, sum 1, without any test image.
 
     The five members count that see the kinds of pseudo-anomaly best (`defect_aucs.pooled`), each judged without the
     kind that it sees best: so a member that only sees turns does not win by turns. Each counts by the odds of that AUC,
     AUC / (1 - AUC): where two are good and all others poor, they are not drowned (benchmarks/prior.md). Members
     without scores of pseudo-anomalies are taken for middling ones: they get as much together as their votes say.
-    Without pseudo-anomalies the votes are all that is known. What a transductive member knows is learnt from the test
-    images, so that it counts only where all members are such: with few anomalies it tells noise.
+    Without pseudo-anomalies the votes are all that is known.
 
     Args:
         seen: what the members see; None, or without kinds, where that is not known.
         votes: (m,) what members count where nothing is known of them (`distinct.Distinct.votes`), sum 1.
-        transductive: (m,) True for members that were trained on the test images; None is for none.
     """
-    votes = votes if transductive is None else without(transductive, votes)
     if not seen:
         return votes
     known = seen.known & (votes > 0)
@@ -69,10 +66,10 @@ def prior_weights(seen: KindAucs | None, votes: Floats64, transductive: Bools | 
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
-def without(some: Bools, votes: Floats64) -> Floats64:
-    """Votes (m,) without those of some members, sum 1; all votes as they are where nothing would be left."""
-    left = np.where(some, 0.0, votes)
-    return left / left.sum() if left.sum() > 0 else votes
+def without(some: Bools, weights: Floats64) -> Floats64:
+    """Weights (m,) without those of some members, sum 1; all as they are where nothing would be left."""
+    left = np.where(some, 0.0, weights)
+    return left / left.sum() if left.sum() > 0 else weights
 
 
 def member_worth(aucs: Floats64) -> Floats64:

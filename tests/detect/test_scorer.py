@@ -244,7 +244,6 @@ _MEASURE = """
 import resource, sys
 from pathlib import Path
 import ensemble_ad as ea
-from ensemble_ad.blend.columns import stacked
 from ensemble_ad.blend.saved import load_blend
 from ensemble_ad.data.stream import stream
 
