@@ -34,7 +34,7 @@ types: install ## mypy, strict
 
 # One thread a process: two test processes that share two cores are slower with more.
 unit: install ## the tests alone
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not gpu"
 
 # make cover TESTS=tests/files runs these alone. Of processes that tests start, nothing is counted.
 TESTS ?=

@@ -262,11 +262,11 @@ def test_the_loss_is_finite_at_the_ends_of_the_search_space(family, digits, last
     training = family.ranges_of(architecture).suggest(trial, 2).training
     losses = []
     model = trained(
-        architecture, digits, 120, TrainSettings(**training), lambda epoch, model: losses.append(epoch.loss) is None
+        architecture, digits[:96], 64, TrainSettings(**training), lambda epoch, model: losses.append(epoch.loss) is None
     )
     assert losses
     assert all(map(math.isfinite, losses))
-    for kind, values in error_vectors(model, digits, fit_references(model, digits[:120])).items():
+    for kind, values in error_vectors(model, digits[:96], fit_references(model, digits[:64])).items():
         assert np.isfinite(values).all(), kind
 
 
@@ -287,18 +287,31 @@ QUICK = {"epochs": 2, "batch_size": 64, "warmup_ratio": 0.0, "noise_scale": 0.1,
     ("family", "name"),
     [pytest.param(family, name, id=f"{key}-{name}") for key, family in KINDS.items() for name in searched(family)],
 )
-def test_every_hyperparameter_changes_the_result(family, name, digits):
+def test_every_hyperparameter_changes_the_result(family, name, scored):
     asked = searched(family)
     fullest = sorted(family.start, key=lambda start: len(start))[-1]
     base = {parameter: choices[-1] for parameter, choices in asked.items()} | dict(fullest) | QUICK
     if name == "warmup_ratio":
         base["epochs"] = 4  # of fewer steps it is one step, which has the whole rate, as without
     changed = base | {name: next(choice for choice in asked[name] if choice != base[name])}
-    assert not same(_scores(family, base, digits), _scores(family, changed, digits))
+    assert not same(scored(family, base), scored(family, changed))
+
+
+@pytest.fixture(scope="module")
+def scored(digits):
+    """Gives error vectors after a short training with these hyperparameters, which is done once."""
+    known = {}
+
+    def scores(family, values):
+        key = (id(family), tuple(sorted(values.items())))
+        if key not in known:
+            known[key] = _scores(family, values, digits)
+        return known[key]
+
+    return scores
 
 
 def _scores(family, values, digits):
-    """Error vectors after a short training with these hyperparameters."""
     trial = FixedTrial({"taper": 1, **values})
     architecture = family.suggest(trial, family.widths[:2])
     crop, size, training = family.ranges_of(architecture).suggest(trial, 4, sizes=family.sizes_up_to(64))

@@ -88,7 +88,6 @@ def states_in(folder):
     ("number", "workers"),
     [
         (signal.SIGHUP, (1,)),
-        (signal.SIGTERM, (1,)),
         (signal.SIGTERM, (2,)),
         (signal.SIGTERM, (2, "--backend", "multiprocessing")),
     ],
