@@ -130,24 +130,27 @@ def gain_rates(entries: Sequence[Entry], done: Sequence[Done], scale: float = 1.
     """The gain of the blend a second that a trial of each family promises.
 
     It is what the family has gained over what it has taken, both fading with time, so that a family which has no more
-    to give is left for another, and comes again in the end. Each is credited with some time at more than the usual
-    gain, so that all are tried again. A gain counts by what it is above a blend's wobble, else families whose trials
-    take no time would live on luck. Where nothing gains any more, all get the same time, in which no trial counts as
-    less than half a usual one: of dozens that take no time, those that pseudo-anomalies like best they like by luck.
+    to give is left for another, and comes again in the end. Each is credited with some time at more than the whole
+    run's usual gain, which does not fade, so that all are tried again. A gain counts by what it is above a blend's
+    wobble, else families whose trials take no time would live on luck. Where nothing gains any more, all get the same
+    time, in which no trial counts as less than half a usual one: of dozens that take no time, those that
+    pseudo-anomalies like best they like by luck.
     """
     expected = expected_seconds(entries, done, scale)
     usual_trial = max(float(np.mean(list(expected.values()))), _TINY)
     seconds = np.array([max(expected.get(trial.family, trial.seconds), _LEAST * usual_trial) for trial in done])
     since = np.cumsum(seconds[::-1])[::-1] - seconds
     fading = np.exp(-since / (_ROUNDS * len(expected) * usual_trial))
-    gained, taken = fading * _above_wobble(done), fading * seconds
-    credit = _CURIOSITY * usual_trial
-    hoped = _OPTIMISM * max(float(gained.sum()), _TINY) / max(float(taken.sum()), credit)
-    rates = {}
-    for name in expected:
-        own = np.array([trial.family == name for trial in done], dtype=bool)
-        rates[name] = (max(0.0, float(gained[own].sum())) + credit * hoped) / (float(taken[own].sum()) + credit)
-    return rates
+    gained, credit = _above_wobble(done), _CURIOSITY * usual_trial
+    own = {name: np.array([trial.family == name for trial in done], dtype=bool) for name in expected}
+    # What one family has lost takes nothing from what the others may hope for.
+    usual_gain = sum(max(0.0, float(gained[mine].sum())) for mine in own.values()) / max(float(seconds.sum()), credit)
+    hoped = credit * max(_OPTIMISM * usual_gain, _TINY)
+    gained, taken = fading * gained, fading * seconds
+    return {
+        name: (max(0.0, float(gained[mine].sum())) + hoped) / (float(taken[mine].sum()) + credit)
+        for name, mine in own.items()
+    }
 
 
 def _above_wobble(done: Sequence[Done]) -> Floats:

@@ -57,6 +57,14 @@ def test_every_family_is_tried_again_in_the_end():
     assert chosen.count("fcn") > chosen.count("pca") > 0
 
 
+def test_what_one_family_has_lost_keeps_no_other_in_its_place():
+    done = [FIRST, _trial("fcn", 0.005, 10), *[_trial("pca", -0.001, 10)] * 6]
+    for _ in range(30):
+        done.append(_trial(_choices(done, {"pca": 9, "fcn": 9}), 0.0, 10))
+    assert done[8].family == "fcn"
+    assert [trial.family for trial in done[-10:]].count("pca") >= 4
+
+
 def test_what_the_first_blend_has_over_chance_is_no_gain():
     done = [_trial("fcn", 0.3, 1), _trial("pca", 0.001, 1)]
     assert _choices(done, {"pca": 2, "fcn": 1}) == "pca"
