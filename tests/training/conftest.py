@@ -75,7 +75,7 @@ def small():
         "pca": PcaArchitecture(components=16),
         "vqvae": VqvaeArchitecture(width=8, codes=32, code_length=8),
         "cutpaste": CutpasteArchitecture(width=8, stages=3),
-        "patchsvdd": PatchsvddArchitecture(width=16, features=8),
+        "patchsvdd": PatchsvddArchitecture(patch=0.25, width=16, features=8),
         "contrast": ContrastArchitecture(width=16, stages=3),
         "inpaint": InpaintArchitecture(width=64),
     }

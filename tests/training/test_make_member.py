@@ -142,7 +142,7 @@ def test_each_family_beats_chance_on_digits(small, tmp_path, family):
         family=family,
         architecture=small[family],
         preprocess=Preprocess(crop=(1.0, 1.0), size=(32, 32), channels=1),
-        training=TrainSettings(epochs=2 if family == "patchsvdd" else 5, batch_size=32, latent_noise_scale=0.1),
+        training=TrainSettings(epochs=5, batch_size=32, latent_noise_scale=0.1),
         objective="separation",
         labels=None,
         subset=None,
