@@ -32,7 +32,8 @@ lint: install ## ruff
 types: install ## mypy, strict
 	$(BIN)/mypy
 
-# One thread a process: two test processes that share two cores are slower with more.
+# One thread a process: two test processes that share two cores are slower with more. The one that is done first takes
+# tests of the other.
 unit: install ## the tests alone
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not gpu"
 

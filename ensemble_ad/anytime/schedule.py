@@ -143,14 +143,15 @@ def gain_rates(entries: Sequence[Entry], done: Sequence[Done], scale: float = 1.
     fading = np.exp(-since / (_ROUNDS * len(expected) * usual_trial))
     gained, credit = _above_wobble(done), _CURIOSITY * usual_trial
     own = {name: np.array([trial.family == name for trial in done], dtype=bool) for name in expected}
+
+    def by_family(of_trials: Floats) -> dict[str, float]:
+        return {name: float(of_trials[mine].sum()) for name, mine in own.items()}
+
     # What one family has lost takes nothing from what the others may hope for.
-    usual_gain = sum(max(0.0, float(gained[mine].sum())) for mine in own.values()) / max(float(seconds.sum()), credit)
+    usual_gain = sum(max(0.0, gain) for gain in by_family(gained).values()) / max(float(seconds.sum()), credit)
     hoped = credit * max(_OPTIMISM * usual_gain, _TINY)
-    gained, taken = fading * gained, fading * seconds
-    return {
-        name: (max(0.0, float(gained[mine].sum())) + hoped) / (float(taken[mine].sum()) + credit)
-        for name, mine in own.items()
-    }
+    gains, taken = by_family(fading * gained), by_family(fading * seconds)
+    return {name: (max(0.0, gains[name]) + hoped) / (taken[name] + credit) for name in expected}
 
 
 def _above_wobble(done: Sequence[Done]) -> Floats:

@@ -57,7 +57,7 @@ def test_every_family_is_tried_again_in_the_end():
     assert chosen.count("fcn") > chosen.count("pca") > 0
 
 
-def test_what_one_family_has_lost_keeps_no_other_in_its_place():
+def test_the_family_that_gained_first_does_not_keep_the_time_where_others_have_lost():
     done = [FIRST, _trial("fcn", 0.005, 10), *[_trial("pca", -0.001, 10)] * 6]
     for _ in range(30):
         done.append(_trial(_choices(done, {"pca": 9, "fcn": 9}), 0.0, 10))

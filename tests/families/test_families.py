@@ -278,6 +278,30 @@ def searched(family):
     return recorder.asked
 
 
+@pytest.fixture(scope="module")
+def scored(digits):
+    """Gives error vectors after a short training with these hyperparameters; what is asked for again is known."""
+    known = {}
+
+    def scores(family, values):
+        trial = FixedTrial({"taper": 1, **values})
+        architecture = family.suggest(trial, family.widths[:2])
+        crop, size, training = family.ranges_of(architecture).suggest(trial, 4, sizes=family.sizes_up_to(64))
+        preprocess = Preprocess(crop=(crop, crop), size=(size, size), channels=SHAPE[0])
+        images = torch.from_numpy(apply(digits.numpy(), preprocess))
+        # The others are test images, of which a transductive family takes as many as of normal ones.
+        n = 64 if family.transductive else 128
+        return error_vectors(trained(architecture, images, n, TrainSettings(**training)), images[n:])
+
+    def known_scores(family, values):
+        key = (id(family), *sorted(values.items()))
+        if key not in known:
+            known[key] = scores(family, values)
+        return known[key]
+
+    return known_scores
+
+
 # Two epochs of small batches suffice to tell two runs apart.
 QUICK = {"epochs": 2, "batch_size": 64, "warmup_ratio": 0.0, "noise_scale": 0.1, "latent_noise_scale": 0.1}
 
@@ -295,30 +319,6 @@ def test_every_hyperparameter_changes_the_result(family, name, scored):
         base["epochs"] = 4  # of fewer steps it is one step, which has the whole rate, as without
     changed = base | {name: next(choice for choice in asked[name] if choice != base[name])}
     assert not same(scored(family, base), scored(family, changed))
-
-
-@pytest.fixture(scope="module")
-def scored(digits):
-    """Gives error vectors after a short training with these hyperparameters, which is done once."""
-    known = {}
-
-    def scores(family, values):
-        key = (id(family), tuple(sorted(values.items())))
-        if key not in known:
-            known[key] = _scores(family, values, digits)
-        return known[key]
-
-    return scores
-
-
-def _scores(family, values, digits):
-    trial = FixedTrial({"taper": 1, **values})
-    architecture = family.suggest(trial, family.widths[:2])
-    crop, size, training = family.ranges_of(architecture).suggest(trial, 4, sizes=family.sizes_up_to(64))
-    preprocess = Preprocess(crop=(crop, crop), size=(size, size), channels=SHAPE[0])
-    images = torch.from_numpy(apply(digits.numpy(), preprocess))
-    n = 64 if family.transductive else 128  # the others are test images, which it takes as many of as of normal ones
-    return error_vectors(trained(architecture, images, n, TrainSettings(**training)), images[n:])
 
 
 @EVERY_FAMILY

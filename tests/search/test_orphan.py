@@ -88,6 +88,7 @@ def states_in(folder):
     ("number", "workers"),
     [
         (signal.SIGHUP, (1,)),
+        (signal.SIGTERM, (1,)),
         (signal.SIGTERM, (2,)),
         (signal.SIGTERM, (2, "--backend", "multiprocessing")),
     ],
