@@ -34,13 +34,13 @@ class Pictures(Protocol):
         place: the file or folder, for messages.
         sizes: of each picture, as far as headers tell; height and width may be exchanged.
         channels: 1 or 3.
-        deep: whether any has values that are not of 8 bits.
+        deep: the first file with values that are not of 8 bits; None if there is none.
     """
 
     place: Path
     sizes: Sizes
     channels: int
-    deep: bool
+    deep: Path | None
 
     def some(self, count: int) -> Iterator[Raw]:
         """Up to `count` of the pictures, evenly spaced, as they are stored."""
@@ -61,7 +61,7 @@ def conversion_of(train: Pictures, test: Pictures | None, fit: Fit) -> Conversio
     if _are_images(train) and (test is None or _are_images(test)):
         return None
     if test is not None and test.deep and not train.deep:
-        raise DataError(f"{test.place} has more than 8 bits a channel, but {train.place} has 8; convert either")
+        raise DataError(f"{test.deep} has more than 8 bits a channel, but {train.place} has 8; convert either")
     return Conversion(fit=fit, side=_side(train), levels=_levels(train) if train.deep else None)
 
 
@@ -72,7 +72,7 @@ def check_images(pictures: Pictures) -> None:
         DataError: for pictures of other sizes or depths.
     """
     if pictures.deep:
-        raise DataError(f"{pictures.place} must have 8 bits a channel; convert it")
+        raise DataError(f"{pictures.deep} must have 8 bits a channel; convert it")
     others = pictures.sizes[(pictures.sizes != pictures.sizes[0, 0]).any(axis=1)]
     if len(others):
         height, width = others[0]

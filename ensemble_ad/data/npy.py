@@ -27,7 +27,7 @@ class ArrayFile:
         place: the file.
         sizes: int64 (N, 2), all alike.
         channels: 1 or 3.
-        deep: whether its numbers are other than uint8.
+        deep: the file, where its numbers are other than uint8; else None.
     """
 
     def __init__(self, path: Path, shadowed: Path | None = None) -> None:
@@ -47,7 +47,7 @@ class ArrayFile:
         self._array = open_array(path)
         n, height, width, self.channels = self._array.shape
         self.sizes = np.broadcast_to(np.array([height, width], dtype=np.int64), (n, 2))
-        self.deep = self._array.dtype != np.uint8
+        self.deep = path if self._array.dtype != np.uint8 else None
 
     def some(self, count: int) -> Iterator[Raw]:
         """Up to `count` pictures, evenly spaced."""

@@ -1,10 +1,11 @@
 """Folders of pictures: looked through by their headers, then decoded on all cores and kept as one array."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,7 +22,9 @@ from ensemble_ad.files.id_table import check_cells
 from ensemble_ad.files.json_file import MOST_IDS, is_count, json_hash, read_json, write_json
 from ensemble_ad.files.whole import file_hash
 
+_T = TypeVar("_T")
 _DECODED = 256
+_MOST_NAMED = 9
 _VERSION = 3  # raised when the same files give other pixels
 
 
@@ -44,7 +47,7 @@ class PictureFolder:
         ids: of the pictures, in the order of their paths.
         sizes: int64 (N, 2), as far as headers tell; height and width may be exchanged.
         channels: 1 or 3.
-        deep: whether any has other values than 8 bits.
+        deep: the first file with other values than 8 bits; None if there is none.
         remarks: what was passed over.
     """
 
@@ -52,7 +55,7 @@ class PictureFolder:
         """Look through a folder; what its headers say is kept in `image_cache`.
 
         Raises:
-            DataError: for no pictures, one whose header cannot be read, or names that a spreadsheet runs.
+            DataError: for no pictures, headers that cannot be read, or names that a spreadsheet runs.
         """
         self.place, self.remarks = folder, Remarks()
         self._paths = sorted(pictures_below(folder, self.remarks))
@@ -69,7 +72,7 @@ class PictureFolder:
         frames = [header.frames for header in self._headers]
         self.sizes = np.repeat(np.array([header[:2] for header in self._headers], dtype=np.int64), frames, axis=0)
         self.channels = 1 if all(header.grey for header in self._headers) else 3
-        self.deep = any(header.deep for header in self._headers)
+        self.deep = next((path for path, header in zip(self._paths, self._headers, strict=True) if header.deep), None)
 
     def some(self, count: int) -> Iterator[Raw]:
         """Up to `count` pictures, the first of their files, evenly spaced."""
@@ -82,7 +85,7 @@ class PictureFolder:
         They are decoded once; after that the array is found in `image_cache`, and beside it what was remarked of them.
 
         Raises:
-            DataError: for a picture that cannot be decoded, or of which no image can be made.
+            DataError: for pictures that cannot be decoded, or of which no image can be made.
         """
         if conversion is None:
             check_images(self)
@@ -105,7 +108,13 @@ class PictureFolder:
             known = read_json(kept, most=MOST_IDS)
             if isinstance(known, list) and len(known) == len(self._paths) and all(map(_is_header, known)):
                 return [Header(*each) for each in known]
-        headers = list(in_order(read_header, self._paths))
+        headers, refused = list[Header](), list[_Refused]()
+        for found in in_order(partial(_tried, read_header), self._paths):
+            if isinstance(found, _Refused):
+                refused.append(found)
+            else:
+                headers.append(found)
+        self._refuse(refused)
         with suppress(StorageError):  # then they are read again next time
             write_json(kept, headers, most=MOST_IDS)
         return headers
@@ -130,13 +139,26 @@ class PictureFolder:
             write_json(beside, remarks.to_json() | ({} if conversion is None else {"sizes": sizes}), most=MOST_IDS)
 
     def _decoded(self, conversion: Conversion | None) -> Iterator[_Picture]:
-        """All pictures in their order; files of few pictures are decoded side by side, others picture by picture."""
+        """All pictures in their order; files of few pictures are decoded side by side, others picture by picture.
+
+        Raises:
+            DataError: after the last, naming all files that cannot be taken.
+        """
+        refused = list[_Refused]()
         for files in self._batches():
             if len(files) == 1:
-                yield from self._of_file(files[0], conversion)
+                try:
+                    yield from self._of_file(self._paths[files[0]], conversion)
+                except DataError as error:
+                    refused.append(_Refused(self._paths[files[0]], error))
                 continue
-            for pictures in in_order(lambda at: list(self._of_file(at, conversion)), files):
-                yield from pictures
+            whole = partial(_tried, lambda path: list(self._of_file(path, conversion)))
+            for pictures in in_order(whole, [self._paths[at] for at in files]):
+                if isinstance(pictures, _Refused):
+                    refused.append(pictures)
+                else:
+                    yield from pictures
+        self._refuse(refused)
 
     def _batches(self) -> Iterator[list[int]]:
         """Runs of files that hold at most `_DECODED` pictures together, or of one file that holds more."""
@@ -149,13 +171,40 @@ class PictureFolder:
             pictures += header.frames
         yield files
 
-    def _of_file(self, at: int, conversion: Conversion | None) -> Iterator[_Picture]:
-        path, remarks = self._paths[at], list[tuple[str, str]]()
+    def _of_file(self, path: Path, conversion: Conversion | None) -> Iterator[_Picture]:
+        remarks = list[tuple[str, str]]()
         for raw in read_frames(path, lambda kind, more: remarks.append((kind, more))):
             size = (raw.shape[0], raw.shape[1])
             image = _with_channels(image_of(raw, conversion, str(path)), self.channels)
             yield _Picture(image, size, remarks.copy())
             remarks.clear()
+
+    def _refuse(self, refused: "Sequence[_Refused]") -> None:
+        """Raise what is wrong with the first of these files, with the names of the others."""
+        if not refused:
+            return
+        (_, first), *others = refused
+        if not others:
+            raise first
+        names = [path.relative_to(self.place).as_posix() for path, _ in others]
+        more = ", ..." if len(names) > _MOST_NAMED else ""
+        count = "another file" if len(names) == 1 else f"{len(names)} other files"
+        raise DataError(f"{first}; {count} cannot be taken either: {', '.join(names[:_MOST_NAMED])}{more}") from first
+
+
+class _Refused(NamedTuple):
+    """A file that cannot be taken, and why."""
+
+    path: Path
+    error: DataError
+
+
+def _tried(read: Callable[[Path], _T], path: Path) -> _T | _Refused:
+    """What `read` gives of a file, or why it cannot be taken."""
+    try:
+        return read(path)
+    except DataError as error:
+        return _Refused(path, error)
 
 
 def _with_channels(image: Images, channels: int) -> Images:

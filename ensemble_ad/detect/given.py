@@ -119,7 +119,7 @@ class InMemory:
         self._pictures = pictures
         self.sizes: Sizes = np.array([picture.shape[:2] for picture in pictures], dtype=np.int64)
         self.channels = max(picture.shape[2] if picture.ndim == 3 else 1 for picture in pictures)
-        self.deep = any(picture.dtype != np.uint8 for picture in pictures)
+        self.deep = _MEMORY if any(picture.dtype != np.uint8 for picture in pictures) else None
 
     def some(self, count: int) -> Iterator[Raw]:
         """Up to `count` of the pictures, evenly spaced."""

@@ -108,7 +108,7 @@ def import_scores(
     wanted = reference_ids(dataset)
     held_out = _scores(reference, wanted, dataset.train.ids, "held-out training images")
     tested = _scores(test, dataset.test.ids, dataset.test.ids, "test images")
-    if tested.min() == tested.max():
+    if len(tested) > 1 and tested.min() == tested.max():
         raise DataError(f"{test} gives every image the score {tested[0]}, which ranks nothing")
     kept = narrowed([-held_out, -tested] if invert else [held_out, tested])
     info = _info(dataset, name, kept, None if labels_used == "none" else labels_used, invert=invert)

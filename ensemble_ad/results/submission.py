@@ -74,5 +74,5 @@ def _check_scores(scores: Floats64, ids: Sequence[str]) -> None:
         raise DataError(
             f"every score must be a finite number, but {int((~np.isfinite(scores)).sum())} are not; blend again"
         )
-    if scores.min() == scores.max():
+    if len(scores) > 1 and scores.min() == scores.max():
         raise DataError(f"every score is {scores[0]}, which ranks nothing (AUC 0.5); blend other members")

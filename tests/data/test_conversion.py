@@ -177,7 +177,7 @@ def test_depths_are_not_mixed(load, tmp_path, photograph):
         load(test_optional=True)
     _write(tmp_path / "test", [_deep(parts[0])])
     _write(tmp_path / "train", parts)
-    with pytest.raises(DataError, match=r"test has more than 8 bits a channel, but .*train has 8; convert"):
+    with pytest.raises(DataError, match=r"test.0\.png has more than 8 bits a channel, but .*train has 8; convert"):
         load()
 
 

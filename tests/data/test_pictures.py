@@ -115,8 +115,8 @@ def test_a_damaged_cache_of_a_folder_is_made_again(pictures, tmp_path):
     np.testing.assert_array_equal(open_folder(pictures, tmp_path / "cache").images, expected)
 
 
-def _cut(folder, pixels):
-    (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:300])
+def _cut_off(path):
+    path.write_bytes(path.read_bytes()[:300])
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def _cut(folder, pixels):
             lambda f, x: Image.fromarray(x[:20]).save(f / "3.png"),
             "one size, but one is 24x20; resize it",
         ),
-        (_cut, r"3.png cannot be read as an image \(.+\); mend or remove it"),
+        (lambda f, x: _cut_off(f / "3.png"), r"3.png cannot be read as an image \(.+\); mend or remove it"),
         (lambda f, x: (f / "3.png").write_text("hello"), "3.png cannot be read as an image"),
         (
             lambda f, x: (f / "3.png").write_text("version https://git-lfs.github.com/spec/v1\n"),
@@ -144,6 +144,22 @@ def _cut(folder, pixels):
 def test_an_unusable_folder_is_refused_and_leaves_no_cache(pictures, tmp_path, photos, spoil, message):
     spoil(pictures, photos(1, 24, 3)[0])
     with pytest.raises(DataError, match=message):
+        open_folder(pictures, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*.npy"))
+
+
+@pytest.mark.parametrize("spoil", [_cut_off, lambda path: path.write_text("hello")], ids=["cut off", "not a picture"])
+@pytest.mark.parametrize("at_once", [1, 2, 256])
+def test_all_files_that_cannot_be_taken_are_named_at_once(pictures, tmp_path, monkeypatch, spoil, at_once):
+    monkeypatch.setattr(module, "_DECODED", at_once)
+    spoil(pictures / "1.png")
+    spoil(pictures / "4.png")
+    with pytest.raises(DataError, match=r"1.png cannot .*; another file cannot be taken either: 4.png$"):
+        open_folder(pictures, tmp_path / "cache")
+    for path in pictures.iterdir():
+        spoil(path)
+    monkeypatch.setattr(module, "_MOST_NAMED", 3)
+    with pytest.raises(DataError, match=r"0.png .*; 5 other files cannot be taken either: 1.+, 2.+, 3.png, \.\.\.$"):
         open_folder(pictures, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.npy"))
 

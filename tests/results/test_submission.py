@@ -79,6 +79,10 @@ def test_worthless_scores_are_refused_and_nothing_is_written(tmp_path, write, sc
     assert not (tmp_path / "out").exists()
 
 
+def test_a_single_image_need_not_differ_from_others(write, scores):
+    assert write(scores=scores[:1], ids=IDS[:1]).read_text() == f"ID,score\n0,{float(scores[0])!r}\n"
+
+
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
