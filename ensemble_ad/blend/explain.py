@@ -33,7 +33,7 @@ def explain(asked: str, rule: Rule, findings: Findings, guards: tuple[str, ...],
     weights = rule.weights
     most = [i for i in np.argsort(-weights, kind="stable")[:3] if weights[i] > 0]
     sentences.append(
-        f"{int((weights > 0).sum())} of {len(weights)} members count; most: "
+        f"{int((weights > 0).sum())} of {len(weights)} columns count; most: "
         + ", ".join(f"{findings.names[i]} {weights[i]:.0%}" for i in most)
         + "."
     )
@@ -41,7 +41,7 @@ def explain(asked: str, rule: Rule, findings: Findings, guards: tuple[str, ...],
         best = int(np.argmax(findings.member.value))
         kind = "Out-of-fold separation" if findings.out_of_fold else "Separation (in-sample)"
         sentences.append(
-            f"{kind} of test from reference: {findings.separation}; best single member {findings.names[best]} "
+            f"{kind} of test from reference: {findings.separation}; best single column {findings.names[best]} "
             f"{findings.member.value[best]:.3f} (in-sample, best of {len(weights)})."
         )
     else:

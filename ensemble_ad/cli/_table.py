@@ -1,9 +1,11 @@
 """Tables on stdout: ruled in a terminal, tab-separated in a pipe."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
+
+_MOST_WEIGHTS = 20
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, keep: int | None = None) -> int:
@@ -41,3 +43,14 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, keep: i
         table.add_row(*row[:count])
     console.print(table, highlight=False, crop=False)
     return left_out
+
+
+def print_weights(weights: Mapping[str, float], *, whole: bool) -> None:
+    """Print a blend's columns, those that count most first: in a terminal twenty, unless the `whole` is wanted."""
+    rows = [(name, f"{weight:.4f}") for name, weight in sorted(weights.items(), key=lambda item: -item[1])]
+    more = 0 if whole or not sys.stdout.isatty() else max(0, len(rows) - _MOST_WEIGHTS)
+    shown = rows[: len(rows) - more]
+    print_table(("column", "weight"), shown)
+    if more:
+        left = sum(weights.values()) - sum(weights[name] for name, _ in shown)
+        click.echo(f"and {more} more, which count {left:.4f} together: -v shows them, and so does a pipe")

@@ -249,14 +249,13 @@ def _tell_alarms(studies: Path, made: "SavedBlend", say: _options.Say) -> None:
 
 def _tell(made: "SavedBlend", say: _options.Say) -> None:
     """Say how the blend weights its columns, why, and how good it seems."""
-    from ensemble_ad.cli._table import print_table
+    from ensemble_ad.cli._table import print_weights
 
     info = made.info
     say(info.explanation)
     say(f"saved as {made.name} in {made.folder}")
-    rows = sorted(made.weights.items(), key=lambda item: -item[1])
     if not say.as_json:
-        print_table(("column", "weight"), [(column, f"{weight:.4f}") for column, weight in rows])
+        print_weights(made.weights, whole=say.level >= 1)
     if info.transductive:
         say("transductive: a member was trained on the unlabelled test images too")
     separation = info.separation
@@ -272,7 +271,7 @@ def _tell(made: "SavedBlend", say: _options.Say) -> None:
         folder=made.folder,
         method=info.method,
         explanation=info.explanation,
-        weights=dict(rows),
+        weights=dict(sorted(made.weights.items(), key=lambda item: -item[1])),
         separation=None if separation is None else vars(separation),
         foreseen=info.foreseen,
         batch=info.batch,

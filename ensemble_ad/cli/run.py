@@ -214,14 +214,14 @@ def _tell(result: "RunResult", say: _options.Say) -> None:
     """Say what the run has made, and how good its blend seems."""
     from ensemble_ad.blend.info import weight_by_family
     from ensemble_ad.cli._run_watcher import COLUMNS, in_words, row
-    from ensemble_ad.cli._table import print_table
+    from ensemble_ad.cli._table import print_table, print_weights
 
     columns = {} if result.blend is None else dict(sorted(result.blend.weights.items(), key=lambda item: -item[1]))
     weights = weight_by_family(columns) if columns else {}
     rows = [(*row(standing), f"{weights.get(standing.family, 0.0):.3f}") for standing in result.standing]
     if not say.as_json and rows:
         print_table((*COLUMNS, "weight"), rows)
-        print_table(("column", "weight"), [(name, f"{weight:.4f}") for name, weight in columns.items() if weight > 0])
+        print_weights({name: weight for name, weight in columns.items() if weight > 0}, whole=say.level >= 1)
     info = None if result.blend is None else result.blend.info
     say.result(
         seconds=round(result.used, 1),

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from ensemble_ad.blend import method_names
+from ensemble_ad.cli._table import print_weights
 
 
 def test_blend_prints_the_weight_of_each_column_that_sums_to_1(run_ensad, studies):
@@ -18,6 +20,17 @@ def test_blend_prints_the_weight_of_each_column_that_sums_to_1(run_ensad, studie
     families = table["column"].str.partition("-")[0]
     assert table["weight"].groupby(families).sum().to_dict() == pytest.approx({"fcn": 0.75, "resnet": 0.25}, abs=2e-4)
     assert "logit" in set(table["column"].str.partition("/")[2])
+
+
+@pytest.mark.parametrize(("isatty", "whole", "count"), [(True, False, 20), (True, True, 25), (False, False, 25)])
+def test_a_terminal_shows_twenty_columns_and_what_the_others_count(monkeypatch, capsys, isatty, whole, count):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: isatty, raising=False)
+    print_weights({f"fcn-{i:012x}/mae": i / 300 for i in range(25)}, whole=whole)
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["fcn-000000000018/mae", "0.0800"]
+    if count < 25:
+        assert lines.pop() == "and 5 more, which count 0.0333 together: -v shows them, and so does a pipe"
+    assert [line.split()[0] for line in lines] == [f"fcn-{24 - i:012x}/mae" for i in range(count)]
 
 
 def test_every_method_that_needs_no_more_than_its_name_is_in_the_help(run_ensad):
