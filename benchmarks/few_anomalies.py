@@ -22,8 +22,8 @@ from _sets import SETS, thinned
 
 from ensemble_ad.blend import auto
 from ensemble_ad.blend.columns import Columns, stacked
-from ensemble_ad.blend.prior import KindAucs
 from ensemble_ad.blend.saved import load_blend
+from ensemble_ad.blend.seen import SeenDefects
 from ensemble_ad.files.id_table import read_labels
 from ensemble_ad.members.store import list_members
 from ensemble_ad.statistics import auc
@@ -56,7 +56,7 @@ def opened(sets: Path, runs: Path, name: str) -> tuple[Columns, Labels]:
 
 def of_anomalies(columns: Columns, label: Labels, share: float | None) -> Floats64:
     """Mean over draws: the AUC of the prior alone, of `auto` before and of `auto`, how much both learn, and images."""
-    seen, found = KindAucs.of(columns.reference, columns.pseudo), []
+    seen, found = SeenDefects.of(columns.reference, columns.pseudo), []
     for draw in range(DRAWS):
         rows = thinned(label, share, draw)
 
@@ -80,7 +80,7 @@ def of_none(columns: Columns, label: Labels) -> Floats64:
     for split in range(SPLITS):
         rows = np.random.default_rng(split).permutation(len(normal))
         reference, test, row = normal[rows[:n]], normal[rows[n:]], []
-        for seen in (KindAucs.of(reference, columns.pseudo), None):
+        for seen in (SeenDefects.of(reference, columns.pseudo), None):
             with before():
                 row.append(auto.fit_auto(reference, test, seen=seen).learnt or 0.0)
             row.append(auto.fit_auto(reference, test, seen=seen).learnt or 0.0)

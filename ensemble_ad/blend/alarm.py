@@ -9,8 +9,8 @@ import numpy as np
 
 from ensemble_ad.blend import blend_scores
 from ensemble_ad.blend.auto import fit_auto
-from ensemble_ad.blend.prior import KindAucs
 from ensemble_ad.blend.rule import total_score
+from ensemble_ad.blend.seen import SeenDefects
 from ensemble_ad.errors import UsageError
 from ensemble_ad.statistics import Estimate
 from ensemble_ad.statistics.arrays import Bools, Floats, Floats64
@@ -65,7 +65,7 @@ def crossfit_reference(
     low, high = reference[rows], test[np.sort(rng.permutation(len(test))[:_ROWS])]
     fold = np.arange(len(low)) % _FOLDS
     scores = np.empty(len(low))
-    seen = KindAucs.of(low, pseudo)
+    seen = SeenDefects.of(low, pseudo)
     for number in range(_FOLDS):
         inside, outside = low[fold != number], low[fold == number]
         if method == "auto" and len(high):

@@ -39,8 +39,9 @@ from ensemble_ad.blend.growth import grow
 from ensemble_ad.blend.normalise import normalise, renamed, reshaped
 from ensemble_ad.blend.optimise import nonnegative_logistic
 from ensemble_ad.blend.pooled import PooledRanks
-from ensemble_ad.blend.prior import KindAucs, prior_weights, without
+from ensemble_ad.blend.prior import prior_weights, without
 from ensemble_ad.blend.rule import Part, Rule
+from ensemble_ad.blend.seen import SeenDefects
 from ensemble_ad.blend.weight import FIT_ROWS, Pool, thinned
 from ensemble_ad.statistics import MOST_ANOMALIES, Estimate, estimate_share, implausible, separation, separation_many
 from ensemble_ad.statistics.arrays import Bools, Floats, Floats64
@@ -69,7 +70,7 @@ def fit_auto(
     *,
     anomaly_share: float | None = None,
     seed: int = 0,
-    seen: KindAucs | None = None,
+    seen: SeenDefects | None = None,
     transductive: Bools | None = None,
 ) -> Rule:
     """Fit the three parts.
@@ -209,14 +210,14 @@ def _linear(ranks: PooledRanks, most: float) -> _Linear:
 
 
 def _sure(
-    linear: _Linear, ranks: PooledRanks, left_out: Bools, seen: KindAucs | None, of_test: Bools, most: float
+    linear: _Linear, ranks: PooledRanks, left_out: Bools, seen: SeenDefects | None, of_test: Bools, most: float
 ) -> float:
     """The share of anomalies that is surely there by the linear part, 0 or more.
 
     It has to be there without members that were trained on the test images, which may tell some of these apart,
     whatever they show; and where pseudo-anomalies judge members, by these alone: of others nothing is known beforehand.
     """
-    judged = seen.known if seen else np.zeros_like(left_out)
+    judged = np.zeros_like(left_out) if seen is None else seen.known
     is_judged = bool(judged.any())
     vouching = (judged if is_judged else ~left_out) & ~of_test
     sure = _at_least(linear, is_judged=is_judged)
@@ -348,7 +349,7 @@ class _Prior:
     share: Estimate
 
 
-def _prior(ranks: PooledRanks, seen: KindAucs | None, of_test: Bools) -> _Prior:
+def _prior(ranks: PooledRanks, seen: SeenDefects | None, of_test: Bools) -> _Prior:
     """The prior, without members that are left out or surely upside down.
 
     What was trained on the test images has no part in it unless all was: what that knows is learnt, and is noise where

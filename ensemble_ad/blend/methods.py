@@ -50,7 +50,7 @@ METHODS: dict[str, Method] = {
         normaliser="tail",
         weigher="prior",
         combiner="weighted-mean",
-        summary="mean of -log p over the five members that see pseudo-anomalies best, by the odds of that",
+        summary="mean of -log p over members that see pseudo-anomalies best, half each alone, half all together",
     ),
     "given": Method(
         normaliser="pooled-rank", weigher="given", combiner="weighted-mean", summary="ranks with the user's weights"

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ensemble_ad.blend.methods import AUTO, METHODS, PRIOR, Method, find_method
-from ensemble_ad.blend.prior import KindAucs
+from ensemble_ad.blend.seen import SeenDefects
 from ensemble_ad.errors import DataError, UsageError, in_one_line
 from ensemble_ad.statistics.arrays import (
     Bools,
@@ -36,7 +36,7 @@ class Request:
         label: (k,) True for anomalies, for the method `labels`; else None.
         seed: seed of all random choices.
         pseudo: (d, m) scores of pseudo-anomalies by their kind; a column of NaN where a member has none.
-        seen: how well members see them.
+        seen: how well members see them; None where there are none.
         transductive: (m,) True for members that were trained on the test images too.
     """
 
@@ -50,7 +50,7 @@ class Request:
     label: Bools | None
     seed: int
     pseudo: Mapping[str, Floats]
-    seen: KindAucs
+    seen: SeenDefects | None
     transductive: Bools
 
 
@@ -120,7 +120,7 @@ def check_request(
         label=flags,
         seed=seed,
         pseudo=damaged,
-        seen=KindAucs.of(low, damaged),
+        seen=SeenDefects.of(low, damaged),
         transductive=_flags(transductive, columns),
     )
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ensemble_ad.blend import Blend, auto, blend_scores
-from ensemble_ad.blend.prior import KindAucs
+from ensemble_ad.blend.seen import SeenDefects
 from ensemble_ad.statistics import auc, auc_many
 
 
@@ -198,7 +198,7 @@ def test_nothing_is_learnt_where_test_and_reference_are_images_of_one_kind(block
     for seed in range(10):
         rows = np.random.default_rng(seed).permutation(len(normal))
         reference, test = normal[rows[:150]], normal[rows[150:]]
-        for known, seen in ((None, None), ("seen", KindAucs.of(reference, pseudo))):
+        for known, seen in ((None, None), ("seen", SeenDefects.of(reference, pseudo))):
             learnt[known].append(auto.fit_auto(reference, test, seen=seen).learnt)
     # Thirty-odd members tell some of these images apart, by chance: what the regression sees in its own images is that.
     assert np.mean(learnt[None]) < 0.2
@@ -211,7 +211,7 @@ def test_a_share_that_separation_has_no_room_for_is_not_learnt_where_members_are
     for seed in range(40):
         rows = np.random.default_rng(seed).permutation(len(normal))
         reference, test = normal[rows[:150]], normal[rows[150:]]
-        learnt.append(auto.fit_auto(reference, test, seen=KindAucs.of(reference, pseudo)).learnt or 0.0)
+        learnt.append(auto.fit_auto(reference, test, seen=SeenDefects.of(reference, pseudo)).learnt or 0.0)
     # In some splits few test images score lowest, so that a third of them pass for anomalies, with an AUC near 0.6.
     assert np.mean(learnt) < 0.03
 
@@ -225,7 +225,7 @@ def test_few_anomalies_do_not_take_auto_below_what_pseudo_anomalies_tell(blocks,
         rows, some = rng.permutation(len(normal)), rng.permutation(len(odd))[:n_anomalies]
         reference, test = normal[rows[:150]], np.concatenate([normal[rows[150:]], odd[some]])
         label = np.repeat([0, 1], [len(test) - n_anomalies, n_anomalies])
-        seen = KindAucs.of(reference, pseudo)
+        seen = SeenDefects.of(reference, pseudo)
         alone = auto.fit_auto(reference, test, seen=seen, anomaly_share=1e-9).test
         found.append([auc(label, each).value for each in (auto.fit_auto(reference, test, seen=seen).test, alone)])
     blend, prior = np.mean(found, axis=0)
@@ -239,9 +239,10 @@ def test_a_member_that_nothing_judged_beforehand_does_not_vouch_for_anomalies_al
     rng = np.random.default_rng(0)
     # As one that was trained on these very test images: it tells a third of them, whatever they show, from the others.
     of_test = rng.normal(size=len(test)) + 3.0 * (rng.random(len(test)) < 0.33)
-    seen = KindAucs.of(reference, pseudo)
-    unjudged = KindAucs({kind: np.append(aucs, np.nan) for kind, aucs in seen.items()})
+    seen = SeenDefects.of(reference, pseudo)
     both = np.column_stack([reference, rng.normal(size=150)]), np.column_stack([test, of_test])
+    lacking = {kind: np.column_stack([each, np.full(len(each), np.nan)]) for kind, each in pseudo.items()}
+    unjudged = SeenDefects.of(both[0], lacking)
     alone, with_it = auto.fit_auto(reference, test, seen=seen), auto.fit_auto(*both, seen=unjudged)
     assert with_it.left_out is not None
     assert not with_it.left_out.any()  # it is plausible by itself

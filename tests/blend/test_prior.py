@@ -5,7 +5,8 @@ import pytest
 
 from ensemble_ad.blend import Blend, blend_scores
 from ensemble_ad.blend.alarm import crossfit_reference
-from ensemble_ad.blend.prior import KindAucs, prior_weights
+from ensemble_ad.blend.prior import by_odds
+from ensemble_ad.blend.seen import worth
 from ensemble_ad.errors import DataError
 from ensemble_ad.statistics import auc
 
@@ -45,18 +46,17 @@ def test_a_prior_scores_new_images_as_ever(no_test, pseudo, members):
 
 
 def test_a_member_that_sees_one_kind_alone_does_not_win():
-    seen = KindAucs({kind: np.array([0.5, 0.5, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6]) for kind in "abcde"})
-    seen["shift"] = np.array([1.0, 0.4, 0.4, 0.3, 0.3, 0.3, 0.3, 0.3])
-    assert np.mean(list(seen.values()), axis=0).argmax() == 0
-    assert prior_weights(seen, np.full(8, 1 / 8)).tolist() == pytest.approx([0, 0, 0, 0.2, 0.2, 0.2, 0.2, 0.2])
+    others, shift = [0.5, 0.5, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6], [1.0, 0.4, 0.4, 0.3, 0.3, 0.3, 0.3, 0.3]
+    aucs = np.stack([others] * 5 + [shift], axis=1)
+    assert aucs.mean(axis=1).argmax() == 0
+    assert by_odds(worth(aucs)).tolist() == pytest.approx([0, 0, 0, 0.2, 0.2, 0.2, 0.2, 0.2])
 
 
 def test_members_that_see_little_are_not_as_loud_as_those_that_see_much():
-    seen = KindAucs({kind: np.array([0.9, 0.6, 0.9, 0.5, 0.4, 0.3]) for kind in "abc"})
-    weights = prior_weights(seen, np.full(6, 1 / 6))
+    weights = by_odds(worth(np.stack([[0.9, 0.6, 0.9, 0.5, 0.4, 0.3]] * 3, axis=1)))
     odds = np.array([9, 1.5, 9, 1, 2 / 3, 0])
     np.testing.assert_allclose(weights, odds / odds.sum())
-    certain = prior_weights(KindAucs({kind: np.array([1.0, 1.0, 0.5]) for kind in "abc"}), np.full(3, 1 / 3))
+    certain = by_odds(worth(np.stack([[1.0, 1.0, 0.5]] * 3, axis=1)))
     assert certain[0] == certain[1]
     assert 0 < certain[2] < 0.01
 

@@ -8,8 +8,8 @@ import numpy as np
 from ensemble_ad.blend.columns import Columns as ErrorVectors
 from ensemble_ad.blend.columns import main_columns, stacked
 from ensemble_ad.blend.info import weight_by_member
-from ensemble_ad.blend.prior import KindAucs
 from ensemble_ad.blend.saved import SavedBlend
+from ensemble_ad.blend.seen import SeenDefects
 from ensemble_ad.members.column import Column
 from ensemble_ad.members.defect_aucs import pooled
 from ensemble_ad.members.store import Member
@@ -89,11 +89,10 @@ def weights(blend: SavedBlend, members: Sequence[Member], found: Columns, label:
 
 def _seen(found: Columns) -> Floats64 | None:
     """The AUC of pseudo-anomalies, pooled over their kinds, of each column; NaN where it has none."""
-    seen = KindAucs.of(found.read.reference, found.read.pseudo)
-    if not seen:
+    seen = SeenDefects.of(found.read.reference, found.read.pseudo)
+    if seen is None:
         return None
-    aucs = np.stack(list(seen.values()), axis=1).tolist()
-    return np.array([np.nan if np.isnan(row).any() else pooled(row) for row in aucs])
+    return np.array([np.nan if np.isnan(row).any() else pooled(row) for row in seen.aucs.tolist()])
 
 
 def correlations(blend: SavedBlend, members: Sequence[Member], found: Columns) -> Correlations:
