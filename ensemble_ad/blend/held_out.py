@@ -18,7 +18,7 @@ from ensemble_ad.statistics.arrays import Floats64
 from ensemble_ad.version import __version__
 
 # Raised when the same blend gives other scores here, so that none of an earlier rule is taken for a new one.
-_RULES = 1
+_RULES = 2
 _NAME = "held_out"
 
 
