@@ -2,9 +2,13 @@
 
 import numpy as np
 
-from ensemble_ad.blend.blending import blend_scores
 from ensemble_ad.blend.columns import Columns
-from ensemble_ad.blend.methods import PRIOR
+from ensemble_ad.blend.distinct import Distinct
+from ensemble_ad.blend.methods import METHODS, PRIOR
+from ensemble_ad.blend.normalise import normalise
+from ensemble_ad.blend.prior import prior_weights
+from ensemble_ad.blend.rule import Part
+from ensemble_ad.blend.seen import SeenDefects
 from ensemble_ad.members.defect_aucs import pooled
 from ensemble_ad.statistics import separation
 
@@ -24,10 +28,15 @@ def foreseen_auc(columns: Columns) -> float:
     if not known.any():
         return 0.5
     reference = columns.reference[:, known]
-    pseudo = {kind: scores[:, known] for kind, scores in columns.pseudo.items()}
+    seen = SeenDefects.of(reference, {kind: scores[:, known] for kind, scores in columns.pseudo.items()})
+    assert seen is not None
+    method, damaged = METHODS[PRIOR], [*seen.pseudo.values()]
+    frozen, low, high = normalise(method.normaliser, reference, np.concatenate(damaged))
+    votes = Distinct.of(low, high[:0], np.zeros(low.shape[1], dtype=bool)).every_vote
+    ends = np.cumsum([len(scores) for scores in damaged])[:-1]
     aucs = []
-    for kind, scores in pseudo.items():
-        others = {name: each for name, each in pseudo.items() if name != kind}
-        made = blend_scores(reference, reference[:0], PRIOR, pseudo=others)
-        aucs.append(separation(made.score(reference), made.score(scores)).value)
+    for kind, scores in zip(seen.pseudo, np.split(high, ends), strict=True):
+        weights = prior_weights(seen.without(kind), votes)
+        part = Part(name=PRIOR, normaliser=frozen, combiner=method.combiner, weights=weights)
+        aucs.append(separation(part.of_normalised(low), part.of_normalised(scores)).value)
     return pooled(aucs)

@@ -50,7 +50,7 @@ METHODS: dict[str, Method] = {
         normaliser="tail",
         weigher="prior",
         combiner="weighted-mean",
-        summary="mean of -log p over members that see pseudo-anomalies best, half each alone, half all together",
+        summary="mean of -log p: half over those that see pseudo-anomalies best alone, half over the best together",
     ),
     "given": Method(
         normaliser="pooled-rank", weigher="given", combiner="weighted-mean", summary="ranks with the user's weights"

@@ -11,23 +11,26 @@ from ensemble_ad.statistics.arrays import Bools, Floats64
 
 BEST = 5  # members that count by themselves
 _CANDIDATES = 30  # members that may join others
-_SEES = 0.5  # of the distance from damaged to normal images that the best sees, that one which may join sees at least
+_SEES = 0.5  # one that may join sees damaged images at least so far from normal ones, as a part of what the best does
 
 
 def prior_weights(seen: SeenDefects | None, votes: Floats64) -> Floats64:
     """Weights (m,) of the members, sum 1, without any test image.
 
-    Half by `by_odds`, half by `selection.selected` of those that see pseudo-anomalies best, thirty at most: one goes
-    by what members are worth by themselves, and takes near-copies; the other by what they are worth together, which
-    few images tell (benchmarks/prior.md). Members without scores of pseudo-anomalies are taken for middling ones:
-    they get as much together as their votes say. Without pseudo-anomalies the votes are all that is known.
+    Half by `by_odds`, half by `selection.selected` of those that see pseudo-anomalies best, thirty at most. The former
+    goes by what each is worth alone, so that near-copies may have it all; the latter by what they are worth together,
+    which takes more images to tell (benchmarks/prior.md). Members without scores of pseudo-anomalies are taken for
+    middling ones: they get as much together as their votes say. Without pseudo-anomalies the votes are all that is
+    known.
 
     Args:
         seen: what the members see; None where that is not known.
         votes: (m,) what members count where nothing is known of them (`distinct.Distinct.votes`), sum 1.
     """
-    columns = np.flatnonzero((votes > 0) & (False if seen is None else seen.known))
-    if seen is None or not len(columns):
+    if seen is None:
+        return votes
+    columns = np.flatnonzero(seen.known & (votes > 0))
+    if not len(columns):
         return votes
     own = worth(seen.aucs[columns])
     joining = _joining(own)

@@ -1,7 +1,7 @@
 """How well members see pseudo-anomalies: all that is known of them before any test image."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -37,6 +37,15 @@ class SeenDefects:
             if known.any():
                 aucs[known, number] = separation_many(reference[:, known], scores[:, known]).value
         return cls(reference=reference, pseudo=pseudo, aucs=aucs)
+
+    def without(self, kind: str) -> Self:
+        """The same without a kind, of several."""
+        kinds = [*self.pseudo]
+        return replace(
+            self,
+            pseudo={name: scores for name, scores in self.pseudo.items() if name != kind},
+            aucs=np.delete(self.aucs, kinds.index(kind), axis=1),
+        )
 
     @property
     def known(self) -> Bools:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ensemble_ad.blend.normalise import reference_tail
 from ensemble_ad.blend.seen import SeenDefects, worth
 from ensemble_ad.statistics.arrays import Floats, Floats64
+from ensemble_ad.statistics.ranks import placements
 
 ROUNDS = 10  # in each of which one member joins
 _ROWS = 1_000  # of the held-out images, and of each kind of pseudo-anomaly
@@ -51,9 +52,5 @@ def _evenly(side: Floats) -> Floats:
 
 def _aucs(low: Floats64, high: Floats64, sizes: list[int]) -> Floats64:
     """(c, K) the AUC of each column of (r, c) and (d, c) by kind, of which so many rows come one after another."""
-    starts = np.cumsum([0, *sizes[:-1]])
-    found = np.empty((low.shape[1], len(sizes)))
-    for column, (negative, positive) in enumerate(zip(np.sort(low, axis=0).T, high.T, strict=True)):
-        below = np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
-        found[column] = np.add.reduceat(below, starts)
-    return np.asarray(found / (2 * len(low) * np.array(sizes)))
+    below, _ = placements(low.T, high.T)
+    return np.asarray(np.add.reduceat(below, np.cumsum([0, *sizes[:-1]]), axis=1) / np.array(sizes))

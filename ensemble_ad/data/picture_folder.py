@@ -1,6 +1,6 @@
 """Folders of pictures: looked through by their headers, then decoded on all cores and kept as one array."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -108,12 +108,8 @@ class PictureFolder:
             known = read_json(kept, most=MOST_IDS)
             if isinstance(known, list) and len(known) == len(self._paths) and all(map(_is_header, known)):
                 return [Header(*each) for each in known]
-        headers, refused = list[Header](), list[_Refused]()
-        for found in in_order(partial(_tried, read_header), self._paths):
-            if isinstance(found, _Refused):
-                refused.append(found)
-            else:
-                headers.append(found)
+        refused = list[_Refused]()
+        headers = list(_taken(in_order(partial(_tried, read_header), self._paths), refused))
         self._refuse(refused)
         with suppress(StorageError):  # then they are read again next time
             write_json(kept, headers, most=MOST_IDS)
@@ -153,11 +149,8 @@ class PictureFolder:
                     refused.append(_Refused(self._paths[files[0]], error))
                 continue
             whole = partial(_tried, lambda path: list(self._of_file(path, conversion)))
-            for pictures in in_order(whole, [self._paths[at] for at in files]):
-                if isinstance(pictures, _Refused):
-                    refused.append(pictures)
-                else:
-                    yield from pictures
+            for pictures in _taken(in_order(whole, [self._paths[at] for at in files]), refused):
+                yield from pictures
         self._refuse(refused)
 
     def _batches(self) -> Iterator[list[int]]:
@@ -205,6 +198,15 @@ def _tried(read: Callable[[Path], _T], path: Path) -> _T | _Refused:
         return read(path)
     except DataError as error:
         return _Refused(path, error)
+
+
+def _taken(found: Iterable[_T | _Refused], refused: list[_Refused]) -> Iterator[_T]:
+    """What could be taken; the rest is added to `refused`."""
+    for each in found:
+        if isinstance(each, _Refused):
+            refused.append(each)
+        else:
+            yield each
 
 
 def _with_channels(image: Images, channels: int) -> Images:

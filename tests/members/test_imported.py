@@ -149,6 +149,17 @@ def test_scores_that_rank_nothing_are_refused(knn, studies, run_ensad, tmp_path)
     assert "gives every image the score 1.0, which ranks nothing" in result.stderr
 
 
+def test_the_score_of_a_single_test_image_need_not_differ_from_others(data, run_ensad, tmp_path):
+    np.save(data / "testingset.npy", np.load(data / "testingset.npy")[:1])
+    assert run_ensad("import", "--template", "held_out.csv").exit_code == 0
+    _, *rows = (tmp_path / "held_out.csv").read_text().split()
+    (tmp_path / "held_out.csv").write_text("ID,score\n" + "".join(f"{row}{i}\n" for i, row in enumerate(rows)))
+    (tmp_path / "knn.csv").write_text("ID,score\n0,0.5\n")
+    result = run_ensad(*IMPORT)
+    assert result.exit_code == 0, result.output
+    assert load_member(tmp_path / "studies", result.stdout.strip()).vectors()[1].tolist() == [[0.5]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
