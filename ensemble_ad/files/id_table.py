@@ -128,15 +128,18 @@ def check_cells(cells: Iterable[str], what: str) -> None:
         what: whose ids they are, for the message.
 
     Raises:
-        DataError: naming the first.
+        DataError: naming the first, and how many others there are.
     """
-    bad = next((cell for cell in cells if is_formula(cell) or not is_text(cell)), None)
-    if bad is not None and not is_text(bad):
-        raise DataError(f"an id must be text without control characters, but {what} has {bad[:80]!a}; rename it")
-    if bad is not None:
-        raise DataError(
-            f"an id must not begin as a spreadsheet's formula, with = + - or @, but {what} has {bad[:80]!r}; rename it"
-        )
+    bad = [cell for cell in cells if is_formula(cell) or not is_text(cell)]
+    if not bad:
+        return
+    first, others = bad[0], len(bad) - 1
+    rename = "rename it" + (f", and {others} more that cannot be ids" if others else "")
+    if not is_text(first):
+        raise DataError(f"an id must be text without control characters, but {what} has {first[:80]!a}; {rename}")
+    raise DataError(
+        f"an id must not begin as a spreadsheet's formula, with = + - or @, but {what} has {first[:80]!r}; {rename}"
+    )
 
 
 def check_same_ids(path: Path, ids: Sequence[str], expected: Sequence[str]) -> None:

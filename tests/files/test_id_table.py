@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensemble_ad.errors import DataError
-from ensemble_ad.files.id_table import IdTable, check_same_ids, read_id_table, read_labels
+from ensemble_ad.files.id_table import IdTable, check_cells, check_same_ids, read_id_table, read_labels
 
 
 @pytest.mark.parametrize(
@@ -147,3 +147,16 @@ def test_another_encoding_is_named_as_the_reason(tmp_path, encoding):
     (tmp_path / "a.csv").write_bytes("ID,label,\u7f3a\n0,1,x\n".encode(encoding))
     with pytest.raises(DataError, match="save it as UTF-8"):
         read_labels(tmp_path / "a.csv", ["0"])
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (["a", "b\x07"], r"text without control characters, but here has 'b\\x07'; rename it$"),
+        (["=a", "b", "c\n", "@d"], r"spreadsheet's formula, .* has '=a'; rename it, and 2 more that cannot be ids$"),
+    ],
+)
+def test_an_id_that_cannot_be_one_is_named_and_the_others_are_counted(ids, message):
+    check_cells(["a", "b.png"], "here")
+    with pytest.raises(DataError, match=message):
+        check_cells(ids, "here")
