@@ -124,7 +124,7 @@ def test_a_trial_that_has_a_time_trains_by_as_many_threads_as_fit(
     monkeypatch.setattr(log, "epoch", epoch)
     torch.set_num_threads(2)
     try:
-        tune(dataset, replace(SETTINGS, epochs=3, **changes), studies=tmp_path, watcher=log)
+        tune(dataset, replace(SETTINGS, epochs=2, **changes), studies=tmp_path, watcher=log)
         assert (seen[0], set(seen[1:])) == (used[0], {used[1]})
         assert torch.get_num_threads() == 2
     finally:
