@@ -23,7 +23,6 @@ sys.addaudithook(watch)
 from ensemble_ad.cli import main
 main()
 """
-TUNE = "tune --family fcn --trials 2 --epochs 1 --max-width 128 --device cpu"
 TRIPPED = 99
 
 
@@ -39,17 +38,12 @@ def _watched(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_no_label_is_opened_where_a_trial_is_judged_by_its_loss(tmp_path, data):
-    assert (data / "labels.csv").exists()
-    result = _watched(tmp_path, f"{TUNE} --objective loss")
-    assert result.returncode == 0, result.stderr
-
-
 @pytest.mark.slow
-def test_from_tuning_to_handing_in_no_label_is_opened(tmp_path, data):
+@pytest.mark.parametrize("objective", ["", " --objective loss"])
+def test_from_tuning_to_handing_in_no_label_is_opened(tmp_path, data, objective):
     assert (data / "labels.csv").exists()
     commands = (
-        TUNE,
+        "tune --family fcn --trials 2 --epochs 1 --max-width 128 --device cpu" + objective,
         "blend --members fcn",
         "compare",
         "compare --format csv",

@@ -101,7 +101,8 @@ def run_with(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("out", "more"), [("", ""), ("/dev/full", " --json")], ids=["closed", "full"])
+@pytest.mark.parametrize("out", ["", "/dev/full"], ids=["closed", "full"])
+@pytest.mark.parametrize("more", ["", " --json"], ids=["text", "json"])
 def test_a_result_that_cannot_be_written_is_a_line_and_an_exit_code(run_with, data, studies, out, more):
     why = "No space left on device" if out else "it is closed"
     lines = [line + more for line in COMMANDS if not more or not line.startswith("--")]
