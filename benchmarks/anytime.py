@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 from _peers import PEERS, read
 from _record import environment, head, line, over_seeds, parser, result_file, write
-from _sets import SETS, UNSEEN
+from _sets import ALL
 
 Row = dict[str, Any]
 BEGAN = time.monotonic()
@@ -326,12 +326,7 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
     columns = [*map(str, CHECKPOINTS), "end"]
     timed = sorted(
         (row for row in rows if row["piece"] in ("run", "peer")),
-        key=lambda row: (
-            [*SETS, *UNSEEN].index(row["set"]),
-            row["minutes"],
-            [*RUNS, *PEERS].index(row["mode"]),
-            row["seed"],
-        ),
+        key=lambda row: (list(ALL).index(row["set"]), row["minutes"], [*RUNS, *PEERS].index(row["mode"]), row["seed"]),
     )
     print(head("set", "minutes in all", "what", "seeds", *(f"AUC at {c} min" for c in columns[:-1]), "at the end",
                "wall time"))  # fmt: skip
@@ -368,7 +363,7 @@ def options() -> argparse.ArgumentParser:
     """The command line."""
     made = parser(__doc__, out=True)
     made.add_argument("--sets", type=Path, default=Path("sets"), help="what _sets.py has written")
-    made.add_argument("--set", choices=[*SETS, *UNSEEN])
+    made.add_argument("--set", choices=list(ALL))
     made.add_argument("--mode", choices=[*RUNS, *PEERS], default="run")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--minutes", type=float, default=30.0)
