@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from filelock import FileLock
 from hypothesis import settings
@@ -27,6 +28,12 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 # For `tests/test_parsers.py`, which has the command.
 settings.register_profile("fuzz", max_examples=8_000, deadline=None, print_blob=True)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """So that what a test draws does not depend on which tests its worker process ran before."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ from ensemble_ad.families.memory import Memory, MemoryArchitecture, entropy
 
 @pytest.mark.parametrize(("shrinkage", "sparse"), [(0.0, False), (1.0, True), (3.0, True), (1000.0, True)])
 def test_addressing_weights_sum_to_one_and_only_sparse_ones_have_zeros(shrinkage, sparse):
-    torch.manual_seed(0)
     memory = Memory(MemoryArchitecture(bottleneck=8, slots=50, shrinkage=shrinkage, temperature=0.2))
     queries = torch.randn(4, 6, 8, requires_grad=True)
     read, weights = memory(queries)

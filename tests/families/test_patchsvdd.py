@@ -22,7 +22,6 @@ def numbered(n, height, width):
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (17, 40)])
 def test_a_patch_lies_where_its_direction_says_and_in_the_image(height, width):
-    torch.manual_seed(0)
     model = SMALL.build((1, height, width))
     for side in model.sides:
         direction, pair = model._around(numbered(200, height, width), side)
@@ -41,7 +40,6 @@ def test_a_patch_lies_where_its_direction_says_and_in_the_image(height, width):
 
 
 def test_patches_that_nearly_coincide_are_a_pixel_apart_never_none():
-    torch.manual_seed(0)
     model = SMALL.build(SHAPE)
     first, second = model._beside(numbered(100, 32, 32), model.side)
     moved = second[:, 0, 0, 0] - first[:, 0, 0, 0]
@@ -49,7 +47,6 @@ def test_patches_that_nearly_coincide_are_a_pixel_apart_never_none():
 
 
 def test_vectors_of_a_map_are_those_of_its_patches_cut_out(digits):
-    torch.manual_seed(0)
     model, images = SMALL.build(SHAPE).eval(), to_input(digits[:3])
     with torch.inference_mode():
         small = model.small(images, model.stride)

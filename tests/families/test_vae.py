@@ -17,7 +17,6 @@ def test_the_divergence_is_that_of_torch_distributions():
 
 
 def test_a_sample_has_the_mean_and_the_variance_that_it_is_drawn_with():
-    torch.manual_seed(0)
     mean, log_variance = torch.tensor([-1.0, 2.0]), torch.tensor([0.5, -2.0])
     drawn = sample(mean.expand(20_000, 2), log_variance.expand(20_000, 2))
     torch.testing.assert_close(drawn.mean(0), mean, atol=0.05, rtol=0)
@@ -35,7 +34,6 @@ def test_the_divergence_warms_up_with_the_progress_of_the_training(digits, progr
 
 
 def test_mean_and_log_variance_are_those_of_two_convolutions():
-    torch.manual_seed(0)
     layer = GaussianMap(6, 10)
     features = torch.randn(2, 6, 8, 8)
     mean, log_variance = layer(features)

@@ -26,7 +26,6 @@ def test_the_nearest_code_is_chosen_however_many_at_a_time(digits, monkeypatch, 
 
 
 def test_codes_are_moving_averages_of_the_vectors_that_chose_them(digits):
-    torch.manual_seed(0)
     book, vectors = Codebook(4, 16, 0.9), patches_of(digits)
     book.uses.fill_(100.0)
     book.sums.copy_(100.0 * book.codes)
@@ -39,7 +38,6 @@ def test_codes_are_moving_averages_of_the_vectors_that_chose_them(digits):
 
 
 def test_a_code_that_nothing_chooses_becomes_a_vector_of_the_batch(digits):
-    torch.manual_seed(0)
     book, vectors = Codebook(4, 16, 0.9), patches_of(digits)
     book.uses.copy_(torch.tensor([100.0, 100.0, 100.0, 1e-3]))
     book.sums.copy_(book.uses[:, None] * book.codes)
@@ -49,7 +47,6 @@ def test_a_code_that_nothing_chooses_becomes_a_vector_of_the_batch(digits):
 
 
 def test_the_gradient_passes_the_choice_as_if_it_were_not_there(digits):
-    torch.manual_seed(0)
     model = VqvaeArchitecture(width=8, codes=16, code_length=4, commitment=0.0).build(SHAPE).train()
     seen = {}
 

@@ -10,7 +10,6 @@ from ensemble_ad.training.error_vectors import batch_size, error_vectors, fit_re
 
 
 def test_latent_distances_are_finite_for_a_dead_bottleneck(dataset):
-    torch.manual_seed(0)
     model = FcnArchitecture(widths=(16, 6)).build((1, 32, 32)).eval()
     with torch.no_grad():
         model.encoder[-1].weight[2] = 0.0  # type: ignore[operator]
@@ -48,7 +47,6 @@ def test_a_cpu_scores_the_more_images_at_a_time_the_smaller_they_are(side, chann
 
 
 def test_a_network_of_wide_maps_scores_alike_a_few_and_many_at_a_time(dataset):
-    torch.manual_seed(0)
     model = preset("inpaint-conv")[1].architecture.build((1, 32, 32)).eval()
     plain = preset("inpaint-mlp")[1].architecture.build((1, 32, 32))
     assert (model.wide, plain.wide) == (True, False)
