@@ -179,6 +179,8 @@ def process(given: Any, *ends: str, data: Path | None = None) -> Iterator[Proces
     """A run of that mode in a new folder, which goes in the end; `ends` is its time or its trials."""
     program, told = RUNS[given.mode]
     source = data or given.sets.absolute() / given.set / "data"
+    if given.work is not None:
+        given.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=given.work, prefix="anytime-") as name:
         command = [*program, "run", *ends, "--data", str(source), "--seed", str(given.seed), "--name", NAME, *told]
         yield Process(command=command, folder=Path(name))
@@ -371,6 +373,7 @@ def options() -> argparse.ArgumentParser:
     made.add_argument("--generated", type=int, help="train on that many images, made of the set's")
     made.add_argument("--overhead", type=int, metavar="TRIALS", help="what else than training and scoring takes time")
     made.add_argument("--work", type=Path, help="where the runs' folders are made")
+    made.add_argument("--since", default="", metavar="DATE", help="show those measured since, as 2026-11-27T04:28")
     return made
 
 
@@ -388,7 +391,7 @@ def main() -> None:
             row = {**key, "date": began["date"], "commit": began["versions"]["commit"], "load": began["load"]}
             rows.append({**row, **PIECES[key["piece"]](given)})
             write(path, rows, command="python benchmarks/anytime.py")
-    show(rows)
+    show([row for row in rows if row["date"] >= given.since])
 
 
 if __name__ == "__main__":
