@@ -324,10 +324,11 @@ def which(given: Any) -> Row:
 
 
 def show(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the tables."""
+    """Print the tables, of a piece that was measured again its latest row."""
     columns = [*map(str, CHECKPOINTS), "end"]
+    by_date = sorted((row for row in rows if row["piece"] in ("run", "peer")), key=lambda row: row["date"])
     timed = sorted(
-        (row for row in rows if row["piece"] in ("run", "peer")),
+        {(row["set"], row["minutes"], row["mode"], row["seed"]): row for row in by_date}.values(),
         key=lambda row: (list(ALL).index(row["set"]), row["minutes"], [*RUNS, *PEERS].index(row["mode"]), row["seed"]),
     )
     print(head("set", "minutes in all", "what", "seeds", *(f"AUC at {c} min" for c in columns[:-1]), "at the end",
@@ -373,7 +374,6 @@ def options() -> argparse.ArgumentParser:
     made.add_argument("--generated", type=int, help="train on that many images, made of the set's")
     made.add_argument("--overhead", type=int, metavar="TRIALS", help="what else than training and scoring takes time")
     made.add_argument("--work", type=Path, help="where the runs' folders are made")
-    made.add_argument("--since", default="", metavar="DATE", help="show those measured since, as 2026-11-27T04:28")
     return made
 
 
@@ -391,7 +391,7 @@ def main() -> None:
             row = {**key, "date": began["date"], "commit": began["versions"]["commit"], "load": began["load"]}
             rows.append({**row, **PIECES[key["piece"]](given)})
             write(path, rows, command="python benchmarks/anytime.py")
-    show([row for row in rows if row["date"] >= given.since])
+    show(rows)
 
 
 if __name__ == "__main__":
