@@ -10,18 +10,21 @@ from ensemble_ad.blend.selection import selected
 from ensemble_ad.statistics.arrays import Bools, Floats64
 
 BEST = 5  # members that count by themselves
-_CANDIDATES = 30  # members that may join others
+_ALONE = 0.5  # what these have of the weights
+_FEW = 30  # of more members the five best are the luckier, the more there are
+_CANDIDATES = 60  # members that may join others
 _SEES = 0.5  # one that may join sees damaged images at least so far from normal ones, as a part of what the best does
 
 
 def prior_weights(seen: SeenDefects | None, votes: Floats64) -> Floats64:
     """Weights (m,) of the members, sum 1, without any test image.
 
-    Half by `by_odds`, half by `selection.selected` of those that see pseudo-anomalies best, thirty at most. The former
+    Half by `by_odds`, half by `selection.selected` of those that see pseudo-anomalies best, sixty at most. The former
     goes by what each is worth alone, so that near-copies may have it all; the latter by what they are worth together,
-    which takes more images to tell (benchmarks/prior.md). Members without scores of pseudo-anomalies are taken for
-    middling ones: they get as much together as their votes say. Without pseudo-anomalies the votes are all that is
-    known.
+    which takes more images to tell. Of more than thirty members the former's half is less, thirty over twice their
+    number: the best of many are the best by luck, and they are near-copies (benchmarks/prior.md). Members without
+    scores of pseudo-anomalies are taken for middling ones: they get as much together as their votes say. Without
+    pseudo-anomalies the votes are all that is known.
 
     Args:
         seen: what the members see; None where that is not known.
@@ -33,11 +36,11 @@ def prior_weights(seen: SeenDefects | None, votes: Floats64) -> Floats64:
     if not len(columns):
         return votes
     own = worth(seen.aucs[columns])
-    joining = _joining(own)
-    found = by_odds(own)
-    found[joining] += selected(seen, columns[joining])
+    joining, alone = _joining(own), _ALONE * min(1.0, _FEW / len(columns))
+    found = alone * by_odds(own)
+    found[joining] += (1 - alone) * selected(seen, columns[joining])
     weights = votes.copy()
-    weights[columns] = votes[columns].sum() * found / 2
+    weights[columns] = votes[columns].sum() * found
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 

@@ -43,22 +43,26 @@ def test_members_join_one_by_one_with_which_the_others_see_most(seen):
     assert _together(seen, joined) > max(_together(seen, by_odds(worth(seen.aucs))), worth(seen.aucs).max())
 
 
-def test_near_copies_do_not_crowd_out_a_member_that_sees_otherwise(seen):
+@pytest.mark.parametrize(("copies", "alone"), [(10, 1 / 2), (50, 15 / 51)])
+def test_near_copies_do_not_crowd_out_a_member_that_sees_otherwise(seen, copies, alone):
     best, rng = int(np.argmax(worth(seen.aucs))), np.random.default_rng(0)
     tremble = 0.01 * seen.reference[:, best].std()
 
     def crowd(side, shift):
-        """Ten near-copies of the best member, and one whose mistakes are others, and more."""
-        copies = side[:, [best]] + tremble * rng.normal(size=(len(side), 10))
-        return np.column_stack([copies, rng.normal(size=len(side)) + shift])
+        """Near-copies of the best member, and one whose mistakes are others, and more."""
+        near = side[:, [best]] + tremble * rng.normal(size=(len(side), copies))
+        return np.column_stack([near, rng.normal(size=len(side)) + shift])
 
-    found = _seen(crowd(seen.reference, 0.0), {kind: crowd(scores, 1.6) for kind, scores in seen.pseudo.items()})
-    alone = by_odds(worth(found.aucs))
-    joined = selected(found, np.arange(11))
-    assert alone[10] == 0
-    assert joined[10] > 0.1
-    assert prior_weights(found, np.full(11, 1 / 11))[10] == pytest.approx(joined[10] / 2)
-    assert _together(found, joined) > _together(found, alone)
+    found = _seen(crowd(seen.reference, 0.0), {kind: crowd(scores, 2.0) for kind, scores in seen.pseudo.items()})
+    count = copies + 1
+    best_first = np.argsort(-worth(found.aucs), kind="stable")
+    joined, best_alone = np.zeros(count), by_odds(worth(found.aucs))
+    joined[best_first] = selected(found, best_first)
+    assert best_alone[-1] == 0
+    assert joined[-1] > 0.1
+    # What the best have by themselves is the less, the more of them there are.
+    assert prior_weights(found, np.full(count, 1 / count))[-1] == pytest.approx(joined[-1] * (1 - alone))
+    assert _together(found, joined) > _together(found, best_alone)
 
 
 def test_only_the_order_of_scores_counts(seen):
