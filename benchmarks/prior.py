@@ -103,7 +103,7 @@ RULES = {
     "the five best, alike": alike,
     "the five best, by their odds (before)": alone,
     "ensemble selection": together,
-    "**half by odds, half by selection**": prior_weights,
+    "**half by odds, half by selection; of many columns less by odds**": prior_weights,
 }
 
 
