@@ -1,4 +1,4 @@
-"""How the prior of a run without a look does as members come, and `auto` where anomalies are thinned, by two rules.
+"""How the prior does as a run's members come, and `auto` where anomalies are thinned, by rules tried and by today's.
 
     python benchmarks/_sets.py SOURCE SETS
     for set in digits faces64; do
@@ -13,6 +13,7 @@ labels judge. Prints Markdown.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 from unittest import mock
 
 import numpy as np
@@ -36,11 +37,12 @@ FIRST = (3, 8, 12, 20, 30, 45, 60, 80, 100)
 SHARES = (0.2, 0.1, 0.05, 0.02, 0.01)
 DRAWS = 4
 ANY = 10**9
+BEFORE, NOW = (30, ANY), (60, 30)
 RULES = {
-    "thirty may join, the five have half (before)": (30, ANY),
+    "thirty may join, the five have half (before)": BEFORE,
     "thirty, less than half of many": (30, 30),
     "sixty, half": (60, ANY),
-    "**sixty, less than half of many**": (60, 30),
+    "**sixty, less than half of many**": NOW,
 }
 
 
@@ -51,18 +53,12 @@ def ruled(rule: tuple[int, int]) -> Iterator[None]:
         yield
 
 
-class Run:
+class Run(NamedTuple):
     """A run's members, oldest first, what they make of the test images, and these images' labels."""
 
     members: list[Member]
     batch: Batch
     label: Labels
-
-    def __init__(self, sets: Path, studies: Path) -> None:
-        self.members = list_members(studies)[0]
-        images = open_batch(sets / studies.name / "data", studies, None)
-        self.batch = score_batch(self.members, images, images.images.shape[1:], studies)
-        self.label = read_labels(sets / studies.name / "labels.csv", [str(i) for i in range(len(images))])
 
     def columns(self, n: int) -> Columns:
         """The columns of the first n members."""
@@ -71,6 +67,14 @@ class Run:
         kinds = [(member, kind) for member in some for kind in columns_of(member, "main")]
         test = np.stack([self.batch.vectors[m.key][:, m.columns.index(kind)] for m, kind in kinds], axis=1)
         return stacked([Column(m.key, kind).name for m, kind in kinds], some, test)
+
+
+def opened(sets: Path, studies: Path) -> Run:
+    """Read a run's members, and let them score the test images."""
+    members = list_members(studies)[0]
+    images = open_batch(sets / studies.name / "data", studies, None)
+    batch = score_batch(members, images, images.images.shape[1:], studies)
+    return Run(members, batch, read_labels(sets / studies.name / "labels.csv", [str(i) for i in range(len(images))]))
 
 
 def growth(name: str, run: Run) -> None:
@@ -87,14 +91,14 @@ def growth(name: str, run: Run) -> None:
 
 
 def thinned(name: str, run: Run) -> None:
-    """The AUC of `auto`, of all members, by the first rule and by the last, and the worst change of a draw; a row."""
+    """The AUC of `auto`, of all members, before and now, and the worst change of a draw; a row."""
     reference, test, pseudo, _ = run.columns(len(run.members))
     cells = []
     for share in SHARES:
         rng, pairs = np.random.default_rng(0), []
         for _ in range(DRAWS):
             rows, pair = thin(run.label, share, rng), []
-            for rule in (*RULES.values(),)[:: len(RULES) - 1]:
+            for rule in (BEFORE, NOW):
                 with ruled(rule):
                     pair.append(auc(run.label[rows], blend_scores(reference, test[rows], pseudo=pseudo).scores).value)
             pairs.append(pair)
@@ -106,7 +110,7 @@ def thinned(name: str, run: Run) -> None:
 def main() -> None:
     """Read the command line, print both tables."""
     given = parser(__doc__, "sets", "runs").parse_args()
-    runs = {studies.name: Run(given.sets, studies) for studies in sorted(given.runs.iterdir())}
+    runs = {studies.name: opened(given.sets, studies) for studies in sorted(given.runs.iterdir())}
     print(head("run of", "members", "columns", *RULES))
     for name, run in runs.items():
         growth(name, run)

@@ -50,7 +50,7 @@ METHODS: dict[str, Method] = {
         normaliser="tail",
         weigher="prior",
         combiner="weighted-mean",
-        summary="mean of -log p over those that see pseudo-anomalies best together, and those that do alone",
+        summary="mean of -log p over those that see pseudo-anomalies best, by themselves or together",
     ),
     "given": Method(
         normaliser="pooled-rank", weigher="given", combiner="weighted-mean", summary="ranks with the user's weights"

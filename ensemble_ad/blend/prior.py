@@ -11,7 +11,7 @@ from ensemble_ad.statistics.arrays import Bools, Floats64
 
 BEST = 5  # members that count by themselves
 _ALONE = 0.5  # what these have of the weights
-_FEW = 30  # of more members the five best are the luckier, the more there are
+_FEW = 30  # of more members they have less
 _CANDIDATES = 60  # members that may join others
 _SEES = 0.5  # one that may join sees damaged images at least so far from normal ones, as a part of what the best does
 
@@ -21,10 +21,9 @@ def prior_weights(seen: SeenDefects | None, votes: Floats64) -> Floats64:
 
     Half by `by_odds`, half by `selection.selected` of those that see pseudo-anomalies best, sixty at most. The former
     goes by what each is worth alone, so that near-copies may have it all; the latter by what they are worth together,
-    which takes more images to tell. Of more than thirty members the former's half is less, thirty over twice their
-    number: the best of many are the best by luck, and they are near-copies (benchmarks/prior.md). Members without
-    scores of pseudo-anomalies are taken for middling ones: they get as much together as their votes say. Without
-    pseudo-anomalies the votes are all that is known.
+    which takes more images to tell. Of m > 30 members the former have 15 / m instead of half: the best of many are so
+    by luck, and near-copies (benchmarks/prior.md). Members without scores of pseudo-anomalies are taken for middling
+    ones: they get as much together as their votes say. Without pseudo-anomalies the votes are all that is known.
 
     Args:
         seen: what the members see; None where that is not known.
