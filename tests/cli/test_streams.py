@@ -198,17 +198,18 @@ def test_names_that_the_encoding_does_not_have_are_printed_whole(run_with, pictu
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp950", "utf-8"])
-def test_a_name_that_is_no_text_at_all_gives_no_half_a_table(run_with, studies, photos, tmp_path, encoding):
+def test_a_name_that_is_no_text_at_all_is_left_out_of_a_table_alone(run_with, studies, photos, tmp_path, encoding):
     folder = tmp_path / "new"
     folder.mkdir()
     for name in (b"a.png", b"\xff\xfe.png"):
         Image.fromarray(photos(1, 32, 3)[0][..., 0]).save(folder / os.fsdecode(name))
-    (ran,) = run_with("score new --alarm-rate 0.1 --device cpu -q", encoding=encoding)
-    assert ran.code == 3
-    assert "an id must be text" in ran.err
-    (ran,) = run_with("score new --alarm-rate 0.1 --device cpu -q --format json", encoding=encoding)
-    assert ran.code == 0
-    assert [os.fsencode(image["ID"]) for image in json.loads(ran.out)["images"]] == [b"a.png", b"\xff\xfe.png"]
+    score = "score new --alarm-rate 0.1 --device cpu -q"
+    table, document = run_with(score, f"{score} --format json", encoding=encoding)
+    assert table.code == 3
+    assert "an id must be text" in table.err
+    assert [line.split(",")[0] for line in table.out.splitlines()] == ["ID", "a.png"]
+    assert document.code == 0
+    assert [os.fsencode(image["ID"]) for image in json.loads(document.out)["images"]] == [b"a.png", b"\xff\xfe.png"]
 
 
 def test_a_folder_whose_name_is_no_text_is_shown_escaped(run_with, data, tmp_path):
