@@ -17,11 +17,11 @@ from scipy.stats import spearmanr
 
 BELOW = (0.003, 0.006, 0.010, 0.020)
 RULES = ("the last", "the best", *(f"the last at most {below} below the best so far" for below in BELOW))
-FEWEST = 6  # blends, that a run is looked at
+FEWEST = 6  # blends; a run of fewer, as of a minute, has nothing to choose from
 
 
 def looked() -> Iterator[Mapping[str, Any]]:
-    """The runs whose blends have a separation."""
+    """The runs with a look that have at least `FEWEST` blends."""
     for path in sorted(RESULTS.glob("anytime-*.json")):
         for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
             if row["piece"] == "run" and row["mode"] in ("run", "transductive") and len(row["value"]) >= FEWEST:
