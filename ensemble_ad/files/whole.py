@@ -1,6 +1,7 @@
 """Files that are whole or not there: written beside their place, synced, renamed; never a pickle."""
 
 import errno
+import glob
 import hashlib
 import os
 import secrets
@@ -203,12 +204,12 @@ def _remove_forgotten(folders: Iterable[Path]) -> None:
 
 
 def remove_parts(path: Path) -> None:
-    """Remove what killed processes had half written of `path`; no process may be writing it now.
+    """Remove what killed processes had half written of `path`, and SQLite's journals; no process may be writing it now.
 
     Raises:
         StorageError: if one cannot be removed.
     """
-    for part in path.parent.glob(f".{path.name}.*.part"):
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part*"):
         with clear_errors(part, "remove"):
             shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
 

@@ -1,7 +1,9 @@
 """Where the studies are kept: an SQLite file, by default in the studies' folder, or a PostgreSQL server."""
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
@@ -10,7 +12,8 @@ import sqlalchemy
 
 from ensemble_ad.errors import StorageError, UsageError
 from ensemble_ad.extras import how_to_install
-from ensemble_ad.files.whole import clear_errors
+from ensemble_ad.files.output import resolved
+from ensemble_ad.files.whole import clear_errors, remove_parts, whole_file
 from ensemble_ad.layout import studies_database
 
 _ENCODING = "of its user and password / # @ : ? % are written %2F %23 %40 %3A %3F %25 (percent-encoding)"
@@ -85,15 +88,23 @@ class Database:
                 f"cannot write to {self.where}: permission denied; make it writable or name another folder"
             )
 
-    def begin(self) -> None:
-        """Make the file if it is not there, so that the umask says who may write to it; SQLite's own says otherwise.
+    @contextmanager
+    def begun(self) -> Iterator[Self | None]:
+        """Give a database to make all tables in, which on leaving becomes this file; None where one is there.
+
+        SQLite keeps each table and each index as it is made, so that a process that is killed meanwhile would leave
+        some. It is this process's turn.
 
         Raises:
             StorageError: if it cannot be made.
         """
-        if self.file is not None and not self.file.exists():
-            with clear_errors(self.file, "write"):
-                self.file.touch()
+        if self.file is None or (self.file.exists() and self.file.stat().st_size):
+            yield None
+            return
+        with clear_errors(self.file, "write"):
+            remove_parts(resolved(self.file))
+        with whole_file(self.file, named_by_user=True) as part:
+            yield replace(self, url=_of_file(part, {}), file=part)
 
     def engine(self) -> sqlalchemy.Engine:
         """An engine of one's own, which keeps no connection.

@@ -101,7 +101,9 @@ def open_storage(studies: Path, url: str | None) -> StudyStorage:
     if engine is not None and _has_tables(engine, database):
         return _open(database)  # many may do so at once, since nothing has to be made
     with _failures_of(database), turn(database, engine):
-        database.begin()
+        with database.begun() as empty:
+            if empty is not None:
+                _open(empty).backend.engine.dispose()
         return _open(database)
 
 

@@ -1,7 +1,7 @@
 """Where studies are kept: whatever the path or the password, and whenever a server is lost."""
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import optuna
 import pytest
@@ -30,6 +30,41 @@ def test_a_studies_folder_may_have_any_name(tmp_path, name):
         assert [str(path) for path in files] == [f"{name}/studies/.studies.db.lock", f"{name}/studies/studies.db"]
     open_storage(other, None)
     assert (names_in(studies), names_in(other)) == (["here"], [])
+
+
+def test_a_process_that_is_killed_while_the_tables_are_made_leaves_none_by_halves(tmp_path):
+    """SQLite keeps each table and each index as it is made, and Optuna makes no index of a table that is there."""
+
+    def opened(last):
+        """The statements of an opening, which ends at number `last` as by a kill."""
+        seen = []
+
+        def end(connection, cursor, statement, *more):
+            seen.append(statement)
+            if len(seen) == last:
+                raise SystemExit
+
+        sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", end)
+        try:
+            with suppress(SystemExit):
+                open_storage(tmp_path / str(last), None)
+        finally:
+            sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", end)
+        return seen
+
+    whole = [statement.lstrip() for statement in opened(0)]
+    moments = [n for n, statement in enumerate(whole, 1) if " INDEX " in statement or statement.startswith("INSERT")]
+    assert len(moments) >= 4
+    for last in moments:
+        opened(last)
+        for end in ("part", "part-journal"):  # what a kill leaves besides
+            (tmp_path / str(last) / f".studies.db.0123.{end}").touch()
+        indices = []
+        for folder in (tmp_path / "0", tmp_path / str(last)):
+            inspected = sqlalchemy.inspect(open_storage(folder, None).backend.engine)
+            indices.append({name: inspected.get_indexes(name) for name in inspected.get_table_names()})
+        assert indices[0] == indices[1], whole[last - 1]
+        assert [path.name for path in (tmp_path / str(last)).glob("*.part*")] == []
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX takes any byte in a file's name")
