@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from ensemble_ad.blend.exported import MANIFEST, export_blend
 from ensemble_ad.blend.imported import import_blend
 from ensemble_ad.blend.saved import list_blends, load_blend
+from ensemble_ad.cli import main
 from ensemble_ad.detect.probe import check_probe
 from ensemble_ad.errors import DataError, StorageError, UsageError
 from ensemble_ad.files.archive import Archive
@@ -568,18 +570,26 @@ WEIGHTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def of_all_columns(studies_folder, tmp_path_factory):
+    """An archive of a blend of all columns of the family fcn."""
+    folder = tmp_path_factory.mktemp("all")
+    studies = shutil.copytree(studies_folder, folder / "studies")
+    for command in ("blend --members fcn --columns all --name all", f"export all -o {folder / 'all.zip'}"):
+        result = CliRunner().invoke(main, [*command.split(), "--studies", str(studies)], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    return folder / "all.zip"
+
+
 @pytest.mark.parametrize("probed", [True, False], ids=["with a probe", "without"])
 @pytest.mark.parametrize("kind", WEIGHTS)
-def test_a_model_of_crafted_weights_is_refused_in_one_line(run_ensad, studies, tmp_path, away, kind, probed):
-    assert run_ensad("blend", "--members", "fcn", "--columns", "all", "--name", "all").exit_code == 0
-    assert run_ensad("export", "all", "-o", "all.zip").exit_code == 0
-
+def test_a_model_of_crafted_weights_is_refused_in_one_line(run_ensad, of_all_columns, tmp_path, away, kind, probed):
     def change(content):
         _weights(WEIGHTS[kind])(content)
         if not probed:
             _edit(MANIFEST, lambda m: {**m, "probe": None})(content)
 
-    bad = _changed(tmp_path / "all.zip", tmp_path / "bad.zip", change)
+    bad = _changed(of_all_columns, tmp_path / "bad.zip", change)
     result = run_ensad("import", bad, "--studies", away)
     assert (result.exit_code in (3, 4), result.stdout, result.stderr.count("\n")) == (True, "", 1), result.output
     assert _files(away) == {}

@@ -93,7 +93,7 @@ def states_in(folder):
         (signal.SIGTERM, (2, "--backend", "multiprocessing")),
     ],
 )
-def test_a_signal_to_end_is_ctrl_c(start, tmp_path, number, workers):
+def test_a_signal_to_end_is_ctrl_c(start, run_ensad, tmp_path, number, workers):
     command = start("--trials", 40, "--workers", *workers)
     command.wait_for(r"trial \d+ complete")
     os.kill(command.process.pid, number)
@@ -104,15 +104,13 @@ def test_a_signal_to_end_is_ctrl_c(start, tmp_path, number, workers):
     assert "run the same command to go on" in said
     kept = states_in(tmp_path).count("COMPLETE")
     assert 1 <= kept < 40
-    again = start("--trials", kept + 1, "--workers", *workers)
-    again.all_end(1)
-    assert again.process.returncode == 0
+    assert run_ensad(*TUNE.split(), "--trials", kept + 1, "-q").exit_code == 0
     assert states_in(tmp_path).count("COMPLETE") >= kept + 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
-def test_workers_end_when_the_process_that_started_them_is_killed(start, tmp_path, backend):
+def test_workers_end_when_the_process_that_started_them_is_killed(start, run_ensad, tmp_path, backend):
     command = start("--trials", 40, "--workers", 2, "--backend", backend)
     command.wait_for(r"trial \d+ complete")
     assert len(command.left()) >= 3
@@ -124,9 +122,7 @@ def test_workers_end_when_the_process_that_started_them_is_killed(start, tmp_pat
     ]
     kept = states_in(tmp_path).count("COMPLETE")
     assert 1 <= kept < 40
-    again = start("--trials", kept + 1, "--workers", 2)
-    again.all_end(1)
-    assert again.process.returncode == 0
+    assert run_ensad(*TUNE.split(), "--trials", kept + 1, "-q").exit_code == 0
     assert "RUNNING" not in states_in(tmp_path)
 
 

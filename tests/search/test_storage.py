@@ -194,7 +194,7 @@ def test_a_connection_that_ends_at_any_moment_is_one_line(losing, run_ensad, dat
     with lose(lambda count, statement: False) as seen:
         assert run_ensad(*tune, 2).exit_code == 0
     trials = 2
-    for moment in range(1, len(seen), 7):
+    for moment in range(1, len(seen), 11):
         with lose(lambda count, statement, moment=moment: count == moment):
             result = run_ensad(*tune, trials + 1)
         assert result.exit_code in (0, 4), result.output
