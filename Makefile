@@ -17,7 +17,9 @@ install: $(VENV)/.installed ## the environment, .venv, some 7 GB
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "Installing into $(VENV), once: torch and CUDA are most of 7 GB, expect a few minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --progress-bar on --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --progress-bar on --no-compile --constraint constraints.txt --editable ".[dev]"
+	@# pip compiles by one process. What a package holds that is no Python is no error.
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
 
 demo: install ## the whole job on bundled real images, two minutes
