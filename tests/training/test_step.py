@@ -15,6 +15,7 @@ from ensemble_ad.families.memory import MemoryArchitecture
 from ensemble_ad.families.model import GradientModel
 from ensemble_ad.families.resnet import ResnetArchitecture
 from ensemble_ad.families.vae import VaeArchitecture
+from ensemble_ad.training.device import Precision
 from ensemble_ad.training.loop import train
 from ensemble_ad.training.out_of_memory import is_out_of_memory
 from ensemble_ad.training.settings import TrainSettings
@@ -287,7 +288,7 @@ def test_16_bits_learn_what_float32_learns_and_leave_float32_weights(images, arc
     def build():
         return architecture.build(SHAPE).to(memory_format=torch.channels_last)
 
-    ratios: dict[str, list[float]] = {"bf16": [], "fp16": []}
+    ratios: dict[Precision, list[float]] = {"bf16": [], "fp16": []}
     for seed in range(seeds):
         settings = replace(SETTINGS, epochs=6, seed=seed)
         exact, _ = losses_of(build, images, settings)
