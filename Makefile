@@ -18,7 +18,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "Installing into $(VENV), once: torch and CUDA are most of 7 GB, expect a few minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --progress-bar on --no-compile --constraint constraints.txt --editable ".[dev]"
-	@# pip compiles by one process. What a package holds that is no Python is no error.
+	@echo "Compiling what was installed."
+	@# pip does so by one process. Some packages hold templates that do not compile, which is no error.
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
 

@@ -110,7 +110,7 @@ def test_a_signal_to_end_is_ctrl_c(start, run_ensad, tmp_path, number, workers):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
-def test_workers_end_when_the_process_that_started_them_is_killed(start, run_ensad, tmp_path, backend):
+def test_workers_end_when_the_process_that_started_them_is_killed(start, tmp_path, backend):
     command = start("--trials", 40, "--workers", 2, "--backend", backend)
     command.wait_for(r"trial \d+ complete")
     assert len(command.left()) >= 3
@@ -122,7 +122,9 @@ def test_workers_end_when_the_process_that_started_them_is_killed(start, run_ens
     ]
     kept = states_in(tmp_path).count("COMPLETE")
     assert 1 <= kept < 40
-    assert run_ensad(*TUNE.split(), "--trials", kept + 1, "-q").exit_code == 0
+    again = start("--trials", kept + 1, "--workers", 2, "--backend", backend)
+    again.all_end(1)
+    assert again.process.returncode == 0
     assert "RUNNING" not in states_in(tmp_path)
 
 
